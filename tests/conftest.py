@@ -6,6 +6,7 @@ import gc
 import os
 from collections.abc import Iterator
 from importlib.util import find_spec
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -86,6 +87,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         elif "installed_examples" in fixtures:
             group = "examples"
         item.add_marker(pytest.mark.xdist_group(group))
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist, which `-p no:xdist` leaves out
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Hand out groups by a scheduler that does not look at those that have ended after every report of every test."""
+    if config.getvalue("dist") != "loadgroup":
+        return None
+    from tests.fixtures.scheduling import GroupScheduler
+
+    return GroupScheduler(config, log)
 
 
 def pytest_collection_finish() -> None:

@@ -5,8 +5,8 @@
     run = dc.identify("recordings/", latitude=52.5, longitude=13.4)
     run.to_pandas()
 
-Names are imported when they are first used: importing this package loads nothing else. It sets the opt-outs of
-`dawnchorus.privacy`. Type checkers read `__init__.pyi`.
+Public names are imported when they are first used, so that importing this package is fast. The import sets environment
+variables that turn off the usage statistics of libraries (`dawnchorus.privacy`). Type checkers read `__init__.pyi`.
 """
 
 import os
@@ -50,7 +50,7 @@ _NAMES = {
     "version": ("__version__",),
     "workflows": ("Plot", "evaluate", "import_recordings", "plot_spectrogram", "prepare", "split", "train"),
 }
-"""Public names by the module that has them."""
+"""Public names by the module that defines them."""
 
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}
 
@@ -58,7 +58,11 @@ __all__ = list(_MODULES)
 
 
 def __getattr__(name: str) -> object:
-    """Import a public name, once."""
+    """Import a public name on its first use.
+
+    Raises:
+        AttributeError: the package has no public name like this.
+    """
     if name not in _MODULES:
         raise AttributeError(f"module 'dawnchorus' has no attribute {name!r}")
     value = getattr(import_module(f"dawnchorus.{_MODULES[name]}"), name)

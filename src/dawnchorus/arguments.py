@@ -1,4 +1,4 @@
-"""Checks of arguments that have no type of their own, and how messages name options."""
+"""Checks of arguments, and names of options in error messages."""
 
 from __future__ import annotations
 
@@ -11,16 +11,21 @@ from dawnchorus.suggestions import suggestion
 
 
 def option(name: str, value: str | None = None) -> str:
-    """Return how an option is given on the command line and in Python: `--overwrite (in Python: overwrite=True)`."""
+    """Return the spelling of an option for messages: `--overwrite (in Python: overwrite=True)`.
+
+    Args:
+        name: name of the Python argument, such as `overwrite`.
+        value: value of the option; None for a flag.
+    """
     typed = f"--{name.replace('_', '-')}" if value is None else f"--{name.replace('_', '-')} {value}"
     return f"{typed} (in Python: {name}={'True' if value is None else repr(value)})"
 
 
 def check_choice(name: str, value: object, choices: Collection[str]) -> None:
-    """Check an argument that is one of some words.
+    """Check that the value of the argument `name` is one of `choices`.
 
     Raises:
-        InputError: it is none of them.
+        InputError: the value is none of the choices; the message lists them and suggests the most similar one.
     """
     if not isinstance(value, str) or value not in choices:
         near = suggestion(value, choices) if isinstance(value, str) else ""
@@ -28,10 +33,10 @@ def check_choice(name: str, value: object, choices: Collection[str]) -> None:
 
 
 def check_count(name: str, value: object) -> int:
-    """Return an argument that is a whole number, 1 or more.
+    """Return the value of the argument `name` as an int, if it is a whole number of at least 1.
 
     Raises:
-        InputError: it is something else.
+        InputError: the value is no integer (True and False are none), or less than 1.
     """
     if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < 1:
         raise InputError(f"{name}: expected a whole number, 1 or more, got {value!r}.")
@@ -39,9 +44,9 @@ def check_count(name: str, value: object) -> int:
 
 
 def count_workers(workers: int | None) -> int:
-    """Return the number of cores that a caller asks for; all that are available for None.
+    """Return the number of worker processes: `workers`, or the number of cores available to this process if None.
 
     Raises:
-        InputError: it is no whole number from 1 on.
+        InputError: `workers` is no whole number of at least 1.
     """
     return usable_cores() if workers is None else check_count("workers", workers)

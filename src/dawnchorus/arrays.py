@@ -1,4 +1,4 @@
-"""Array types shared by packages, and validation of arrays from users."""
+"""Types of NumPy arrays that several packages use, and validation of arrays from users."""
 
 from __future__ import annotations
 
@@ -10,46 +10,53 @@ import numpy.typing as npt
 from dawnchorus.errors import InputError
 
 FloatArray = npt.NDArray[np.float32]
+"""Array of float32 of any shape."""
 
 Waveform = FloatArray
 """Mono samples [samples], -1 to 1."""
 
 Frames = FloatArray
-"""Samples of several channels [frames, channels], -1 to 1."""
+"""Samples of all channels [frames, channels], -1 to 1; a frame has one sample of each channel."""
 
 Windows = FloatArray
-"""Windows of one length [windows, samples]."""
+"""Mono samples of windows of equal length [windows, samples], -1 to 1."""
 
 Scores = FloatArray
 """Scores from 0 to 1 [windows, classes]."""
 
 Embeddings = FloatArray
-"""Embeddings [windows, dim]."""
+"""Embeddings of windows by a model [windows, dim]."""
 
 MAX_INTEGER_BYTES = 4
-"""Maximum size of integer samples; those of 64 bits come from other software, and have the scale of shorter ones."""
-
+"""Maximum size of an integer sample. Larger integers (int64) are refused: their values rarely use all 64 bits, so the
+full scale is not known."""
 
 MAX_PEAK = 100.0
-"""Largest sample of floating point, 40 dB above full scale: recorders of 32-bit float stay below, integers do not."""
+"""Maximum absolute value of a floating-point sample, 40 dB above full scale.
+
+Recorders with 32-bit float samples stay below this value; integers that were converted without division do not.
+"""
 
 _INTEGER_SCALES = (1 << 15, 1 << 23, 1 << 31)
 
 
 class ScaleCheck:
-    """Check of samples of floating point, block by block, for the scale of integers: -32768 to 32767 in place of 1."""
+    """Check of floating-point samples, block by block, for the scale of integers (such as -32768 to 32767)."""
 
     def __init__(self) -> None:
         self._peak = 0.0
         self._is_whole = True
 
     def add(self, samples: FloatArray) -> None:
-        """Add finite samples."""
+        """Include a block of finite samples, of any shape, in the check."""
         self._peak = max(self._peak, float(np.abs(samples).max(initial=0.0)))
         self._is_whole = self._is_whole and bool((samples == np.rint(samples)).all())
 
     def describe(self) -> str | None:
-        """Return what was found, and what to do; None for samples of the usual scale, also with peaks above 1."""
+        """Return a message with a remedy if the samples have the scale of integers, else None.
+
+        Peaks above 1 are accepted up to `MAX_PEAK`, unless all samples are whole numbers.
+        """
         if self._peak <= (1 if self._is_whole else MAX_PEAK):
             return None
         scale = next((scale for scale in _INTEGER_SCALES if self._peak <= scale), _INTEGER_SCALES[-1])
@@ -63,7 +70,9 @@ def as_frames(samples: npt.ArrayLike) -> Frames:
     """Convert samples [frames] or [frames, channels] to float32; integers are divided by their full scale.
 
     Raises:
-        InputError: no array, another shape or type, no samples, some that are not finite, or the scale of integers.
+        InputError: `samples` is not an array, is empty or of another shape, has fewer frames than channels, has a type
+            without a known full scale (int64, lists of integers, unsigned integers), has values that are not finite,
+            or has floating-point values with the scale of integers.
     """
     given = _as_array(samples)
     if given.ndim not in (1, 2) or given.size == 0:
@@ -109,7 +118,7 @@ def check_windows(windows: Windows, *, window_samples: int) -> None:
     """Check the shape and type of windows for a model.
 
     Raises:
-        InputError: expected float32 [windows, window_samples].
+        InputError: `windows` is not float32 [windows, window_samples].
     """
     if windows.ndim != 2 or windows.shape[1] != window_samples or windows.dtype != np.float32:
         raise InputError(

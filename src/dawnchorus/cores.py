@@ -1,4 +1,4 @@
-"""The number of processor cores to use."""
+"""Number of processor cores that this process may use."""
 
 from __future__ import annotations
 
@@ -11,18 +11,25 @@ ROOT = Path("/")
 
 
 def usable_cores(root: Path = ROOT) -> int:
-    """Return the number of cores available to this process (CPU affinity and container quota)."""
+    """Return the number of cores available to this process, by CPU affinity and container quota.
+
+    Args:
+        root: root of the file system in which `proc` and `sys` are read; tests use another folder.
+    """
     n = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = cpu_quota(root)
     return n if quota is None else max(min(n, math.ceil(quota)), 1)
 
 
 def cpu_quota(root: Path = ROOT) -> float | None:
-    """Return the smallest CPU quota of this process's control groups, in cores; None without one.
+    """Return the smallest CPU quota of this process's control groups, in cores; None without a quota.
 
-    Both versions of Linux' control groups are read. A group is bounded by those above it. In a container the groups'
-    names may be those outside of it, so files that are not there are passed over. Source: the kernel's documentation,
+    Both versions of Linux' control groups are read, and with each group all its parents, whose quotas hold too. In a
+    container, groups may have the names of the host, so missing files are skipped. Source: the kernel's documentation,
     admin-guide/cgroup-v2 (`cpu.max`) and scheduler/sched-bwc (`cpu.cfs_quota_us`).
+
+    Args:
+        root: root of the file system in which `proc` and `sys` are read; tests use another folder.
     """
     try:
         lines = (root / "proc/self/cgroup").read_text(encoding="utf-8", errors="replace").splitlines()
@@ -40,7 +47,7 @@ def cpu_quota(root: Path = ROOT) -> float | None:
 
 
 def _folders(mount: Path, controllers: str, group: str) -> Iterator[Path]:
-    """Yield the folders of a group and of those above it."""
+    """Yield the folders of a group and of its parents."""
     if controllers and "cpu" not in controllers.split(","):
         return
     names = [part for part in PurePosixPath(group).parts if part not in ("/", "..")]

@@ -1,36 +1,37 @@
 """All exceptions that Dawn Chorus raises.
 
 DawnChorusError
-├── InputError                  the user's request cannot be carried out as asked (also a ValueError)
-│   ├── UploadTooLargeError     a request brings more bytes than the server takes
-│   ├── UploadTooSlowError      a request's body comes too slowly
-│   ├── UnknownClassError       a label is of no known class
+├── InputError                  arguments or input files are invalid (also a ValueError)
+│   ├── UploadTooLargeError     a request has more bytes than the server accepts
+│   ├── UploadTooSlowError      a request's body arrives too slowly
+│   ├── UnknownClassError       a label matches no known class
 │   ├── NotFoundError           there is no recording, detection, model or job of this name
-│   └── ConflictError           the object of a request was changed meanwhile
+│   └── ConflictError           the object of a request was changed since the client read it
 ├── AudioError                  a recording cannot be used
-│   ├── AudioNotFoundError      no such file, or it is not a regular file
-│   ├── AudioDecodeError        the bytes are not a sound file that we can decode
-│   │   └── DecoderCrashError   a decoder ended, or hung, on it
-│   ├── AudioReadError          a store failed while it was read, or it was replaced there
-│   └── AudioTooLargeError      more samples than the caller allowed
+│   ├── AudioNotFoundError      the file does not exist, or is not a regular file
+│   ├── AudioDecodeError        no decoder can read the file
+│   │   └── DecoderCrashError   the decoder process crashed or stalled
+│   ├── AudioReadError          an object store failed while the recording was read, or the recording was replaced
+│   └── AudioTooLargeError      the recording has more samples than the caller allowed
 ├── ModelError                  a model or bundle cannot be used
 │   ├── ModelNotFoundError      unknown name, or the weights are not on this machine
 │   └── InvalidBundleError      a bundle folder breaks the contract
-├── FormatError                 a table is not in the format it should be in
-├── TrainingError               learning came to nothing: the loss is no number any more
-├── OverloadedError             a server has too much to do; ask again later
-├── DownloadError               a server refused, or cannot be reached
-│   └── LongWaitError           it asks to wait for longer than a request waits
-├── StoreError                  a store refused, or cannot be reached
+├── FormatError                 a table has an invalid format
+├── TrainingError               training failed, for example because the loss is not finite
+├── OverloadedError             a server has too much to do; a client may retry later
+├── DownloadError               a server refused a download, or cannot be reached
+│   └── LongWaitError           the server asks to wait for longer than the maximum
+├── StoreError                  an object store refused, or cannot be reached
 ├── MissingExtraError           an optional package is not installed
 ├── PlugInError                 a plug-in of another package cannot be used, or failed
 ├── OutputError                 results cannot be written
-│   ├── OutputExistsError       something is there already and may not be replaced
+│   ├── OutputExistsError       the output exists and may not be replaced
 │   └── JournalDamagedError     the journal of a run cannot be read
-└── BusyError                   another process works on the same output
+└── BusyError                   another process writes to the same output
 
-Each has a `reason`, which says what was expected, what came and what to do, and may have a `subject`: the file that the
-reason applies to. `str()` joins both. A reason names no folder of this machine, so that a server can show it.
+Each error has a `reason`, which says what was expected, what was found and what to do. An error may have a `subject`:
+the file, URL or object that the reason applies to. `str()` joins both. A reason names no folder of this machine, since
+a server shows reasons to its clients.
 """
 
 from __future__ import annotations
@@ -41,9 +42,15 @@ from typing import Any, ClassVar
 
 
 class DawnChorusError(Exception):
-    """Base class of all errors; `exit_code` is that of the command line."""
+    """Base class of all errors of Dawn Chorus.
+
+    Args:
+        reason: message with what was expected, what was found and what to do; without paths of this machine.
+        subject: file, URL or object that the reason applies to; None if the reason says it.
+    """
 
     exit_code: ClassVar[int] = 1
+    """Exit code of the command line after an error of this class."""
 
     def __init__(self, reason: str, *, subject: str | os.PathLike[str] | None = None) -> None:
         super().__init__(reason)
@@ -89,7 +96,7 @@ class DecoderCrashError(AudioDecodeError):
 
 
 class AudioReadError(AudioError):
-    """A store failed while the recording was read, or the recording was replaced there."""
+    """An object store failed while the recording was read, or the recording was replaced during reading."""
 
 
 class AudioTooLargeError(AudioError):
@@ -107,7 +114,7 @@ class ModelNotFoundError(ModelError):
 
 
 class InvalidBundleError(ModelError):
-    """A bundle folder breaks the contract of `dawnchorus.models.bundle`."""
+    """A bundle folder is incomplete, damaged or inconsistent; `dawnchorus.models.bundle` describes its files."""
 
 
 class FormatError(DawnChorusError):
@@ -129,7 +136,10 @@ class UploadTooSlowError(InputError):
 
 
 class UnknownClassError(InputError):
-    """A label matches no known class; `suggestions` are similar ones, as `Genus species_Common Name`."""
+    """A label matches no known class.
+
+    `suggestions` are the labels of similar known classes, in the form `Genus species_Common Name`.
+    """
 
     def __init__(self, reason: str, *, suggestions: tuple[str, ...] = ()) -> None:
         super().__init__(reason)
@@ -137,11 +147,14 @@ class UnknownClassError(InputError):
 
 
 class NotFoundError(InputError):
-    """There is no object of this name or id."""
+    """There is no recording, detection, model, job or stored file of the given name or id."""
 
 
 class ConflictError(InputError):
-    """The object of a request was changed since the client read it; `current` has its fields now."""
+    """The object of a request was changed since the client read it.
+
+    `current` has the object's present fields by name, for the server's response; None if there are none to show.
+    """
 
     def __init__(self, reason: str, *, current: Mapping[str, Any] | None = None) -> None:
         super().__init__(reason)
@@ -157,7 +170,7 @@ class OverloadedError(DawnChorusError):
 
 
 class DownloadError(DawnChorusError):
-    """A download failed; `status` is the HTTP status, if there was a response."""
+    """A download failed; `status` is the HTTP status code, None if there was no response."""
 
     exit_code = 3
 
@@ -177,7 +190,13 @@ class StoreError(DawnChorusError):
 
 
 class MissingExtraError(DawnChorusError):
-    """An optional package is required but not installed."""
+    """An optional package is required but not installed.
+
+    Args:
+        package: name of the missing package.
+        extra: extra of `dawnchorus` that installs the package, such as "train".
+        purpose: feature that needs the package; the subject of the message.
+    """
 
     exit_code = 5
 
@@ -189,10 +208,13 @@ class MissingExtraError(DawnChorusError):
 
 
 class PlugInError(DawnChorusError):
-    """A plug-in of another package cannot be loaded, or failed.
+    """A plug-in (an entry that another package adds to a registry) cannot be loaded, or failed.
 
-    `plug_in` names it with its package, `problem` is what happened, and `detail` is the text of its own exception, the
-    cause; only `str()` has it, since it may name folders.
+    Args:
+        plug_in: description of the plug-in with the name of its package.
+        problem: predicate of the message, such as "failed" or "cannot be used".
+        detail: text of the exception that the plug-in raised. `str()` has the detail; `reason` does not, since the
+            detail may name folders of this machine.
     """
 
     exit_code = 5

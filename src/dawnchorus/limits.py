@@ -1,4 +1,4 @@
-"""Limits of a server, as plain data that is passed to what keeps them."""
+"""Limits of a server on uploads, its queue, sessions and responses."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from dawnchorus.errors import AudioTooLargeError
 
 @dataclass(frozen=True, kw_only=True)
 class ZipLimits:
-    """Limits of an uploaded zip."""
+    """Limits of an uploaded zip archive."""
 
     max_members: int = 10_000
+    """Maximum number of files in the archive."""
     max_path_bytes: int = 1000
     max_ratio: int = 200
-    """Maximum compression ratio: audio stays below it, decompression bombs do not."""
+    """Maximum ratio of unpacked to packed size: audio stays below this ratio, decompression bombs do not."""
     unchecked_bytes: int = 1 << 20
-    """Unpacked size up to which the ratio is not checked: headers and silence compress well."""
+    """Unpacked size up to which the compression ratio is not checked: headers and silence compress well."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,7 @@ class Limits:
     """Limits of uploads, the queue, sessions and responses."""
 
     max_bytes: int = 512 << 20
+    """Maximum size of a request's body."""
     max_duration_s: float = 6 * 3600.0
     max_channels: int = 8
     min_rate_hz: int = 4_000
@@ -32,34 +34,41 @@ class Limits:
     zip: ZipLimits = field(default_factory=ZipLimits)
 
     headers_timeout_s: float = 20.0
-    """Timeout of a connection until the end of a request's headers."""
+    """Maximum time from the start of a connection, or of a request on it, to the end of the request's headers."""
     body_timeout_s: float = 30.0
-    """Time for a body, in addition to that of its bytes at the minimum rate; also the longest pause in one."""
+    """Maximum pause in a request's body; also added to the time that the body needs at `min_bytes_per_s`."""
     min_bytes_per_s: int = 1_000
+    """Minimum mean rate at which a request's body must arrive."""
 
     max_sync_s: float = 600.0
-    """Length up to which a recording is identified while its client waits; a longer one becomes a job by default."""
+    """Length up to which a recording is identified while its client waits; a longer recording becomes a job."""
     min_step_s: float = 0.1
-    """Minimum time from the start of a window to that of the next one."""
+    """Minimum time from the start of a window to the start of the next window."""
     wait_s: float = 30.0
     """Maximum time in the queue; a request that has waited longer is rejected."""
     max_queue_s: float = 10.0
-    """Maximum work in the queue, in seconds for each inference thread."""
+    """Maximum estimated work in the queue, in seconds of computation for each inference thread."""
     max_active_per_thread: int = 4
-    """Maximum number of recordings in progress for each inference thread; each has a decoder process."""
+    """Maximum number of recordings in progress for each inference thread; each recording has a decoder process."""
 
     session_max_age_s: int = 30 * 86_400
     """Age at which a browser's session ends."""
     page_rows: int = 1000
-    """Rows of a response that are in memory at once."""
+    """Maximum number of rows of a response that are in memory at once."""
 
     def check(
         self, subject: str | os.PathLike[str], *, n_channels: int, rate_hz: int, duration_s: float | None
     ) -> None:
-        """Raise if a recording's header exceeds the limits.
+        """Check the header of a recording against the limits.
+
+        Args:
+            subject: name or path of the recording, for the error message.
+            n_channels: number of channels according to the header.
+            rate_hz: sample rate according to the header.
+            duration_s: length according to the header; None if the header does not say.
 
         Raises:
-            AudioTooLargeError: it exceeds them.
+            AudioTooLargeError: too many channels, a sample rate out of range, or too long.
         """
         if n_channels > self.max_channels or not self.min_rate_hz <= rate_hz <= self.max_rate_hz:
             raise AudioTooLargeError(

@@ -1,4 +1,4 @@
-"""Plug-ins: entries that other packages add to registries, and guards that name them where their code fails."""
+"""Plug-ins (entries that other packages add to registries), and guards that name the plug-in if its code fails."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from dawnchorus.errors import DawnChorusError, PlugInError
 
 PLUG_IN_FAILURES = (Exception, SystemExit)
-"""Failures of another package's code: all but an interrupt from the keyboard."""
+"""Exceptions that the code of a plug-in may raise and that are handled: all except an interrupt from the keyboard."""
 
 
 @dataclass(frozen=True)
@@ -17,10 +17,10 @@ class PlugIn:
     """An entry that another package adds to a registry.
 
     Args:
-        noun: what the registry has, such as "format".
+        noun: kind of the entry, such as "format".
         name: name of the entry point.
-        package: name and version of the package.
-        target: the entry point's value, `module:OBJECT`.
+        package: name and version of the package that has the plug-in.
+        target: value of the entry point, `module:OBJECT`.
     """
 
     noun: str
@@ -33,12 +33,13 @@ class PlugIn:
 
     @contextmanager
     def guard(self) -> Iterator[None]:
-        """Name the plug-in in errors of its code, in a `with` block or, as `guard()(function)`, of a function.
+        """Convert unexpected exceptions of the plug-in's code to errors that name the plug-in.
 
-        Errors of Dawn Chorus pass, and those of the system, such as a full disk: they say what they are.
+        Use the guard as a `with` block, or as a decorator: `guard()(function)`. A `DawnChorusError` and an `OSError` of
+        the system, such as a full disk, are raised unchanged.
 
         Raises:
-            PlugInError: the code raised anything else, which is the cause.
+            PlugInError: the code raised another exception, which becomes the `__cause__`.
         """
         try:
             yield
@@ -49,5 +50,5 @@ class PlugIn:
 
 
 def describe_failure(error: BaseException) -> str:
-    """Describe an exception of another package in one line."""
+    """Return the type and the message of an exception in one line, such as `ValueError: no such band`."""
     return ": ".join(filter(None, (type(error).__name__, " ".join(str(error).split()))))

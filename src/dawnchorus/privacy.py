@@ -14,13 +14,17 @@ OPT_OUTS = {
     "WANDB_ERROR_REPORTING": "false",
     "RAY_USAGE_STATS_ENABLED": "0",
 }
-"""Environment variables, and the values that turn reporting off."""
+"""Environment variables of libraries by name, with the values that turn usage statistics and crash reports off."""
 
 
 def opt_out(environment: MutableMapping[str, str]) -> None:
-    """Turn reporting off for this process and its children, except where `environment` already says otherwise.
+    """Turn the libraries' reporting off for this process and its children.
 
-    The variables count only if they are set before the library is imported, so this runs when `dawnchorus` is.
+    Libraries read these variables when they are imported, so `dawnchorus` calls this function on its own import.
+
+    Args:
+        environment: environment variables, such as `os.environ`. Missing variables of `OPT_OUTS` are added; variables
+            that the user has set are not changed.
     """
     for name, value in OPT_OUTS.items():
         environment.setdefault(name, value)

@@ -1,4 +1,7 @@
-"""Registries (formats, analyses, families...) to which other packages add entries by entry points: plug-ins."""
+"""Registries (of formats, analyses, model families...) to which other packages add entries, called plug-ins.
+
+A package declares a plug-in as an entry point (Python packaging's "entry point" of a group, in its pyproject.toml).
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ LOG = logging.getLogger(__name__)
 
 
 class Named(Protocol):
-    """Protocol of a registry entry."""
+    """Protocol of registry entries, which are objects with a name."""
 
     @property
     def name(self) -> str:
@@ -28,13 +31,21 @@ EntryT = TypeVar("EntryT", bound=Named)
 
 
 class Registry(Mapping[str, EntryT], Generic[EntryT]):
-    """Built-in entries by name, followed by those of installed packages.
+    """Mapping of names to entries: the built-in entries, followed by the plug-ins of installed packages.
 
-    A package adds an entry by an entry point of `group` (`dawnchorus.formats`) that names an object of the type `kind`;
-    it is loaded when the registry is first used. A name can be used once, and built-in entries come first. A plug-in
-    that cannot be used is in `broken`, and touches no other.
+    Plug-ins are loaded when the registry is first used. Each name can be used once; built-in entries take precedence.
+    A plug-in that cannot be loaded is in `broken`, and does not affect the other entries.
 
-    `guard` puts `PlugIn.guard` around the functions of another package's entry.
+    Args:
+        kind: type of the entries. The entry point of a plug-in names an object of this type.
+        builtin: built-in entries.
+        noun: what an entry is, such as "format", for messages.
+        group: group of the entry points, such as "dawnchorus.formats".
+        guard: function that returns a copy of a plug-in's entry with `PlugIn.guard` around its functions; None to use
+            the entry unchanged.
+
+    Raises:
+        InputError: a built-in entry has another type, or its name is not in lower case or is used twice.
     """
 
     def __init__(
@@ -50,7 +61,7 @@ class Registry(Mapping[str, EntryT], Generic[EntryT]):
         self._kind, self._guard = kind, guard
         self._entries: dict[str, EntryT] = {}
         self._given: dict[str, EntryT] = {}
-        """The entries as their packages have them, without guards."""
+        """Entries by name, without guards."""
         self._plug_ins: dict[str, PlugIn] = {}
         self._broken: dict[PlugIn, PlugInError] = {}
         self._logged: set[str] = set()
@@ -76,13 +87,13 @@ class Registry(Mapping[str, EntryT], Generic[EntryT]):
 
     @property
     def plug_ins(self) -> Mapping[str, PlugIn]:
-        """Plug-ins by the names of their entries."""
+        """Usable plug-ins by the name of their entry."""
         self._load()
         return self._plug_ins
 
     @property
     def broken(self) -> Mapping[PlugIn, PlugInError]:
-        """Errors of the plug-ins that cannot be used."""
+        """Errors by plug-in, of the plug-ins that cannot be used."""
         self._load()
         return self._broken
 
@@ -90,8 +101,8 @@ class Registry(Mapping[str, EntryT], Generic[EntryT]):
         """Return the entry of a name, ignoring case.
 
         Raises:
-            InputError: there is none; the message names all, and the nearest one.
-            PlugInError: it is a plug-in that cannot be used.
+            InputError: there is no entry of this name; the message lists all names and suggests the most similar one.
+            PlugInError: the name is that of a plug-in that cannot be used.
         """
         entry = self.get(str(name).lower())
         if entry is None:
@@ -103,33 +114,37 @@ class Registry(Mapping[str, EntryT], Generic[EntryT]):
         return entry
 
     def raise_broken(self, name: str) -> None:
-        """Raise the error of a plug-in that cannot be used; do nothing for other names.
+        """Raise the error of the plug-in of this name if the plug-in cannot be used; do nothing for other names.
 
         Raises:
-            PlugInError: it cannot be used.
+            PlugInError: the plug-in cannot be used.
         """
         for plug_in, error in self.broken.items():
             if plug_in.name.lower() == name.lower():
                 raise PlugInError(error.plug_in, error.problem, detail=error.detail) from error.__cause__
 
     def log_broken(self, name: str | None = None) -> None:
-        """Log each plug-in, of this name or of all, that cannot be used; once."""
+        """Log a warning once for each plug-in that cannot be used.
+
+        Args:
+            name: name of the plug-ins, ignoring case; None for all plug-ins.
+        """
         for plug_in, error in self.broken.items():
             if name is None or plug_in.name.lower() == name.lower():
                 self.log_once(error)
 
     def log_once(self, error: PlugInError) -> None:
-        """Log the error of a plug-in that is passed over, unless it was logged already."""
+        """Log the error of a skipped plug-in as a warning, unless this registry has logged the same error before."""
         with self._lock:
             if str(error) not in self._logged:
                 self._logged.add(str(error))
                 LOG.warning(str(error))
 
     def register(self, entry: EntryT) -> None:
-        """Add an entry in this process.
+        """Add an entry without an entry point, in this process only.
 
         Raises:
-            InputError: it is of another type, or its name is not in lower case or is used already.
+            InputError: the entry has another type, or its name is not in lower case or is used already.
         """
         self._load()
         with self._lock:

@@ -1,4 +1,4 @@
-"""Messages between the server and a retraining process: the request, and events."""
+"""Messages between the server and its retraining process: a request to the process, and events from the process."""
 
 from __future__ import annotations
 
@@ -16,56 +16,66 @@ class RetrainRequest(_Message):
     """Settings of a retraining, sent to its process."""
 
     dataset: Path | None
-    """A data set, or a folder per species; None if only the settings are checked."""
+    """Folder of a data set, or a folder with a subfolder per species; None to check only the settings."""
     model: str
-    """The active model, to compare with: a name or a folder."""
+    """Name or folder of the active model, with which the new model is compared."""
     backbone: str | None = None
-    """The model that the new one is built on; None for the active one."""
+    """Name or folder of the model whose embeddings the new model uses; None for the active model."""
     new_classes: tuple[str, ...] = ()
-    """Labels that are new classes; others must be classes of the active model or of the backbone."""
+    """Labels that may be new classes; all other labels must be classes of the active model or of the backbone."""
     overrides: tuple[str, ...] = ()
-    """Settings as for `dawnchorus train`."""
+    """Training settings in the syntax of `dawnchorus train`, such as "optimizer.lr=3e-4"."""
     only_check: bool = False
-    """Check the settings, and the labels of the data set; train nothing."""
+    """True to check the settings and the labels of the data set, and not to train."""
     folder: Path | None = None
-    """Folder of the retraining; None for the folder `retrained` of the data set."""
+    """Folder of the retraining's files; None for the folder `retrained` in the data set."""
     overwrite: bool = False
-    """Replace a finished retraining in the folder."""
+    """True to replace a finished retraining in the folder."""
     negatives_folder: Path | None = None
-    """Folder of the generated negative examples; None for that of the models."""
+    """Folder of the generated negative examples (sounds without birds); None for `models_folder`."""
     models_folder: Path
+    """Folder of the built-in models."""
     n_workers: int
+    """Number of processor cores to use."""
 
 
 class RetrainOutcome(_Message):
-    """Result of a retraining: the new bundle, and its comparison with the active one."""
+    """Result of a retraining: the new bundle, and its comparison with the active bundle."""
 
     bundle: str
-    """Folder of the bundle."""
+    """Folder of the new bundle."""
     bundle_id: str
     meets_promotion_rule: bool
+    """True if the new model may replace the active one; `training.retraining` has the rule."""
     reasons: tuple[str, ...]
+    """Reasons why the new model does not meet the promotion rule; empty if it does."""
     report: dict[str, Any]
+    """Comparison with the active model, as in the retraining's `retraining.json`."""
     splits: dict[str, str]
-    """Split of each group of recordings that the data set names."""
+    """Split by group: recordings of a group (a column of the recordings table) are in the same split."""
 
 
 class RetrainEvent(_Message):
-    """An event of a retraining, serialized as a JSON line without None fields."""
+    """An event of a retraining, printed by its process as a line of JSON."""
 
     stage: Literal["checking", "training", "comparing", "done", "failed"]
     progress: float | None = None
-    """Progress of the retraining, 0 to 1."""
+    """Progress of the whole retraining, 0 to 1."""
     message: str | None = None
+    """Sentence for the user, such as a warning; None for an event that only reports progress."""
     epoch: int | None = None
+    """Number of the finished epoch, from 1."""
     n_epochs: int | None = None
+    """Number of epochs in all."""
     left_s: float | None = None
+    """Estimated seconds until the end of the training."""
     metrics: dict[str, float] | None = None
+    """Metrics of the finished epoch by name, such as "loss"."""
     outcome: RetrainOutcome | None = None
-    """Outcome of the stage "done"."""
+    """Result, with the stage "done" only."""
     error: str | None = None
-    """Reason of the stage "failed"."""
+    """Reason of the failure, with the stage "failed" only."""
 
     def to_json(self) -> str:
-        """Return the event as a line of JSON."""
+        """Return the event as one line of JSON, without fields that are None."""
         return self.model_dump_json(exclude_defaults=True)

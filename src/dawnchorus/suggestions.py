@@ -6,16 +6,27 @@ import difflib
 from collections.abc import Iterable
 
 SIMILARITY = 0.6
-"""Smallest ratio (difflib's) of a known name to one that it is suggested for."""
+"""Minimum similarity of a known name to the unknown name that it is suggested for (ratio of `difflib`, 0 to 1)."""
 
 
 def is_misspelled(name: str, known: str) -> bool:
-    """Return False for a known name with more than one letter added (`subspecies`), True for other typos."""
+    """Return True if `name` may be a misspelling of `known`, to which it is similar.
+
+    A name that contains the known name and more than one further letter is another word, such as `subspecies` for
+    `species`.
+    """
     return known not in name or len(name) - len(known) <= 1
 
 
 def nearest(name: str, known: Iterable[str], *, n: int = 1, cutoff: float = SIMILARITY) -> list[str]:
-    """Return at most `n` known names most similar to `name`, ignoring case."""
+    """Return the `n` known names that are most similar to `name`, ignoring case, the most similar name first.
+
+    Args:
+        name: unknown name.
+        known: known names.
+        n: maximum number of names to return.
+        cutoff: minimum similarity, 0 to 1 (ratio of `difflib`).
+    """
     by_folded_name: dict[str, str] = {}
     for each in known:
         by_folded_name.setdefault(each.casefold(), each)
@@ -23,6 +34,6 @@ def nearest(name: str, known: Iterable[str], *, n: int = 1, cutoff: float = SIMI
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """Return ` Did you mean 'x'?` for the most similar known name, or ""."""
+    """Return ` Did you mean 'x'?` with the most similar known name, or "" if no known name is similar."""
     near = nearest(name, known)
     return f" Did you mean '{near[0]}'?" if near else ""

@@ -8,27 +8,30 @@ from datetime import date, datetime, timedelta
 from typing import Any, Literal
 
 Channel = Literal["mean", "left", "right", "best"]
-"""The mean of all channels, the first, the second, or the one with the clearest sound."""
+"""Mono signal of a recording: the mean of all channels, the first, the second, or the best channel.
+
+The best channel is the one whose frequency bands vary most over time (`audio.channels`).
+"""
 
 ChannelSource = Channel | int
-"""Source of a mono signal; a number is that of one channel, from 1."""
+"""Source of a mono signal: a `Channel`, or the number of a channel, from 1."""
 
 ChannelOption = Literal[Channel, "each"]
-"""One signal of each recording, or each channel by itself."""
+"""Option for recordings with several channels: one mono signal, or "each" channel separately."""
 
 
 @dataclass(frozen=True)
 class RecordingMetadata:
-    """Location and time of a recording, as far as they are known.
+    """Location and time of a recording; None for each value that is not known.
 
     Attributes:
-        start_time: clock time of the first sample; without a time zone, in the recorder's local time.
+        start_time: clock time of the first sample; in the recorder's local time if it has no time zone.
         latitude: in degrees north.
         longitude: in degrees east.
         recorder: name or serial number of the recorder.
-        source: what was read, for example "guano" or "file name".
-        conflict: a sentence on sources that contradict each other.
-        unread: a sentence on times and locations that sources have, but that are not understood.
+        source: sources of the values, for example "guano" or "file name".
+        conflict: warning that names sources whose values contradict each other.
+        unread: warning that names times and locations in the sources that could not be parsed.
     """
 
     start_time: datetime | None = None
@@ -41,7 +44,10 @@ class RecordingMetadata:
 
     @property
     def day(self) -> date | None:
-        """Day of a recording of which only that is known; None of others."""
+        """Day of the recording if its time of day is not known, else None; always None in this class.
+
+        `identification.input_tables.DatedMetadata` overrides the property.
+        """
         return None
 
 
@@ -49,8 +55,8 @@ class RecordingMetadata:
 class AudioInfo:
     """Properties in an audio file's header.
 
-    `n_frames` is the header's promise, counted per channel; None where the format makes none. It may be wrong: only
-    decoding tells.
+    `n_frames` is the number of samples per channel; None if the header does not have it. It may differ from the number
+    of samples that are decoded.
     """
 
     container: str
@@ -67,7 +73,7 @@ class AudioInfo:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A segment of a recording in seconds."""
+    """A segment of a recording, in seconds from its start."""
 
     start_s: float
     end_s: float
@@ -87,15 +93,16 @@ class Detection:
         end_s: end in seconds from the start of the recording.
         scientific_name: for example "Parus major".
         common_name: for example "Great Tit".
-        kind: "species", or "sound" (an engine, a human voice).
+        kind: "species", or "sound" for other classes (an engine, a human voice).
         score: the model's score, from 0 to 1.
-        in_range: True if the range model expects the species at this location and week; None where that is unknown.
+        in_range: True if the range model expects the species at this location and week; None if that is unknown.
         low_hz: lowest frequency of the sound, if annotated.
         high_hz: highest frequency of the sound, if annotated.
         probability: calibrated probability that the species is present; None without a calibration.
-        human_voice: True if it contains human speech; None if speech detection was off.
-        channel: number of the channel, from 1; None where one signal was scored for all channels.
-        verdict: verdict of a person: "correct", "relabeled", "several" or "unsure"; None without one.
+        human_voice: True if the segment contains human speech; None if speech detection was off.
+        channel: number of the channel, from 1; None if one mono signal of the recording was scored.
+        verdict: review by a person: "correct", "relabeled", "several" (several species) or "unsure"; None if the
+            detection was not reviewed.
     """
 
     start_s: float
@@ -114,29 +121,33 @@ class Detection:
 
 
 Review = Literal["", "rejected", "unverified"]
-"""Verdict of a person on a mark: "" for none or right, "rejected" for wrong, "unverified" for not confirmed yet."""
+"""Review of an annotation by a person: "" for correct or without a review, "rejected" for wrong, "unverified" for not
+confirmed yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A row of a table of annotations."""
+    """A row of a table of annotations, as written by Raven, Audacity or a detector."""
 
     line: int
+    """Number of the row's line in the file."""
     detection: Detection | None
-    """Detection in the row; None if the row only records that the recording was annotated."""
+    """Annotated segment and species; None if the row only records that the recording was annotated."""
     recording: str | None = None
-    """Name or path of the recording, where the row has one."""
+    """Name or path of the recording; None if the row does not name the recording."""
     is_within_file: bool = True
-    """False where the times may count on from recording to recording, as Raven's do without a file offset."""
+    """True if the times start at 0 in each recording; False if they may continue from recording to recording, as in
+    Raven tables without a file offset."""
     selection: str | None = None
-    """Raven's number of the selection, which has a row for each view."""
+    """Number of the selection in Raven, which writes one row per view of the selection."""
     view: str | None = None
+    """Name of the view in Raven, such as "Spectrogram 1"."""
     problem: str = ""
-    """Reason why the row could not be read; empty for one that could."""
+    """Reason why the row could not be read; empty for a readable row."""
     is_scored: bool = False
     """True if the row has the score of a model."""
     review: Review = ""
-    """Verdict on the mark in a column such as `Reject` or `Verified`."""
+    """Review of the annotation in a column such as `Reject` or `Verified`."""
     folder: str | None = None
     """Folder or site in a separate column, which distinguishes recordings of the same name."""
 
@@ -146,16 +157,17 @@ class RecordingTable:
     """All detections of one recording, ordered by start, then by falling score.
 
     Attributes:
-        recording: name of the recording: its path, as in tables.
+        recording: path of the recording, as it is written in tables.
         duration_s: length of the recording in seconds.
         rate_hz: sample rate of the recording.
         metadata: location and time of the recording.
-        week: week of the 48-week year (four in a month); None where it is unknown.
-        detections: the detections; of a run, views on columns (`formats.detection_columns`).
-        speech: segments of human speech, if speech was looked for.
-        is_silenced: True if `speech` must be neither audible nor visible in anything made of the recording.
-        channel: channel of the detections in a recording with several; their own `channel` takes precedence.
-        n_channels: number of channels that were scored by themselves; None where one signal was scored.
+        week: week of BirdNET's year of 48 weeks (four in each month), from 1; None if it is unknown.
+        detections: the detections. In results of `identify`, a sequence that makes each `Detection` on access
+            (`formats.detection_columns`).
+        speech: segments of human speech; empty if speech detection was off.
+        is_silenced: True if `speech` must be silenced in clips and blank in plots of the recording.
+        channel: channel that was scored, for detections whose own `channel` is None.
+        n_channels: number of channels that were scored separately; None if one mono signal was scored.
     """
 
     recording: str
@@ -170,7 +182,7 @@ class RecordingTable:
     n_channels: int | None = None
 
     def by_channel(self) -> tuple[RecordingTable, ...]:
-        """Split the table by channel; a list of this table if channels were not scored separately."""
+        """Return one table for each channel, or only this table if channels were not scored separately."""
         if self.n_channels is None:
             return (self,)
         return tuple(
@@ -180,25 +192,25 @@ class RecordingTable:
 
     @property
     def silenced(self) -> tuple[Segment, ...]:
-        """Segments to silence in clips and plots."""
+        """Segments to silence in clips and to leave blank in plots: `speech` if `is_silenced`, else none."""
         return self.speech if self.is_silenced else ()
 
     def clock_time(self, start_s: float) -> datetime | None:
-        """Return the clock time of `start_s`."""
+        """Return the clock time `start_s` seconds after the start of the recording; None if the start is unknown."""
         start = self.metadata.start_time
         return None if start is None else start + timedelta(seconds=start_s)
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Model, software and options that made the rows of a table.
+    """Model, software and options that produced the rows of a table.
 
     Attributes:
         model: name of the model.
         model_version: version of the model.
-        bundle_id: digest of the bundle's files.
+        bundle_id: digest of the files of the model's bundle.
         software: name and version of the program.
-        parameters: options of the run by name.
+        parameters: options of the identification run by name.
     """
 
     model: str
@@ -214,11 +226,11 @@ class Progress:
 
     Attributes:
         stage: current stage in one or two words, for example "preparing".
-        done: number of units that are done.
-        total: number of units in all.
-        unit: the things that are counted, for example "recordings".
-        metrics: further numbers by name.
-        left_s: seconds that are left; None where that is unknown.
+        done: finished work, counted in `unit`.
+        total: all work of the stage, counted in `unit`.
+        unit: plural noun for the counted things, for example "recordings".
+        metrics: further numbers by name, such as the loss of an epoch.
+        left_s: estimated seconds until the end; None if unknown.
     """
 
     stage: str
@@ -230,8 +242,8 @@ class Progress:
 
 
 Report = Callable[[Progress], None]
-"""A function that long work calls with its progress, from the thread of its caller."""
+"""Callback of long operations, called with their progress in the thread that called the operation."""
 
 
 def ignore_progress(_progress: Progress) -> None:
-    """Ignore the progress."""
+    """Do nothing; the default callback for callers that do not show progress."""

@@ -1,4 +1,4 @@
-"""The steps from recordings to an evaluated model as Python functions."""
+"""Steps from recordings to an evaluated model as functions: import, split, prepare, train, evaluate and plot."""
 
 from __future__ import annotations
 
@@ -59,26 +59,31 @@ def import_recordings(
 ) -> RecordingsTable:
     """Create the recordings table of a data set from a folder or table; recordings stay where they are.
 
-    What could not be read goes to the log `dawnchorus.data`.
+    Sentences on rows and files that cannot be read are logged by loggers below `dawnchorus.data`, with the level INFO.
 
     Args:
-        source: a folder per species, a Kaggle or BirdCLEF folder, a csv, results of xeno-canto's API, annotated
-            soundscapes, or a table of detections.
+        source: a folder with a subfolder per species, a Kaggle or BirdCLEF folder, a csv, results of xeno-canto's API,
+            annotated soundscapes, or a table of detections.
         data_set: folder of the data set.
-        layout: a name of `dawnchorus data import --help`; default: detected.
-        columns: columns of a csv by field, such as `{"scientific_name": "Art"}`.
-        audio: folder of the recordings that a table describes; default: the table's folder.
-        per_species: largest number of recordings of a species, the first ones.
-        checklists: csv file or files in which names are looked up, besides those that are on this machine.
-        append: add to the table that is there.
-        overwrite: replace the table that is there.
-        models_folder: folder of the built-in models, whose labels are looked up.
-        workers: cores to use; default: all that this process may use.
+        layout: kind of the source, a name that `dawnchorus data import --help` lists; "auto" detects the kind.
+        columns: columns of a csv by field of `RecordingRow`, such as `{"scientific_name": "Art"}`.
+        audio: folder of the recordings that a table describes; None for the table's folder.
+        per_species: maximum number of recordings of a species, of which the first are used; None for all recordings.
+        checklists: csv file or files in which species names are looked up, in addition to the labels of BirdNET, to
+            checklists next to the source, and to installed checklists.
+        append: add rows to an existing recordings table.
+        overwrite: replace an existing recordings table.
+        models_folder: folder of the built-in models, in whose labels species names are looked up; None for
+            `$DAWNCHORUS_MODELS`, or else the user's cache.
+        workers: number of cores to use; None for all cores that this process may use.
+
+    Returns:
+        The recordings table, as written into `data_set`.
 
     Raises:
         OutputExistsError: the data set has a table, and neither `append` nor `overwrite` was given.
-        InputError: no such source, or no recordings in it, or an ambiguous layout.
-        FormatError: a table is invalid.
+        InputError: the source does not exist, has no recordings, or has an ambiguous layout.
+        FormatError: a table of the source is invalid.
     """
     if per_species is not None:
         check_count("per_species", per_species)
@@ -99,15 +104,18 @@ def import_recordings(
 
 
 def split(data_set: StrPath, *, ratios: Mapping[str, float] = DEFAULT_RATIOS, seed: int = 1) -> RecordingsTable:
-    """Split a data set with related recordings kept together, and write its table.
+    """Split a data set, with related recordings in the same split, and write the splits into its recordings table.
 
     Args:
         data_set: folder of the data set.
-        ratios: shares of train, validation and test, or of fold0, fold1, ...
+        ratios: share of recordings by split: of "train", "validation" and "test", or of "fold0", "fold1", ...
         seed: seed of the random choice.
 
+    Returns:
+        The recordings table with the split of each row.
+
     Raises:
-        InputError: no data set, no usable recordings, ratios that are not positive, or names that are no splits.
+        InputError: no data set in this folder, no usable recordings, ratios that are not positive, or unknown splits.
     """
     table = split_table(read_table(Path(data_set)), ratios, seed=seed)
     write_table(table)
@@ -125,22 +133,22 @@ def prepare(
     workers: int | None = None,
     **changes: Any,
 ) -> PrepareSummary:
-    """Cut recordings of a data set into clips of equal length; existing clips are kept.
+    """Cut recordings of a data set into clips of equal length; clips that exist already are not cut again.
 
     Args:
         data_set: folder of the data set.
-        folder: folder of the clips; another one than the data set's.
-        recipe: a name of `dawnchorus prepare --list-recipes`.
-        seed: seed of clips that are chosen at random.
+        folder: folder to write the clips to; it must not be the folder of the data set.
+        recipe: name of the settings for cutting clips (`Recipe`), as listed by `dawnchorus prepare --list-recipes`.
+        seed: seed for recipes that choose clips at random.
         model: model whose scores choose clips, for recipes with `clip_selection="scored"`.
-        models_folder: folder of the built-in models.
-        workers: cores to use; default: all that this process may use.
-        changes: fields of the recipe (`Recipe`), such as `window_s=3.0` or `clip_selection="loudest"`.
+        models_folder: folder of the built-in models; None for `$DAWNCHORUS_MODELS`, or else the user's cache.
+        workers: number of cores to use; None for all cores that this process may use.
+        changes: changed fields of the recipe, such as `window_s=3.0` or `clip_selection="loudest"`.
 
     Raises:
-        InputError: an unknown recipe, the data set's own folder, or a folder with clips of another recipe.
-        TypeError: a recipe has no field of this name.
-        OutputError: no space, or no permission.
+        InputError: the recipe is unknown, or `folder` is the data set's or has clips of another recipe.
+        TypeError: a keyword argument is no field of `Recipe`.
+        OutputError: the clips cannot be written: no space, or no permission.
     """
     table, out = read_table(Path(data_set)), Path(folder)
     if out.resolve() == table.folder.resolve():
@@ -175,20 +183,21 @@ def _change_recipe(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
 
 
 def train(data_set: StrPath, *overrides: str, config_dir: StrPath | None = None) -> TrainingRun:
-    """Train a model on a split data set, and write its run and bundle.
+    """Train a model on a split data set, and write the folder of the training run with the trained bundle.
 
     Args:
         data_set: folder of the data set, or of prepared clips.
         overrides: settings as on the command line, such as `"model=efficientnet"` or `"optimizer.lr=3e-4"`.
-        config_dir: folder of choices of your own, which take precedence over the built-in ones.
+        config_dir: folder of further configuration files (YAML), which take precedence over the built-in ones.
 
-    The bundle is in `TrainingRun.bundle`, and a run's folder is a model for `load_model`.
+    Returns:
+        The training run. `TrainingRun.bundle` is the trained model; `load_model` opens the run's folder.
 
     Raises:
         InputError: an unknown setting, or a data set that cannot be trained on.
         MissingExtraError: the extra [train] is not installed.
         TrainingError: the loss is not finite.
-        OutputError: no space, or no permission.
+        OutputError: the run cannot be written: no space, or no permission.
     """
     try:
         from dawnchorus.training import compose, trainer
@@ -216,14 +225,15 @@ def evaluate(
     Args:
         model: a built-in model's name, a bundle's or training run's folder, or a loaded model.
         data_set: folder of the data set.
-        split: the split to use; "all": every recording.
-        secondary: "count" or "mask" secondary species; default: as the model was trained, else "mask".
-        pool: how windows become one score of a recording: "mean" or "max".
-        overlap_s: seconds that neighboring windows share.
-        workers: cores to use; default: all that this process may use.
+        split: name of the split to use; "all" for every recording.
+        secondary: treatment of secondary species (audible besides the labeled one): "count" them as present, or "mask"
+            their scores. None for the rule of the model's training; "count" if the bundle does not record its training.
+        pool: "mean" or "max" of the scores of a recording's windows as the score of the recording.
+        overlap_s: overlap of neighboring windows in seconds.
+        workers: number of cores to use; None for all cores that this process may use.
 
     Raises:
-        InputError: an argument out of range, no recordings in this split, or the model knows none of the species.
+        InputError: an argument is out of range, the split has no recordings, or the model knows none of their species.
         ModelError: the model cannot be loaded or run.
     """
     check_choice("pool", pool, get_args(Pool))
@@ -243,7 +253,7 @@ def evaluate(
 
 
 def choose_secondary(bundle: Bundle) -> Secondary:
-    """Return "mask" for bundles trained here with secondary species masked, else "count"."""
+    """Return "count" if the model's training counted secondary species as present, or is not recorded; else "mask"."""
     from dawnchorus.training.renamed_keys import with_current_keys
 
     recipe = None if bundle.info.training is None else bundle.info.training.recipe
@@ -253,10 +263,10 @@ def choose_secondary(bundle: Bundle) -> Secondary:
 
 @dataclass(frozen=True, repr=False)
 class Plot:
-    """A plot, displayed by notebooks.
+    """A plot that Jupyter notebooks display.
 
     Attributes:
-        png: the picture as a PNG file.
+        png: content of the plot's PNG file.
     """
 
     png: bytes
@@ -268,8 +278,8 @@ class Plot:
         """Write the plot as a PNG file.
 
         Raises:
-            InputError: the name ends in something else than `.png`.
-            OutputError: no space, or no permission.
+            InputError: `path` does not end in `.png`.
+            OutputError: the file cannot be written: no space, or no permission.
         """
         path = Path(path)
         if path.suffix.lower() != ".png":
@@ -282,12 +292,13 @@ def plot_spectrogram(audio: AudioSource, detections: RecordingTable | None = Non
     """Draw the spectrogram of a recording, with detections boxed and named.
 
     Args:
-        audio: a path, a sound file's bytes, an open sound file, or `(samples, sample_rate_hz)`.
-        detections: a table of the recording, as of a run: `next(run.tables())`.
+        audio: a path, the bytes of an audio file, an open audio file, or `(samples, sample_rate_hz)`.
+        detections: detections of the recording, such as a table of an identification run: `next(run.tables())`; None to
+            draw no detections.
         waveform: draw the waveform above the spectrogram.
 
     Raises:
-        InputError: `detections` is something else, such as a whole run.
+        InputError: `detections` is not a `RecordingTable`.
         AudioError: the recording cannot be decoded.
     """
     from dawnchorus.plotting.recording import draw_recording, draw_recording_with_waveform
@@ -305,7 +316,7 @@ def _check_recording_table(detections: object) -> None:
 
 
 def _empty_table(path: Path, decoder: DecoderProcess) -> RecordingTable:
-    """Return a table without detections, with the length that decoding tells."""
+    """Decode a recording for its length, and return a table of the recording without detections."""
     with decoder.open(path) as recording:
         for _block in recording.blocks():
             continue

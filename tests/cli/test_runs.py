@@ -32,7 +32,7 @@ def runs(tmp_path: Path) -> Path:
         (folder / "run.json").write_text(json.dumps(metadata))
         (folder / "config.yaml").write_text(f"model: {{mel: {{n_mels: {n_mels}}}}}\nseed: {n_mels}\n")
         (folder / "metrics.csv").write_text("epoch,loss,val_loss\n1,0.9,0.9\n2,0.5,0.6\n")
-    result = {"data_set": "/x/birds", "part": "test", "date": "2026-05-03T04:30:00"}
+    result = {"data_set": "/x/birds", "split": "test", "date": "2026-05-03T04:30:00"}
     measured = {
         **metadata,
         "evaluations": [{**result, "metrics": {"accuracy": {"value": 0.7, "low": 0.6, "high": 0.8}}}],

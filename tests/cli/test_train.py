@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from tests.fixtures.commands import Command
-from tests.fixtures.training import MLP
+from tests.fixtures.training import SMALL
 
 from dawnchorus.data.recordings import read_table
 from dawnchorus.training.compose import (
@@ -22,8 +22,8 @@ def test_the_built_in_choices_are_written_changed_and_trained_with(
     assert command("train", "--init-config", folder).returncode == 0
     assert describe_config_dir(folder) == []
     (folder / "trainer" / "default.yaml").write_text("epochs: 1\nbatch_size: 5\n")
-    settings = [f"data={birds}", f"paths.runs={tmp_path / 'runs'}", "model=acoustic_mlp", "model.window_s=2"]
-    done = command("train", "--config-dir", folder, *settings, "model.hidden=[8]", "model.dropout=[0]")
+    settings = [f"data={birds}", f"paths.runs={tmp_path / 'runs'}", *SMALL[:-1]]
+    done = command("train", "--config-dir", folder, *settings)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count(b"instead of the built-in files: trainer/default.yaml") == 1
     (run,) = find_runs(tmp_path / "runs")
@@ -34,7 +34,7 @@ def test_the_built_in_choices_are_written_changed_and_trained_with(
 
 
 def test_the_commands_from_training_to_a_report(birds: Path, tmp_path: Path, command: Command) -> None:
-    runs, settings = tmp_path / "runs", [*MLP, f"data={birds}", "trainer.epochs=2", "trainer.accelerator=cpu"]
+    runs, settings = tmp_path / "runs", [*SMALL, f"data={birds}", "trainer.epochs=1", "trainer.accelerator=cpu"]
     done = command("train", *settings, f"paths.runs={runs}", "--multirun", "optimizer.lr=1e-2,1e-3")
     assert done.returncode == 0, done.stderr
     bundles = [Path(line) for line in done.stdout.decode().split()]
@@ -49,7 +49,7 @@ def test_the_commands_from_training_to_a_report(birds: Path, tmp_path: Path, com
     assert (tmp_path / "p.png").stat().st_size > 10_000
     report = command("evaluate", *bundles, birds, "--out", tmp_path / "report", "--thresholds", tmp_path / "t.csv")
     assert report.returncode == 0, report.stderr
-    assert b" minus acoustic_mlp, on what both know (" in report.stdout
+    assert b" minus mel_cnn, on what both know (" in report.stdout
     evaluations = json.loads((tmp_path / "report" / "evaluation.json").read_text())
     first = evaluations["evaluations"][0]
     n_named = sum(row.split == "test" and row.scientific_name is not None for row in read_table(birds).rows)

@@ -103,7 +103,7 @@ def test_one_species_without_background_is_refused_and_leaves_no_run(
 
 def test_one_class_of_several_is_separated_from_the_others(birds: Path, run_training: Train) -> None:
     name = next(row.scientific_name for row in read_table(birds).rows if row.scientific_name)
-    run = run_training(*TINY["acoustic_mlp"], f"data.classes=[{name}]", "trainer.epochs=1")
+    run = run_training(*TINY["mel_cnn"], f"data.classes=[{name}]", "trainer.epochs=1")
     n_all = sum(row.split == "train" for row in read_table(birds).rows)
     trained_on = read_table(run.bundle).rows
     assert sum(row.split == "train" for row in trained_on) == n_all
@@ -138,7 +138,7 @@ def test_background_is_trained_on_by_default_and_warned_of_without_effect(
         for row in rows
     ]
     write_table(RecordingsTable(tmp_path, tuple(rows)))
-    settings = (*TINY["acoustic_mlp"], f"data={tmp_path}", "trainer.epochs=1")
+    settings = (*TINY["mel_cnn"], f"data={tmp_path}", "trainer.epochs=1")
     run = run_training(*settings)
     assert any(note.startswith("loss=bce: some clips have none of the species") for note in caplog.messages)
     bundle = read_bundle(run.bundle)

@@ -92,7 +92,7 @@ def test_a_run_keeps_what_was_measured_with_it(
         assert done.returncode == 0, done.stderr
     assert Path(command("models", "path", run).stdout.decode().strip()) == run / "bundle", "a run is its bundle"
     metadata = json.loads((run / "run.json").read_text())
-    assert [each["part"] for each in metadata["evaluations"]] == ["all", "test"], "one for each part, the latest last"
+    assert [each["split"] for each in metadata["evaluations"]] == ["all", "test"], "one for each split, the latest last"
     latest = metadata["evaluations"][-1]
     assert (latest["data_set"], latest["bundle_id"], latest["pool"]) == (
         str(duet.folder.resolve()),

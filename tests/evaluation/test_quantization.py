@@ -47,5 +47,5 @@ def test_quantized_bundles_are_smaller_and_state_their_loss(
         "models", "quantize", whole.folder, tmp_path / "x", "--precision", "float16", "--data", birds, "--split", "no"
     )
     assert refused.returncode == 2
-    assert b"in the part 'no'" in refused.stderr
+    assert b"in the split 'no'" in refused.stderr
     assert not (tmp_path / "x").exists()

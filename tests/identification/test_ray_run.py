@@ -89,7 +89,8 @@ with redirect_stdout(sys.stderr):  # Ray's messages about nodes
         sounds, archive, model=bundle, ray=address, unit_size=UnitSize(max_recordings=1), report=slow
     )
 counts = result.counts
-print(counts.n_files, counts.n_resumed, counts.n_done, counts.n_failed, result.n_units, result.n_ended)
+print(counts.n_files, counts.n_resumed, counts.n_done, counts.n_failed, result.n_units, result.n_ended,
+      result.n_failed_before)
 for failure in result.failures:
     print(Path(failure.recording).name, failure.reason)
 """
@@ -145,10 +146,12 @@ def test_rows_equal_those_of_one_process_though_nodes_go_and_come(
         cluster.remove_node(node)
     assert driver.returncode == 0, errors
     assert len(hosts) == 1, "the driver and its nodes are listed by the name of this machine"
-    lines = output.splitlines()
-    assert lines[0].split()[0] == str(N_COPIES + 5)
-    assert lines[0].split()[3:] == ["1", str(N_COPIES + 5), str(N_COPIES + 5)]
-    assert [line.split()[0] for line in lines[1:]] == [BROKEN]
+    first, *failures = output.splitlines()
+    n_files, _n_resumed, _n_done, n_failed, n_units, n_committed, n_failed_before = map(int, first.split())
+    n_all = N_COPIES + 5
+    assert (n_files, n_failed, n_units, n_committed) == (n_all, 1, n_all, n_all)
+    # The node that was removed may have committed the broken recording and not reported it any more.
+    assert [line.split()[0] for line in failures] == [BROKEN] * (1 - n_failed_before)
     assert "lost; its" in errors
     opened = open_archive(archive)
     assert len(attempts(archive)) == 3, "the new node has worked as well"
@@ -191,7 +194,7 @@ def test_a_unit_that_ends_its_processes_is_given_up_and_the_others_end(
     assert driver.returncode == 0, errors
     first, *failures = output.splitlines()
     n_all = N_COPIES + 5
-    assert list(map(int, first.split())) == [n_all, 0, n_all - 2, 2, n_all, n_all - 1]
+    assert list(map(int, first.split())) == [n_all, 0, n_all - 2, 2, n_all, n_all - 1, 0]
     assert sorted(line.split()[0] for line in failures) == sorted([BROKEN, deadly])
     assert "was not finished, since processes ended at it" in output
     opened = open_archive(archive)

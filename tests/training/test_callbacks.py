@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.fixtures.training import MLP, Train
+from tests.fixtures.training import SMALL, Train
 
 from dawnchorus.errors import OutputError
 from dawnchorus.training.operators import declare_vision_operators
 
 
 def test_each_epoch_has_accuracy_on_training_clips_and_what_it_cost(run_training: Train) -> None:
-    run = run_training(*MLP, "trainer.epochs=2")
+    run = run_training(*SMALL, "trainer.epochs=2")
     with (run.folder / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 2

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 import torch
 from tests.fixtures.commands import Command
-from tests.fixtures.training import Train
+from tests.fixtures.training import SMALL, Train
 
 from dawnchorus.data.clips import WholeRecording
 from dawnchorus.data.recordings import Annotation, RecordingRow, RecordingsTable, write_table
@@ -24,7 +24,6 @@ from dawnchorus.types import Progress
 
 RATE_HZ = 8_000
 LENGTHS_S = {"a": 7.3, "b": 2.0, "c": 0.5}
-SMALL = ("model=mel_cnn", "model.window_s=2", "model.channels=[4]", "model.mel.n_mels=16", "trainer.batch_size=4")
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from tests.fixtures.commands import Command
-from tests.fixtures.training import Train
+from tests.fixtures.training import SMALL, Train
 
 from dawnchorus.data.recordings import read_table, write_table
 from dawnchorus.errors import InputError
@@ -24,7 +24,6 @@ from dawnchorus.training.runs import TrainingRun
 from dawnchorus.training.trainer import resume
 
 HEAD = ("model=embedding_head", "model.hidden=8", "trainer.epochs=1")
-MLP = ("model=acoustic_mlp", "model.window_s=2", "model.hidden=[16]", "model.dropout=[0]", "trainer.epochs=1")
 
 
 @pytest.fixture
@@ -64,7 +63,7 @@ def test_embeddings_are_kept_for_the_next_run_and_serve_every_fold(
 
 
 def test_features_of_a_stopped_run_are_not_trusted(own: Path, run_training: Train) -> None:
-    run = run_training(*MLP, f"data={own}")
+    run = run_training(*SMALL, "trainer.epochs=1", f"data={own}")
     assert not (run.folder / "features.npy").exists(), "they go with the run's end"
     stopped = TrainingRun(run.folder, run.metadata).update(status="running")
     np.save(run.folder / "features.npy", np.zeros((1, 95), np.float32))
@@ -98,17 +97,17 @@ def test_embeddings_of_noise_are_computed_once(tmp_path: Path, store: ModelStore
 
 
 def test_run_resumes_only_with_its_own_data(own: Path, run_training: Train) -> None:
-    run = run_training(*MLP, f"data={own}")
+    run = run_training(*SMALL, "trainer.epochs=1", f"data={own}")
     run.update(status="running")
     table = read_table(own)
     changed = [replace(row, scientific_name="Avis alia") if k == 0 else row for k, row in enumerate(table.rows)]
     write_table(table.with_rows(changed))
-    with pytest.raises(InputError, match="other recordings, labels or parts"):
+    with pytest.raises(InputError, match="other recordings, labels or splits"):
         resume(run.folder)
 
 
 def test_a_split_of_clips_is_named_so(own: Path, run_training: Train) -> None:
-    run = run_training(*MLP, f"data={own}", "data.random_clip_split=true")
+    run = run_training(*SMALL, "trainer.epochs=1", f"data={own}", "data.random_clip_split=true")
     bundle = read_bundle(run.bundle)
     assert "Of recordings whose other clips were trained on" in (run.bundle / "MODEL_CARD.md").read_text()
     assert bundle.info.calibration is None

@@ -45,7 +45,7 @@ def test_run_with_old_keys_opens(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(json.dumps(OLD))  # JSON is YAML
     run = read_run(tmp_path)
     assert run.metadata["n_trainable_parameters"] == 4251
-    assert run.evaluations[0]["tta_shifts"] == 3
+    assert (run.evaluations[0]["tta_shifts"], run.evaluations[0]["split"]) == (3, "test")
     today = compose_config([*TODAY, "data.noise_share=0"])
     assert validate_config(read_config(run)).model_dump(exclude={"scheduler"}) == today.model_dump(
         exclude={"scheduler"}

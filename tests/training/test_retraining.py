@@ -182,7 +182,8 @@ def test_held_out_recordings_in_the_active_models_training_are_counted(
 
 
 def test_a_model_of_ones_own_is_trained_again_by_its_own_recipe(level_bundle: Bundle) -> None:
-    config = compose_config(["experiment=acoustic-95", "data=a-set", "model.hidden=[16]", "model.dropout=[0.1]"])
+    settings = ["data=a-set", "data.validation_fold=2", "model.hidden=[16]", "model.dropout=[0.1]"]
+    config = compose_config(["experiment=acoustic-95", *settings])
     training = TrainingSummary(data="", n_recordings=9, n_clips=9, licenses={}, recipe=config.recipe())
     own = replace(
         level_bundle, info=level_bundle.info.model_copy(update={"family": "acoustic_mlp", "training": training})
@@ -192,7 +193,7 @@ def test_a_model_of_ones_own_is_trained_again_by_its_own_recipe(level_bundle: Bu
     made = compose_config([*again.overrides, "data=lessons"])
     assert (made.model["family"], made.model["hidden"], made.trainer.epochs) == ("acoustic_mlp", [16], 2)
     assert made.data.cleaning == config.data.cleaning
-    assert made.data.path == "lessons"
+    assert (made.data.path, made.data.validation_fold) == ("lessons", None), "other data have no such fold"
 
     others = training_settings(level_bundle, [], backbone="birdnet")
     assert others.is_default

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from tests.fixtures.networks import build
-from tests.fixtures.training import MLP, Train
+from tests.fixtures.training import SMALL, Train
 
 from dawnchorus.models.store import ModelStore
 from dawnchorus.training.config import OptimizerConfig, SchedulerConfig
@@ -27,7 +27,7 @@ def rates(config: SchedulerConfig, network: Network, *, n_epochs: int) -> list[f
 
 
 def test_the_rate_falls_in_steps_or_starts_anew(store: ModelStore) -> None:
-    network = build(store, *MLP)
+    network = build(store, *SMALL)
     step = rates(SchedulerConfig(name="step", step_size=2, gamma=0.1), network, n_epochs=5)
     assert step == pytest.approx([1, 1, 0.1, 0.1, 0.01])
     restarts = rates(SchedulerConfig(name="warm_restarts", restart_epochs=2, restart_factor=2), network, n_epochs=7)
@@ -35,7 +35,7 @@ def test_the_rate_falls_in_steps_or_starts_anew(store: ModelStore) -> None:
 
 
 def test_the_schedule_of_steps_counts_epochs(run_training: Train) -> None:
-    settings = (*MLP, "trainer.epochs=4", "scheduler=step", "scheduler.step_size=2", "scheduler.gamma=0.1")
-    run = run_training(*settings, "trainer.batch_size=2")
+    settings = (*SMALL, "trainer.epochs=4", "scheduler=step", "scheduler.step_size=2", "scheduler.gamma=0.1")
+    run = run_training(*settings)
     state = torch.load(run.folder / "checkpoints" / "last.ckpt", weights_only=True)
     assert state["optimizer_states"][0]["param_groups"][0]["lr"] == pytest.approx(1e-5)

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 from tests.fixtures.commands import Command
+from tests.fixtures.training import SMALL
 
 from dawnchorus.errors import InputError
 from dawnchorus.training.runs import find_runs, read_config
 from dawnchorus.training.sweeps import read_sweep
 from dawnchorus.training.tune import tune
-
-MLP = ("model=acoustic_mlp", "model.window_s=2", "model.hidden=[16]", "model.dropout=[0]", "trainer.epochs=1")
 
 SWEEP = """\
 program: src/train.py
@@ -88,17 +87,17 @@ def test_grid_trains_each_run_once_and_resumes(birds: Path, tmp_path: Path, comm
     path = written(
         tmp_path,
         "method: grid\nmetric: {name: val_loss}\nparameters:\n"
-        "  optimizer.lr: {values: [0.01, 0.001]}\n  trainer.batch_size: {value: 4}\n",
+        "  optimizer.lr: {values: [0.01, 0.001]}\n  trainer.batch_size: {value: 8}\n",
     )
     runs = tmp_path / "runs"
-    settings = [*MLP, f"data={birds}", f"paths.runs={runs}", "trainer.accelerator=cpu"]
+    settings = [*SMALL[:-1], "trainer.epochs=1", f"data={birds}", f"paths.runs={runs}", "trainer.accelerator=cpu"]
     assert command("tune", "--sweep", path, *settings, "--trials", "1").returncode == 0
     done = command("tune", "--sweep", path, *settings)
     assert done.returncode == 0, done.stderr
     tried = [
         (config["optimizer"]["lr"], config["trainer"]["batch_size"]) for config in map(read_config, find_runs(runs))
     ]
-    assert sorted(tried) == [(0.001, 4), (0.01, 4)]
+    assert sorted(tried) == [(0.001, 8), (0.01, 8)]
     best = min(find_runs(runs), key=lambda run: run.metrics["val_loss"])
     assert f"optimizer.lr={read_config(best)['optimizer']['lr']}" in done.stdout.decode()
     with pytest.raises(InputError, match=r"optimizer\.lr: expected values to make a grid of"):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.fixtures.training import MLP, Train
+from tests.fixtures.training import SMALL, Train
 
 from dawnchorus.errors import InputError
 
 
 def test_profiler_traces_the_configured_steps(run_training: Train) -> None:
-    settings = (*MLP, "trainer.epochs=1", "profiler=torch", "profiler.wait=2", "profiler.active=2")
+    settings = (*SMALL, "trainer.epochs=1", "profiler=torch", "profiler.wait=2", "profiler.active=2")
     run = run_training(*settings, "profiler.record_shapes=true", "profiler.profile_memory=true")
     trace = json.loads((run.folder / "reports" / "trace.json").read_text())["traceEvents"]
     steps = {event["name"] for event in trace if event.get("name", "").startswith("ProfilerStep#")}
@@ -19,5 +19,5 @@ def test_profiler_traces_the_configured_steps(run_training: Train) -> None:
     table = (run.folder / "reports" / "profile.txt").read_text()
     assert "Input Shapes" in table
     assert "CPU Mem" in table
-    with pytest.raises(InputError, match=r"profiler\.wait and profiler\.warmup: expected fewer steps than the 12"):
+    with pytest.raises(InputError, match=r"profiler\.wait and profiler\.warmup: expected fewer steps than the 4"):
         run_training(*settings, "profiler.wait=30")

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from tests.fixtures.commands import Command
 from tests.fixtures.http_server import QuietHandler, serving_http
-from tests.fixtures.training import MLP, Train
+from tests.fixtures.training import SMALL, Train
 
 from dawnchorus.errors import InputError, MissingExtraError
 from dawnchorus.training.config import TrackerConfig
@@ -139,7 +139,7 @@ def test_a_server_that_fails_does_not_end_the_run(
 
 def test_trackers_and_profilers_write_into_the_run(run_training: Train) -> None:
     pytest.importorskip("tensorboard")
-    run = run_training(*MLP, "trainer.epochs=1", "tracker=tensorboard", "profiler=simple")
+    run = run_training(*SMALL, "trainer.epochs=1", "tracker=tensorboard", "profiler=simple")
     assert list((run.folder / "tensorboard").glob("events*"))
     assert list((run.folder / "reports").glob("*profile*"))
     assert (run.folder / "metrics.csv").read_text().startswith("epoch")
@@ -149,7 +149,7 @@ def test_trackers_and_profilers_write_into_the_run(run_training: Train) -> None:
 def test_wandb_writes_offline_into_the_run_and_mlflow_next_to_it(run_training: Train, program: Command) -> None:
     pytest.importorskip("wandb", reason="pip install 'dawnchorus[track]'")
     pytest.importorskip("mlflow", reason="pip install 'dawnchorus[track]'")
-    settings = [*MLP, "trainer.epochs=1", "trainer.accelerator=cpu", "optimizer.lr=0.0123"]
+    settings = [*SMALL, "trainer.epochs=1", "trainer.accelerator=cpu", "optimizer.lr=0.0123"]
     first = run_training("seed=5", *settings)
     settings += [f"data={read_config(first)['data']['path']}", f"paths.runs={first.folder.parent}"]
     # Both leave threads and handlers behind, so each has a process of its own.

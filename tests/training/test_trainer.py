@@ -131,7 +131,7 @@ def test_added_epochs_and_a_missing_validation_part_are_said(
     rows = (replace(row, path=str(table.file(row).absolute())) for row in table.rows if row.split == "train")
     write_table(RecordingsTable(tmp_path, tuple(rows)))
     given = (f"data={tmp_path}", "data.validation=0", "trainer.epochs=1", "trainer.batch_size=64")
-    settings = (*MLP, *given, "trainer.min_steps=2")
+    settings = (*SMALL[:-1], *given, "trainer.min_steps=2")
     run_training(*settings)
     said = " ".join(map(sentence, caplog.records))
     assert "trainer.min_steps=2: trains 2 epochs instead of trainer.epochs=1, because an epoch has 1 steps" in said
@@ -193,7 +193,7 @@ def test_a_run_is_trained_by_one_process_at_a_time(run_training: Train, tmp_path
         kept = command("runs", "rm", run.name, "--runs", tmp_path / "runs")
         assert (kept.returncode, b"a process is training this run" in kept.stderr) == (6, True)
 
-    run = run_training(*MLP, "trainer.epochs=1", report=resume_as_well)
+    run = run_training(*SMALL, "trainer.epochs=1", report=resume_as_well)
     assert run.metadata["status"] == "done"
     assert refused
     run.update(status="running")
@@ -212,7 +212,7 @@ def test_interrupted_run_says_how_to_resume(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_training(*MLP, "trainer.epochs=3", report=interrupt)
+        run_training(*SMALL, "trainer.epochs=3", report=interrupt)
     (run,) = find_runs(tmp_path / "runs")
     assert run.metadata["status"] == "interrupted"
     assert f"dawnchorus train --resume {run.folder}" in caplog.messages[-1]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.fixtures.commands import Command
+from tests.fixtures.training import SMALL
 
 from dawnchorus.data.recordings import read_table, write_table
 from dawnchorus.errors import InputError
@@ -17,13 +18,13 @@ from dawnchorus.training.runs import find_runs, read_config
 from dawnchorus.training.tune import tune
 from dawnchorus.types import Progress
 
-MLP = ("model=acoustic_mlp", "model.window_s=2", "model.hidden=[16]", "model.dropout=[0]", "trainer.epochs=1")
+CNN = (*SMALL[:-1], "trainer.epochs=1")  # whose batches the tests choose
 
 
 def test_trials_are_runs_and_a_study_resumes(birds: Path, tmp_path: Path, command: Command) -> None:
     runs = tmp_path / "runs"
     settings = [
-        *MLP, f"data={birds}", f"paths.runs={runs}", "optimizer.lr=tag(log,interval(1e-4,1e-1))",
+        *CNN, f"data={birds}", f"paths.runs={runs}", "optimizer.lr=tag(log,interval(1e-4,1e-1))",
         "trainer.batch_size=4,8", "optimizer.weight_decay=choice(0,0.001)", "trainer.accelerator=cpu",
     ]  # fmt: skip
     first = command("tune", *settings, "--trials", "1")
@@ -46,7 +47,7 @@ def test_trials_are_runs_and_a_study_resumes(birds: Path, tmp_path: Path, comman
         and read_config(run)["optimizer"]["lr"] == pytest.approx(float(chosen["optimizer.lr"]))
         for run in find_runs(runs)
     )
-    assert command("train", *MLP, f"data={birds}", f"paths.runs={runs}", *printed.split(" ")).returncode == 0
+    assert command("train", *CNN, f"data={birds}", f"paths.runs={runs}", *printed.split(" ")).returncode == 0
 
 
 def test_folds_are_averaged(birds: Path, tmp_path: Path, command: Command) -> None:
@@ -56,7 +57,7 @@ def test_folds_are_averaged(birds: Path, tmp_path: Path, command: Command) -> No
     write_table(read_table(data).with_rows(replace(row, path=str(table.file(row).resolve())) for row in table.rows))
     assert command("data", "split", data, "--folds", "2").returncode == 0
     study = tune(
-        [*MLP, f"data={data}", f"paths.runs={tmp_path / 'runs'}", "optimizer.lr=0.01,0.02"],
+        [*CNN, f"data={data}", f"paths.runs={tmp_path / 'runs'}", "optimizer.lr=0.01,0.02"],
         n_trials=1,
         by_fold=True,
         clock=datetime.now,
@@ -77,7 +78,7 @@ def test_folds_are_averaged(birds: Path, tmp_path: Path, command: Command) -> No
     ],
 )
 def test_what_cannot_be_tuned_is_named(overrides: list[str], message: str, birds: Path, tmp_path: Path) -> None:
-    settings = [*MLP, f"data={birds}", f"paths.runs={tmp_path / 'runs'}", *overrides]
+    settings = [*CNN, f"data={birds}", f"paths.runs={tmp_path / 'runs'}", *overrides]
     with pytest.raises(InputError, match=message):
         tune(settings, n_trials=1, clock=datetime.now)
 
@@ -85,7 +86,7 @@ def test_what_cannot_be_tuned_is_named(overrides: list[str], message: str, birds
 def test_a_trial_that_cannot_be_trained_fails_and_the_next_one_follows(
     birds: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    settings = [*MLP, f"data={birds}", f"paths.runs={tmp_path / 'runs'}", "model.window_s=choice(2,1000)", "seed=5"]
+    settings = [*CNN, f"data={birds}", f"paths.runs={tmp_path / 'runs'}", "model.window_s=choice(2,1000)", "seed=5"]
     progress: list[Progress] = []
     study = tune(settings, n_trials=4, clock=datetime.now, report=progress.append)
     failures = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
@@ -99,6 +100,6 @@ def test_a_trial_that_cannot_be_trained_fails_and_the_next_one_follows(
 
 
 def test_folds_need_folds(birds: Path, tmp_path: Path) -> None:
-    settings = [*MLP, f"data={birds}", f"paths.runs={tmp_path / 'runs'}", "optimizer.lr=1,2"]
+    settings = [*CNN, f"data={birds}", f"paths.runs={tmp_path / 'runs'}", "optimizer.lr=1,2"]
     with pytest.raises(InputError, match="--folds"):
         tune(settings, n_trials=1, by_fold=True, clock=datetime.now)

@@ -1,1 +1,1 @@
-"""The archive: a kept store of results on Delta Lake, into which many processes write, and its queries."""
+"""The archive: a store of results on Delta Lake that many processes can write to, and its queries."""

@@ -1,4 +1,4 @@
-"""The archive as Python sees it: runs, and results that are read lazily as Arrow."""
+"""The archive's Python interface: runs, and results that are read lazily as Arrow."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Names = str | Iterable[str]
 """One name or several."""
 
 Time = str | date | datetime
-"""A day, or a time of the recorders' clocks without a zone, in ISO 8601 if it is a text."""
+"""A day or a time by the recorders' clocks, without a zone; a text is in ISO 8601."""
 
 _field = pa_dataset.field
 
@@ -49,29 +49,30 @@ _field = pa_dataset.field
 class Archive:
     """Results of runs over recordings; opened by `open_archive`.
 
-    Results count once their unit has ended. Of several results of a recording, by other models or of other versions of
-    its file, the latest counts, or the latest of each run that is named.
+    A unit is a batch of recordings that are committed together; only results of committed units are read. If there are
+    several results of a recording, by other models or of earlier versions of its file, the latest one is read, or, if
+    runs are named, the latest one of each run. These results are called current.
 
     Attributes:
-        location: place of the archive.
+        location: folder of the archive.
     """
 
     location: ArchiveLocation
 
     def table(self, name: str) -> Table:
-        """Return a table as it is stored, with rows of units that have not ended."""
+        """Return a table as it is stored, including rows that are not current."""
         return Table(self.location, name)
 
     # ------------------------------------------------------------------ contents
 
     def runs(self) -> list[StoredRun]:
-        """List the runs in the order of their first recordings."""
+        """Return the runs in the order of their first recordings."""
         first = {each.run: each.number for each in reversed(list_manifests(self.table(MANIFEST)))}
         runs = [StoredRun.from_row(row) for row in self.table(RUNS).read().to_pylist()]
         return sorted(runs, key=lambda each: (first.get(each.id, math.inf), each.id))
 
     def analyses(self) -> list[str]:
-        """List the names of the analyses that have a table."""
+        """Return the names of the analyses that have a table."""
         tables = self.location.list_tables()
         return [name.removeprefix(ANALYSIS_PREFIX) for name in tables if name.startswith(ANALYSIS_PREFIX)]
 
@@ -86,16 +87,17 @@ class Archive:
         runs: Names | None = None,
         columns: Sequence[str] | None = None,
     ) -> pa.RecordBatchReader:
-        """Read detections lazily, in no particular order.
+        """Read detections lazily, in no particular order; of each recording, those of its latest result.
 
         Args:
             species: scientific or common names.
             since: earliest start of a detection by the recorder's clock; detections without a time are left out.
-            until: time before which detections start.
+            until: time before which detections start; detections without a time are left out.
             sites: names of sites.
-            min_score: smallest score; a model's own thresholds precede it. By default all that was kept.
-            runs: ids of runs; each gives its own result of a recording.
-            columns: names of columns; by default all.
+            min_score: minimum score, except for classes with a minimum score of the model; None for all stored
+                detections.
+            runs: ids of runs, each of which contributes its own result of a recording; None for the latest of all runs.
+            columns: names of columns; None for all.
 
         Raises:
             NotFoundError: there is no such run.
@@ -125,7 +127,9 @@ class Archive:
         runs: Names | None = None,
         columns: Sequence[str] | None = None,
     ) -> pa.RecordBatchReader:
-        """Read recordings lazily, also those without a detection and those that failed; see `detections`.
+        """Read the latest result of each recording lazily, including recordings without detections, and failed ones.
+
+        The filters are those of `detections`.
 
         Raises:
             NotFoundError: there is no such run.
@@ -137,7 +141,7 @@ class Archive:
     def analysis(
         self, name: str, *, runs: Names | None = None, columns: Sequence[str] | None = None
     ) -> pa.RecordBatchReader:
-        """Read the rows of an analysis lazily; see `detections`.
+        """Read the rows of an analysis lazily, those of each recording's latest result; filters are as in `detections`.
 
         Raises:
             NotFoundError: there is no such run or analysis.
@@ -158,7 +162,9 @@ class Archive:
         sites: Names | None = None,
         runs: Names | None = None,
     ) -> pa.RecordBatchReader:
-        """Read embeddings lazily, as float16 lists of equal length; see `detections` for the filters.
+        """Read the latest embeddings of each recording lazily, as float16 lists of equal length.
+
+        The filters are those of `detections`.
 
         A later run replaces the embeddings of a recording only if it kept embeddings itself. One that rescored stored
         embeddings keeps none. `since` and `until` select recordings by their start time.
@@ -204,24 +210,26 @@ class Archive:
         workers: int | None = None,
         cache: str | os.PathLike[str] | None = None,
     ) -> pa.Table:
-        """Find the windows whose embeddings are most like a vector, by the cosine of the angle between them.
+        """Find the windows whose embeddings are most similar to a vector, by the cosine of the angle between them.
 
-        The first search derives a file from each data file of embeddings, and later ones read little else: signs of
-        all, and the embeddings of the few whose signs are most alike. Of each recording the latest embeddings count.
+        The first search derives a file with the signs of the (centered and rotated) embeddings from each data file.
+        Later searches compare all signs, and then only the embeddings with the most similar signs. Only the
+        latest embeddings of each recording are searched.
 
         Args:
-            vector: an embedding [dim] of the model whose embeddings are kept, or several [vectors, dim]: then a
-                window's score is that of the one that it is most like.
+            vector: an embedding [dim] by the model that computed the stored embeddings, or several [vectors, dim]; the
+                score of a window is then that of the most similar vector.
             k: number of windows.
-            species: only windows in which one of these was detected, with a score of 0.25 or more.
-            since: earliest start of a window by the recorder's clock; those without a time are left out.
+            species: names; only windows in which one of them was detected, with a score of 0.25 or more, are searched.
+            since: earliest start of a window by the recorder's clock; windows without a time are left out.
             until: time before which windows start.
             sites: names of sites.
-            runs: ids of runs.
-            bundle_id: id of the model that made the vector, to refuse embeddings of another one.
-            exact: compare all embeddings, not only those whose signs are alike.
+            runs: ids of runs; None for all runs with embeddings.
+            bundle_id: id of the model that computed the vector, to refuse embeddings of another model; None not to
+                check.
+            exact: True to compare all embeddings, without a selection by signs.
             workers: number of threads; default: all cores that this process may use.
-            cache: folder for derived files of an archive that cannot be written; default: in the user's cache.
+            cache: folder for derived files if the archive cannot be written; default: in the user's cache.
 
         Returns:
             A row for each window, the most similar first, with the columns of `search.HIT_SCHEMA`.
@@ -273,12 +281,12 @@ class Archive:
         return Table(self.location, table).scan(names, condition)
 
     def select(self, runs: Names | None = None, *, per_run: bool = True) -> Selection:
-        """Return the results that count; see the class, and `select_results`."""
+        """Return the selection of the latest results; the arguments are those of `select_results`."""
         names = None if runs is None else list_names(runs)
         return select_results(self.table(RECORDINGS), names, per_run=per_run)
 
     def find_runs(self, runs: Names | None) -> list[StoredRun]:
-        """Return the runs of these ids, or all.
+        """Return the runs with these ids; None for all runs.
 
         Raises:
             NotFoundError: there is no such run.
@@ -293,10 +301,10 @@ class Archive:
         return [known[run] for run in list_names(runs)]
 
     def _find_species(self, species: Names, runs: Sequence[StoredRun]) -> list[str]:
-        """Return the scientific names of species.
+        """Return the scientific names of species that are given by any name.
 
         Raises:
-            InputError: no model of the runs knows one.
+            InputError: no model of the runs has a class of one of these names.
         """
         rows = self.table(CLASSES).read(condition=is_in("run", [each.id for each in runs]))
         scientific, common = rows["scientific_name"].to_pylist(), rows["common_name"].to_pylist()
@@ -315,10 +323,10 @@ class Archive:
     # ------------------------------------------------------------------ writing
 
     def add_run(self, run: ArchiveRun, labels: Sequence[Label]) -> None:
-        """Add a run with the classes of its model, unless it is there.
+        """Add a run with the classes of its model, unless the archive has the run already.
 
         Raises:
-            OutputError: it cannot be written.
+            OutputError: the archive cannot be written.
         """
         columns = {
             "run": pa.array([run.id] * len(labels), pa.string()),
@@ -341,7 +349,7 @@ def open_archive(url: str | os.PathLike[str]) -> Archive:
 
     Raises:
         NotFoundError: there is no archive.
-        InputError: it is of a newer version, or a URL of another kind than s3://, gs://, az:// or file://.
+        InputError: the archive is of a newer version, or the URL is neither s3://, gs://, az:// nor file://.
         StoreError: the store failed.
         MissingExtraError: deltalake is not installed.
     """
@@ -352,11 +360,11 @@ def open_archive(url: str | os.PathLike[str]) -> Archive:
 
 
 def create_archive(url: str | os.PathLike[str]) -> Archive:
-    """Open an archive for writing; create it if it is not there.
+    """Open an archive for writing; create it if it does not exist.
 
     Raises:
         InputError: the folder has other content, or the archive is of a newer version.
-        OutputError: it cannot be written.
+        OutputError: the archive cannot be written.
         MissingExtraError: deltalake is not installed.
     """
     require_deltalake()
@@ -366,10 +374,10 @@ def create_archive(url: str | os.PathLike[str]) -> Archive:
 
 
 def create_tables(location: ArchiveLocation) -> Archive:
-    """Create the tables of a new archive, and return it; those that are there stay.
+    """Create the tables of an archive that do not exist, and return the archive.
 
     Raises:
-        OutputError: they cannot be written.
+        OutputError: the tables cannot be written.
     """
     archive = Archive(location)
     for name in (MANIFEST, CLASSES, RUNS, DETECTIONS, RECORDINGS):
@@ -383,7 +391,7 @@ def list_names(names: Names) -> list[str]:
 
 
 def is_in(column: str, values: Sequence[str]) -> pa_dataset.Expression:
-    """Return the condition that a column has one of some values."""
+    """Return the Arrow condition that a column has one of the values."""
     if len(values) == 1:  # by which row groups are left out in all versions of Arrow
         return _field(column) == values[0]
     return _field(column).isin(pa.array(values, pa.string()))
@@ -396,10 +404,10 @@ def _and(first: pa_dataset.Expression | None, second: pa_dataset.Expression | No
 
 
 def _score_condition(min_score: float) -> pa_dataset.Expression:
-    """Return the condition on scores, which are float32, as those that `identify` compares.
+    """Return the condition on scores; `min_score` is rounded to float32, as scores are stored.
 
     Raises:
-        InputError: the score is out of range.
+        InputError: the score is not from 0 to 1.
     """
     if not 0 <= min_score <= 1:
         raise InputError(f"min_score: expected 0 to 1, got {min_score!r}.")
@@ -407,7 +415,7 @@ def _score_condition(min_score: float) -> pa_dataset.Expression:
 
 
 def _time_condition(since: Time | None, until: Time | None) -> pa_dataset.Expression | None:
-    """Return the condition on the clock time, as text, and on the month, by which files are left out."""
+    """Return the condition on the clock time, as text, and on the month, which skips files of other months."""
     condition = None
     if since is not None:
         text = clock_text("since", since)
@@ -419,10 +427,12 @@ def _time_condition(since: Time | None, until: Time | None) -> pa_dataset.Expres
 
 
 def clock_text(name: str, value: Time) -> str:
-    """Return a time as the table has it, without a zone; a day as its first moment.
+    """Return a time as text in the tables' format, without a zone; a day means its start.
+
+    `name` is the argument's name, for the error.
 
     Raises:
-        InputError: no time, or one with a zone.
+        InputError: the value is not a time, or has a zone.
     """
     try:
         time = datetime.fromisoformat(value) if isinstance(value, str) else value
@@ -436,7 +446,7 @@ def clock_text(name: str, value: Time) -> str:
 
 
 def _with_vectors(batch: pa.RecordBatch, index: int, schema: pa.Schema) -> pa.RecordBatch:
-    """Return a batch with embeddings as lists of numbers."""
+    """Return a batch whose stored embeddings are converted to lists of numbers."""
     dim = schema.field(index).type.list_size
     values = pa.array(read_vectors(batch.column(index), dim).ravel(), pa.float16())
     columns = list(batch.columns)

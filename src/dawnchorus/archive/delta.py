@@ -1,7 +1,8 @@
-"""Delta Lake tables: the only module that imports deltalake.
+"""Delta Lake tables; the only module that imports deltalake.
 
-delta-rs refuses a repeated transaction only while the table's object has an older state than the transaction. So a
-transaction is looked up in the same object that is written then, and never by a path (delta-rs issue 2580).
+A commit can carry transactions (a name and a version), so that it is not repeated. delta-rs refuses a repeated
+transaction only if the table object's state is older than that transaction. A transaction is therefore looked up in the
+same table object that is then written, and never by a path (delta-rs issue 2580).
 """
 
 from __future__ import annotations
@@ -34,27 +35,27 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 MAX_TRIES = 20
-"""Maximum number of attempts at a commit, which is repeated if another process was faster."""
+"""Maximum number of attempts at a commit, which is repeated if another process committed first."""
 
 MAX_LOST_REPLIES = 2
-"""Maximum number of failed requests of a commit; the store's own client has repeated them before, where it may."""
+"""Maximum number of failed requests of a commit, in addition to the retries of the store's client."""
 
 ROW_GROUP_ROWS = 16_384
-"""Rows that are read together. A species of a month fills few of these groups once a table is compacted."""
+"""Rows in a row group, which are read together; in a compacted table, a species has few row groups per month."""
 
 FILE_ROWS = 8_000_000
-"""Rows of a file of compacted detections: some 100 MB."""
+"""Number of rows in a file of compacted detections: some 100 MB."""
 
 SELECTIVE = ("scientific_name", "site", "score", "start_time", "recording_id", "run", "attempt")
-"""Columns with minimum and maximum in the statistics of files, by which readers skip parts of them."""
+"""Columns with minimum and maximum in the statistics of files, by which readers skip files and row groups."""
 
 NO_TRANSACTIONS: Mapping[str, int] = MappingProxyType({})
 
 N_REQUESTS = 8
-"""Number of parts of a store's files that are read at the same time."""
+"""Number of file parts of a table in a store that are read at the same time."""
 
 GROUPS_AT_A_TIME = 16
-"""Number of row groups of a store's file that are read together, and are in memory at a time."""
+"""Number of row groups in such a part, which are in memory together."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -64,7 +65,7 @@ def require_deltalake() -> None:
     """Check that deltalake is installed.
 
     Raises:
-        MissingExtraError: it is not.
+        MissingExtraError: deltalake is not installed.
     """
     try:
         import deltalake  # noqa: F401
@@ -74,13 +75,13 @@ def require_deltalake() -> None:
 
 @dataclass(frozen=True)
 class DataFile:
-    """A file with rows of a table.
+    """A data file of a table.
 
     Attributes:
-        path: path in the folder of the table.
+        path: path relative to the table's folder.
         n_bytes: size of the file.
-        n_rows: number of its rows.
-        month: month of its rows, where the table is divided by months.
+        n_rows: number of rows.
+        month: month of its rows, if the table is partitioned by month; else None.
     """
 
     path: str
@@ -90,7 +91,7 @@ class DataFile:
 
 
 class Table:
-    """A table of an archive, which may not exist yet."""
+    """A table of an archive, which may not exist yet. Its state is that of the last read or write; see `refresh`."""
 
     def __init__(self, location: ArchiveLocation, name: str) -> None:
         self.location, self.name = location, name
@@ -98,7 +99,7 @@ class Table:
 
     @property
     def uri(self) -> str:
-        """Place of the table."""
+        """Path or URL of the table's folder."""
         return self.location.table_uri(self.name)
 
     @cached_property
@@ -114,7 +115,7 @@ class Table:
 
     @property
     def exists(self) -> bool:
-        """True if the table is there.
+        """True if the table exists.
 
         Raises:
             StoreError: the store failed.
@@ -127,7 +128,7 @@ class Table:
         return self.location.has_log(self.name) if self.location.is_remote else DeltaTable.is_deltatable(self.uri)
 
     def refresh(self) -> None:
-        """Read what was committed since.
+        """Update the state with the commits of other processes.
 
         Raises:
             StoreError: the store failed.
@@ -138,7 +139,7 @@ class Table:
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
-        """Convert the errors of a store to StoreErrors, without a cause, since those quote its replies.
+        """Convert the errors of a store to StoreErrors, without a cause, since a cause could quote secrets.
 
         Raises:
             StoreError: the store failed.
@@ -172,7 +173,7 @@ class Table:
         return self._opened[1]
 
     def read(self, columns: Sequence[str] | None = None, condition: pa_dataset.Expression | None = None) -> pa.Table:
-        """Read rows; no rows where there is no table.
+        """Read the rows that meet a condition; none if the table does not exist.
 
         Raises:
             StoreError: the store failed.
@@ -185,9 +186,9 @@ class Table:
             return dataset.to_table(columns=None if columns is None else list(columns), filter=condition)
 
     def scan(self, columns: Sequence[str], condition: pa_dataset.Expression | None) -> pa.RecordBatchReader:
-        """Read rows of a table lazily, ahead of their reader.
+        """Return a reader of the rows that meet a condition, which reads ahead.
 
-        The reader raises a StoreError if the store fails.
+        The reader raises StoreError if the store fails.
         """
         scanner = self.dataset().scanner(columns=list(columns), filter=condition)
         if not self.location.is_remote:
@@ -198,10 +199,10 @@ class Table:
     def _read_ahead(
         self, columns: list[str], condition: pa_dataset.Expression | None
     ) -> Generator[pa.RecordBatch, None, None]:
-        """Yield rows of a table in a store, some requests ahead.
+        """Yield the rows of a table in a store, some requests ahead.
 
-        The file system of a store is Python's. Arrow's threads, which read ahead of its own readers, would call it
-        while the process ends, and abort it. Those of Python end first.
+        A store's file system is implemented in Python. Arrow's read-ahead threads would call it while the process
+        exits, and abort the process; Python's threads end first.
         """
         dataset = self.dataset()
         threads = ThreadPoolExecutor(N_REQUESTS, thread_name_prefix="dawnchorus-archive")
@@ -216,12 +217,12 @@ class Table:
             threads.shutdown(wait=False, cancel_futures=True)
 
     def list_partitions(self) -> list[dict[str, str]]:
-        """List the values of the partition columns."""
+        """Return the values of the partition columns, by name, of each partition."""
         with self._reading():
             return list(self._delta.partitions()) if self.exists else []
 
     def has_transaction(self, name: str, version: int = 1) -> bool:
-        """Return True if a transaction, in this version or a later one, is in the state that was read last."""
+        """Return True if the table's state includes the transaction `name` in this or a later version."""
         with self._reading():
             done = self._delta.transaction_version(name) if self.exists else None
         return done is not None and done >= version
@@ -230,7 +231,7 @@ class Table:
         return any(self.has_transaction(*each) for each in transactions.items())
 
     def count_values(self, column: str) -> Counter[str]:
-        """Count the rows with each value of a column of texts."""
+        """Count the rows by the values of a text column."""
         counts: Counter[str] = Counter()
         if self.exists:
             for batch in self.scan([column], None):
@@ -239,7 +240,7 @@ class Table:
         return counts
 
     def list_files(self) -> list[DataFile]:
-        """List the files that hold the rows."""
+        """Return the data files."""
         if not self.exists:
             return []
         with self._reading():
@@ -253,10 +254,10 @@ class Table:
     # ------------------------------------------------------------------ writing
 
     def create(self, schema: pa.Schema | None = None) -> None:
-        """Create the table, if it is not there.
+        """Create the table, if it does not exist, with the columns of `schema`; None for those in `SCHEMAS`.
 
         Raises:
-            OutputError: it cannot be written.
+            OutputError: the table cannot be written.
         """
         if self.exists:
             return
@@ -277,14 +278,14 @@ class Table:
                 raise self._cannot_write(error) from (None if self.location.is_remote else error)
 
     def append(self, rows: pa.Table, transactions: Mapping[str, int] = NO_TRANSACTIONS) -> bool:
-        """Append rows in one commit, and return True; False if one of the transactions was committed before.
+        """Append rows in one commit, unless one of the transactions was committed before; return True if written.
 
         Args:
-            rows: the rows; columns that the table does not have are added to it.
-            transactions: versions of transactions, by name.
+            rows: the rows; columns that the table lacks are added to it.
+            transactions: versions of transactions by name, which the commit carries.
 
         Raises:
-            OutputError: they cannot be written.
+            OutputError: the table cannot be written.
         """
         self.create(rows.schema)
         return self._commit(lambda: self._append(rows, transactions), transactions)
@@ -305,7 +306,7 @@ class Table:
         return {each.name for each in self._delta.schema().fields}
 
     def _commit(self, write: Callable[[], object], transactions: Mapping[str, int] = NO_TRANSACTIONS) -> bool:
-        """Write, again where another process was faster; False if a transaction is there."""
+        """Call `write` until it commits, or fails for good; return False if one of the transactions exists already."""
         from deltalake.exceptions import CommitFailedError, DeltaError
 
         self.refresh()
@@ -330,21 +331,21 @@ class Table:
         return False
 
     def delete(self, condition: str) -> None:
-        """Delete the rows of a SQL condition.
+        """Delete the rows that meet a SQL condition.
 
         Raises:
-            OutputError: they cannot be deleted.
+            OutputError: the rows cannot be deleted.
         """
         self._commit(lambda: self._delta.delete(condition, writer_properties=_writer_properties()))
 
     def replace_files(self, files: Sequence[DataFile], pieces: Iterable[pa.Table]) -> None:
-        """Replace files of a month by new ones, with the rows of `pieces` in their order.
+        """Replace data files of a month by new files with the rows of `pieces`, in their order.
 
-        Files that other processes add meanwhile stay. (An overwrite with a predicate would not be sure of that:
+        Files that other processes add in the meantime stay. (An overwrite with a predicate would not guarantee that:
         delta-rs issue 3622.)
 
         Raises:
-            OutputError: they cannot be written, or another process has replaced them.
+            OutputError: the files cannot be written, or another process has replaced them.
         """
         from deltalake.transaction import AddAction, RemoveAction
 
@@ -370,7 +371,7 @@ class Table:
             )
 
     def _write_files(self, folder: str, pieces: Iterable[pa.Table]) -> Iterator[tuple[str, int, dict[str, Any]]]:
-        """Write rows into files of at most about `FILE_ROWS`, and yield path, size and statistics of each."""
+        """Write rows into files of about `FILE_ROWS` rows, and yield path, size and statistics of each file."""
         files = self._filesystem()
         waiting = iter(pieces)
         piece = next(waiting, None)
@@ -390,7 +391,7 @@ class Table:
                 yield path, file.size(), _read_statistics(pq.read_metadata(file))
 
     def _filesystem(self) -> pa_fs.FileSystem:
-        """Return the file system in which the paths of the table's files are valid, for writing."""
+        """Return the file system for writing the table's files; paths are relative to the table's folder."""
         if not self.location.is_remote:
             return self.location.filesystem(self.name)
         from deltalake.fs import DeltaStorageHandler
@@ -398,29 +399,29 @@ class Table:
         return pa_fs.PyFileSystem(DeltaStorageHandler(self.uri, self._options))
 
     def compact(self) -> int:
-        """Join small files, and return how many there were.
+        """Join small data files, and return the number of files that were replaced.
 
         Raises:
-            OutputError: they cannot be written.
+            OutputError: the files cannot be written.
         """
         with self._writing():
             metrics = self._delta.optimize.compact(writer_properties=_writer_properties())
         return int(metrics["numFilesRemoved"])
 
     def checkpoint(self) -> None:
-        """Write the state of the log into one file.
+        """Write the state of the table's log into one file, which later readers need instead of the whole log.
 
         Raises:
-            OutputError: it cannot be written.
+            OutputError: the file cannot be written.
         """
         with self._writing():
             self._delta.create_checkpoint()
 
     def remove_unused_files(self, *, older_than_h: float) -> list[str]:
-        """Remove files that no state of the last hours refers to, and return their names.
+        """Remove files that no state of the table in the last `older_than_h` hours refers to, and return their names.
 
         Raises:
-            OutputError: they cannot be removed.
+            OutputError: the files cannot be removed.
         """
         with self._writing():
             return self._delta.vacuum(
@@ -429,7 +430,9 @@ class Table:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """Convert the errors of a disk or store to OutputErrors; of a store, without a cause.
+        """Convert errors of a disk or store to OutputErrors.
+
+        Those of a store without a cause, which could quote secrets.
 
         Raises:
             OutputError: the table cannot be written.
@@ -452,13 +455,13 @@ class Table:
 
 
 def _open_writer(stream: Any, schema: pa.Schema) -> pq.ParquetWriter:
-    """Open a file of compacted rows; statistics of other columns would only make its footer longer."""
+    """Open a file for compacted rows, with statistics of the columns in `SELECTIVE` only, to keep its footer short."""
     selective = [name for name in SELECTIVE if name in schema.names]
     return pq.ParquetWriter(stream, schema, compression="zstd", compression_level=3, write_statistics=selective)
 
 
 def _read_statistics(metadata: pq.FileMetaData) -> dict[str, Any]:
-    """Return the statistics of a file as Delta has them: number of rows, and smallest and largest values by column."""
+    """Return the statistics of a file as Delta stores them: number of rows, and minimum and maximum by column."""
     lowest: dict[str, Any] = {}
     highest: dict[str, Any] = {}
     unknown: set[str] = set()
@@ -487,7 +490,7 @@ def _writer_properties() -> Any:
 
 
 def check_columns(table: Table, columns: Sequence[str] | None) -> list[str]:
-    """Return the columns to read: those that are asked for, or all.
+    """Return the columns to read: the given ones, or all if None.
 
     Raises:
         InputError: the table has no such column.
@@ -500,7 +503,7 @@ def check_columns(table: Table, columns: Sequence[str] | None) -> list[str]:
 
 
 def _map_ahead(threads: ThreadPoolExecutor, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Yield the results of `work` in the order of its items, of which some are worked at ahead."""
+    """Yield the results of `work` in the order of the items; the threads work on some items in advance."""
     waiting: deque[Future[Result]] = deque()
     for item in items:
         waiting.append(threads.submit(work, item))
@@ -513,7 +516,7 @@ def _map_ahead(threads: ThreadPoolExecutor, work: Callable[[Item], Result], item
 def _split_fragment(
     fragment: pa_dataset.ParquetFileFragment, *, condition: pa_dataset.Expression | None, schema: pa.Schema
 ) -> list[pa_dataset.ParquetFileFragment]:
-    """Return the parts of a file that may have rows of a condition, each of some row groups."""
+    """Return the parts of a file with row groups that may meet a condition, each of up to `GROUPS_AT_A_TIME` groups."""
     parts = fragment.split_by_row_group(condition, schema)
     ids = [group.id for part in parts for group in part.row_groups]
     return [fragment.subset(row_group_ids=ids[k : k + GROUPS_AT_A_TIME]) for k in range(0, len(ids), GROUPS_AT_A_TIME)]

@@ -1,4 +1,4 @@
-"""Rows of an archive as csv and Parquet files."""
+"""Export of rows of an archive to CSV and Parquet files."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ from dawnchorus.storage.files import atomic_file
 
 
 def write_rows(rows: pa.RecordBatchReader, out: Path | None) -> int:
-    """Write rows as they are read, to a file or standard output, and return their number.
+    """Write rows as they are read, and return their number.
+
+    `out` is a .csv or .parquet file; None for CSV on standard output.
 
     Raises:
-        InputError: the file's name ends otherwise than in .csv or .parquet.
+        InputError: the file's name does not end in .csv or .parquet.
         OutputError: no space, or no permission.
     """
     if out is None:

@@ -1,4 +1,4 @@
-"""Embeddings from an archive to a database of Perch-Hoplite, and from one into an archive."""
+"""Export of embeddings from an archive to a Perch-Hoplite database, and import into an archive."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from usearch.index import Index
 
 METADATA_KEY = "dawnchorus"
-"""Key of the metadata that say which model made the embeddings."""
+"""Key, in the database's metadata, of the model that computed the embeddings."""
 
 PROJECT = "dawnchorus"
 
@@ -71,9 +71,18 @@ def export_hoplite(
     workers: int = 1,
     report: Report = ignore_progress,
 ) -> int:
-    """Export the current embeddings of each recording to a new Perch-Hoplite database; return their number.
+    """Export the embeddings in an archive to a new Perch-Hoplite database; return their number.
+
+    Of several embeddings of a recording, the latest are exported.
 
     Each site becomes a deployment. Recordings keep their name and start time from the archive.
+
+    Args:
+        archive: the archive.
+        folder: folder of the new database.
+        run: id of the run with the embeddings; None for all runs, which must have embeddings of the same model.
+        workers: number of threads that build the index.
+        report: function that is called with the progress.
 
     Raises:
         OutputExistsError: the folder exists and is not empty.
@@ -107,7 +116,7 @@ def export_hoplite(
 
 
 class _Export:
-    """Rows of an archive on their way to a database."""
+    """Export of an archive's embeddings to a database."""
 
     def __init__(self, archive: Archive, writer: HopliteWriter) -> None:
         self._archive, self._writer = archive, writer
@@ -119,7 +128,10 @@ class _Export:
         self._names: set[tuple[str, int]] = set()
 
     def write(self, run: str | None, *, workers: int, report: Report) -> int:
-        """Write all windows, and return their number."""
+        """Write all windows, and return their number.
+
+        `run` is the id of the run; None for all runs with embeddings.
+        """
         n_windows = 0
         for batch in self._archive.embeddings(runs=run):
             recordings = [self._recording(each) for each in batch["recording_id"].to_pylist()]
@@ -131,7 +143,7 @@ class _Export:
         return n_windows
 
     def _recording(self, number: int) -> int:
-        """Return the id of a recording in the database, which is added if it is not there."""
+        """Return the id in the database of a recording of the archive; add the recording if it is new."""
         if number not in self._ids:
             row = self._recordings[number]
             site = row["site"] or ""
@@ -156,9 +168,9 @@ class ImportResult:
 
     Attributes:
         run: id of the run.
-        n_recordings: recordings of the database, those that were imported before as well.
-        n_windows: windows that were imported now.
-        n_annotations: people's labels, which an archive does not keep.
+        n_recordings: number of recordings in the database, including those that were imported before.
+        n_windows: number of windows that were imported now.
+        n_annotations: number of people's labels in the database, which are not imported.
     """
 
     run: str
@@ -175,22 +187,26 @@ def import_hoplite(
     audio: Path | None = None,
     report: Report = ignore_progress,
 ) -> ImportResult:
-    """Add the embeddings of a Perch-Hoplite database to an archive, as a run of its own, by units.
+    """Import the embeddings of a Perch-Hoplite database into an archive, as a run of its own.
 
-    The same call after an interruption does what is missing, and adds recordings that are new or have other windows.
+    The recordings are committed in batches. A repeated call resumes an interrupted import, and adds recordings that are
+    new or have other windows than before.
 
     Args:
         folder: folder of the database.
         archive: an archive that can be written.
-        model: the model that made the embeddings: `model`, `model_version`, `bundle_id`, `sample_rate_hz`, `window_s`
-            and `embedding_dim`; by default what an export of ours says.
-        audio: folder of the recordings; by default what the database says.
-        report: called with the progress.
+        model: the model that computed the embeddings: `model`, `model_version`, `bundle_id`, `sample_rate_hz`,
+            `window_s` and `embedding_dim`; None to read it from a database that `export_hoplite` wrote.
+        audio: folder of the recordings; None for the folder stored in the database.
+        report: function that is called with the progress.
+
+    Returns:
+        The run's id, and numbers of what was imported.
 
     Raises:
-        NotFoundError: there is no database.
-        FormatError: its files cannot be read.
-        InputError: it does not say which model made the embeddings, or they are of another one.
+        NotFoundError: there is no database in the folder.
+        FormatError: the database cannot be read.
+        InputError: the model is unknown, or embeddings or windows do not match it.
         OutputError: the archive cannot be written.
         MissingExtraError: usearch is not installed.
     """
@@ -230,10 +246,10 @@ def import_hoplite(
 def _check_model(
     fields: Mapping[str, Any], reader: HopliteReader, recordings: Sequence[HopliteRecording], index: Index, folder: Path
 ) -> None:
-    """Refuse embeddings that are not those of the model.
+    """Check that embeddings and windows match the model.
 
     Raises:
-        InputError: vectors of another length, or windows of another one.
+        InputError: embeddings or windows have another length.
     """
     if index.ndim != fields["embedding_dim"]:
         raise InputError(
@@ -251,7 +267,10 @@ def _check_model(
 
 
 def _as_file(recording: HopliteRecording, metadata: Mapping[str, Any], audio: Path | None, folder: Path) -> ListedFile:
-    """Return a recording for a list; its version tells other windows apart."""
+    """Return a recording as an entry of a manifest.
+
+    Its version is the number of windows, so that changes are detected.
+    """
     sources = (metadata.get("audio_sources") or {}).get("audio_globs") or ()
     bases = {each["dataset_name"]: each["base_path"] for each in sources}
     base = audio or Path(bases.get(recording.project, folder))
@@ -261,7 +280,7 @@ def _as_file(recording: HopliteRecording, metadata: Mapping[str, Any], audio: Pa
 
 
 def _pin(archive: Archive, run: str, source: str, files: Sequence[ListedFile]) -> list[Manifest]:
-    """Return the listings of a database, with one of what is new."""
+    """Pin a manifest of the recordings that are new or changed, and return all manifests of the database."""
     table = archive.table(MANIFEST)
     while True:
         known = list_manifests(table)
@@ -273,7 +292,7 @@ def _pin(archive: Archive, run: str, source: str, files: Sequence[ListedFile]) -
 
 
 class _Import:
-    """Units of a database on their way into an archive."""
+    """Import of a database's recordings into an archive, unit by unit."""
 
     def __init__(
         self,
@@ -304,7 +323,7 @@ class _Import:
         return self._n_windows
 
     def _rows(self, entries: Sequence[Entry], attempt: str) -> tuple[pa.Table, dict[str, pa.Table]]:
-        """Return the rows of the recordings of a unit, and their embeddings."""
+        """Return the rows of a unit's recordings, and its embeddings by table."""
         listed, embeddings = [], []
         for entry in entries:
             recording = self._recordings.get(entry.file.path)
@@ -348,7 +367,7 @@ class _Import:
 
 
 def _embedding_table(columns: Mapping[str, Any], origin: Mapping[str, Any], n: int) -> pa.Table:
-    """Return rows of embeddings with the values that all of them have in common."""
+    """Return rows of embeddings; `origin` has the values that are equal in all rows."""
     return pa.Table.from_arrays(list(_arrays(columns, origin, n)), schema=SCHEMAS[EMBEDDINGS])
 
 

@@ -1,8 +1,8 @@
-"""The two files of a Perch-Hoplite database: `hoplite.sqlite` for recordings and windows, `usearch.index` for vectors.
+"""Reader and writer of Perch-Hoplite databases.
 
-The layout is that of `SQLiteUSearchDB` of perch-hoplite 1.0, github.com/google-research/perch-hoplite. A window
-is a row with start and end as two little-endian float64, and its id is the key of its vector in an index of
-USearch.
+A database has two files: `hoplite.sqlite` with recordings and windows, and `usearch.index` with vectors. The layout is
+that of `SQLiteUSearchDB` of perch-hoplite 1.0, github.com/google-research/perch-hoplite. A window is a row with start
+and end as two little-endian float64; its id is the key of its vector in the USearch index.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ INDEX_SETTINGS: dict[str, Any] = {
     "expansion_add": 256,
     "expansion_search": 128,
 }
-"""Settings of the index that perch-hoplite has by default, and stores with their names."""
+"""Default settings of perch-hoplite's index, which it also stores in the metadata."""
 
 _OFFSETS = np.dtype("<f8")
 
@@ -70,7 +70,7 @@ def require_usearch() -> None:
     """Check that USearch is installed.
 
     Raises:
-        MissingExtraError: it is not.
+        MissingExtraError: USearch is not installed.
     """
     try:
         import usearch.index  # noqa: F401
@@ -81,7 +81,7 @@ def require_usearch() -> None:
 
 
 class HopliteWriter:
-    """A new database; `save` completes it.
+    """Writer of a new database, which is complete after `save`.
 
     Args:
         folder: an empty folder.
@@ -106,16 +106,19 @@ class HopliteWriter:
         self.add_metadata("usearch_config", {"embedding_dim": dim, **INDEX_SETTINGS})
 
     def add_metadata(self, key: str, value: dict[str, Any]) -> None:
-        """Add values under a key."""
+        """Add metadata, stored as JSON, under a key."""
         self._db.execute("INSERT INTO hoplite_metadata VALUES (?, ?)", (key, json.dumps(value)))
 
     def add_deployment(self, name: str, project: str, latitude: float | None, longitude: float | None) -> int:
-        """Add a site, and return its id."""
+        """Add a deployment (a site), and return its id."""
         values = (name, project, latitude, longitude)
         return self._insert("INSERT INTO deployments (name, project, latitude, longitude) VALUES (?, ?, ?, ?)", values)
 
     def add_recording(self, filename: str, start_time: str | None, deployment: int) -> int:
-        """Add a recording, and return its id."""
+        """Add a recording, and return its id.
+
+        `start_time` is in ISO 8601, and `deployment` the id of its deployment.
+        """
         values = (filename, start_time, deployment)
         return self._insert("INSERT INTO recordings (filename, datetime, deployment_id) VALUES (?, ?, ?)", values)
 
@@ -126,7 +129,14 @@ class HopliteWriter:
     def add_windows(
         self, recordings: Sequence[int], offsets_s: npt.NDArray[np.float64], vectors: HalfArray, *, n_threads: int
     ) -> None:
-        """Add windows with start and end [windows, 2] and vectors [windows, dim] of recordings with these ids."""
+        """Add windows.
+
+        Args:
+            recordings: id of each window's recording.
+            offsets_s: start and end of each window in seconds [windows, 2].
+            vectors: embeddings [windows, dim].
+            n_threads: number of threads that add to the index.
+        """
         keys = np.arange(1, len(recordings) + 1, dtype=np.uint64) + np.uint64(self._n_windows)
         blobs = (each.tobytes() for each in offsets_s.astype(_OFFSETS))
         rows = zip(keys.tolist(), recordings, blobs, strict=True)
@@ -135,29 +145,29 @@ class HopliteWriter:
         self._n_windows += len(recordings)
 
     def save(self) -> None:
-        """Write everything to the folder."""
+        """Write the database to the folder."""
         self._db.commit()
         self._db.close()
         self._index.save(str(self._folder / INDEX_NAME))
 
     def close(self) -> None:
-        """Close the files, complete or not."""
+        """Close the database file."""
         self._db.close()
 
 
 @dataclass(frozen=True)
 class HopliteRecording:
-    """A recording of a database.
+    """A recording in a database.
 
     Attributes:
-        id: its number.
-        filename: its name.
-        start_time: time of its start in ISO 8601.
-        site: name of its deployment.
-        project: project of its deployment.
-        latitude: of its deployment.
-        longitude: of its deployment.
-        n_windows: number of its windows.
+        id: id of the recording.
+        filename: file name of the recording.
+        start_time: start time in ISO 8601; None if unknown.
+        site: name of the recording's deployment.
+        project: project of the deployment.
+        latitude: latitude of the deployment.
+        longitude: longitude of the deployment.
+        n_windows: number of windows.
     """
 
     id: int
@@ -171,14 +181,14 @@ class HopliteRecording:
 
 
 class HopliteReader:
-    """A database that is there.
+    """Reader of an existing database.
 
     Args:
-        folder: its folder.
+        folder: folder of the database.
 
     Raises:
-        NotFoundError: there is none.
-        FormatError: its files cannot be read.
+        NotFoundError: the folder has no database.
+        FormatError: a method cannot read the files.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -188,11 +198,11 @@ class HopliteReader:
         self._folder = folder
 
     def metadata(self) -> dict[str, Any]:
-        """Return the values by key."""
+        """Return the metadata by key."""
         return {key: json.loads(value) for key, value in self._query("SELECT key, value FROM hoplite_metadata")}
 
     def recordings(self) -> list[HopliteRecording]:
-        """List the recordings that have windows."""
+        """Return the recordings that have windows."""
         rows = self._query(
             "SELECT r.id, r.filename, r.datetime, d.name, d.project, d.latitude, d.longitude, count(w.id) "
             "FROM recordings r JOIN windows w ON w.recording_id = r.id "
@@ -201,15 +211,15 @@ class HopliteReader:
         return [HopliteRecording(*row) for row in rows]
 
     def count_annotations(self) -> int:
-        """Return the number of labels that people gave."""
+        """Return the number of labels by people."""
         ((n,),) = self._query("SELECT count(*) FROM annotations")
         return int(n)
 
     def windows(self, recording: int) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.float64]]:
-        """Return the keys [windows] of a recording's windows, and start and end of each in seconds [windows, 2].
+        """Return keys [windows], and start and end in seconds [windows, 2], of a recording's windows.
 
         Raises:
-            FormatError: a window has other times than a start and an end.
+            FormatError: a window does not have exactly a start and an end.
         """
         rows = list(self._query("SELECT id, offsets FROM windows WHERE recording_id = ? ORDER BY id", (recording,)))
         content = b"".join(blob for _, blob in rows)
@@ -218,7 +228,7 @@ class HopliteReader:
         return np.array([key for key, _ in rows], np.uint64), np.frombuffer(content, _OFFSETS).reshape(-1, 2)
 
     def _query(self, statement: str, values: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-        """Yield rows of a query.
+        """Yield the rows of a query.
 
         Raises:
             FormatError: the file is damaged, or has other tables.
@@ -233,7 +243,7 @@ class HopliteReader:
             ) from error
 
     def open_index(self) -> Index:
-        """Open the vectors, mapped into memory.
+        """Open the index of vectors, mapped into memory.
 
         Raises:
             FormatError: the file is damaged.
@@ -251,10 +261,10 @@ class HopliteReader:
 
 
 def read_index(index: Index, keys: npt.NDArray[np.uint64], path: Path) -> HalfArray:
-    """Return the vectors of windows [windows, dim].
+    """Return the vectors [windows, dim] with these keys; `path` is that of the index, for the error.
 
     Raises:
-        FormatError: one is missing.
+        FormatError: a vector is missing.
     """
     stored = cast("Iterable[npt.NDArray[np.float16] | None]", index.get(keys, "f16"))
     vectors = [None if each is None else np.asarray(each, "<f2") for each in stored]

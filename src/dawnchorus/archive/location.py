@@ -1,4 +1,4 @@
-"""Location of an archive: its tables, and the small files next to them."""
+"""Location of an archive: its folder or URL, and the small JSON files next to its tables."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ArchiveLocation:
     """Folder of an archive, on a disk or in a store.
 
     Attributes:
-        root: the folder.
+        root: path or URL of the folder.
     """
 
     root: Path
@@ -41,7 +41,7 @@ class ArchiveLocation:
         """Return the location that a path or URL names.
 
         Raises:
-            InputError: the URL is neither a folder's nor that of an S3, Google Cloud Storage or Azure bucket.
+            InputError: the URL is of another kind than a folder in S3, Google Cloud Storage or Azure, or file://.
         """
         root = absolute_path(as_path(url))
         if not isinstance(root, RemotePath):
@@ -56,30 +56,30 @@ class ArchiveLocation:
 
     @property
     def is_remote(self) -> bool:
-        """True in a store."""
+        """True if the archive is in a store."""
         return isinstance(self.root, RemotePath)
 
     @property
     def storage_options(self) -> Mapping[str, str]:
-        """Options of the store for deltalake, which are secret."""
+        """Options of the store for deltalake; secret."""
         return store_access(self.root).options
 
     def table_uri(self, table: str) -> str:
-        """Return the place of a table."""
+        """Return the path or URL of a table's folder."""
         return str(self.root / table)
 
     def filesystem(self, table: str) -> pa_fs.FileSystem:
-        """Return the file system of a disk in which the paths of a table's files are valid.
+        """Return the local file system in which the paths of a table's files are relative to its folder.
 
-        It is Arrow's own, so that Arrow's threads never call Python, which may be about to exit.
+        It is implemented by Arrow, so that Arrow's threads never call Python, which may be exiting.
         """
         return pa_fs.SubTreeFileSystem(self.table_uri(table), pa_fs.LocalFileSystem())
 
     @cached_property
     def allows_many_writers(self) -> bool:
-        """True where a new file is never written over one that is there; a store is asked to do so.
+        """True if a new file never overwrites an existing one, as commits of several writers require.
 
-        Commits of tables stand on it. Some servers of S3 pass over `If-None-Match`, and write.
+        A store is tested, since some S3 servers ignore `If-None-Match`.
 
         Raises:
             StoreError: the store failed.
@@ -94,15 +94,15 @@ class ArchiveLocation:
 
     @property
     def exists(self) -> bool:
-        """True if there is an archive."""
+        """True if there is an archive at this location."""
         return (self.root / MARKER).is_file()
 
     def create(self) -> None:
-        """Create the folder and its marker, if they are not there.
+        """Create the folder and its marker file, if they do not exist.
 
         Raises:
             InputError: the folder has other content, or the archive is of a newer version.
-            OutputError: it cannot be written.
+            OutputError: the folder cannot be written.
         """
         if self.exists:
             self.check()
@@ -119,7 +119,7 @@ class ArchiveLocation:
             self.check()
 
     def _has_other_content(self) -> bool:
-        """Return True if there is anything but unfinished files of other processes, which are hidden."""
+        """Return True if the folder has files other than hidden ones, which are unfinished files of other processes."""
         root = self.root
         if isinstance(root, RemotePath):
             return any(not key.removeprefix(_prefix(root)).startswith(".") for key, _ in self._objects(""))
@@ -131,8 +131,8 @@ class ArchiveLocation:
         """Check that there is an archive that this version can read.
 
         Raises:
-            NotFoundError: there is none.
-            InputError: it is of a newer version, or its marker is damaged.
+            NotFoundError: there is no archive.
+            InputError: the archive is of a newer version, or its marker file is damaged.
         """
         fields = self.get(MARKER)
         if fields is None:
@@ -152,7 +152,7 @@ class ArchiveLocation:
             )
 
     def list_tables(self) -> list[str]:
-        """List the tables that are there.
+        """Return the names of the existing tables.
 
         Raises:
             StoreError: the store failed.
@@ -168,7 +168,7 @@ class ArchiveLocation:
         return sorted(name for name in folders if name != WORKERS)
 
     def has_log(self, table: str) -> bool:
-        """Return True if there is a table of this name in a store.
+        """Return True if the store has a table of this name.
 
         Raises:
             StoreError: the store failed.
@@ -176,10 +176,14 @@ class ArchiveLocation:
         return next(self._objects(f"{table}/_delta_log/"), None) is not None
 
     def put(self, name: str, fields: Mapping[str, Any]) -> None:
-        """Write a small file of JSON in one step.
+        """Write a small JSON file atomically; an existing file is replaced.
+
+        Args:
+            name: path relative to the archive's folder.
+            fields: content.
 
         Raises:
-            OutputExistsError: another process has written it to the store meanwhile.
+            OutputExistsError: another process has written the file to the store in the meantime.
             OutputError: no space, or no permission.
         """
         path = self.root / name
@@ -198,10 +202,10 @@ class ArchiveLocation:
             raise cannot_write(path, error) from error
 
     def get(self, name: str) -> dict[str, Any] | None:
-        """Read a small file; None if it is not there, or is no JSON object.
+        """Read a small JSON file; None if there is no such file, empty if its content is not a JSON object.
 
         Raises:
-            InputError: it cannot be read.
+            InputError: the file cannot be read.
             StoreError: the store failed.
         """
         path = self.root / name
@@ -218,7 +222,7 @@ class ArchiveLocation:
         return fields if isinstance(fields, dict) else {}
 
     def list_workers(self) -> dict[str, float]:
-        """Return when each worker's file was written last, in seconds since 1970, by the file's name.
+        """Return the time of the last write of each worker's file, in seconds since 1970, by the file's name.
 
         Raises:
             StoreError: the store failed.
@@ -234,7 +238,7 @@ class ArchiveLocation:
         return {name: written[name] for name in sorted(written) if name.endswith(".json")}
 
     def _objects(self, folder: str) -> Iterator[tuple[str, ObjectInfo]]:
-        """Yield the objects below a folder of an archive in a store, by their keys.
+        """Yield key, size and version of the objects below a folder of an archive in a store.
 
         Raises:
             StoreError: the store failed.
@@ -246,7 +250,7 @@ class ArchiveLocation:
             raise StoreError(describe(error), subject=root) from None
 
     def remove(self, name: str) -> None:
-        """Remove a small file, if it is there.
+        """Remove a small JSON file, if it exists.
 
         Raises:
             StoreError: the store failed.
@@ -255,5 +259,5 @@ class ArchiveLocation:
 
 
 def _prefix(root: RemotePath) -> str:
-    """Return the start of the keys of a folder."""
+    """Return the prefix of the keys of all objects in a folder."""
     return f"{root.url.key}/" if root.url.key else ""

@@ -26,10 +26,10 @@ from dawnchorus.archive.workers import WorkerState, one_writer, read_workers
 from dawnchorus.archive.writer import SORTED_BY, attempt_transaction
 
 KEEP_FILES_H = 168.0
-"""Files that compaction has replaced are kept for a week: a reader or another writer may use them."""
+"""Hours after which files that compaction has replaced are removed; until then, readers and writers may use them."""
 
 ROWS_AT_A_TIME = 2_000_000
-"""Rows of a month that compaction sorts in memory at a time, unless one species has more."""
+"""Number of rows that compaction sorts in memory at a time, unless one species has more in a month."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class TableSize:
 
     Attributes:
         name: name of the table.
-        n_rows: number of rows, with those that do not count.
-        n_files: number of files.
-        n_bytes: size of the files.
+        n_rows: number of rows, including rows that are not read because they are superseded or not committed.
+        n_files: number of data files.
+        n_bytes: size of the data files.
     """
 
     name: str
@@ -51,19 +51,19 @@ class TableSize:
 
 @dataclass(frozen=True)
 class RunState:
-    """State of the units of a run.
+    """Progress of a run in units, batches of recordings that are committed together.
 
     Attributes:
         run: id of the run.
         model: name and version of the model.
-        n_units: number of units in all listings.
-        n_ended: units that have ended.
-        running: units that a worker works at.
-        lost: units that a worker was at that has not written for long, and that have not ended.
-        n_bytes: bytes of the recordings.
-        ended_bytes: bytes of the recordings of ended units.
-        n_recordings: recordings in ended units.
-        n_failed: those of them that failed, and that no later result has superseded.
+        n_units: number of units in all manifests of the run.
+        n_ended: number of committed units.
+        running: names of the units that a worker is processing.
+        lost: names of uncommitted units whose worker is lost: it has not written its file for `LOST_AFTER_S`.
+        n_bytes: size of the recordings in all units.
+        ended_bytes: size of the recordings in committed units.
+        n_recordings: number of recordings in committed units.
+        n_failed: number of recordings in committed units whose current result is a failure.
     """
 
     run: str
@@ -79,7 +79,7 @@ class RunState:
 
     @property
     def n_waiting(self) -> int:
-        """Units that no worker has begun."""
+        """Number of units that no worker has started."""
         return self.n_units - self.n_ended - len(self.running) - len(self.lost)
 
 
@@ -88,10 +88,10 @@ class CheckReport:
     """Result of a check.
 
     Attributes:
-        unended: rows of units that have not ended, by attempt; they do not count.
-        surplus: rows of ended units of an attempt that did not end them, by attempt; they do not count.
-        missing: ended attempts with fewer or more detections than their recordings say, with both numbers.
-        repeated: recordings that are in the table more than once.
+        unended: number of rows of uncommitted units, by attempt (one worker's try at a unit).
+        surplus: number of rows of committed units that belong to an attempt other than the committed one, by attempt.
+        missing: committed attempts with a wrong number of detections: the stored and the expected number, by attempt.
+        repeated: ids of recordings that are in the table of recordings more than once.
     """
 
     unended: dict[str, int]
@@ -101,12 +101,12 @@ class CheckReport:
 
     @property
     def is_whole(self) -> bool:
-        """True if no row that counts is missing or doubled."""
+        """True if no row is missing or duplicated; superfluous rows are no fault, since they are ignored."""
         return not self.missing and not self.repeated
 
 
 def measure_tables(archive: Archive) -> list[TableSize]:
-    """Return the sizes of the tables."""
+    """Return the size of each table."""
     sizes = []
     for name in archive.location.list_tables():
         files = archive.table(name).list_files()
@@ -117,7 +117,7 @@ def measure_tables(archive: Archive) -> list[TableSize]:
 
 
 def read_status(archive: Archive) -> tuple[list[RunState], list[WorkerState]]:
-    """Return the state of each run, and of the workers that did not end in order."""
+    """Return the progress of each run, and the state of each worker that has not ended normally."""
     workers = read_workers(archive.location)
     manifest, recordings = archive.table(MANIFEST), archive.table(RECORDINGS)
     listings = list_manifests(manifest)
@@ -148,7 +148,7 @@ def read_status(archive: Archive) -> tuple[list[RunState], list[WorkerState]]:
 
 
 def check_archive(archive: Archive) -> CheckReport:
-    """Check an archive for rows that are missing or doubled, by comparing its tables."""
+    """Check an archive for missing or duplicated rows, by comparing its tables."""
     # Results first: what ends meanwhile has all of its rows then.
     counts = {name: archive.table(name).count_values("attempt") for name in _result_tables(archive)}
     recordings = archive.table(RECORDINGS)
@@ -180,13 +180,14 @@ def _count_again(archive: Archive, missing: dict[str, tuple[int, int]]) -> dict[
 
 
 def compact_archive(archive: Archive) -> Iterator[tuple[str, int, int]]:
-    """Join and sort the files of each table, and yield its name and the numbers of files before and after.
+    """Join and sort the data files of each table; yield its name, and the numbers of files before and after.
 
-    Rows that do not count, of units that have ended, are left out. Writers and readers may go on meanwhile.
+    Rows of committed units by other attempts than the committed one are removed. Other processes may read and write
+    meanwhile.
 
     Raises:
         OutputError: a table cannot be written.
-        BusyError: another process writes to a store in which only one can.
+        BusyError: another process writes to a store that allows only one writer.
         StoreError: the store failed.
     """
     with one_writer(archive.location, "compaction"):
@@ -215,7 +216,7 @@ def _sort_months(archive: Archive, table: Table) -> None:
 
 
 def _sorted_rows(table: Table, condition: pa_dataset.Expression) -> Iterator[pa.Table]:
-    """Yield rows by species, some species in memory at a time."""
+    """Yield the rows that meet a condition, ordered by species, with some species in memory at a time."""
     dataset = table.dataset()
     names: Counter[str] = Counter()
     for batch in table.scan(["scientific_name"], condition):
@@ -227,7 +228,7 @@ def _sorted_rows(table: Table, condition: pa_dataset.Expression) -> Iterator[pa.
 
 
 def _group_species(n_rows: Counter[str]) -> Iterator[list[str]]:
-    """Yield names in order, in groups of about `ROWS_AT_A_TIME` rows."""
+    """Yield the names in order, in groups of about `ROWS_AT_A_TIME` rows; `n_rows` has the rows by name."""
     group: list[str] = []
     n_grouped = 0
     for name in sorted(n_rows):
@@ -245,9 +246,9 @@ class VacuumReport:
     """Result of a vacuum.
 
     Attributes:
-        n_rows: rows that did not count.
-        n_files: files that no table uses.
-        kept: attempts at units that have not ended, whose workers may go on.
+        n_rows: number of removed rows.
+        n_files: number of removed files, which no table uses.
+        kept: attempts at uncommitted units whose rows stay, since their workers are alive.
     """
 
     n_rows: int
@@ -256,11 +257,14 @@ class VacuumReport:
 
 
 def vacuum_archive(archive: Archive, *, older_than_h: float = KEEP_FILES_H) -> VacuumReport:
-    """Remove rows that do not count, unless their worker may go on, and files that were replaced long ago.
+    """Remove superfluous rows and unused files.
+
+    Rows of uncommitted units stay if their worker is alive. Files are removed once they have been unused for
+    `older_than_h` hours.
 
     Raises:
         OutputError: a table cannot be written.
-        BusyError: another process writes to a store in which only one can.
+        BusyError: another process writes to a store that allows only one writer.
         StoreError: the store failed.
     """
     with one_writer(archive.location, "vacuum"):
@@ -289,7 +293,7 @@ def _vacuum(archive: Archive, older_than_h: float) -> VacuumReport:
 
 
 def _end_attempt(archive: Archive, attempt: str) -> bool:
-    """End an attempt, so that its worker can no longer end its unit with it; False if it has done that meanwhile."""
+    """Prevent a worker's attempt from being committed; return False if it has been committed in the meantime."""
     recordings = archive.table(RECORDINGS)
     if recordings.append(SCHEMAS[RECORDINGS].empty_table(), {attempt_transaction(attempt): 1}):
         return True
@@ -297,7 +301,7 @@ def _end_attempt(archive: Archive, attempt: str) -> bool:
 
 
 MAX_NAMED = 200
-"""Maximum number of attempts in one condition."""
+"""Maximum number of attempts in one SQL condition."""
 
 
 def _delete_attempts(table: Table, attempts: Sequence[str]) -> None:

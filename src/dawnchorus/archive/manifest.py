@@ -1,7 +1,7 @@
-"""Manifests: lists of recordings that are made once, cut into units, and pinned in the archive.
+"""Manifests: listings of recordings that are made once, divided into units, and stored ("pinned") in the archive.
 
-A unit is a batch of recordings that are committed together. Since it is fixed in the manifest, any number of shards
-does the same units, and one that was committed is never done again.
+A unit is a batch of recordings that are committed together. Since the manifest fixes the units, any number of shards
+work on the same units, and a committed unit is never processed again.
 """
 
 from __future__ import annotations
@@ -23,23 +23,24 @@ from dawnchorus.errors import InputError
 from dawnchorus.storage.paths import as_path
 
 POSITION_BITS = 32
-"""A recording's id is the number of its manifest, followed by this many bits of its position in it."""
+"""Number of bits, in a recording's id, for its position in the manifest; the manifest's number is before them."""
 
 _TRANSACTION = "manifest"
 
 
 @dataclass(frozen=True)
 class UnitSize:
-    """Limits of a unit: whatever is reached first ends it.
+    """Limits of a unit; the limit that is reached first determines its size.
 
     Attributes:
-        max_bytes: largest size of the recordings, unless a single one is larger.
-        max_recordings: largest number of recordings.
-        min_bytes: smallest size that `n_units` may ask for.
-        n_units: number of units that a manifest should have, so that shards get equal shares.
-        max_units: number of units from which on they are larger than `max_bytes`, with as many more recordings: each
-            is a commit to every table, which takes longer the more commits there are (docs/SCALE.md).
-        largest_bytes: size up to which they grow then, which bounds what a lost process had done, and its memory.
+        max_bytes: maximum size of the recordings in a unit, unless a single recording is larger.
+        max_recordings: maximum number of recordings in a unit.
+        min_bytes: lower bound for the maximum size that follows from `n_units`.
+        n_units: number of units to aim at, so that shards get equal shares.
+        max_units: number of units above which units exceed `max_bytes`, with as many more recordings. Each unit is a
+            commit to every table, which takes longer the more commits there are (docs/SCALE.md).
+        largest_bytes: size up to which units grow then; it limits the memory of a process, and the work that is
+            repeated when one is lost.
     """
 
     max_bytes: float = 1e9
@@ -53,32 +54,31 @@ class UnitSize:
         """Check the limits.
 
         Raises:
-            InputError: one of them is not positive.
+            InputError: a limit is not positive.
         """
         for name, value in vars(self).items():
             if not value > 0:
                 raise InputError(f"{name}: expected a positive number, got {value!r}.")
 
     def limit_bytes(self, total: float) -> float:
-        """Return the largest size of a unit in a manifest of `total` bytes."""
+        """Return the maximum size in bytes of a unit in a manifest of `total` bytes."""
         usual = min(max(total / self.n_units, min(self.min_bytes, self.max_bytes)), self.max_bytes)
         return max(usual, min(total / self.max_units, self.largest_bytes))
 
     def limit_recordings(self, total: float) -> int:
-        """Return the largest number of recordings of a unit in a manifest of `total` bytes."""
+        """Return the maximum number of recordings in a unit in a manifest of `total` bytes."""
         return round(self.max_recordings * max(self.limit_bytes(total) / self.max_bytes, 1.0))
 
 
 @dataclass(frozen=True)
 class ListedFile:
-    """A file in a listing.
+    """A file in a manifest.
 
     Attributes:
         name: path as it was given, for tables.
         path: absolute path.
-        n_bytes: size; None for a file that is not there.
-        version: time of its last modification in nanoseconds, or the version that a store gives; None for a file that
-            is not there.
+        n_bytes: size; None if the file does not exist.
+        version: modification time in nanoseconds, or the store's version; None if the file does not exist.
     """
 
     name: str
@@ -93,18 +93,18 @@ class ListedFile:
 
     @property
     def full_path(self) -> Path:
-        """Absolute path of the file, or its URL."""
+        """Absolute path or URL of the file."""
         return as_path(os.fsdecode(self.path))
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A recording of a unit.
+    """A recording in a manifest.
 
     Attributes:
         recording_id: number of the recording, unique in the archive.
-        unit: name of its unit.
-        file: file, as it was listed.
+        unit: name of the recording's unit.
+        file: the file, with size and version at the time of listing.
     """
 
     recording_id: int
@@ -113,23 +113,23 @@ class Entry:
 
     @property
     def path(self) -> Path:
-        """Absolute path of the file."""
+        """Absolute path or URL of the file."""
         return self.file.full_path
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One of `count` equal parts of the units of a manifest; `index` counts from 1."""
+    """One of `count` about equally large parts of a manifest's units; `index` counts from 1."""
 
     index: int
     count: int
 
     @classmethod
     def parse(cls, text: str) -> Shard:
-        """Read `2/8`.
+        """Return the shard in a text like `2/8`.
 
         Raises:
-            InputError: other text, or no number from 1 to the count.
+            InputError: the text is not two numbers, or the first is not from 1 to the second.
         """
         index, slash, count = text.partition("/")
         if not (slash and index.strip().isdecimal() and count.strip().isdecimal()):
@@ -140,7 +140,7 @@ class Shard:
         """Check the numbers.
 
         Raises:
-            InputError: the index is not from 1 to the count.
+            InputError: `index` is not from 1 to `count`.
         """
         if not 1 <= self.index <= self.count:
             raise InputError(
@@ -152,16 +152,17 @@ class Shard:
         return f"{self.index}/{self.count}"
 
     def select(self, sizes: Mapping[str, int]) -> list[str]:
-        """Return this shard's units, neighbors in the listing, of units with their sizes in bytes.
+        """Return the names of this shard's units, which follow each other in the manifest.
 
-        A unit belongs to the shard in whose part of all bytes its middle lies.
+        `sizes` has the size in bytes of each unit by name. The total size is divided into equal parts, and a unit
+        belongs to the shard whose part contains the unit's middle.
         """
         shards = assign_shards(list(sizes.values()), self.count)
         return [unit for unit, each in zip(sizes, shards.tolist(), strict=True) if each == self.index]
 
 
 def assign_shards(sizes: Sequence[int], count: int) -> npt.NDArray[np.int64]:
-    """Return the number of the shard, from 1, of each unit [units] of these sizes in bytes; see `Shard.select`."""
+    """Return the number of the shard, from 1, of each unit [units], given their sizes in bytes; see `Shard.select`."""
     n_bytes = np.maximum(np.array(sizes, np.float64), 1.0)
     middle = np.cumsum(n_bytes) - n_bytes / 2
     shards: npt.NDArray[np.int64] = np.floor(middle * count / max(n_bytes.sum(), 1.0)).astype(np.int64)
@@ -169,10 +170,11 @@ def assign_shards(sizes: Sequence[int], count: int) -> npt.NDArray[np.int64]:
 
 
 def cut_units(files: Sequence[ListedFile], size: UnitSize) -> list[int]:
-    """Return the number of the unit of each file, in order.
+    """Divide files into units within the limits of `size`; return the number of each file's unit, in order.
 
-    A unit has files of one month, as far as their names tell: tables are divided by months, so it adds one file to
-    each. Units are cut month by month, not where the month changes in the listing: else each folder would have some.
+    A unit has files of one month, as far as the month is in their names: tables are partitioned by month, so that a
+    unit then adds one file to each table. Files are sorted by month first, or each folder of a listing would have small
+    units.
     """
     total = sum(file.n_bytes or 0 for file in files)
     limit, max_recordings = size.limit_bytes(total), size.limit_recordings(total)
@@ -196,10 +198,10 @@ def _month(file: ListedFile) -> str:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A pinned listing.
+    """A listing of recordings that is stored in the archive.
 
     Attributes:
-        number: number of the listing in the archive, from 1.
+        number: number of the manifest in the archive, from 1.
         run: id of the run.
         source: digest of the paths that were given.
     """
@@ -210,38 +212,38 @@ class Manifest:
 
     @property
     def condition(self) -> pa_dataset.Expression:
-        """Condition on the rows of the table of manifests."""
+        """Condition that selects this manifest's rows in the table of manifests."""
         field = pa_dataset.field
         return (field("run") == self.run) & (field("source") == self.source) & (field("manifest") == self.number)
 
 
 def list_manifests(table: Table) -> list[Manifest]:
-    """List the manifests of an archive in the order in which they were pinned."""
+    """Return the manifests of an archive in the order in which they were stored."""
     table.refresh()
     listed = {(int(each["manifest"]), each["run"], each["source"]) for each in table.list_partitions()}
     return [Manifest(*each) for each in sorted(listed)]
 
 
 def next_number(manifests: Iterable[Manifest]) -> int:
-    """Return the number of the next listing."""
+    """Return the number of the next manifest."""
     return max((manifest.number for manifest in manifests), default=0) + 1
 
 
 def pin_manifest(
     table: Table, *, number: int, run: str, source: str, files: Sequence[ListedFile], size: UnitSize
 ) -> bool:
-    """Pin a listing; False if another one was pinned meanwhile.
+    """Store a manifest; return False if another one was stored in the meantime.
 
     Args:
         table: table of manifests.
-        number: `next_number` of the manifests that were there before the files were listed.
+        number: `next_number` of the manifests that existed before the files were listed.
         run: id of the run.
         source: digest of the paths that were given.
-        files: the listing.
-        size: limits of its units.
+        files: the files.
+        size: limits of the units.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: the manifest cannot be written.
     """
     ids = (number << POSITION_BITS) + np.arange(len(files), dtype=np.int64)
     columns = {
@@ -260,12 +262,12 @@ def pin_manifest(
 
 
 def name_unit(manifest: int, unit: int) -> str:
-    """Return the name of a unit: the number of its manifest and its own."""
+    """Return the name of a unit, from the number of its manifest and its own number."""
     return f"{manifest}-{unit:06d}"
 
 
 def unit_sizes(table: Table, manifests: Iterable[Manifest]) -> dict[str, int]:
-    """Return the bytes of each unit of some manifests, in order."""
+    """Return the size in bytes of each unit of the manifests, by name and in order."""
     sizes: dict[str, int] = {}
     for manifest in manifests:
         rows = table.read(["unit", "n_bytes"], manifest.condition)
@@ -276,7 +278,7 @@ def unit_sizes(table: Table, manifests: Iterable[Manifest]) -> dict[str, int]:
 
 
 def read_entries(table: Table, manifests: Iterable[Manifest], units: Iterable[str]) -> list[Entry]:
-    """Read the recordings of some units, in the order of the listing."""
+    """Return the recordings of some units, in the order of the manifests."""
     condition = pa_dataset.field("unit").isin(pa.array(list(units), pa.string()))
     entries: list[Entry] = []
     for manifest in manifests:
@@ -288,7 +290,7 @@ def read_entries(table: Table, manifests: Iterable[Manifest], units: Iterable[st
 
 
 def latest_marks(table: Table, run: str) -> dict[bytes, tuple[int | None, str | None]]:
-    """Return size and version of each file in the latest listing of a run that has it, by path."""
+    """Return size and version of each file by path, in the latest manifest of a run that has the file."""
     rows = table.read(["path", "n_bytes", "version", "recording_id"], pa_dataset.field("run") == run)
     rows = rows.sort_by("recording_id")
     columns = (rows[name].to_pylist() for name in ("path", "n_bytes", "version"))

@@ -1,4 +1,4 @@
-"""Rows of embeddings that count in a search: those of the results that count, and of what is asked for."""
+"""Selection of embeddings for a search: current results (see `selection`) that meet the filters of the search."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from dawnchorus.archive.sign_index import Block
 
 VOICE_MARGIN_S = 1.0
-"""Distance from a window within which speech would be audible in its clip."""
+"""Distance in seconds from a window within which speech would be audible in the window's clip."""
 
 _TOUCHING_S = 1e-3
-"""Windows and detections that overlap by less only touch: their times are sums of rounded seconds."""
+"""Minimum overlap in seconds of a window and a detection; rounding errors of their times are smaller."""
 
 _CLOCK_DIGITS = len("2026-05-01T04:00:00.000")
 
@@ -37,12 +37,12 @@ _field = pa_dataset.field
 
 @dataclass(frozen=True)
 class Spans:
-    """Spans of time in recordings, on one axis on which each recording has a place of its own.
+    """Time spans in recordings, placed on one common time axis, on which each recording has a slot.
 
     Attributes:
-        slot_s: length of the time that each recording has on the common axis.
-        starts_s: starts of the spans in order.
-        latest_s: latest end of all spans up to each, after one that is before all.
+        slot_s: length of a recording's slot.
+        starts_s: starts of the spans on the axis, in ascending order.
+        latest_s: running maximum of the spans' ends on the axis, preceded by -infinity.
     """
 
     slot_s: float
@@ -51,14 +51,21 @@ class Spans:
 
     @classmethod
     def create(cls, recordings: npt.NDArray[np.intp], starts_s: Seconds, ends_s: Seconds, *, longest_s: float) -> Spans:
-        """Create spans of recordings, given by number, of which none is longer than `longest_s`."""
+        """Create time spans.
+
+        Args:
+            recordings: number of each span's recording.
+            starts_s: start of each span in its recording.
+            ends_s: end of each span in its recording.
+            longest_s: upper bound of all ends.
+        """
         slot_s = 1.0 + longest_s
         order = np.lexsort((starts_s, recordings))
         starts_s, ends_s = ((each + recordings * slot_s)[order] for each in (starts_s, ends_s))
         return cls(slot_s, starts_s, np.maximum.accumulate(np.append(-np.inf, ends_s)))
 
     def overlap(self, recordings: npt.NDArray[np.intp], starts_s: Seconds, ends_s: Seconds) -> npt.NDArray[np.bool_]:
-        """Return True for each window that a span of its recording overlaps."""
+        """Return the mask of the windows that overlap a span of their recording; the arguments are as for `create`."""
         shift_s = recordings * self.slot_s
         n_before = np.searchsorted(self.starts_s, ends_s + shift_s - _TOUCHING_S)
         overlaps: npt.NDArray[np.bool_] = self.latest_s[n_before] > starts_s + shift_s + _TOUCHING_S
@@ -67,15 +74,15 @@ class Spans:
 
 @dataclass(frozen=True)
 class RowFilter:
-    """Rows that count.
+    """Filter for rows of embeddings.
 
     Attributes:
-        attempts: attempts at units with results that count.
-        others: recordings of these attempts that do not count [n], in order.
-        recordings: the recordings that are asked for [recordings], in order; None: all.
-        since_s: seconds of each of them from which its windows are asked for [recordings].
-        until_s: seconds of each before which they are asked for [recordings].
-        spans: spans of them that are asked for; None: all.
+        attempts: attempts with current results; an attempt is one worker's try at a batch of recordings.
+        others: ids of recordings of these attempts whose results are not current [n], in ascending order.
+        recordings: ids of the recordings to select [recordings], in ascending order; None for all.
+        since_s: time in each of these recordings at which selected windows start at the earliest [recordings]; or None.
+        until_s: time in each of these recordings before which selected windows start [recordings]; or None.
+        spans: time spans that selected windows must overlap, by index in `recordings`; None for no such condition.
     """
 
     attempts: frozenset[str]
@@ -99,7 +106,7 @@ class RowFilter:
         return rows if self.recordings is None or not len(rows) else self._select(block, rows, self.recordings)
 
     def _select(self, block: Block, rows: npt.NDArray[np.intp], known: Ids) -> npt.NDArray[np.intp]:
-        """Return those of some rows that are asked for."""
+        """Return those of `rows` that belong to the recordings `known`, and meet the conditions on time."""
         if not len(known):
             return rows[:0]
         ids = block.column("recording_id")[rows]
@@ -127,9 +134,17 @@ def find_windows(
     until: Time | None = None,
     min_score: float,
 ) -> RowFilter:
-    """Return the rows of some runs that count, one result of each recording, and are asked for; see `Archive.search`.
+    """Return the filter for current embeddings of some runs, one result of each recording.
 
-    `table` is that of recordings.
+    Args:
+        archive: the archive.
+        table: its table of recordings.
+        runs: ids of the runs.
+        species: names; windows must overlap a detection of one of them.
+        sites: names of sites.
+        since: earliest start of a window by the recorder's clock.
+        until: time before which windows start.
+        min_score: minimum score of the detections of `species`.
 
     Raises:
         InputError: an unknown species, or a time in another format.
@@ -160,7 +175,7 @@ def _to_numpy(column: pa.Array | pa.ChunkedArray) -> Ids:
 
 
 def _seconds_to(name: str, time: Time, recordings: pa.Table) -> Seconds:
-    """Return how long after the start of each recording a time of their clocks is."""
+    """Return the seconds from the start of each recording to a clock time."""
     from dawnchorus.archive.archive import clock_text
 
     starts = [text[:_CLOCK_DIGITS] for text in recordings["start_time"].to_pylist()]
@@ -170,7 +185,7 @@ def _seconds_to(name: str, time: Time, recordings: pa.Table) -> Seconds:
 
 
 def _find_spans(archive: Archive, table: Table, recordings: pa.Table, species: Names, *, min_score: float) -> Spans:
-    """Return the spans of recordings in which a species was detected, whatever run detected it."""
+    """Return the time spans of recordings in which a species was detected by any run."""
     columns = ["recording_id", "start_s", "end_s"]
     detections = archive.detections(species=species, min_score=min_score, columns=columns).read_all()
     ids = pc.unique(detections["recording_id"])
@@ -192,13 +207,13 @@ def _find_spans(archive: Archive, table: Table, recordings: pa.Table, species: N
 
 
 class DetectedSpecies:
-    """Detections in a few recordings, for a look at single windows.
+    """Detections in a few recordings, to look up single windows.
 
     Args:
         archive: the archive.
         table: its table of recordings.
         paths: paths of the recordings.
-        min_score: smallest score.
+        min_score: minimum score of the detections.
     """
 
     def __init__(self, archive: Archive, table: Table, paths: Sequence[bytes], *, min_score: float) -> None:
@@ -216,12 +231,12 @@ class DetectedSpecies:
             self._by_path.setdefault(path_by_id[row["recording_id"]], []).append(row)
 
     def names(self, path: bytes, start_s: float, end_s: float) -> list[str]:
-        """Return the scientific names of the species that were detected in a window, the highest score first."""
+        """Return the scientific names of the species that were detected in a window, by descending score."""
         rows = self._overlapping(path, start_s + _TOUCHING_S, end_s - _TOUCHING_S)
         return list(dict.fromkeys(str(row["scientific_name"]) for row in rows if row["kind"] == "species"))
 
     def has_voice(self, path: bytes, start_s: float, end_s: float) -> bool:
-        """Return True if human speech was detected in or near a window."""
+        """Return True if human speech was detected within `VOICE_MARGIN_S` of a window."""
         rows = self._overlapping(path, start_s - VOICE_MARGIN_S, end_s + VOICE_MARGIN_S)
         return any(row["human_voice"] or _is_speech(row) for row in rows)
 
@@ -235,7 +250,7 @@ def _is_speech(row: dict[str, object]) -> bool:
 
 
 def shift_clock(start_time: str | None, seconds: float) -> str | None:
-    """Return a time of a recorder's clock some seconds later, with its zone if it has one."""
+    """Return a clock time in ISO 8601 some seconds later, with its zone if it has one; None for None."""
     if start_time is None:
         return None
     return (datetime.fromisoformat(start_time) + timedelta(seconds=seconds)).isoformat(timespec="milliseconds")

@@ -1,4 +1,4 @@
-"""Rows of a recording's results, as Arrow tables."""
+"""Conversion of a recording's results to Arrow tables, the rows of an archive."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from dawnchorus.types import Provenance, RecordingTable
 
 @dataclass(frozen=True)
 class RowOrigin:
-    """Values that all rows of a recording's result have in common.
+    """Values that all rows of one recording have in common.
 
     Attributes:
         entry: the recording in its manifest.
         run: id of the run.
-        attempt: name of the attempt at the unit.
+        attempt: name of the worker's attempt at the recording's unit, a batch of recordings.
     """
 
     entry: Entry
@@ -38,7 +38,7 @@ class RowOrigin:
     attempt: str
 
     def columns(self, start_time: datetime | None) -> dict[str, Any]:
-        """Return the values of the columns in `schemas.ORIGIN`, for a recording that starts at this time."""
+        """Return the values of the columns in `schemas.ORIGIN` by name; `start_time` is that of the recording."""
         return {
             "recording_id": self.entry.recording_id,
             "run": self.run,
@@ -50,12 +50,12 @@ class RowOrigin:
 
 
 def find_site(path: PurePath) -> str:
-    """Return the site of a recording: what its name has before the time, else the name of its folder."""
+    """Return the site of a recording: the part of its file name before the time, else the name of its folder."""
     return text_before_time(path.name).strip(" _-.,()[]") or path.parent.name
 
 
 def failure_row(origin: RowOrigin, reason: str) -> dict[str, Any]:
-    """Return the row of a recording that could not be scored."""
+    """Return the row, in the table of recordings, of a recording that could not be scored."""
     file = origin.entry.file
     named = read_name(PurePath(file.name))
     start_time = None if named is None else named.start_time
@@ -74,7 +74,10 @@ def failure_row(origin: RowOrigin, reason: str) -> dict[str, Any]:
 def recording_row(
     origin: RowOrigin, scored: ScoredRecording, table: RecordingTable, *, speech_s: float | None
 ) -> dict[str, Any]:
-    """Return the row of a recording that was scored, with the seconds of speech, if it was looked for."""
+    """Return the row, in the table of recordings, of a recording that was scored.
+
+    `speech_s` is the number of seconds with speech; None if speech detection was not requested.
+    """
     metadata, file = table.metadata, origin.entry.file
     return {
         "recording": table.recording,
@@ -109,12 +112,12 @@ def _time_columns(start_time: datetime | None) -> dict[str, Any]:
 
 
 def recording_rows(rows: list[dict[str, Any]]) -> pa.Table:
-    """Return rows of recordings as a table."""
+    """Return rows of the table of recordings as an Arrow table."""
     return pa.Table.from_pylist(rows, schema=SCHEMAS[RECORDINGS])
 
 
 def detection_rows(origin: RowOrigin, table: RecordingTable, provenance: Provenance) -> pa.Table:
-    """Return a row for each detection."""
+    """Return one row per detection."""
     rows = open_batches([table], provenance).read_all().replace_schema_metadata(None)
     schema = SCHEMAS[DETECTIONS]
     names = [name for name in schema.names if name in rows.schema.names]
@@ -130,7 +133,7 @@ def embedding_rows(
     *,
     kept: Kept = "embeddings",
 ) -> pa.Table:
-    """Return a row for each window of each channel that was scored."""
+    """Return one row per window and channel; `kept` names the analysis and the encoding of the embeddings."""
     parts = []
     for channel in scored.channels:
         vectors = channel.tables[kept]["embedding"]
@@ -148,7 +151,10 @@ def embedding_rows(
 
 
 def analysis_rows(origin: RowOrigin, rows: Table, table: RecordingTable) -> pa.Table:
-    """Return the rows of an analysis, with the recording and the clock time of their `start_s`, or of its start."""
+    """Return the rows of an analysis, with recording and clock time.
+
+    The clock time is that of the row's `start_s`, or, without such a column, of the recording's start.
+    """
     start = table.metadata.start_time
     names = rows.dtype.names or ()
     starts_s = rows["start_s"].tolist() if "start_s" in names else [0.0] * len(rows)
@@ -163,7 +169,10 @@ def analysis_rows(origin: RowOrigin, rows: Table, table: RecordingTable) -> pa.T
 
 
 def _to_arrow(values: np.ndarray[Any, Any]) -> pa.Array:
-    """Convert a column of an analysis; all its integers are int64 and numbers float64, whatever a recording has."""
+    """Convert a column of an analysis to Arrow.
+
+    Integers become int64 and other numbers float64, in all recordings alike.
+    """
     wide = {"b": pa.bool_(), "i": pa.int64(), "u": pa.int64(), "f": pa.float64(), "U": pa.string()}
     kind = wide.get(values.dtype.kind)
     if kind is None:

@@ -1,4 +1,4 @@
-"""Runs of an archive: what decided its results."""
+"""Runs of an archive: a model, and the settings that determine results."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RUN_DIGITS = 12
 
 @dataclass(frozen=True, kw_only=True)
 class ArchiveRun:
-    """A model with the settings that decide its results.
+    """A model with the settings that determine results.
 
     Attributes:
         model: name of the model.
@@ -27,11 +27,11 @@ class ArchiveRun:
         sample_rate_hz: sample rate of the windows.
         window_s: length of a window in seconds.
         overlap_s: seconds that neighboring windows share.
-        min_score: smallest score that is kept.
-        top: largest number of detections that are kept of a window; None: all.
-        embedding_dim: length of the embeddings; None where none are kept.
-        analyses: names of the analyses of the recordings' own samples.
-        thresholds: the model's own smallest scores, by scientific name; they apply when detections are read.
+        min_score: minimum score of stored detections.
+        top: maximum number of stored detections in a window; None for no limit.
+        embedding_dim: length of the stored embeddings; None if none are stored.
+        analyses: names of the analyses of the recordings' original samples.
+        thresholds: the model's own minimum scores by scientific name, which apply when detections are read.
         parameters: other settings by name.
     """
 
@@ -51,12 +51,12 @@ class ArchiveRun:
 
     @property
     def id(self) -> str:
-        """First 12 digits of the sha256 of all fields: equal settings are one run, whoever starts it."""
+        """First 12 digits of the sha256 of all fields, so that equal settings are the same run."""
         text = json.dumps(asdict(self), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:RUN_DIGITS]
 
     def to_rows(self) -> pa.Table:
-        """Return the row of the table of runs."""
+        """Return the run as a row of the table `runs`."""
         row = {
             **asdict(self),
             "run": self.id,
@@ -69,10 +69,10 @@ class ArchiveRun:
 
 @dataclass(frozen=True)
 class StoredRun:
-    """A run that an archive has.
+    """A run that an archive contains.
 
     Attributes:
-        id: its name in queries.
+        id: id of the run, its name in queries.
         run: model and settings; a field that an older version did not write has its default.
     """
 
@@ -81,7 +81,7 @@ class StoredRun:
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> StoredRun:
-        """Read a row of the table of runs."""
+        """Return the run in a row of the table `runs`."""
         fields = {name: value for name, value in row.items() if name != "run" and value is not None}
         for name in ("analyses", "thresholds", "parameters"):
             fields[name] = json.loads(fields.get(name) or "{}")

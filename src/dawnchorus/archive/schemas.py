@@ -8,7 +8,7 @@ from dawnchorus.archive.vectors import LAYOUT
 from dawnchorus.formats.columns import COLUMNS, ColumnType
 
 VERSION = 1
-"""Version of the layout, in `archive.json`; a newer one is refused, an older one is read."""
+"""Version of the archive's layout, in `archive.json`; newer versions are refused, older ones can be read."""
 
 RECORDINGS = "recordings"
 DETECTIONS = "detections"
@@ -17,10 +17,10 @@ RUNS = "runs"
 CLASSES = "classes"
 MANIFEST = "manifest"
 ANALYSIS_PREFIX = "analysis_"
-"""Start of the name of an analysis's table: `analysis_health`."""
+"""Prefix of the table of an analysis, such as `analysis_health`."""
 
 UNKNOWN_MONTH = "unknown"
-"""Month of recordings without a start time."""
+"""Value of the column `month` for recordings without a start time."""
 
 _TYPES: dict[ColumnType, pa.DataType] = {
     "category": pa.string(),
@@ -40,8 +40,11 @@ ORIGIN = (
     ("site", pa.string()),
     ("month", pa.string()),
 )
-"""Columns of all results: number of the recording in its listing, run, unit, the attempt at the unit that wrote the
-row, site, and month of the recording (the partition)."""
+"""Columns of all tables of results.
+
+They are the number of the recording in its manifest, the run, the unit (a batch of recordings that are committed
+together), the attempt (one worker's try at the unit), the site, and the month of the recording, which is the partition.
+"""
 
 _EMBEDDING = pa.field("embedding", pa.binary(), metadata={"layout": LAYOUT})
 
@@ -122,15 +125,15 @@ SCHEMAS = {
         ]
     ),
 }
-"""Columns by table; those of analyses are their own."""
+"""Columns by table; tables of analyses have further columns."""
 
 PARTITIONS: dict[str, tuple[str, ...]] = {RUNS: (), CLASSES: (), MANIFEST: ("run", "source", "manifest")}
-"""Columns by which a table is divided into folders, where that is not the month."""
+"""Partition columns of tables that are not partitioned by month."""
 
 RESULTS = (DETECTIONS, EMBEDDINGS)
-"""Tables of results, besides those of analyses; that of recordings tells which of their rows count."""
+"""Tables of results, apart from analyses. The table of recordings decides which of their rows are current."""
 
 
 def partition_columns(table: str) -> tuple[str, ...]:
-    """Return the columns by which a table is divided into folders."""
+    """Return the partition columns of a table."""
     return PARTITIONS.get(table, ("month",))

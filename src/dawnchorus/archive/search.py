@@ -1,4 +1,4 @@
-"""Search for windows whose embeddings are like a given one."""
+"""Search for windows whose embeddings are similar to a given vector."""
 
 from __future__ import annotations
 
@@ -29,17 +29,16 @@ if TYPE_CHECKING:
     from dawnchorus.archive.delta import Table
 
 SHORTLIST_SHARE = 0.01
-"""Share of all windows that are compared exactly. `bench/search.py` measures how many of the true nearest are then
-found."""
+"""Share of all windows whose embeddings are compared exactly; `bench/search.py` measures the resulting recall."""
 
 SHORTLIST_PER_HIT = 20
-"""Minimum number of windows that are compared exactly for each hit that is wanted."""
+"""Minimum number of exactly compared windows per requested hit."""
 
 MAX_VECTORS = 32
-"""Maximum number of vectors of one search."""
+"""Maximum number of query vectors in a search."""
 
 SPECIES_MIN_SCORE = 0.25
-"""Minimum score of the species that are named with a hit."""
+"""Minimum score of the species that are named in a hit."""
 
 BLOCKS_AT_A_TIME = 64
 
@@ -60,23 +59,23 @@ HIT_SCHEMA = pa.schema(
         ("recording_id", pa.int64()),
     ]
 )
-"""Columns of hits: `score` is the cosine of the angle between the embeddings; `species` has what was detected there."""
+"""Columns of hits: `score` is the cosine similarity; `species` are the species detected in the window."""
 
 
 def embedding_runs(
     archive: Archive, runs: Sequence[StoredRun], *, dim: int | None = None, bundle_id: str | None = None
 ) -> list[StoredRun]:
-    """Return those of `runs` with embeddings of one model.
+    """Return those of `runs` that have embeddings of one model.
 
     Args:
-        archive: the archive, for messages.
-        runs: some of its runs.
-        dim: length that the embeddings have to have.
-        bundle_id: id of the model that they have to be of.
+        archive: the archive, for error messages.
+        runs: the runs.
+        dim: required length of the embeddings; None for any.
+        bundle_id: required id of the model; None for any.
 
     Raises:
-        NotFoundError: none keeps embeddings.
-        InputError: their embeddings are of other models, or of several.
+        NotFoundError: no run has embeddings.
+        InputError: no run has the required embeddings, or there are embeddings of several models.
     """
     kept = [each for each in runs if each.run.embedding_dim]
     if not kept:
@@ -115,7 +114,13 @@ def search_archive(
     workers: int | None = None,
     cache: str | os.PathLike[str] | None = None,
 ) -> pa.Table:
-    """Find the windows that are most like a vector; see `Archive.search`."""
+    """Find the windows that are most similar to vectors; `Archive.search` describes the arguments.
+
+    Raises:
+        NotFoundError: there is no such run, or none with embeddings.
+        InputError: a vector of another model or shape, an invalid `k`, an unknown species, or a time in another format.
+        OutputError: there is no space for the derived files.
+    """
     if k < 1:
         raise InputError(f"k: expected a whole number, 1 or more, got {k!r}.")
     queries = _as_queries(vectors)
@@ -152,10 +157,10 @@ def search_archive(
 
 
 def _as_queries(vectors: npt.ArrayLike) -> FloatArray:
-    """Return vectors as an array [vectors, dim] of length 1.
+    """Return vectors as an array [vectors, dim], normalized to length 1.
 
     Raises:
-        InputError: another shape, or numbers that are not finite.
+        InputError: the array has another shape, or numbers that are not finite.
     """
     try:
         given = np.asarray(vectors, np.float32)
@@ -176,31 +181,31 @@ def _as_queries(vectors: npt.ArrayLike) -> FloatArray:
 
 @dataclass(frozen=True)
 class _Rows:
-    """Rows of a block, with a number for each: Hamming distance or score."""
+    """Rows of a block, by index, with a value for each: Hamming distance or score."""
 
     block: int
     rows: npt.NDArray[np.intp]
     values: npt.NDArray[Any]
 
     def select(self, is_kept: npt.NDArray[np.bool_]) -> _Rows:
-        """Return some of the rows."""
+        """Return the rows selected by a mask."""
         return _Rows(self.block, self.rows[is_kept], self.values[is_kept])
 
 
 class _Scan:
-    """One pass over the rows that count, block by block; memory grows with the shortlist only."""
+    """Pass over the rows that meet the filter, block by block; only the shortlist grows with their number."""
 
     def __init__(self, blocks: Sequence[Block], rows: RowFilter, queries: FloatArray, pool: ThreadPoolExecutor) -> None:
         self._blocks, self._filter, self._queries, self._pool = blocks, rows, queries, pool
 
     def all_rows(self) -> Iterator[_Rows]:
-        """Yield all rows that count."""
+        """Yield all rows that meet the filter, with unused values."""
         for number, block in enumerate(self._blocks):
             rows = self._filter.rows(block)
             yield _Rows(number, rows, rows)
 
     def shortlist(self, words: Words, *, k: int) -> list[_Rows]:
-        """Return the rows that differ in fewest signs from any of the queries."""
+        """Return the rows whose signs differ least from those of any query."""
         n_rows = sum(map(len, self._blocks))
         n_wanted = max(SHORTLIST_PER_HIT * k, math.ceil(SHORTLIST_SHARE * n_rows))
         queries = np.stack(words, axis=1)
@@ -213,7 +218,10 @@ class _Scan:
         return shortlist.finish()
 
     def _measure(self, number: int, queries: npt.NDArray[np.uint64]) -> _Rows:
-        """Return the rows of a block that count, with their smallest distances from the queries [vectors, words]."""
+        """Return the rows of a block that meet the filter, with their minimum distance from any query.
+
+        `queries` are words of signs [vectors, words].
+        """
         block = self._blocks[number]
         rows = self._filter.rows(block)
         if not len(rows):
@@ -225,7 +233,7 @@ class _Scan:
         return _Rows(number, rows, distances if len(rows) == len(block) else distances[rows])
 
     def score(self, parts: Iterable[_Rows], *, k: int) -> list[_Rows]:
-        """Return the best `k` of some rows, with their scores."""
+        """Return the best `k` rows (more if scores are equal), with their scores."""
         best = _Best(k)
         waiting = iter(parts)
         while some := [each for _, each in zip(range(BLOCKS_AT_A_TIME), waiting, strict=False)]:
@@ -234,13 +242,13 @@ class _Scan:
         return best.finish()
 
     def _compare(self, part: _Rows) -> _Rows:
-        """Return rows with their best scores."""
+        """Return rows with their maximum score over the queries."""
         vectors = self._blocks[part.block].vectors[part.rows].astype(np.float32)
         return _Rows(part.block, part.rows, (normalize(vectors) @ self._queries.T).max(axis=1))
 
 
 class _Shortlist:
-    """The rows of the smallest distances among all that were added."""
+    """Collection of the `n_wanted` rows with the smallest distances among all that are added."""
 
     def __init__(self, n_wanted: int, *, n_bits: int) -> None:
         self._n_wanted, self._cutoff = n_wanted, n_bits
@@ -249,7 +257,7 @@ class _Shortlist:
         self._n_kept = 0
 
     def add(self, part: _Rows) -> None:
-        """Add rows; those farther than the distance within which enough are known are left out."""
+        """Add rows; rows that cannot be in the shortlist any more are dropped."""
         self._counts += np.bincount(part.values, minlength=len(self._counts))
         enough = int(np.searchsorted(np.cumsum(self._counts), self._n_wanted))
         self._cutoff = min(self._cutoff, enough)
@@ -258,7 +266,7 @@ class _Shortlist:
             self._prune()
 
     def finish(self) -> list[_Rows]:
-        """Return the shortlist, with all rows of the largest distance."""
+        """Return the shortlist, including all rows that have its largest distance."""
         self._prune()
         return self._parts
 
@@ -275,7 +283,7 @@ class _Shortlist:
 
 
 class _Best:
-    """The `k` rows of the highest scores among all that were added."""
+    """Collection of the `k` rows with the highest scores among all that are added."""
 
     def __init__(self, k: int) -> None:
         self._k, self._lowest = k, -np.inf
@@ -283,7 +291,7 @@ class _Best:
         self._n_kept = 0
 
     def add(self, part: _Rows) -> None:
-        """Add rows; those that cannot be among the best are left out."""
+        """Add rows; rows that cannot be among the best are dropped."""
         high = part.select(part.values >= self._lowest)
         if not len(high.rows):
             return
@@ -293,7 +301,7 @@ class _Best:
             self._prune()
 
     def finish(self) -> list[_Rows]:
-        """Return the best rows; of equal ones at the last rank all, in no order."""
+        """Return the best rows in no order, including all rows that have the score at rank `k`."""
         self._prune()
         return self._parts
 
@@ -312,7 +320,7 @@ _BYTE_COUNTS = np.array([bin(value).count("1") for value in range(256)], np.uint
 
 
 def count_bits(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
-    """Return the number of ones in each of some words [n]."""
+    """Return the number of 1 bits in each word [n]."""
     counts: npt.NDArray[np.uint8]
     if hasattr(np, "bitwise_count"):  # from NumPy 2.0 on
         counts = np.bitwise_count(words)
@@ -322,7 +330,7 @@ def count_bits(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
 
 
 def hamming(words: Words, query: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint16]:
-    """Return the number of signs in which rows differ from a query [words]."""
+    """Return the number of signs [rows] in which rows differ from a query [words]."""
     distances = np.zeros(len(words[0]), np.uint16)
     for word, given in zip(words, query, strict=True):
         distances += count_bits(np.bitwise_xor(word, given))
@@ -333,7 +341,7 @@ def hamming(words: Words, query: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint1
 
 
 def _describe(archive: Archive, table: Table, blocks: Sequence[Block], hits: Sequence[_Rows], *, k: int) -> pa.Table:
-    """Return the best `k` hits by falling score, with their recordings and the species that were detected there."""
+    """Return the best `k` hits by descending score, with their recordings and the species detected in the windows."""
     if not hits:
         return HIT_SCHEMA.empty_table()
     columns = ["recording_id", "channel", "start_s", "end_s"]

@@ -1,4 +1,7 @@
-"""The results that count: those of units that have ended, one result of each recording."""
+"""Selection of current results, those that are read: the latest result of each recording in a committed unit.
+
+A unit is a batch of recordings that are committed together, and an attempt is one worker's try at a unit.
+"""
 
 from __future__ import annotations
 
@@ -14,20 +17,22 @@ from dawnchorus.archive.delta import Table
 DONE, FAILED = "done", "failed"
 
 _CURRENT_BIT, _DONE_BIT = 1 << 62, 1 << 61
-"""Added to the id of a recording for its rank: a result of the file's latest version precedes those of earlier ones,
-and of one version, a result precedes all failures."""
+"""Bits that are added to a recording's id for its rank among results of the same file.
+
+Results of the file's latest version rank above those of earlier versions; of one version, results rank above failures.
+"""
 
 _COLUMNS = ["path", "run", "status", "recording_id", "attempt", "n_bytes", "version"]
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Results that count.
+    """Current results.
 
     Attributes:
-        recording_ids: numbers of the recordings [recordings].
-        attempts: attempts with at least one of them; rows of others do not count.
-        others: numbers of recordings of these attempts that do not count, since a later result does.
+        recording_ids: ids of the recordings with current results [recordings].
+        attempts: names of the attempts with at least one current result.
+        others: ids of recordings of these attempts whose results are not current, since a later result is.
     """
 
     recording_ids: pa.Array
@@ -36,7 +41,7 @@ class Selection:
 
     @property
     def condition(self) -> pa_dataset.Expression:
-        """Condition on the rows of any table of results."""
+        """Condition that selects the current rows in any table of results."""
         condition = pa_dataset.field("attempt").isin(self.attempts)
         if len(self.others):
             condition &= ~pa_dataset.field("recording_id").isin(self.others)
@@ -44,11 +49,15 @@ class Selection:
 
 
 def select_results(recordings: Table, runs: Sequence[str] | None = None, *, per_run: bool = True) -> Selection:
-    """Return the results that count: the latest of each recording, or of each recording in each of `runs`.
+    """Return the current results: the latest result of each recording.
 
-    With `per_run=False`, it is the latest of each recording in any of `runs`. A recording that was scored stays so if a
-    later run fails on it. If its file was replaced, the results of the file before do not count any more, also where
-    the new one cannot be read.
+    A later failure does not replace a result of the same version of the file. If the file was replaced, results of the
+    earlier version are no longer current, even if the new version could not be read.
+
+    Args:
+        recordings: table of recordings.
+        runs: ids of the runs to select from; None for all, of which the latest result is current.
+        per_run: True for the latest result in each of `runs`, False for the latest in any of them.
     """
     is_named = None if runs is None else pa_dataset.field("run").isin(pa.array(list(runs), pa.string()))
     rows = recordings.read(_COLUMNS, is_named)
@@ -60,7 +69,7 @@ def select_results(recordings: Table, runs: Sequence[str] | None = None, *, per_
 
 
 def _find_best(rows: pa.Table, keys: list[str]) -> pa.ChunkedArray:
-    """Return True for the row that counts of each recording, or of each value of `keys`."""
+    """Return the mask of current rows; of rows with equal values in the columns `keys`, one is current."""
     rank = rows["recording_id"]
     for is_ahead, bit in ((_is_current(rows, keys), _CURRENT_BIT), (pc.equal(rows["status"], DONE), _DONE_BIT)):
         rank = pc.add(rank, pc.if_else(is_ahead, pa.scalar(bit, pa.int64()), pa.scalar(0, pa.int64())))
@@ -69,9 +78,9 @@ def _find_best(rows: pa.Table, keys: list[str]) -> pa.ChunkedArray:
 
 
 def _is_current(rows: pa.Table, keys: list[str]) -> pa.ChunkedArray:
-    """Return True for the rows of the latest version of each file, as its last listing has it.
+    """Return the mask of rows for the latest version of each file, by the file's last manifest.
 
-    A file that was not there when it was listed has no size, and replaces no version.
+    A file that did not exist when it was listed has no size, and does not replace a version.
     """
     listed = rows.filter(pc.is_valid(rows["n_bytes"]))
     latest = listed.group_by(keys).aggregate([("recording_id", "max")])["recording_id_max"]
@@ -80,7 +89,7 @@ def _is_current(rows: pa.Table, keys: list[str]) -> pa.ChunkedArray:
 
 
 def _versions(rows: pa.Table, keys: list[str]) -> pa.ChunkedArray:
-    """Return one value for each version of each file: keys, size and version, as bytes."""
+    """Return a value that is equal for rows of the same version of a file: keys, size and version, as bytes."""
     columns = [rows[name] for name in (*keys, "n_bytes", "version")]
     texts = [each if pa.types.is_binary(each.type) else each.cast(pa.string()).cast(pa.binary()) for each in columns]
     joined = pc.binary_join_element_wise(*texts, b"\0", null_handling="replace", null_replacement=b"")
@@ -88,9 +97,10 @@ def _versions(rows: pa.Table, keys: list[str]) -> pa.ChunkedArray:
 
 
 def result_states(recordings: Table, run: str | None = None) -> pa.Table:
-    """Return the columns `run`, `path` and `is_done` with one row for each recording of each run, or of one.
+    """Return a table with the columns `run`, `path` and `is_done`, one row for each recording of each run.
 
-    A recording that was scored is done, whatever failed before or after, unless its file was replaced since.
+    `is_done` is True if the recording was scored in its latest version, even if it also failed. With `run`, only
+    recordings of this run are included.
     """
     condition = None if run is None else pa_dataset.field("run") == run
     rows = recordings.read(_COLUMNS, condition)
@@ -99,13 +109,13 @@ def result_states(recordings: Table, run: str | None = None) -> pa.Table:
 
 
 def failed_paths(recordings: Table, run: str) -> frozenset[bytes]:
-    """Return the paths of the recordings that failed in a run, and that no later result of it has superseded."""
+    """Return the paths of the recordings whose current result in a run is a failure."""
     states = result_states(recordings, run)
     return frozenset(states.filter(pc.invert(states["is_done"]))["path"].to_pylist())
 
 
 def committed_attempts(recordings: Table) -> dict[str, str]:
-    """Return the attempt that ended each unit that has ended, by unit."""
+    """Return the name of the attempt that was committed, by name of the unit, for all committed units."""
     rows = recordings.read(["unit", "attempt"]).group_by(["unit", "attempt"]).aggregate([])
     return dict(zip(rows["unit"].to_pylist(), rows["attempt"].to_pylist(), strict=True))
 

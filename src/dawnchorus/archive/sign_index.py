@@ -1,11 +1,13 @@
-"""Derived files for searches: signs and rows of the embeddings in each data file, mapped into memory.
+"""Derived files for searches: the signs and rows of the embeddings in each data file, mapped into memory.
 
-The signs are those of rotated unit vectors less the mean of all. The number of signs in which two vectors differ grows
-with the angle between them (Charikar 2002, doi:10.1145/509907.509965), so the few that differ in least are compared
-exactly. Centring and rotating make the bits of embeddings that are never negative as telling as can be.
+The signs are those of unit vectors from which the mean of all is subtracted, and which are then rotated. The number of
+signs in which two vectors differ grows with the angle between them (Charikar 2002, doi:10.1145/509907.509965), so only
+the vectors that differ in the fewest signs are compared exactly. Embeddings may be never negative; centering and
+rotation make their signs informative.
 
-A derived file is an Arrow IPC file without compression: one 64-bit column for each 64 signs, the embeddings as they
-are, and what tells whether and where a row counts. It belongs to one data file, which never changes, and goes with it.
+A derived file is an Arrow IPC file without compression, with a 64-bit column for every 64 signs, the embeddings, and
+the columns that decide if a row is current and which window it belongs to. It belongs to one data file, which never
+changes, and is removed with that file.
 """
 
 from __future__ import annotations
@@ -44,36 +46,38 @@ FOLDER = "search"
 """Folder of derived files in an archive."""
 
 LAYOUT = "1"
-"""Version of derived files; others are made again."""
+"""Version of the layout of derived files; files of other versions are replaced."""
 
 BLOCK_ROWS = 8_192
-"""Number of rows that are computed together: their signs fit into a core's cache."""
+"""Number of rows in a block, which are processed together: their signs fit into a core's cache."""
 
 SAMPLE_ROWS = 20_000
-"""Number of embeddings whose mean is taken."""
+"""Number of embeddings from which the mean is computed."""
 
 SAMPLE_FILES = 64
 
 UNFINISHED_S = 24 * 3600.0
-"""Age beyond which an unfinished file is taken for abandoned."""
+"""Age in seconds from which an unfinished file is considered abandoned."""
 
 SEED = 22
-"""Seed of the rotation, so that all archives have the same one."""
+"""Seed of the rotation, so that it is the same in all archives."""
 
 _COPIED = ("recording_id", "attempt", "start_s", "end_s", "channel", "embedding")
 
 _SIGNS = "signs_"
-"""Start of the names of the columns of signs."""
+"""Prefix of the names of columns with signs."""
 
 SPACE_NAME = "space.npz"
 
 Words = list[npt.NDArray[np.uint64]]
-"""Signs of vectors, 64 of each in one array [vectors]."""
+"""Signs of vectors, as 64-bit words: one array [vectors] for every 64 signs."""
 
 
 @dataclass(frozen=True)
 class Space:
-    """Mean and rotation from which signs are taken, fixed at the first search for embeddings of a model.
+    """Transformation of embeddings before their signs are taken, fixed at the first search for a model's embeddings.
+
+    The mean is subtracted, and the result is rotated.
 
     Attributes:
         mean: mean of unit vectors [dim].
@@ -85,7 +89,7 @@ class Space:
 
     @classmethod
     def create(cls, sample: FloatArray) -> Space:
-        """Create the space for embeddings like these [n, dim]."""
+        """Create the space from a sample of embeddings [n, dim]."""
         dim = sample.shape[1]
         mean = normalize(sample).mean(axis=0) if len(sample) else np.zeros(dim)
         gaussian = np.random.default_rng(SEED).standard_normal((dim, dim))
@@ -93,12 +97,12 @@ class Space:
 
     @cached_property
     def id(self) -> str:
-        """Digest by which derived files are known to be of this space."""
+        """Digest of mean and rotation, stored in the derived files of this space."""
         return hashlib.sha256(self.mean.tobytes() + self.rotation.tobytes()).hexdigest()[:16]
 
     @property
     def n_words(self) -> int:
-        """Number of 64-bit words of a vector's signs."""
+        """Number of 64-bit words for a vector's signs."""
         return -(-len(self.mean) // 64)
 
     def signs(self, vectors: FloatArray) -> Words:
@@ -111,7 +115,7 @@ class Space:
 
 
 def normalize(vectors: FloatArray) -> FloatArray:
-    """Return vectors [n, dim] of length 1; those of zeros stay as they are."""
+    """Return vectors [n, dim] scaled to length 1; zero vectors stay zero."""
     lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
     lengths[lengths == 0] = 1
     unit: FloatArray = vectors / lengths[:, np.newaxis]
@@ -120,11 +124,11 @@ def normalize(vectors: FloatArray) -> FloatArray:
 
 @dataclass(frozen=True)
 class Block:
-    """Rows of a derived file.
+    """A block of rows of a derived file.
 
     Attributes:
         batch: the columns, in mapped memory.
-        attempts: names of attempts, by the number that the column `attempt` has.
+        attempts: names of attempts; the column `attempt` has indices into them.
         dim: length of an embedding.
     """
 
@@ -136,7 +140,7 @@ class Block:
         return len(self.batch)
 
     def column(self, name: str) -> npt.NDArray[Any]:
-        """Return a column of numbers [rows]."""
+        """Return a numeric column [rows]."""
         values: npt.NDArray[Any] = self.batch[name].to_numpy()
         return values
 
@@ -147,7 +151,7 @@ class Block:
 
     @property
     def vectors(self) -> HalfArray:
-        """Embeddings [rows, dim]."""
+        """Embeddings [rows, dim], float16."""
         column = self.batch["embedding"]
         values = np.frombuffer(column.buffers()[1], "<f2").reshape(-1, self.dim)
         return values[column.offset : column.offset + len(column)]
@@ -156,14 +160,14 @@ class Block:
 class SignIndex:
     """Derived files for the embeddings of one model in an archive.
 
-    They are next to the tables of the archive, or in this machine's cache where the archive cannot be written.
+    They are in the archive's folder, or in this machine's cache if the archive cannot be written or is in a store.
 
     Args:
-        location: place of the archive.
+        location: location of the archive.
         bundle_id: id of the model.
         runs: ids of the model's runs with embeddings.
         dim: length of an embedding.
-        cache: folder for archives that cannot be written; by default in the user's cache.
+        cache: folder for archives that cannot be written; None for the user's cache.
         workers: number of threads.
     """
 
@@ -182,10 +186,10 @@ class SignIndex:
         self._folders = [folder / bundle_id for folder in index_folders(location, cache)]
 
     def open(self) -> list[Block]:
-        """Return all rows in blocks; make the derived files that are missing.
+        """Return all rows in blocks; create missing derived files.
 
         Raises:
-            OutputError: there is no space for them.
+            OutputError: there is no space for the derived files.
             FormatError: a data file is damaged.
         """
         files = self._list_files()
@@ -197,10 +201,10 @@ class SignIndex:
 
     @cached_property
     def space(self) -> Space:
-        """The space of the model, fixed now if this is the first search.
+        """Mean and rotation for the model's embeddings; created at the first search.
 
         Raises:
-            OutputError: it cannot be kept.
+            OutputError: the space cannot be written.
         """
         for folder in self._folders:
             if (space := _read_space(folder / SPACE_NAME, self._dim)) is not None:
@@ -216,7 +220,7 @@ class SignIndex:
         """The first folder that can be written.
 
         Raises:
-            OutputError: none can.
+            OutputError: no folder can be written.
         """
         *firsts, last = self._folders
         for folder in firsts:
@@ -229,7 +233,7 @@ class SignIndex:
         return last
 
     def _sample(self) -> FloatArray:
-        """Return embeddings from all over the archive [n, dim]."""
+        """Return a sample of embeddings from all parts of the archive [n, dim]."""
         files = self._list_files()
         chosen = files[:: max(len(files) // SAMPLE_FILES, 1)]
         n_each = SAMPLE_ROWS // max(len(chosen), 1) + 1
@@ -248,7 +252,7 @@ class SignIndex:
         return list(table.dataset().get_fragments()) if table.exists else []
 
     def _find(self, file: pa_dataset.ParquetFileFragment) -> list[Block] | None:
-        """Return the blocks of a derived file that is there and of this space."""
+        """Return the blocks of an existing derived file of the current space; None if there is none."""
         for folder in self._folders:
             blocks = _map_blocks(folder / _derived_name(file.path), self.space, self._dim)
             if blocks is not None:
@@ -256,7 +260,7 @@ class SignIndex:
         return None
 
     def _make(self, file: pa_dataset.ParquetFileFragment) -> list[Block]:
-        """Make the derived file of a data file, and return its blocks."""
+        """Create the derived file of a data file, and return its blocks."""
         path = self._folder / _derived_name(file.path)
         rows = (batch["attempt"].unique().to_pylist() for batch in self._read(file, columns=["attempt"]))
         attempts = sorted({name for names in rows for name in names})
@@ -279,7 +283,7 @@ class SignIndex:
 
 
 def _can_write(folder: Path) -> bool:
-    """Return True if files can be created in a folder, which is created if it is not there."""
+    """Return True if files can be created in a folder, which is created if it does not exist."""
     probe = folder / f".{uuid4().hex}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -292,9 +296,9 @@ def _can_write(folder: Path) -> bool:
 
 @contextmanager
 def _new_file(path: Path, *, is_kept: bool = False) -> Iterator[BinaryIO]:
-    """Open a file that is put in place when it is complete, whatever other processes write there meanwhile.
+    """Open a file that is put in place when it is complete, even if other processes write the same file.
 
-    With `is_kept`, a file that is there by then stays.
+    If `is_kept` is True, a file that exists by then is not replaced.
 
     Raises:
         OutputError: no space, or no permission.
@@ -312,7 +316,7 @@ def _new_file(path: Path, *, is_kept: bool = False) -> Iterator[BinaryIO]:
 
 
 def _link(part: Path, path: Path) -> bool:
-    """Give a file a second name unless one of this name is there; False on a file system without links."""
+    """Link a file to a second path unless that exists; return False on a file system without links."""
     try:
         os.link(part, path)
     except FileExistsError:
@@ -349,7 +353,7 @@ def _derive(rows: pa.RecordBatch, space: Space, schema: pa.Schema, attempts: pa.
 
 
 def _read_space(path: Path, dim: int) -> Space | None:
-    """Read a space; None if it is not there, or damaged."""
+    """Read a space; None if the file does not exist, is damaged, or has another dimension."""
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             space = Space(arrays["mean"], arrays["rotation"])
@@ -359,7 +363,7 @@ def _read_space(path: Path, dim: int) -> Space | None:
 
 
 def _map_blocks(path: Path, space: Space, dim: int) -> list[Block] | None:
-    """Map a derived file into memory; None if it is not there, damaged, or of another space or layout."""
+    """Map a derived file into memory; None if it does not exist, is damaged, or has another space or layout."""
     try:
         reader = pa.ipc.open_file(pa.memory_map(str(path)))
     except (OSError, pa.ArrowInvalid):
@@ -379,7 +383,10 @@ def _derived_name(path: str) -> str:
 
 
 def index_folders(location: ArchiveLocation, cache: Path | None = None) -> list[Path]:
-    """Return the folders for derived files: in the archive, if it is on a disk, and in the cache of this machine."""
+    """Return the folders for derived files, in order of preference.
+
+    They are in the archive, if it is on a disk, and in this machine's cache (`cache`, or else the user's).
+    """
     name = hashlib.sha256(os.fsencode(location.root)).hexdigest()[:16]
     cached = (cache or platformdirs.user_cache_path("dawnchorus") / FOLDER) / name
     # Those of a store are on this machine, since they are mapped into memory.
@@ -389,7 +396,7 @@ def index_folders(location: ArchiveLocation, cache: Path | None = None) -> list[
 def drop_unused(location: ArchiveLocation, cache: Path | None = None) -> int:
     """Remove derived files whose data file is no longer part of the archive, and return their number.
 
-    Files that a process left unfinished long ago go as well.
+    Unfinished files are removed as well if they are older than `UNFINISHED_S`.
     """
     used = {_derived_name(file.path) for file in Table(location, EMBEDDINGS).list_files()}
     folders = index_folders(location, cache)

@@ -1,4 +1,4 @@
-"""Smallest scores of species, of which a model may have one for each of thousands of classes."""
+"""Filtering of rows by minimum scores; a model may have one for each of thousands of classes."""
 
 from __future__ import annotations
 
@@ -15,14 +15,21 @@ COLUMNS = ("run", "scientific_name", "score")
 
 
 def lowest_score(runs: Sequence[StoredRun], min_score: float) -> float:
-    """Return the smallest score that any row may have."""
+    """Return the lowest of `min_score` and all minimum scores of the runs' models."""
     return min([min_score, *(value for each in runs for value in each.run.thresholds.values())])
 
 
 def select_rows(
     batches: pa.RecordBatchReader, runs: Sequence[StoredRun], min_score: float, *, columns: Sequence[str]
 ) -> pa.RecordBatchReader:
-    """Return the rows with the score that their run's model wants of their species, or else `min_score`."""
+    """Return a reader of the rows that reach the minimum score of their species.
+
+    Args:
+        batches: rows with the columns `COLUMNS`.
+        runs: the runs whose models have minimum scores for some species.
+        min_score: minimum score of all other species, and of other runs.
+        columns: names of the columns to return.
+    """
     schema = pa.schema([batches.schema.field(name) for name in columns])
     return pa.RecordBatchReader.from_batches(schema, _select(batches, runs, min_score, schema.names))
 

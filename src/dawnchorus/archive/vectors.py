@@ -1,4 +1,4 @@
-"""Embeddings as bytes of a table, in half precision or in 8 bits, and as arrays."""
+"""Encoding of embeddings as bytes, in half precision or 8 bits, and decoding to arrays."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from dawnchorus.errors import FormatError
 HalfArray = npt.NDArray[np.float16]
 
 Kept = Literal["embeddings", "embeddings:int8"]
-"""Name of the embeddings that a run keeps, by which they are encoded."""
+"""Name of the window analysis that computes embeddings, which determines their encoding in a table."""
 
 _HALF = np.dtype("<f2")
 _LIMITS = np.dtype("<f4")
 
 LAYOUT = "float16, little-endian, one after the other; or lowest value and step as float32, and uint8 for each number"
-"""Description of the column: a value in 8 bits is `lowest + step * number`."""
+"""Description of the encoding, stored with the column; a value in 8 bits is `lowest + step * number`."""
 
 
 def encode_vectors(vectors: npt.NDArray[np.float32], kept: Kept) -> list[bytes]:
-    """Return embeddings [rows, dim] as they are stored."""
+    """Encode embeddings [rows, dim], each as a bytes object, in the encoding that `kept` names."""
     return _ENCODERS[kept](vectors)
 
 
@@ -33,9 +33,9 @@ def _encode_half(vectors: npt.NDArray[np.float32]) -> list[bytes]:
 
 
 def _encode_bytes(vectors: npt.NDArray[np.float32]) -> list[bytes]:
-    """Return lowest value and step of each vector, and its values in 256 steps.
+    """Return for each vector its minimum and step, followed by its values in 256 steps.
 
-    Embeddings of BirdNET are never negative, so steps from the lowest value are half as wide as signed ones.
+    BirdNET's embeddings are never negative, so that steps from the minimum are half as wide as signed steps.
     """
     lowest = vectors.min(axis=1, keepdims=True).astype(_LIMITS)
     step = ((vectors.max(axis=1, keepdims=True) - lowest) / 255).astype(_LIMITS)
@@ -51,10 +51,10 @@ _ENCODERS: dict[Kept, Callable[[npt.NDArray[np.float32]], list[bytes]]] = {
 
 
 def read_vectors(column: pa.BinaryArray, dim: int) -> HalfArray:
-    """Return stored embeddings as an array [rows, dim]; of those in half precision the values are not copied.
+    """Decode a column of embeddings to an array [rows, dim]; if all are in half precision, memory is not copied.
 
     Raises:
-        FormatError: one has another length.
+        FormatError: an embedding has another length than `dim`.
     """
     if not len(column):
         return np.zeros((0, dim), _HALF)

@@ -1,4 +1,7 @@
-"""Heartbeat files of the processes that write into an archive; they tell running units from lost ones."""
+"""Heartbeat files of the processes that write to an archive, by which crashed processes are detected.
+
+A file names the units, batches of recordings that are committed together, that the process is working on.
+"""
 
 from __future__ import annotations
 
@@ -16,19 +19,19 @@ from dawnchorus.archive.location import WORKERS, ArchiveLocation
 from dawnchorus.errors import BusyError, OutputExistsError, StoreError
 
 HEARTBEAT_S = 15.0
-"""Time after which a worker writes its file again."""
+"""Seconds after which a worker writes its heartbeat file again."""
 
 LOST_AFTER_S = 120.0
-"""A worker that has not written for longer is lost; clocks of machines may differ by most of this."""
+"""Seconds without a heartbeat after which a worker is lost; differences between machines' clocks must be smaller."""
 
 
 class Worker:
-    """This process as a writer of an archive: its file says what it works at.
+    """This process as a writer of an archive, with a heartbeat file that names the units it is processing.
 
     Args:
-        location: place of the archive.
+        location: location of the archive.
         run: id of the run.
-        shard: its shard, as text.
+        shard: the worker's shard, as text.
     """
 
     def __init__(self, location: ArchiveLocation, run: str, shard: str) -> None:
@@ -39,7 +42,7 @@ class Worker:
 
     @property
     def name(self) -> str:
-        """Name of its file."""
+        """Path of the heartbeat file, relative to the archive's folder."""
         return f"{WORKERS}/{self.id}.json"
 
     def attempt(self, unit: str) -> str:
@@ -47,7 +50,7 @@ class Worker:
         return f"{self.id}-{unit}"
 
     def beat(self, units: Iterable[str]) -> None:
-        """Write the units that are under way, if others are or the last time is long ago.
+        """Write the heartbeat file with the units in progress, if they have changed or `HEARTBEAT_S` have passed.
 
         Raises:
             OutputError: the archive cannot be written.
@@ -61,10 +64,10 @@ class Worker:
             self.location.put(self.name, {**fields, "shard": self.shard, "units": listed})
 
     def __enter__(self) -> Self:
-        """Write the file of this worker.
+        """Write the heartbeat file, and return the worker.
 
         Raises:
-            BusyError: another worker is writing to a store in which only one can.
+            BusyError: another worker writes to a store that allows only one writer.
             OutputError: the archive cannot be written.
             StoreError: the store failed.
         """
@@ -77,12 +80,13 @@ class Worker:
         return self
 
     def _check_alone(self) -> None:
-        """Refuse a second writer of a store that loses what one of two writes.
+        """Check that there is no other writer, if the store allows only one.
 
-        Each writes its file before it looks for others. So of two that start at once none may go on, but never both.
+        Each worker writes its heartbeat file before it looks for others. If two start at once, both may be refused, but
+        never both accepted.
 
         Raises:
-            BusyError: there is another one.
+            BusyError: there is another writer.
         """
         if self.location.allows_many_writers:
             return
@@ -104,16 +108,16 @@ class Worker:
 
 @dataclass(frozen=True)
 class WorkerState:
-    """State of a writer.
+    """State of a worker, from its heartbeat file.
 
     Attributes:
-        id: name of the worker.
-        host: name of its machine.
-        pid: number of its process there.
-        run: id of its run.
-        shard: its shard.
-        units: units that it works at.
-        age_s: seconds since it wrote last.
+        id: id of the worker.
+        host: name of the worker's machine.
+        pid: process id on that machine.
+        run: id of the run.
+        shard: the worker's shard, as text.
+        units: names of the units in progress.
+        age_s: seconds since the last heartbeat.
     """
 
     id: str
@@ -126,12 +130,12 @@ class WorkerState:
 
     @property
     def is_lost(self) -> bool:
-        """True if it has not written for long."""
+        """True if the last heartbeat is older than `LOST_AFTER_S`."""
         return self.age_s > LOST_AFTER_S
 
 
 def read_workers(location: ArchiveLocation) -> list[WorkerState]:
-    """Read the states of all workers that did not end in order."""
+    """Return the states of all workers that have not ended normally."""
     now_s = time.time()
     states = []
     for name, written_s in location.list_workers().items():
@@ -153,5 +157,8 @@ def read_workers(location: ArchiveLocation) -> list[WorkerState]:
 
 
 def one_writer(location: ArchiveLocation, work: str) -> AbstractContextManager[object]:
-    """Return a block that is a writer of its own where only one can write; `work` names it in the list of workers."""
+    """Return a context manager that excludes other writers, if the store allows only one.
+
+    `work` is what the list of workers shows.
+    """
     return nullcontext() if location.allows_many_writers else Worker(location, "", work)

@@ -1,4 +1,4 @@
-"""Writing of units into an archive, each exactly once."""
+"""Writing of units, batches of recordings that are committed together, into an archive, each exactly once."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from dawnchorus.archive.workers import Worker
 from dawnchorus.errors import OutputError
 
 SORTED_BY = [(name, "ascending") for name in ("scientific_name", "site", "recording_id", "start_s")]
-"""Order of detections in files: those of a species lie together."""
+"""Order of the rows in files of detections, in which the rows of a species are together."""
 
 
 def unit_transaction(unit: str) -> str:
-    """Return the transaction that ends a unit."""
+    """Return the name of the transaction that commits a unit, a batch of recordings."""
     return f"unit-{unit}"
 
 
 def attempt_transaction(attempt: str) -> str:
-    """Return the transaction that ends an attempt at a unit: by its writer, or by a vacuum that removes its rows."""
+    """Return the name of the transaction that ends an attempt: its commit, or a vacuum that removes its rows."""
     return f"attempt-{attempt}"
 
 
 class UnitWriter:
     """Writer of one worker's units, batches of recordings that are committed as a whole.
 
-    All rows of a unit carry the name of the attempt. The rows of recordings are committed last, in a transaction that
-    only one attempt at the unit can win: it alone decides which rows count. So a process may die at any time, and any
-    number of them may try the same unit.
+    All rows of a unit have the name of the attempt, one worker's try at the unit. The rows of recordings are committed
+    last, in a transaction that only one attempt at the unit can win; only the rows of this attempt are read. So a
+    process may die at any time, and several may process the same unit.
 
     Args:
         archive: the archive.
@@ -47,26 +47,31 @@ class UnitWriter:
         """Tables of results, kept open: of one with many commits, opening reads all of them."""
 
     def list_ended(self) -> set[str]:
-        """Return the units that have ended."""
+        """Return the names of the committed units."""
         self._recordings.refresh()
         return set(committed_attempts(self._recordings))
 
     def list_failed(self) -> frozenset[bytes]:
-        """Return the paths of the recordings that failed in this run, in units that have ended."""
+        """Return the paths of the recordings that failed in this run, in committed units."""
         return failed_paths(self._recordings, self.worker.run)
 
     def has_ended(self, unit: str) -> bool:
-        """Return True if the unit has ended by now."""
+        """Return True if the unit has been committed by any worker."""
         self._recordings.refresh()
         return self._recordings.has_transaction(unit_transaction(unit))
 
     def commit(self, unit: str, recordings: pa.Table, results: Mapping[str, pa.Table]) -> bool:
-        """Write a unit: the results by table, and then its recordings.
+        """Commit a unit: first the results, and then the recordings.
 
-        Returns False if another attempt has ended it; then the rows of this one do not count, and are deleted.
+        Returns False if another attempt has committed the unit; the rows of this attempt are then deleted.
+
+        Args:
+            unit: name of the unit.
+            recordings: rows for the table of recordings.
+            results: rows for other tables, by table.
 
         Raises:
-            OutputError: it cannot be written.
+            OutputError: the archive cannot be written.
         """
         if self.has_ended(unit):
             return False

@@ -1,1 +1,1 @@
-"""The only place that opens sound: probing, decoding in blocks, one mono rule, one resampler, windows."""
+"""Reading of audio files, for which all other packages use this one: headers, decoding, mixing, resampling, windows."""

@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     from av import AudioFrame
 
 BLOCK_FRAMES = 1 << 16
-"""Frames read at a time; bounds memory whatever the header promises."""
+"""Number of frames read at a time; bounds memory regardless of the header."""
 
 BLOCK_SAMPLES = BLOCK_FRAMES * 32
-"""Samples of all channels read at a time: of more channels, fewer frames."""
+"""Number of samples, over all channels, read at a time; with many channels, fewer frames are read."""
 
 NEAR_S = 30.0
-"""Places before this are reached as fast by decoding from the start."""
+"""Time in seconds before which decoding from the start is as fast as seeking."""
 
 BEFORE_S = 0.5
-"""Sound that is decoded before a place in an MP4: frames begin in those before them."""
+"""Seconds of audio that are decoded before a position in an MP4, since frames overlap with the frames before them."""
 
 _WEB_PAGE = re.compile(
     rb"(?:\xef\xbb\xbf)?(?:\s|<\?xml[^>]*>|<!--.*?-->)*<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL
@@ -47,12 +47,12 @@ MAX_CHANNELS = 256
 
 
 class Backend(Protocol):
-    """Decoder of an open audio file."""
+    """Protocol of a decoder of an open audio file."""
 
     info: AudioInfo
 
     def blocks(self, *, first_frame: int = 0) -> Iterator[FloatArray]:
-        """Yield float32 samples [frames, channels], full scale -1 to 1, in order, from `first_frame` on."""
+        """Yield blocks of float32 samples [frames, channels], full scale -1 to 1, from frame `first_frame` on."""
         ...
 
     def close(self) -> None:
@@ -61,11 +61,11 @@ class Backend(Protocol):
 
 
 def open_backend(path: Path) -> Backend:
-    """Open `path` with libsndfile, else with FFmpeg.
+    """Open `path` with libsndfile or, if it cannot read the file, with FFmpeg.
 
     Raises:
         AudioNotFoundError: no such file, a folder, a dangling link, or no permission to read it.
-        AudioDecodeError: neither decoder knows the file, or its rate or channel count is out of bounds.
+        AudioDecodeError: neither decoder can read the file, or its sample rate or channel count is out of bounds.
         AudioReadError: the store of the file failed.
     """
     _require_file(path)
@@ -84,7 +84,10 @@ def open_backend(path: Path) -> Backend:
 
 
 def _open_decoder(path: Path) -> Backend:
-    """Return the first decoder that can read the file; samples that its header does not count are read as raw ones."""
+    """Return the first decoder that can read the file.
+
+    If the header states no length, or too short a one, the samples are read as raw samples.
+    """
     unwritten = _open_unwritten(path)
     if unwritten is not None:
         return unwritten
@@ -116,7 +119,7 @@ def _open_soundfile(path: Path) -> soundfile.SoundFile:
 
 
 def _open_unwritten(path: Path) -> Backend | None:
-    """Return a decoder of samples that the header does not count; None if there are none that we can decode."""
+    """Return a decoder of samples beyond the length in the header; None if there are none or they cannot be decoded."""
     audio = find_unwritten(path)
     if audio is None:
         return None
@@ -129,9 +132,9 @@ def _open_unwritten(path: Path) -> Backend | None:
 
 
 def _reason(error: soundfile.LibsndfileError) -> str:
-    """Return libsndfile's own message, without the object address that soundfile puts before it.
+    """Return libsndfile's message, without the object address that soundfile adds.
 
-    Of an mp3 without sound it says that the file does not exist.
+    libsndfile's "File does not exist" means an mp3 without audio, and is replaced.
     """
     message = str(error.error_string).strip().rstrip(".")
     return "no sound found in it" if message.startswith("File does not exist") else message
@@ -170,7 +173,7 @@ def _require_object(path: Path) -> None:
 
 
 def check_reading(path: Path) -> None:
-    """Raise what has failed in the store of a recording: decoders take it for the end of the file.
+    """Raise an error if a read from a recording's store has failed, which decoders take for the end of the file.
 
     Raises:
         AudioReadError: the store failed, or the recording was replaced there.
@@ -231,7 +234,7 @@ class _SoundfileBackend:
 
 
 class _Mp3Backend(_SoundfileBackend):
-    """An MP3 file, in which places far from the start are found by an index of its frames."""
+    """An MP3 file, in which seeking to positions after `NEAR_S` uses an index of frames."""
 
     def blocks(self, *, first_frame: int = 0) -> Iterator[FloatArray]:
         is_near = first_frame < NEAR_S * self.info.rate_hz
@@ -246,7 +249,7 @@ class _Mp3Backend(_SoundfileBackend):
 
 
 class _RawBackend(_SoundfileBackend):
-    """The samples of a file whose header does not count them."""
+    """Samples of a file whose header states no length, or too short a one."""
 
     def __init__(self, path: Path, audio: UnwrittenAudio, subtype: str) -> None:
         with ExitStack() as opened:
@@ -272,7 +275,7 @@ NO_PLAYLISTS = {
     "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,asf,aac,mp3,ogg,flac,wav,w64,aiff,caf,au,wv,ape,amr,ac3,"
     "avi,mpegts,tta,dsf,iff,voc,rm",
 }
-"""Protocols that FFmpeg may read: the file itself. A playlist would make it open other files, or ask other machines."""
+"""Options that restrict FFmpeg to the file itself: a playlist could make it open other files or URLs."""
 
 
 class _AvBackend:
@@ -335,9 +338,9 @@ class _AvBackend:
             raise
 
     def _decode_near(self, first_frame: int) -> tuple[Iterator[AudioFrame], int]:
-        """Return decoded frames from shortly before a sample on, and the number of their first sample.
+        """Return decoded frames from shortly before frame `first_frame` on, and the number of the first frame.
 
-        Only MP4's times are in samples, so that its places are found by them; others are decoded from the start.
+        Only MP4 has timestamps in samples, so that only in MP4 can it seek; other files are decoded from the start.
         """
         frames = self._container.decode(self._stream)
         first = next(frames, None)
@@ -357,7 +360,10 @@ class _AvBackend:
         raise AudioDecodeError(f"{first_frame / self.info.rate_hz:.3f} s are not found in it", subject=self._path)
 
     def _samples_of_tick(self) -> int | None:
-        """Return the samples of a unit of the stream's times; None where these are not whole samples of an MP4."""
+        """Return the number of samples per tick of the stream's timestamps.
+
+        None if not a whole number, or not in an MP4.
+        """
         time_base = self._stream.time_base
         if time_base is None or "MP4" not in self.info.container:
             return None

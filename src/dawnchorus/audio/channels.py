@@ -15,22 +15,22 @@ from dawnchorus.types import Channel, ChannelSource
 Powers = npt.NDArray[np.float64]
 
 DEAD_RATIO = 1e-3
-"""A channel is dead if its level is this far (-60 dB) below that of the loudest one."""
+"""Level, relative to the loudest channel, up to which a channel is silent (-60 dB)."""
 
 CANCELLED_POWER = 0.1
-"""Channels cancel if their mean has less than this part of their mean power: unrelated ones have half of it."""
+"""Power of the mono mix, relative to that of the channels, below which they cancel; unrelated channels have 0.5."""
 
 MAX_NOISE_VARIATION, MAX_NOISE_PEAK = 0.6, 4.0
-"""Limits of noise, which is steady (standard deviation over mean of a band's power) and without spectral peaks.
+"""Limits of noise: variation (standard deviation over mean of a band's power), and height of spectral peaks.
 
-White noise has 0.3 and 1.6 here; a song comes and goes, and a steady tone is a peak.
+White noise has 0.3 and 1.6 here. A song varies more, and a steady tone is a higher peak.
 """
 
 MIN_BAND_POWER = 1e-6
-"""Minimum power of a band relative to the loudest one; below, there are only rounding errors."""
+"""Minimum power of a band relative to the strongest one; below are only rounding errors."""
 
 EQUAL_VARIATION = 0.9
-"""Ratio to the largest variation from which channels count as equally clear."""
+"""Variation, relative to the largest, from which channels count as equally clear."""
 
 _ALL_OF_BLOCKS, _EVERY_BLOCK = 16, 8
 
@@ -38,17 +38,17 @@ _FRAME = 512
 _FRAMES_IN_BLOCK = 64
 _MIN_FRAMES = 30
 _FIRST_BIN = 8
-"""Below are rumble and the slope of any recorder's filter."""
+"""First FFT bin that is used; below are rumble and the slopes of recorders' filters."""
 
 _BANDS = 16
 _NEIGHBORS = 8
 
 
 def as_channel(channel: object) -> ChannelSource:
-    """Check a channel that a user gave, and return it.
+    """Check a channel that a user gave (a name or a number from 1), and return it.
 
     Raises:
-        InputError: no channel of that name, or a number below 1.
+        InputError: there is no channel of that name, or the number is below 1.
     """
     if isinstance(channel, int | np.integer) and not isinstance(channel, bool) and channel >= 1:
         return int(channel)
@@ -72,12 +72,12 @@ def mix_to_mono(samples: FloatArray) -> FloatArray:
 
 
 def name_channel(index: int, n_channels: int) -> str:
-    """Return "left" or "right" for two channels, otherwise the channel's number from 1."""
+    """Return the name of the channel at `index`: "left" or "right" of two channels, else its number from 1."""
     return ("left", "right")[index] if n_channels == 2 else f"channel {index + 1}"
 
 
 class ChannelStatistics:
-    """Level and noise statistics of each channel, updated block by block."""
+    """Level and noise statistics of each channel and the mono mix, updated block by block."""
 
     def __init__(self, n_channels: int) -> None:
         self.n_channels = n_channels
@@ -88,7 +88,7 @@ class ChannelStatistics:
         self._band_sums, self._band_squares = np.zeros((n_channels, _BANDS)), np.zeros((n_channels, _BANDS))
 
     def add(self, block: FloatArray) -> None:
-        """Add samples [frames, channels]; long recordings are subsampled."""
+        """Add a block of samples [frames, channels]; of long recordings, only some blocks are used."""
         self._n_blocks += 1
         if self._n_blocks > _ALL_OF_BLOCKS and self._n_blocks % _EVERY_BLOCK:
             return
@@ -101,7 +101,7 @@ class ChannelStatistics:
         self._add_frames(frames[:: -(-n_frames // _FRAMES_IN_BLOCK) or 1])
 
     def _add_frames(self, frames: FloatArray) -> None:
-        """Add up the spectra of frames [n, samples, channels]."""
+        """Add the spectra of frames [n, samples, channels] to the sums."""
         windowed = frames.transpose(2, 0, 1) * np.hanning(_FRAME).astype(np.float32)
         powers = np.square(np.abs(np.fft.rfft(windowed)[..., _FIRST_BIN:]))
         edges = np.linspace(0, powers.shape[2], _BANDS, endpoint=False).astype(int)
@@ -112,17 +112,17 @@ class ChannelStatistics:
         self._band_squares += np.square(bands).sum(axis=1)
 
     def powers(self) -> Powers:
-        """Return the variance of each channel and of the mono mix."""
+        """Return the variance [n_channels + 1] of each channel and, last, of the mono mix."""
         variances: Powers = np.maximum(self._squares / self._n - np.square(self._sums / self._n), 0)
         return variances
 
     def dead(self) -> list[int]:
-        """Return the indices of silent channels, if another channel has signal."""
+        """Return the indices of silent channels; empty if all channels are silent."""
         powers = self.powers()[:-1]
         return np.flatnonzero(powers <= powers.max() * DEAD_RATIO**2).tolist() if powers.max() > 0 else []
 
     def only_noise(self) -> list[int]:
-        """Return the indices of channels with steady noise only, if another channel has more."""
+        """Return the indices of channels that have only steady noise; empty if no channel has more than that."""
         if self._n_frames < _MIN_FRAMES:
             return []
         steady = (self.variations() < MAX_NOISE_VARIATION) & (self._peaks() < MAX_NOISE_PEAK)
@@ -131,7 +131,10 @@ class ChannelStatistics:
         return noisy if len(noisy) + len(dead) < self.n_channels else []
 
     def variations(self) -> Powers:
-        """Return, for each channel, the largest variation over time of any frequency band; 0 for silence."""
+        """Return the variation [n_channels] of each channel: the maximum over its frequency bands; 0 for silence.
+
+        A band's variation is the standard deviation of its power over time, divided by the mean.
+        """
         means = self._band_sums / max(self._n_frames, 1)
         deviations = np.sqrt(np.maximum(self._band_squares / max(self._n_frames, 1) - np.square(means), 0))
         is_audible = means > MIN_BAND_POWER * means.max(axis=1, keepdims=True)
@@ -150,9 +153,9 @@ class ChannelStatistics:
         return bool(powers[-1] < CANCELLED_POWER * powers[:-1].mean()) and not self.dead()
 
     def best(self) -> int:
-        """Return the channel whose frequency bands vary most over time, ignoring dead channels and pure noise.
+        """Return the index of the clearest channel: its frequency bands vary most over time.
 
-        Of channels that are as good as equal in this, the loudest is returned.
+        Silent channels and pure noise are ignored. Among equally clear channels, the loudest is returned.
         """
         variations = self.variations()
         variations[[*self.dead(), *self.only_noise()]] = -1
@@ -160,7 +163,7 @@ class ChannelStatistics:
         return int(np.argmax(np.where(is_good, self.powers()[:-1], -1)))
 
     def faults(self) -> Iterator[str]:
-        """Yield a message for each faulty channel, with its number."""
+        """Yield a message for each silent or noisy channel."""
         for k, what in self._bad():
             yield f"channels: channel {k + 1} of {self.n_channels} is {what}"
 
@@ -168,7 +171,7 @@ class ChannelStatistics:
         return [(k, "silent") for k in self.dead()] + [(k, "only noise") for k in self.only_noise()]
 
     def warnings(self, used: int | None) -> Iterator[str]:
-        """Yield messages about the channel that is `used`, or about the mono mix."""
+        """Yield messages about faults of the channel at the index `used`, or, if None, of the mono mix."""
         bad = self._bad()
         advice = (
             "the channel left, right or best reads one, each all of them (the option channel, --channel of identify)"
@@ -188,7 +191,10 @@ class ChannelStatistics:
 
 
 def find_best_channel(blocks: Iterable[FloatArray], n_channels: int) -> int:
-    """Return the number of the clearest channel, from all blocks [frames, channels] of a recording."""
+    """Return the index of the clearest channel of a recording; see `ChannelStatistics.best`.
+
+    `blocks` are all blocks [frames, channels] of the recording.
+    """
     statistics = ChannelStatistics(n_channels)
     for block in blocks:
         statistics.add(np.nan_to_num(block, nan=0.0, posinf=0.0, neginf=0.0))

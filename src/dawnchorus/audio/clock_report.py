@@ -1,4 +1,4 @@
-"""Summary of recordings with missing, contradicting or unreadable times."""
+"""Report on recordings with missing, contradictory or unreadable times."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dawnchorus.tables.notes import counted
 
 @dataclass
 class ClockReport:
-    """Counts of problems with recording times, with the first example of each."""
+    """Numbers of recordings with each problem of their times, and the first example of each."""
 
     n: int = 0
     n_untimed: int = 0
@@ -21,7 +21,7 @@ class ClockReport:
     _unread: str = ""
 
     def add(self, name: str, *, has_time: bool, conflict: str | None, unread: str | None) -> None:
-        """Count one recording; `conflict` and `unread` are those of its `RecordingMetadata`."""
+        """Count one recording; `conflict` and `unread` are fields of its `RecordingMetadata`."""
         self.n += 1
         if not has_time:
             self.n_untimed += 1
@@ -34,7 +34,7 @@ class ClockReport:
             self._unread = self._unread or f"{name}: {unread}"
 
     def notes(self) -> Iterator[str]:
-        """Yield one sentence for each kind of problem."""
+        """Yield one sentence for each problem that occurred."""
         of_all = f"of {counted(self.n, 'recording')}"
         if self.n_untimed:
             yield (

@@ -6,13 +6,13 @@ import re
 from datetime import UTC, datetime, timedelta, timezone
 
 LAST_YEAR = 2100
-"""Later times come from damaged metadata, and the largest overflow when seconds are added."""
+"""Latest plausible year; later times come from damaged metadata, and the largest overflow when seconds are added."""
 
 _FIRST_YEAR = 1970
 
 _MAX_OFFSET_MINUTES = 14 * 60
 _OFFSET_STEP_MINUTES = 15
-"""Every zone in use is a multiple of this from UTC, so other digits behind a time are a counter, not a zone."""
+"""Step of UTC offsets: all zones in use are multiples of it, so that other digits after a time are a counter."""
 
 _ZONE = re.compile(r"(?:UTC|GMT)?(?:(?P<sign>[+-])(?P<hours>\d{1,2})(?::?(?P<minutes>\d{2}))?)?|Z", re.IGNORECASE)
 
@@ -38,7 +38,10 @@ def parse_zone(text: str) -> timezone | None:
 def build_time(
     year: int, month: int, day: int, hour: int, minute: int, second: int = 0, *, fraction: str | None = None
 ) -> datetime | None:
-    """Return a naive local time from numbers; None if it is invalid or implausible for a recorder."""
+    """Return a naive local time; None if it is invalid or implausible.
+
+    `fraction` has the digits after the decimal point.
+    """
     try:
         moment = datetime(year, month, day, hour, minute, second)  # noqa: DTZ001 - a recorder's local time
     except ValueError:
@@ -48,10 +51,10 @@ def build_time(
 
 
 def parse_time(text: str) -> datetime | None:
-    """Parse `2024-06-01 01:30:05`, with any usual separators and an optional fraction and zone.
+    """Parse `2024-06-01 01:30:05`, with any usual separators and an optional fraction and zone; None if that fails.
 
-    A zone that is written but not understood makes the time unknown: read as local it would be hours off. `-00:00` is
-    no zone (RFC 3339): Song Meters write it where none was set.
+    A time with an unknown zone gives None, since it would be hours off if it was read as local. `-00:00` means no zone
+    (RFC 3339): Song Meters write it if none was set.
     """
     match = _TIME.fullmatch(text.strip())
     if match is None:
@@ -65,7 +68,7 @@ def parse_time(text: str) -> datetime | None:
 
 
 def check_time(value: object) -> datetime | None:
-    """Return the time with a zone of the standard library; None for an implausible year or an invalid zone."""
+    """Return the time with its zone as a fixed offset; None if the value is no time, or year or zone is implausible."""
     if not isinstance(value, datetime) or not _FIRST_YEAR <= value.year <= LAST_YEAR:
         return None
     try:
@@ -76,7 +79,7 @@ def check_time(value: object) -> datetime | None:
 
 
 def check_location(latitude: float, longitude: float) -> tuple[float, float] | None:
-    """Return (latitude, longitude) if they are valid and not 0, 0, which receivers write without a fix."""
+    """Return (latitude, longitude); None if they are out of range, or 0, 0, which receivers write without a fix."""
     if not (abs(latitude) <= 90 and abs(longitude) <= 180) or latitude == longitude == 0:
         return None
     return latitude, longitude

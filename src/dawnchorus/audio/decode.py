@@ -1,4 +1,4 @@
-"""Decoding a recording into mono blocks at one sample rate, within bounded memory."""
+"""Decoding of a recording into mono blocks at one sample rate, within bounded memory."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ from dawnchorus.errors import AudioDecodeError, AudioTooLargeError
 from dawnchorus.types import AudioInfo, ChannelSource, RecordingMetadata
 
 MAX_SAMPLE = 1e12
-"""Largest absolute sample that is accepted; larger ones are no audio at any scale, and overflow in models."""
+"""Maximum absolute sample; larger values are no audio at any scale, and overflow in models."""
 
 MAX_DECODED_SAMPLES = 400 * 3600 * 48_000
-"""Default bound on samples x channels: 400 hours of 48 kHz mono. It stops decompression bombs, not recorders."""
+"""Default limit on frames x channels: 400 hours of 48 kHz mono, against decompression bombs."""
 
 LOW_RATE_HZ = 4_000
-"""Recordings at a lower rate are read, with a warning: common models have no bird at such frequencies."""
+"""Sample rate below which a recording is read with a warning, since common models know no bird at such frequencies."""
 
 ZEROS_S, ZEROS_PART = 1.0, 0.1
-"""Zeros at the end of a WAV file give a warning if they are longer than this, and than this share of it."""
+"""Minimum length of zeros at the end of a WAV file for a warning, in seconds and as a share of the file."""
 
 SILENT_PEAK = 1.5 / 32768
-"""A recording without a sample above this, one step of 16 bits, is digital silence."""
+"""Maximum absolute sample of a recording that counts as digital silence: one step of 16 bits."""
 
 END_TOLERANCE_S = 0.5
-"""A lossy file may end this much earlier than its header says without being called truncated."""
+"""Seconds that a lossy file may end before the length in its header without being called truncated."""
 
 
 def resampler(rate_in_hz: int, rate_out_hz: int) -> soxr.ResampleStream:
-    """Return a soxr resampler of high quality (linear phase, with an anti-aliasing filter)."""
+    """Return a soxr resampler for one channel, of high quality (linear phase, with an anti-aliasing filter)."""
     return soxr.ResampleStream(rate_in_hz, rate_out_hz, 1, dtype="float32", quality="HQ")
 
 
@@ -53,7 +53,7 @@ class OpenRecording(Protocol):
 
     @property
     def info(self) -> AudioInfo:
-        """Header of the sound file."""
+        """Properties in the audio file's header."""
         ...
 
     @property
@@ -63,7 +63,7 @@ class OpenRecording(Protocol):
 
     @property
     def warnings(self) -> Sequence[str]:
-        """Problems of the header; after the last block, also those of the samples."""
+        """Problems with the header and, after the last block, with the samples."""
         ...
 
     @property
@@ -78,9 +78,9 @@ class OpenRecording(Protocol):
 
 @dataclass
 class Recording:
-    """An open recording with the header in `info`, samples from `blocks()`, and problems in `warnings`.
+    """An open recording: the header in `info`, mono samples from `blocks()`, and problems in `warnings`.
 
-    What its header tells is in `warnings` from the start.
+    Problems with the header are in `warnings` from the start.
     """
 
     path: Path
@@ -118,17 +118,20 @@ class Recording:
         channel: ChannelSource = "mean",
         analyses: SampleAnalyses | None = None,
     ) -> Iterator[FloatArray]:
-        """Yield mono float32 blocks [samples] of a `channel` at `rate_hz` (default: the file's own rate).
+        """Yield mono float32 blocks [samples] of a channel.
 
-        The best channel is looked for first, in a decoding of its own. Damage after the first decoded sample ends the
-        sound there and leaves a line in `warnings`. Channels are read by their numbers one decoding after the other, so
-        only the first one's warnings say which channels are silent or only noise. The `analyses` get all channels, at
-        the file's own rate.
+        Damage after the first decoded sample ends the audio there, and adds a warning. If the caller reads the channels
+        one by one by their numbers, only the decoding of channel 1 warns of silent or noisy channels.
+
+        Args:
+            rate_hz: sample rate of the blocks; None for the file's rate.
+            max_samples: maximum number of frames x channels.
+            channel: channel to read; "best" decodes the recording twice, first to find the clearest channel.
+            analyses: analyses that get all channels at the file's rate.
 
         Raises:
-            AudioDecodeError: not one sample could be decoded, none of them is a finite number, or there is no such
-                channel.
-            AudioTooLargeError: more than `max_samples` samples, counted over all channels.
+            AudioDecodeError: no sample could be decoded, no sample is finite, or there is no such channel.
+            AudioTooLargeError: more than `max_samples` samples.
         """
         used = _find_channel(self.path, self.info.n_channels, channel)
         number = channel if isinstance(channel, int) else None
@@ -138,7 +141,7 @@ class Recording:
     def clip_blocks(
         self, *, start_s: float, end_s: float, rate_hz: int, channel: ChannelSource = "mean"
     ) -> Iterator[FloatArray]:
-        """Yield the audio between two times as mono float32 blocks [samples], with one block in memory at a time.
+        """Yield the audio from `start_s` to `end_s` as mono float32 blocks [samples], one block in memory at a time.
 
         Raises:
             AudioError: the recording cannot be decoded there.
@@ -185,7 +188,10 @@ class Recording:
         self._check_end()
 
     def _check_zeros(self, zeros_s: float) -> None:
-        """Distinguish space that was set aside for sound from silence, which is never exactly zero in a recording."""
+        """Warn of exact zeros at the end of a WAV file, which are space reserved by the recorder.
+
+        Silence is not exactly 0.
+        """
         is_wav = self.info.container.startswith(("WAV", "RF64", "W64"))
         if is_wav and max(ZEROS_S, ZEROS_PART * self.duration_s) <= zeros_s < self.duration_s:
             self.warnings.append(
@@ -193,7 +199,7 @@ class Recording:
             )
 
     def _check_end(self) -> None:
-        """Compare what came with what the header promised."""
+        """Warn if fewer samples were decoded than the header states, or a second FLAC stream follows."""
         second = find_second_flac(self.path) if self.info.container == "FLAC" else None
         if second is not None:
             self.warnings.append(second.warning)
@@ -219,13 +225,13 @@ class _SampleChecks:
 
     def __init__(self, codec: str) -> None:
         self.n_bad = 0
-        """Samples that are no sound, and were set to zero."""
+        """Number of samples that are not finite or too large, which were set to zero."""
         self._is_silent = True
         # Names of libsndfile and FFmpeg for samples of floating point.
         self._scale = ScaleCheck() if codec.startswith(("FLOAT", "DOUBLE", "PCM_F")) else None
 
     def clean(self, block: FloatArray) -> FloatArray:
-        """Return the block with zeros in place of samples that are no sound."""
+        """Return the block with zeros in place of samples that are not finite or too large."""
         finite = np.abs(block) < MAX_SAMPLE  # not so of NaN
         if not finite.all():
             self.n_bad += int(finite.size - np.count_nonzero(finite))
@@ -236,7 +242,7 @@ class _SampleChecks:
         return block
 
     def warnings(self, duration_s: float) -> Iterator[str]:
-        """Yield what was found in a recording of this length."""
+        """Yield a message for each problem found in the samples of a recording of this length."""
         if self.n_bad:
             yield f"{self.n_bad} samples are NaN, infinite or as good as that; they were set to zero"
         if self._is_silent:
@@ -249,7 +255,11 @@ class _SampleChecks:
 
 
 def _find_channel(path: Path, n_channels: int, channel: ChannelSource) -> int | None:
-    """Return the index of the channel to read; None for the mean of all, or the only one."""
+    """Return the index of the channel to read; None for the mean, or if there is only one channel.
+
+    Raises:
+        AudioDecodeError: the recording has fewer channels.
+    """
     if isinstance(channel, int) and channel > n_channels:
         raise AudioDecodeError(f"expected a channel {channel}, and the recording has {n_channels}.", subject=path)
     if channel == "mean" or n_channels == 1:
@@ -266,7 +276,7 @@ def _find_channel(path: Path, n_channels: int, channel: ChannelSource) -> int | 
 
 
 def _until_damage(blocks: Iterator[FloatArray]) -> Iterator[FloatArray]:
-    """Yield the blocks before the first one that cannot be decoded; decoding the whole recording reports the damage."""
+    """Yield the blocks before the first one that cannot be decoded; the later full decoding reports the damage."""
     try:
         yield from blocks
     except AudioDecodeError:
@@ -274,7 +284,10 @@ def _until_damage(blocks: Iterator[FloatArray]) -> Iterator[FloatArray]:
 
 
 def _zeros_at_end(block: FloatArray, n_before: int) -> int:
-    """Return how many frames at the end of a block, and of `n_before` before it, are zero in all channels."""
+    """Return the number of frames at the end of a block that are zero in all channels.
+
+    If the whole block is zero, the `n_before` frames before it, which are zero as well, are included.
+    """
     if block[-1].any():
         return 0
     used = np.flatnonzero(block.any(axis=1))
@@ -286,7 +299,7 @@ def open_recording(path: Path) -> Recording:
 
     Raises:
         AudioNotFoundError: no such file, a folder, a dangling link, or no permission.
-        AudioDecodeError: no decoder knows the file, or its rate or channel count is out of bounds.
+        AudioDecodeError: no decoder can read the file, or its sample rate or channel count is out of bounds.
     """
     backend = open_backend(path)
     rest = find_unwritten(path) or find_remainder(path)
@@ -297,14 +310,17 @@ def open_recording(path: Path) -> Recording:
 
 
 def read_mono(path: Path, *, rate_hz: int | None = None) -> tuple[FloatArray, int]:
-    """Read a short recording as (mono float32 [samples], rate in Hz); use `open_recording` for long ones."""
+    """Read a short recording; return mono float32 [samples] and their rate in Hz.
+
+    `rate_hz` is the rate to resample to; None for the file's rate.
+    """
     with open_recording(path) as recording:
         samples = np.concatenate(list(recording.blocks(rate_hz=rate_hz)))
         return samples, rate_hz or recording.info.rate_hz
 
 
 def read_clip(path: Path, *, start_s: float, end_s: float, rate_hz: int, channel: ChannelSource = "mean") -> FloatArray:
-    """Read the audio between two times as mono float32 [samples]; shorter at the end of the recording.
+    """Read the audio from `start_s` to `end_s` as mono float32 [samples]; shorter at the end of the recording.
 
     Raises:
         AudioError: the recording cannot be decoded there.
@@ -316,7 +332,11 @@ def read_clip(path: Path, *, start_s: float, end_s: float, rate_hz: int, channel
 
 
 def _mono_clip(path: Path, backend: Backend, start_s: float, end_s: float, used: int | None) -> Iterator[FloatArray]:
-    """Decode the frames between two times, as mono blocks at the file's own rate."""
+    """Yield the audio between two times as mono blocks at the file's rate; `used` is the channel's index or None.
+
+    Raises:
+        AudioDecodeError: there is no audio at that time.
+    """
     first = max(round(start_s * backend.info.rate_hz), 0)
     wanted = max(round(end_s * backend.info.rate_hz) - first, 1)
     n = 0
@@ -333,7 +353,7 @@ def _mono_clip(path: Path, backend: Backend, start_s: float, end_s: float, used:
 
 
 def _resample(blocks: Iterator[FloatArray], rate_in_hz: int, rate_out_hz: int) -> Iterator[FloatArray]:
-    """Bring mono blocks [samples] to another rate."""
+    """Resample mono blocks [samples] to another rate."""
     if rate_in_hz == rate_out_hz:
         yield from blocks
         return

@@ -1,4 +1,4 @@
-"""A running decoder process, seen from its caller: pipes, memory, and the watchdog that ends it when it hangs."""
+"""The caller's handle of a decoder process: pipes, shared memory, and a watchdog that kills a hanging process."""
 
 from __future__ import annotations
 
@@ -22,27 +22,29 @@ from dawnchorus.storage.paths import is_remote
 _READ_BYTES = 1 << 16
 
 _REUSED_BYTES = 16 << 20
-"""Freed memory that a decoder keeps for its next block, where the C library is glibc, which would give it back to the
-system after each one and spend more time on that than on the samples."""
+"""Size in bytes of freed memory that a decoder keeps for its next block.
+
+glibc would otherwise return it to the system after each block, which takes more time than the decoding.
+"""
 
 
 class DecoderChild:
-    """A running decoder: its process, pipes and memory."""
+    """A running decoder process, with its pipes and shared memory."""
 
     def __init__(self, process: subprocess.Popen[bytes], ring: SharedRingBuffer | None, stall_s: float) -> None:
         self.process, self.ring, self.stall_s = process, ring, stall_s
         self.recording: object = None
-        """The recording whose replies have not been read to the end."""
+        """Recording whose replies have not all been read; None if there is no such recording."""
         self.waiting_since: float | None = None
-        """Time since which a caller waits for a reply."""
+        """Monotonic time since which a caller waits for a reply; None if none waits."""
         self.repeated_s = 0.0
-        """Time for which requests to a store may be repeated, besides `stall_s`."""
+        """Seconds for which requests to a store may be retried; the watchdog adds them to `stall_s`."""
         self.is_stalled = False
         self._received = bytearray()
         _WATCHDOG.watch(self)
 
     def send(self, path: Path, message: dict[str, Any] | int) -> None:
-        """Write a line.
+        """Send a line of JSON to the process; `path` is that of the recording, for the error.
 
         Raises:
             DecoderCrashError: the process has ended.
@@ -55,10 +57,10 @@ class DecoderChild:
             raise self._describe_end(path) from error
 
     def receive_line(self, path: Path) -> bytes:
-        """Read a line.
+        """Read a line from the process; `path` is that of the recording, for the error.
 
         Raises:
-            DecoderCrashError: the process ended instead, kept its caller waiting for too long, or was closed.
+            DecoderCrashError: the process ended, was killed because it hung, or was closed.
         """
         self._refuse_closed(path)
         while (end := self._received.find(b"\n")) < 0:
@@ -66,14 +68,18 @@ class DecoderChild:
         return self._cut(end + 1)
 
     def receive_bytes(self, path: Path, n: int) -> bytes:
-        """Read `n` bytes; see `receive_line`."""
+        """Read `n` bytes from the process.
+
+        Raises:
+            DecoderCrashError: the process ended, was killed because it hung, or was closed.
+        """
         self._refuse_closed(path)
         while len(self._received) < n:
             self._read(path)
         return self._cut(n)
 
     def is_ready(self, within_s: float) -> bool:
-        """Return True if there is something to read, or there never will be."""
+        """Return True if there is something to read or the process has ended; wait up to `within_s` seconds."""
         if self._received or not hasattr(select, "poll"):
             return True
         poll = select.poll()
@@ -84,7 +90,7 @@ class DecoderChild:
         return bool(poll.poll(1000 * within_s))
 
     def close(self) -> None:
-        """End the process; a thread that waits for it gets a DecoderCrashError."""
+        """Kill the process; a thread that waits for its reply gets a DecoderCrashError."""
         _WATCHDOG.forget(self)
         self.process.kill()
         for pipe in (self.process.stdin, self.process.stdout):
@@ -94,7 +100,7 @@ class DecoderChild:
         self.process.wait()
 
     def _refuse_closed(self, path: Path) -> None:
-        """Raise a DecoderCrashError after `close`, also where replies were received ahead."""
+        """Raise DecoderCrashError if the process was closed, even if there are unread replies."""
         if cast(IO[bytes], self.process.stdout).closed:
             raise self._describe_end(path)
 
@@ -135,19 +141,19 @@ class DecoderChild:
 
 
 class Watchdog:
-    """A thread that ends the decoders that keep their callers waiting for too long; it lives while there are any."""
+    """Thread that kills decoder processes that keep their callers waiting too long; it ends when none are left."""
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything, as a fork has to: it has neither the thread nor the decoders."""
+        """Drop thread and decoders; needed after a fork, since the new process has neither."""
         self._children: WeakSet[DecoderChild] = WeakSet()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
     def watch(self, child: DecoderChild) -> None:
-        """Start watching a decoder."""
+        """Start watching a decoder process."""
         with self._changed:
             self._children.add(child)
             if self._thread is None:
@@ -156,7 +162,7 @@ class Watchdog:
             self._changed.notify()
 
     def forget(self, child: DecoderChild) -> None:
-        """Stop watching a decoder."""
+        """Stop watching a decoder process."""
         with self._changed:
             self._children.discard(child)
             self._changed.notify()
@@ -184,12 +190,12 @@ if hasattr(os, "register_at_fork"):
 
 
 def can_share_memory() -> bool:
-    """Return True where a child can inherit an open file to map; DAWNCHORUS_SHARED_MEMORY=0 says no everywhere."""
+    """Return True if a child process can map an inherited file: not on Windows, or with DAWNCHORUS_SHARED_MEMORY=0."""
     return sys.platform != "win32" and os.environ.get("DAWNCHORUS_SHARED_MEMORY") != "0"
 
 
 def start_child(*descriptors: int) -> subprocess.Popen[bytes]:
-    """Start a decoder, which inherits the open files and receives their numbers."""
+    """Start a decoder process, which inherits the open files with these descriptors."""
     return subprocess.Popen(
         # -P: the current folder holds the user's data, not modules.
         [sys.executable, "-P", "-m", "dawnchorus.audio.decoder_server", *map(str, descriptors)],
@@ -205,7 +211,7 @@ def start_child(*descriptors: int) -> subprocess.Popen[bytes]:
 
 
 def _child_environment() -> dict[str, str]:
-    """Return the child's environment: the parent's module path, and no thread pools, as one decoder is one thread."""
+    """Return the child's environment: this process's module path, and one thread in each numerical library."""
     single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     reused = dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(_REUSED_BYTES))
     return {**os.environ, **single, **reused, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}

@@ -1,4 +1,4 @@
-"""Pool of decoder processes shared by recordings."""
+"""Pool of decoder processes."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.errors import OverloadedError
 
 IDLE_S = 60.0
-"""A surplus decoder that was not used for this long is closed, when another one is given back."""
+"""Seconds after which an unused surplus decoder is closed; checked whenever a decoder is given back."""
 
 
 class DecoderPool:
-    """Pool of at most `limit` decoder processes, each used by one thread at a time; keeps `n_kept` idle ones.
+    """Pool of decoder processes, each used by one thread at a time.
 
     Args:
-        n_shared: maximum number that are in use in `with` blocks at the same time.
-        n_reserved: number of others, which `borrow` never waits for.
-        n_kept: number of idle ones that are kept open.
+        n_shared: maximum number in use by `decoder` at the same time.
+        n_reserved: additional number for `borrow` alone, so that it need not wait for users of `decoder`.
+        n_kept: number of idle decoders that are kept open.
     """
 
     def __init__(self, n_shared: int, *, n_reserved: int = 0, n_kept: int) -> None:
@@ -28,7 +28,7 @@ class DecoderPool:
         self._shared = threading.Semaphore(n_shared)
         self._changed = threading.Condition()
         self._idle: list[tuple[float, DecoderProcess]] = []
-        """Decoders with the time of their last use, in its order; the last one is borrowed first."""
+        """Idle decoders with the time of their last use, in this order; the last one is borrowed first."""
         self._borrowed: set[DecoderProcess] = set()
         self._is_closed = False
 
@@ -48,7 +48,7 @@ class DecoderPool:
             return decoder
 
     def give_back(self, decoder: DecoderProcess) -> None:
-        """Return a borrowed decoder to the pool; a recording that is still open is abandoned."""
+        """Return a borrowed decoder to the pool; if a recording is still open in it, the process is ended."""
         decoder.abandon()
         now = time.monotonic()
         surplus: list[DecoderProcess] = []
@@ -66,7 +66,7 @@ class DecoderPool:
 
     @contextmanager
     def decoder(self) -> Iterator[DecoderProcess]:
-        """Wait for one of the shared decoders, and borrow it for a `with` block.
+        """Wait for a shared decoder, and borrow it for a `with` block.
 
         Raises:
             OverloadedError: the pool is closed.
@@ -79,7 +79,7 @@ class DecoderPool:
                 self.give_back(decoder)
 
     def close(self) -> None:
-        """End all processes; recordings that they are decoding fail."""
+        """End all decoder processes; recordings that are being decoded fail."""
         with self._changed:
             self._is_closed = True
             decoders = [*self._borrowed, *(each for _, each in self._idle)]

@@ -22,7 +22,10 @@ from dawnchorus.storage.paths import closing_content, path_from_json
 
 
 class DecoderServer:
-    """Answers one request after another; `free` are the slots that the caller has read."""
+    """Server in a decoder process: reads requests as lines of JSON, and writes replies and samples.
+
+    Samples go through the `ring` buffer, or, if that is None, through the pipe of the replies.
+    """
 
     def __init__(self, ring: SharedRingBuffer | None, requests: IO[bytes], replies: IO[bytes]) -> None:
         self._ring = ring
@@ -107,7 +110,7 @@ class DecoderServer:
             self._reply("samples", slot=self._free.popleft(), n=n)
 
     def _free_slot(self) -> int:
-        """Return the slot to write to: the first free one, which stays that until it is sent."""
+        """Return the number of a free slot, the same one until it is sent; wait until there is one."""
         while not self._free:
             line = self._requests.readline()
             if not line:  # the caller is gone

@@ -18,7 +18,7 @@ SUFFIXES = frozenset(
         *(".aif", ".aiff", ".aifc", ".wma", ".caf", ".au", ".wv"),
     )
 )
-"""Suffixes that a folder is searched for, in any case. A file that is given itself may have any suffix."""
+"""Suffixes of recordings in folders, in any case; a file that is named itself may have any suffix."""
 
 COMPANIONS = frozenset(
     {
@@ -45,14 +45,14 @@ _MAX_NAMED = 5
 
 
 def find_recordings(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """Return the unique recordings in files, folders (recursively) and globs, also by URL, in a stable order.
+    """Return the recordings in files, folders (recursively) and globs, also by URL, each once and in a stable order.
 
-    A named file that is not there, and a glob that matches nothing, stays in the list, so that the run reports it; so
-    does an object that its store refuses.
+    A named file that does not exist, a glob that matches nothing, and an object that cannot be accessed stay in the
+    list, so that the run reports them.
 
     Raises:
-        InputError: nothing of all that is there.
-        StoreError: a store refused, or cannot be reached.
+        InputError: nothing in the list exists.
+        StoreError: a store refused access, or cannot be reached.
     """
     given = [_as_given(path) for path in paths]
     recordings: dict[str, Path] = {}
@@ -76,9 +76,9 @@ def find_recordings(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
 def describe_skipped(
     paths: Iterable[str | os.PathLike[str]], *, companions: frozenset[str] = COMPANIONS
 ) -> Iterator[str]:
-    """Yield a sentence for each kind of file that `find_recordings` skips, with a count and an example.
+    """Yield a sentence for each kind of file that `find_recordings` skips, with their number and an example.
 
-    Files that end in one of `companions`, or have that name, are not counted.
+    Files whose suffix or name is in `companions` are not counted.
     """
     linked: list[str] = []
     hidden: list[str] = []
@@ -119,7 +119,7 @@ def describe_skipped(
 
 
 def _as_given(path: str | os.PathLike[str]) -> str | RemotePath:
-    """Return a URL as such, and other paths as text, since only a text can be a glob of any characters."""
+    """Return a URL as a path, and other paths as text, since they may be globs."""
     known = as_path(path)
     if isinstance(known, RemotePath):
         return known
@@ -132,7 +132,7 @@ def _own_path(listed: ListedObject) -> Path:
 
 
 def _is_recording(listed: ListedObject) -> bool:
-    """Return True for an object that was named itself, or that a folder on a disk would be searched for."""
+    """Return True for an object that was named itself, or that would be found in a local folder."""
     *folders, name = listed.key_in_folder.split("/")
     is_shown = not _is_hidden(name) and not any(folder.startswith(".") for folder in folders)
     return listed.is_named or (is_shown and PurePosixPath(name).suffix.lower() in SUFFIXES)
@@ -153,9 +153,9 @@ def _expand(path: str) -> Iterator[Path]:
 
 
 def _walk(folder: str) -> Iterator[Path]:
-    """Yield sound files below `folder`; hidden files and linked folders (which may form a loop) are left out.
+    """Yield audio files below `folder`; hidden files and linked folders (which may form a loop) are left out.
 
-    A name with two dots at its start, as `..wav`, is one without a stem, not a hidden one.
+    A name with two dots at its start, such as `..wav`, is a name without a stem, and not hidden.
     """
     for parent, folders, files in os.walk(folder):
         # A folder whose name ends like a sound file holds no sound of that name: report it as a failure.

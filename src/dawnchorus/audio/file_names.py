@@ -1,4 +1,4 @@
-"""Times and locations in file names of recorders, phones and recording programs."""
+"""Times and locations in the file names of recorders, phones and recording programs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FILE_NAME = "file name"
 _OLDEST_AUDIOMOTH = datetime(2017, 1, 1, tzinfo=UTC)
 
 _GAP = r"(?:[ _T.$-]{1,2}|[ _-]at[ _-])"
-"""Between date and time; `$` is a Song Meter's mark for a clock set by GPS."""
+"""Separators of date and time; `$` is a Song Meter's mark for a clock set by GPS."""
 
 _CLOCK = r"(?P<hour>\d{2})(?P<colon>[:._-]?)(?P<minute>\d{2})(?P=colon)(?P<second>\d{2})"
 
@@ -32,10 +32,10 @@ _HOURS_FROM_UTC = {
     "NZST": 12,
     "NZDT": 13,
 }
-"""Abbreviations that are one zone everywhere."""
+"""UTC offsets in hours of abbreviations that mean the same zone everywhere."""
 
 _AMBIGUOUS_ZONES = ("EST", "EDT", "CST", "CDT", "MST", "MDT", "PST", "PDT", "BST", "IST", "AST", "ADT")
-"""Abbreviations of several zones, or that countries use in several ways: BST is British and Bangladesh's."""
+"""Abbreviations that stand for several zones; BST is British or Bangladesh time."""
 
 _REST = (
     r"(?P<thousandths>\d{3})?(?!\d)(?:\.(?P<fraction>\d{1,6})(?!\d))?(?:[ _]?(?P<half>[AaPp][Mm])(?![A-Za-z]))?"
@@ -43,7 +43,7 @@ _REST = (
     r"|[ _]?(?P<offset>[+-]\d{2}:?\d{2}|\+\d{2})(?![\d.])"
     rf"|[ _-]?(?P<letters>{'|'.join((*_HOURS_FROM_UTC, *_AMBIGUOUS_ZONES))})(?![A-Za-z0-9]))?"
 )
-"""Behind the time: a fraction, AM or PM, the T of a triggered AudioMoth, a zone."""
+"""Optional parts after the time: a fraction, AM or PM, the T of a triggered AudioMoth, a zone."""
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 
@@ -55,7 +55,7 @@ class NamePattern:
     used_by: str
     regex: re.Pattern[str]
     read_date: Callable[[re.Match[str]], tuple[int, int, int] | None]
-    """Year, month and day of a match; None where their order is ambiguous."""
+    """Function that returns year, month and day of a match; None if their order is ambiguous."""
 
 
 def _year_first(match: re.Match[str]) -> tuple[int, int, int]:
@@ -67,7 +67,10 @@ def _short_year_first(match: re.Match[str]) -> tuple[int, int, int]:
 
 
 def _year_last(match: re.Match[str]) -> tuple[int, int, int] | None:
-    """Distinguish day and month: with dots the day is first; else one of them must be above 12, or both be equal."""
+    """Return year, month and day; None if the order of day and month is ambiguous.
+
+    With dots, the day is first. Otherwise one of the two must be above 12, or both must be equal.
+    """
     first, second, year = int(match["first"]), int(match["second_number"]), int(match["year"])
     if match["sep"] == "." or first > 12 or first == second:
         return year, second, first
@@ -148,10 +151,10 @@ NAME_PATTERNS: tuple[NamePattern, ...] = (
         _year_last,
     ),
 )
-"""Patterns in the order of their use; of each, the first match with a time counts, so the start before the end."""
+"""Patterns in order of precedence; the first match with a valid time is used, so the start if a name has two times."""
 
 _HEX_NAME = re.compile(r"[0-9A-F]{8}")
-"""AudioMoth's firmware before 1.3: Unix time as eight hexadecimal digits."""
+"""Name by AudioMoth's firmware before 1.3: Unix time as eight hexadecimal digits."""
 
 _LOCATIONS = (
     re.compile(r"\[(?P<latitude>[+-]?\d{1,2}\.\d+)[ ,_]+(?P<longitude>[+-]?\d{1,3}\.\d+)\]"),
@@ -160,11 +163,11 @@ _LOCATIONS = (
         r"(?<![\d.])(?P<latitude>\d{1,2}\.\d{3,})(?P<south>[NS])[ ,_-]*(?P<longitude>\d{1,3}\.\d{3,})(?P<west>[EW])"
     ),
 )
-"""Frontier Labs: `[-27.38 152.88]` and `_-12.34567+78.98102`; others: `48.1374N_11.5755E`."""
+"""Patterns of locations: `[-27.38 152.88]` and `_-12.34567+78.98102` of Frontier Labs, and `48.1374N_11.5755E`."""
 
 
 def read_name(path: PurePath) -> RecordingMetadata | None:
-    """Parse time and location from a file name; None if it has neither."""
+    """Parse time and location in a file name; None if it has neither."""
     stem = path.name if path.suffix[1:].isdecimal() else path.stem  # 2024-06-01 01.30.05 has no suffix
     moment, unread = next(_times(stem), (_from_hexadecimal(path), None))
     location = _find_location(stem)
@@ -175,7 +178,7 @@ def read_name(path: PurePath) -> RecordingMetadata | None:
 
 
 def text_before_time(name: str) -> str:
-    """Return the part of a file's name before the time in it; empty if there is no time."""
+    """Return the part of a file name before the time; empty if there is no time."""
     for pattern in NAME_PATTERNS:
         for match in pattern.regex.finditer(name):
             if _read_match(pattern, match) is not None:
@@ -184,7 +187,7 @@ def text_before_time(name: str) -> str:
 
 
 def _times(stem: str) -> Iterator[tuple[datetime, str | None]]:
-    """Yield the times in a name, each with a sentence on its zone if it is not understood."""
+    """Yield the times in a name, each with a sentence on its zone, or None if the zone is known or missing."""
     for pattern in NAME_PATTERNS:
         for match in pattern.regex.finditer(stem):
             moment = _read_match(pattern, match)
@@ -214,7 +217,10 @@ def _read_match(pattern: NamePattern, match: re.Match[str]) -> datetime | None:
 
 
 def _from_hexadecimal(path: PurePath) -> datetime | None:
-    """Read the name of an old AudioMoth, which ends in `.WAV`; eight plain digits elsewhere are a number."""
+    """Return the time in the name of an old AudioMoth file; None for other names.
+
+    Names of eight decimal digits are read only with the suffix `.WAV`; otherwise they are numbers.
+    """
     if not _HEX_NAME.fullmatch(path.stem) or (path.stem.isdecimal() and path.suffix != ".WAV"):
         return None
     moment = datetime.fromtimestamp(int(path.stem, 16), UTC)

@@ -1,8 +1,8 @@
-"""Audio fingerprints: pairs of spectral peaks, which survive changes of codec, level and rate, and cutting.
+"""Audio fingerprints from pairs of spectral peaks, robust to changes of codec, level and sample rate, and to cutting.
 
-The method is that of A. Wang, "An industrial-strength audio search algorithm", ISMIR 2003: the loudest points of a
+The method is that of A. Wang, "An industrial-strength audio search algorithm", ISMIR 2003: the strongest peaks of a
 spectrogram are joined in pairs; a pair's two frequencies and the time between them are a hash. Two recordings of the
-same sound share many hashes with one constant difference of time; two recordings of the same species do not.
+same audio share many hashes with one constant time offset; two recordings of the same species do not.
 """
 
 from __future__ import annotations
@@ -18,32 +18,38 @@ from dawnchorus.arrays import FloatArray
 IntArray = npt.NDArray[np.int64]
 
 RATE_HZ = 16_000
-"""Sample rate of the audio that is fingerprinted."""
+"""Sample rate of the audio for fingerprints."""
 
 N_FFT, N_HOP = 1024, 256
 MAX_S = 120.0
-"""Length of a recording's start that is fingerprinted."""
+"""Maximum length of audio for fingerprints, from the start of a recording."""
 
 _BOX_BINS, _BOX_FRAMES = 15, 15
-"""Distance in bins and frames on each side within which a peak is the maximum."""
+"""Distance in bins and frames on each side within which a peak must be the maximum."""
 
 _PEAKS_PER_S = 12
 _PAIRS_PER_PEAK = 4
 _MAX_STEP, _MAX_JUMP = 63, 127
-"""Maximum distance of a pair's peaks in frames and bins."""
+"""Maximum distance between the peaks of a pair in frames and bins."""
 
 _MAX_SHARED = 200
-"""Maximum number of recordings with the same hash; more common hashes are no evidence."""
+"""Maximum number of occurrences of a hash; more frequent hashes are ignored as evidence."""
 
 MIN_COMMON, MIN_PART = 5, 0.04
-"""Minimum number of hashes, and minimum share of the shorter recording's, that must agree. A test holds that against
-copies of real recordings in other codecs, at other levels and cut, and against other recordings of their species."""
+"""Minimum number of agreeing hashes for two recordings to have the same audio, also as a share of the shorter one's.
+
+A test checks both with copies of real recordings in other codecs, at other levels and cut, and with other recordings of
+their species.
+"""
 
 HASH = np.dtype([("hash", "<u4"), ("frame", "<i4")])
 
 
 def fingerprint(samples: FloatArray) -> npt.NDArray[np.void]:
-    """Compute the hashes (dtype `HASH`) of mono samples [n] at `RATE_HZ`; none for silence."""
+    """Return the hashes (dtype `HASH`, with the frame of their first peak) of mono samples [n] at `RATE_HZ`.
+
+    Silence has none.
+    """
     samples = samples[: int(MAX_S * RATE_HZ)]
     if len(samples) < N_FFT:
         return np.empty(0, HASH)
@@ -54,7 +60,7 @@ def fingerprint(samples: FloatArray) -> npt.NDArray[np.void]:
 
 
 def _largest_around(values: FloatArray, reach: int, axis: int) -> FloatArray:
-    """Return the largest value within `reach` steps along `axis`."""
+    """Return the maximum within `reach` steps on each side along `axis`."""
     widths = [(0, 0), (0, 0)]
     widths[axis] = (reach, reach)
     padded = np.pad(values, widths)
@@ -63,7 +69,7 @@ def _largest_around(values: FloatArray, reach: int, axis: int) -> FloatArray:
 
 
 def _peaks(levels: FloatArray) -> IntArray:
-    """Return frame and bin of the loudest local maxima [peaks, 2], in the order of time."""
+    """Return frame and bin of the strongest local maxima [peaks, 2], in order of time."""
     around = _largest_around(_largest_around(levels, _BOX_BINS, 1), _BOX_FRAMES, 0)
     frame, bin_ = np.nonzero((levels == around) & (levels > 0))
     strength = levels[frame, bin_] / (1e-9 + np.median(levels, axis=0)[bin_])
@@ -86,9 +92,9 @@ def _pairs(peaks: IntArray) -> npt.NDArray[np.void]:
 
 
 def near_pairs(prints: Iterable[npt.NDArray[np.void]]) -> list[tuple[int, int, float]]:
-    """Return index pairs of recordings with the same audio, with the share of the shorter one's hashes in both.
+    """Return pairs of recordings with the same audio: both indices, and the share of the shorter one's hashes in both.
 
-    Hashes that very many recordings have are left out: they are no evidence.
+    Hashes that occur in very many recordings are ignored.
     """
     each = list(prints)
     sizes = np.array([len(p) for p in each], np.int64)
@@ -107,14 +113,14 @@ def near_pairs(prints: Iterable[npt.NDArray[np.void]]) -> list[tuple[int, int, f
 
 @dataclass(frozen=True)
 class _Index:
-    """The hashes of all recordings in rising order, with whose they are and when."""
+    """The hashes of all recordings in ascending order, with the index of their recording and their frame."""
 
     hashes: npt.NDArray[np.uint32]
     owners: IntArray
     frames: npt.NDArray[np.int32]
 
     def common(self, a: int, own: npt.NDArray[np.void]) -> tuple[IntArray, IntArray]:
-        """Return later recordings that share hashes with recording `a`, and how many agree on a time offset."""
+        """Return later recordings that share hashes with recording `a`, and the number that agree on a time offset."""
         first = np.searchsorted(self.hashes, own["hash"], side="left")
         n = np.searchsorted(self.hashes, own["hash"], side="right") - first
         n[n > _MAX_SHARED] = 0

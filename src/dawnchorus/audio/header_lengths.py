@@ -1,4 +1,4 @@
-"""Audio that its header does not count, as after a power failure of the recorder."""
+"""Detection of samples beyond the length in a file's header, as after a power failure of the recorder."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SUBTYPES = {
     (6, 8): "ALAW",
     (7, 8): "ULAW",
 }
-"""libsndfile's names of a WAV file's format tags and bits, of which each sample stands alone."""
+"""libsndfile's encoding by format tag and bits of a WAV file, if each sample can be decoded alone."""
 
 _EXTENSIBLE = 0xFFFE
 _AIFF_SUBTYPES = {8: "PCM_S8", 16: "PCM_16", 24: "PCM_24", 32: "PCM_32"}
@@ -32,21 +32,21 @@ _TRAILING_CHUNKS = (b"LIST", b"guan", b"wamd", b"bext", b"iXML", b"id3 ", b"cue 
 _MAX_TRAILER_BYTES = 1 << 18
 _ZEROS_STEP_BYTES = 1 << 20
 _MIN_ZEROS_S = 0.1
-"""Fewer zeros at the end are silence; more are space that was set aside for sound that did not come."""
+"""Minimum seconds of zeros at the end to be left out: space reserved by the recorder. Fewer zeros are silence."""
 
 _OTHER_FILES = (b"RIFF", b"RF64", b"BW64")
-"""Starts of another file, which is no part of this one's sound."""
+"""First bytes of an appended file, which is not part of the audio."""
 
 _MIN_BEHIND_S = 0.1
-"""Less behind a length that was written is padding."""
+"""Minimum length in seconds of samples beyond a stated length; less is padding."""
 
 _TEXT_BYTES = 64
-"""Number of printable bytes behind the samples that are taken for text, not sound."""
+"""Number of bytes after the samples that, if all are printable, are taken for text."""
 
 
 @dataclass(frozen=True)
 class UnwrittenAudio:
-    """Samples in a file that its header does not count."""
+    """Samples in a file beyond the length in its header."""
 
     start: int
     n_bytes: int
@@ -57,12 +57,12 @@ class UnwrittenAudio:
     n_channels: int = 0
     frame_bytes: int = 1
     subtype: str | None = None
-    """libsndfile's name of the encoding; None for one whose samples do not stand alone."""
+    """libsndfile's name of the encoding; None if samples cannot be decoded alone, as in ADPCM."""
     endian: str = "LITTLE"
     is_short: bool = False
-    """True if the header has a length, and samples continue behind it."""
+    """True if the header states a length, and samples continue after it."""
     zeros_s: float = 0.0
-    """Seconds of zeros behind the samples that are left out."""
+    """Seconds of zeros after the samples, which are left out."""
 
     @property
     def warning(self) -> str:
@@ -75,9 +75,9 @@ class UnwrittenAudio:
 
 
 def find_unwritten(path: Path) -> UnwrittenAudio | None:
-    """Find samples that the header of a WAV, AIFF, AU or CAF file does not count; None if there are none.
+    """Find samples beyond the length in the header of a WAV, AIFF, AU or CAF file; None if there are none.
 
-    Of a WAV file, samples that continue behind the length in its header are found as well.
+    The length may be missing, or, in a WAV file, too short.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -97,12 +97,12 @@ def find_unwritten(path: Path) -> UnwrittenAudio | None:
 
 
 def open_unwritten(path: Path, audio: UnwrittenAudio) -> BinaryIO:
-    """Open the samples that a header does not count, as a binary file."""
+    """Open the samples that `find_unwritten` found, as a binary file."""
     return io.BufferedReader(_Region(path, audio.start, audio.n_bytes))
 
 
 class _Region(PositionedFile):
-    """A part of a file."""
+    """A range of bytes of a file, as a file."""
 
     def __init__(self, path: Path, start: int, n_bytes: int) -> None:
         super().__init__(n_bytes)
@@ -141,7 +141,7 @@ def _in_wav(file: BinaryIO, size: int) -> UnwrittenAudio | None:
 def _behind_length(
     file: BinaryIO, form: UnwrittenAudio, data: Chunk, others: list[Chunk], size: int
 ) -> UnwrittenAudio | None:
-    """Find samples that continue behind a length; None where chunks, padding, zeros or text follow, or nothing."""
+    """Find samples after the stated length; None if there is nothing but chunks, padding, zeros or text."""
     end = data.start + data.size
     min_bytes = _MIN_BEHIND_S * form.rate_hz * form.frame_bytes
     if size - end < min_bytes:
@@ -181,7 +181,7 @@ def _wav_format(content: bytes) -> UnwrittenAudio | None:
 
 
 def _is_chain(chunks: list[Chunk], start: int, size: int) -> bool:
-    """Return True if whole chunks, one behind the other, fill the file from `start` to its end."""
+    """Return True if complete chunks, one after the other, fill the file from `start` to its end."""
     end = start
     for chunk in chunks:
         end = chunk.start + chunk.size + chunk.size % 2
@@ -189,7 +189,7 @@ def _is_chain(chunks: list[Chunk], start: int, size: int) -> bool:
 
 
 def _trailer_start(file: BinaryIO, start: int, size: int) -> int:
-    """Return where chunks behind the samples begin, if known ones fill the file to its end; else its end."""
+    """Return the offset of the chunks after the samples, if known chunks fill the file to its end; else its size."""
     first = max(start, size - _MAX_TRAILER_BYTES)
     file.seek(first)
     tail = file.read()
@@ -217,7 +217,7 @@ def _fills(tail: bytes, at: int) -> bool:
 
 
 def _in_aiff(file: BinaryIO, size: int) -> UnwrittenAudio | None:
-    """Find the samples of an AIFF file whose frames are counted as 0."""
+    """Find the samples of an AIFF file whose header states 0 frames; None if it states another number."""
     form, position = None, 12
     while position + 8 <= size:
         file.seek(position)
@@ -276,7 +276,7 @@ def _in_caf(file: BinaryIO, size: int) -> UnwrittenAudio | None:
 
 
 def _without_zeros(file: BinaryIO, audio: UnwrittenAudio) -> UnwrittenAudio | None:
-    """Return the sound without the zeros behind it; None where there is nothing else."""
+    """Return the samples without zeros at their end; None if all are zero."""
     if audio.subtype is None:
         return audio
     n = _find_last_used(file, audio)

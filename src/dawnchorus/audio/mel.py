@@ -1,4 +1,4 @@
-"""The mel scale, and mel spectrograms."""
+"""The mel scale, and log-mel images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from dawnchorus.arrays import FloatArray
 from dawnchorus.errors import InputError
 
 _LINEAR_HZ, _BREAK_HZ, _LOG_STEP = 200 / 3, 1000.0, np.log(6.4) / 27
-"""Slaney's scale (Auditory Toolbox, 1998): linear below 1 kHz, 27 steps to 6.4 kHz above; librosa's default."""
+"""Constants of Slaney's mel scale (Auditory Toolbox, 1998), librosa's default.
+
+The scale is linear below 1 kHz, and has 27 steps from there to 6.4 kHz.
+"""
 
 
 def hz_to_mel(hz: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -32,10 +35,10 @@ def mel_to_hz(mel: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 @lru_cache(maxsize=32)
 def mel_filters(*, rate_hz: int, n_fft: int, n_mels: int, low_hz: float, high_hz: float) -> FloatArray:
-    """Return triangular mel filters [bands, n_fft / 2 + 1] of equal area, as librosa's `filters.mel`.
+    """Return triangular mel filters [n_mels, n_fft / 2 + 1] of equal area, as librosa's `filters.mel`.
 
     Raises:
-        InputError: the frequencies are out of order, or a band is narrower than the spectrum's resolution.
+        InputError: the frequencies are not in order, or a band is narrower than the spectrum's resolution.
     """
     if not 0 <= low_hz < high_hz <= rate_hz / 2:
         raise InputError(f"mel bands: expected 0 <= low < high <= {rate_hz / 2:g} Hz, got {low_hz:g} and {high_hz:g}.")
@@ -54,17 +57,17 @@ def mel_filters(*, rate_hz: int, n_fft: int, n_mels: int, low_hz: float, high_hz
 
 @dataclass(frozen=True, kw_only=True)
 class MelImage:
-    """Settings of log-mel images of clips, with a column every `hop_s`."""
+    """Settings of log-mel images of clips, with one column every `hop_s` seconds."""
 
     n_mels: int = 128
     hop_s: float = 0.01
     low_hz: float = 50.0
     high_hz: float = 15_000.0
-    """Upper edge of the highest band; at most half the sample rate."""
+    """Upper edge of the highest band; limited to half the sample rate."""
     range_db: float = 80.0
 
     def levels(self, samples: FloatArray, *, rate_hz: int) -> FloatArray:
-        """Return levels [bands, columns] of mono samples [n], in dB below the loudest, at least -`range_db`."""
+        """Return levels [n_mels, columns] of mono samples [n] in dB relative to the maximum, at least -`range_db`."""
         hop_length = max(round(self.hop_s * rate_hz), 1)
         n_fft = 1 << int(np.ceil(np.log2(3 * hop_length)))
         padded = np.pad(samples, n_fft // 2)

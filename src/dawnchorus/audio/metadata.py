@@ -41,19 +41,23 @@ READERS: tuple[Reader, ...] = (
     lambda path, _notes: read_name(path),
     _from_notes(read_info_date),
 )
-"""Readers, the most trusted first: what a recorder wrote inside, then the name, then dates that editors write."""
+"""Readers of a file's metadata and name, in descending order of trust.
+
+What a recorder writes into the file comes first, then the name, and then a date that editing programs change.
+"""
 
 _SAME_TIME = timedelta(seconds=2)
 _MAX_AHEAD = timedelta(days=1)
-"""A later time lies in the future in every zone."""
+"""Margin before a time counts as in the future, since its zone may be unknown."""
 _SAME_DEGREES = 0.01
-"""About a kilometer: receivers without a good fix differ by less."""
+"""Tolerance between two locations in degrees, about a kilometer: the error of receivers without a good fix."""
 
 
 def read_metadata(path: Path, readers: Sequence[Reader] = READERS) -> RecordingMetadata:
     """Read location and time from a file's metadata and its name; unknown fields are None.
 
-    Sources that contradict each other leave a sentence in `conflict`, times that are not understood one in `unread`.
+    `readers` are in descending order of trust. Contradictions between their results are described in `conflict`, and
+    times that cannot be read in `unread`.
     """
     notes = read_notes(path)
     sources = []
@@ -66,15 +70,16 @@ def read_metadata(path: Path, readers: Sequence[Reader] = READERS) -> RecordingM
 
 
 def with_name(known: RecordingMetadata, name: str) -> RecordingMetadata:
-    """Return the metadata, with missing fields filled in from the recording's original name."""
+    """Return the metadata, with missing fields filled in from the recording's original file name."""
     named = read_name(Path(name))
     return known if named is None else merge_metadata([known, named])
 
 
 def merge_metadata(sources: Iterable[RecordingMetadata]) -> RecordingMetadata:
-    """Merge sources field by field; the first (most trusted) source that has a field wins.
+    """Merge metadata field by field; of each field, the first source that has a value is used.
 
-    A time without a zone gets the zone of another source that has the same clock time.
+    `sources` are in descending order of trust. A time without a zone gets the zone of another source with the same
+    clock time.
     """
     known = list(sources)
     timed = [metadata for metadata in known if metadata.start_time is not None]
@@ -117,7 +122,7 @@ def _time_conflicts(timed: Sequence[RecordingMetadata], used: datetime) -> list[
 
 
 def _is_same_time(first: datetime, second: datetime) -> bool:
-    """Compare two clocks; one without a zone may show local time or UTC, as AudioMoths' names do."""
+    """Return True if two times are equal; a time without a zone may be local time or UTC, as in AudioMoths' names."""
     if (first.tzinfo is None) == (second.tzinfo is None):
         return abs(first - second) <= _SAME_TIME
     aware, naive = (first, second) if second.tzinfo is None else (second, first)
@@ -134,7 +139,10 @@ def _location_conflicts(located: Sequence[RecordingMetadata]) -> list[str]:
 
 
 def describe_other_location(own: RecordingMetadata, used: RecordingMetadata) -> str | None:
-    """Return a sentence if the file's location differs from the one that is used; None if either is unknown."""
+    """Return a sentence if the file's location (`own`) differs from the one in use.
+
+    None if not, or if one is unknown.
+    """
     is_known = own.latitude is not None and used.latitude is not None
     if not is_known or np.allclose(_location(own), _location(used), rtol=0, atol=_SAME_DEGREES):
         return None
@@ -146,11 +154,11 @@ def _location(metadata: RecordingMetadata) -> tuple[float, float]:
 
 
 def metadata_to_json(metadata: RecordingMetadata) -> dict[str, Any]:
-    """Convert the metadata to JSON values, the time to ISO 8601."""
+    """Return the metadata as JSON values, with the time in ISO 8601."""
     return {**vars(metadata), "start_time": metadata.start_time and metadata.start_time.isoformat()}
 
 
 def metadata_from_json(fields: dict[str, Any]) -> RecordingMetadata:
-    """Read the result of `metadata_to_json`."""
+    """Return the metadata of which `metadata_to_json` returned the fields."""
     time = fields["start_time"]
     return RecordingMetadata(**{**fields, "start_time": time and datetime.fromisoformat(time)})

@@ -1,4 +1,7 @@
-"""Seeking in long MP3 files by an index of their frames: libsndfile would read all of them up to the place."""
+"""Seeking in long MP3 files by an index of frames; libsndfile would decode everything before the position.
+
+A frame here is one of the MP3 format, with 576 or 1,152 samples.
+"""
 
 from __future__ import annotations
 
@@ -18,43 +21,43 @@ import soundfile
 from dawnchorus.arrays import FloatArray
 
 STEP = 16
-"""Frames between two whose places are kept: 1.7 MB for a day at 44.1 kHz."""
+"""Distance, in frames, between frames whose offsets are stored: 1.7 MB for a day at 44.1 kHz."""
 
 N_BEFORE = 48
-"""Frames before the first wanted one, in which its sound may begin."""
+"""Number of frames to decode before the first requested frame, whose data may begin in these frames."""
 
 N_SLICE = 256
-"""Frames that are decoded at a time."""
+"""Number of frames decoded at a time."""
 
 MAX_INDEXES = 8
-"""Indexes that are kept by a process, of the files that were used last."""
+"""Number of indexes in this process's cache."""
 
 _BLOCK_BYTES = 1 << 20
 _ID3_BYTES = 10
 _HEAD_BYTES = 256
-"""Bytes of the first frame that are looked at."""
+"""Number of bytes of the first frame that are inspected."""
 
 _KBIT = {
     3: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
     2: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
-"""Bit rates in kbit/s by the version of the header: 3 is MPEG-1, others are MPEG-2 and 2.5."""
+"""Bit rates in kbit/s by version in the header: 3 is MPEG-1; MPEG-2 and 2.5 share the other list."""
 
 _RATES_HZ = (44_100, 48_000, 32_000)
 _RATE_DIVISORS = {3: 1, 2: 2, 0: 4}
 
 _TAG = re.compile(rb"Xing|Info")
 _N_TAG_FIELDS = 4
-"""Fields behind the flags of a tag: the numbers of frames and of bytes, a table, and the quality."""
+"""Number of optional fields after a tag's flags: number of frames, number of bytes, seek table, quality."""
 _TAG_FIELD_BYTES = (4, 4, 100, 4)
 _DELAY_AT = 21
-"""Place of the encoder's delay, behind these fields."""
+"""Offset of the encoder's delay after these fields."""
 
 _DECODER_DELAY = 529
-"""Samples by which a decoder is late; it leaves them out where a tag tells the encoder's delay."""
+"""Delay of a decoder in samples, which it compensates if a tag has the encoder's delay."""
 
 _SIDE_BYTES = {(True, False): 32, (True, True): 17, (False, False): 17, (False, True): 9}
-"""Bytes behind the header that say how the sound of a frame is coded: of MPEG-1 or not, of one channel or two."""
+"""Bytes of side information after a frame's header, by (is MPEG-1, is mono)."""
 
 _N_COMPARED = 4
 _TOLERANCE = 1e-4
@@ -62,23 +65,23 @@ _TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class FrameIndex:
-    """Places of the frames of an MP3 file."""
+    """Byte offsets of the frames of an MP3 file."""
 
     starts: array[int]
-    """Bytes before each frame whose number is a multiple of `STEP`, and before the end."""
+    """Offset of each frame whose number is a multiple of `STEP`, and of the end."""
     n_frames: int
     frame_samples: int
-    """Samples of a frame, of one channel."""
+    """Number of samples per channel in a frame."""
     delay: int
-    """Samples of the first frames that are no part of the sound."""
+    """Number of samples at the start that are encoder and decoder delay."""
     frame_bytes: dict[bytes, int]
-    """Bytes of a frame by the first three of its header."""
+    """Length of a frame in bytes, by the first three bytes of its header."""
 
     def blocks(self, path: Path, first: int, end: int | None) -> Iterator[FloatArray]:
-        """Yield samples [n, channels] from number `first` on, up to number `end` or the last frame.
+        """Yield blocks of samples [n, channels] from sample `first` up to sample `end`; None for the last one.
 
         Raises:
-            LibsndfileError: they cannot be decoded.
+            LibsndfileError: the samples cannot be decoded.
         """
         while end is None or first < end:
             block = self._read(path, first)[: None if end is None else end - first]
@@ -88,7 +91,10 @@ class FrameIndex:
             first += len(block)
 
     def _read(self, path: Path, first: int) -> FloatArray:
-        """Return samples [n, channels] of at most `N_SLICE` frames; none after the last frame."""
+        """Return samples [n, channels] of at most `N_SLICE` frames, from sample `first` on.
+
+        Empty after the last one.
+        """
         number = (first + self.delay) // self.frame_samples
         k = max(number - N_BEFORE, 0) // STEP
         last = min((number + N_SLICE) // STEP + 1, len(self.starts) - 1)
@@ -107,7 +113,7 @@ class FrameIndex:
 
 
 def find_frames(path: Path) -> FrameIndex | None:
-    """Return the index of an MP3 file; None if its sound cannot be found by one. The last files' indexes are kept."""
+    """Return the index of an MP3 file; None if seeking by it would be wrong. Recent indexes are cached."""
     status = path.stat()
     return _find_frames(path, status.st_size, status.st_mtime_ns)
 
@@ -134,7 +140,7 @@ def _find_frames(path: Path, _n_bytes: int, _mtime_ns: int) -> FrameIndex | None
 
 
 def _skip_tags(file: BinaryIO) -> int:
-    """Move behind the ID3 tags at the start, and return the place."""
+    """Move the file's position after the ID3 tags at the start, and return it."""
     start = 0
     while True:
         file.seek(start)
@@ -150,7 +156,10 @@ def _version(head: bytes | bytearray) -> int:
 
 
 def _frame_bytes(head: bytes) -> dict[bytes, int]:
-    """Return the bytes of a frame by the first three of its header, of all frames of a stream; empty if it is none."""
+    """Return a stream's frame lengths in bytes, by the first three bytes of a header; empty if `head` is not a header.
+
+    `head` are the first bytes of the stream.
+    """
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE6 != 0xE2 or head[2] >> 2 & 3 == 3 or _version(head) == 1:
         return {}
     version, rate = _version(head), head[2] >> 2 & 3
@@ -166,7 +175,7 @@ def _frame_bytes(head: bytes) -> dict[bytes, int]:
 
 
 def _list_frames(file: BinaryIO, start: int, frame_bytes: dict[bytes, int]) -> tuple[array[int], int]:
-    """Return the places of every `STEP`-th frame and of the end, and the number of frames, up to what is no frame."""
+    """Return offsets of every `STEP`-th frame and of the end, and the number of frames; other bytes end the list."""
     starts, n_frames = array("q"), 0
     get = frame_bytes.get
     while True:
@@ -185,14 +194,14 @@ def _list_frames(file: BinaryIO, start: int, frame_bytes: dict[bytes, int]) -> t
 
 
 def _read_delay(fields: bytes) -> int:
-    """Return the encoder's delay in samples from a tag, behind its name; 0 where it has none."""
+    """Return the encoder's delay in samples from the bytes after a tag's name; 0 if it has none."""
     flags = int.from_bytes(fields[:4], "big")
     at = 4 + sum(_TAG_FIELD_BYTES[k] for k in range(_N_TAG_FIELDS) if flags >> k & 1) + _DELAY_AT
     return int.from_bytes(fields[at : at + 2], "big") >> 4
 
 
 def _agrees(path: Path, index: FrameIndex) -> bool:
-    """Return True if the index finds the sound that decoding from the start does, in frames near the start."""
+    """Return True if seeking by the index gives the samples that decoding from the start gives, near the start."""
     if index.n_frames < 4 * N_BEFORE:
         return False
     first = 3 * N_BEFORE * index.frame_samples
@@ -204,9 +213,9 @@ def _agrees(path: Path, index: FrameIndex) -> bool:
 
 
 def _silence_start(content: bytearray, frame_bytes: dict[bytes, int]) -> None:
-    """Make frames silent whose sound may begin before `content`: the decoder would complain about each.
+    """Silence the first frames of `content`, whose data may begin before it: the decoder would warn of each.
 
-    They still hand on the bytes of those before them, since the sound of later frames may begin there.
+    Their other bytes stay, since later frames may use them.
     """
     position, n_before = 0, 0
     is_first_version = _version(content) == 3
@@ -222,9 +231,9 @@ def _silence_start(content: bytearray, frame_bytes: dict[bytes, int]) -> None:
 
 
 def _silent_frames(content: bytearray, frame_bytes: dict[bytes, int], n_frames: int) -> bytes:
-    """Return frames after which `content` has the bytes of `n_frames` as large as its first one.
+    """Return silent frames, after which `content` has the size of `n_frames` frames as large as its first.
 
-    From these, the decoder takes how much it has to decode.
+    The decoder derives from the size how many frames there are to decode.
     """
     head = bytes((content[0], content[1] | 1, *content[2:4]))  # without a checksum
     n_bytes = frame_bytes.get(head[:3], 0)

@@ -13,7 +13,9 @@ NoiseKind = Literal["stationary", "nonstationary"]
 
 
 def reduce_noise(samples: FloatArray, *, rate_hz: int, kind: NoiseKind) -> FloatArray:
-    """Reduce stationary or slowly changing noise in mono samples [n].
+    """Return mono samples [n] with less noise.
+
+    `kind` is "stationary" for noise that is the same throughout, "nonstationary" for noise that changes slowly.
 
     Raises:
         MissingExtraError: noisereduce is not installed.

@@ -1,4 +1,4 @@
-"""Pages of Ogg files, and truncated ones: the format (RFC 3533) marks the last page of a stream."""
+"""Pages of Ogg files, and detection of truncated files: the format (RFC 3533) marks the last page of a stream."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class OggPage:
     start: int
     n_bytes: int
     serial: int
-    """Number of its stream."""
+    """Serial number of the stream that the page belongs to."""
     is_first: bool
     is_last: bool
 
 
 def iter_pages(file: BinaryIO, *, start: int = 0) -> Iterator[OggPage]:
-    """Yield the pages from byte `start` until bytes that are not a page; the last page may be truncated."""
+    """Yield the pages from byte `start` up to bytes that are not a page; the last page may be truncated."""
     while True:
         file.seek(start)
         header = file.read(_PAGE_HEADER + 255)
@@ -41,7 +41,7 @@ def iter_pages(file: BinaryIO, *, start: int = 0) -> Iterator[OggPage]:
 
 
 def find_last_page(file: BinaryIO) -> OggPage | None:
-    """Return the last page if it is complete; None if the file is truncated or has no pages."""
+    """Return the last page; None if it is incomplete, or the file has no pages."""
     size = file.seek(0, 2)
     first = max(size - _MAX_PAGE - _PAGE_HEADER, 0)
     file.seek(first)

@@ -15,7 +15,7 @@ Recording = TypeVar("Recording")
 Result = TypeVar("Result")
 
 _AHEAD = 4
-"""Number of recordings started for each worker before the oldest result is returned."""
+"""Maximum number of pending recordings per worker, including finished ones before a slower one."""
 
 
 def map_recordings(
@@ -23,7 +23,7 @@ def map_recordings(
 ) -> Generator[Result, None, None]:
     """Yield `work(decoder, recording)` for each recording, in order, computed by `n_workers` threads.
 
-    They are read lazily, so there may be any number.
+    `recordings` is read lazily, so it may be of any length.
     """
     decoders = DecoderPool(n_workers, n_kept=n_workers)
     waiting: deque[Future[Result]] = deque()

@@ -1,8 +1,8 @@
 """Decoding in a child process, so that a crash or hang of a decoder fails only one file.
 
-`DecoderProcess` is the caller's side, `decoder_child` the process that runs, `decoder_server` its program. Requests,
-replies and the numbers of free slots are lines of JSON. Samples are in a `SharedRingBuffer`, in the open file of this
-number; where a process cannot inherit one (Windows), they follow their line through the pipe.
+`DecoderProcess` is the caller's interface, `decoder_child` the handle of the child process, and `decoder_server` its
+program. Requests, replies and the numbers of free slots are lines of JSON. Samples are in a `SharedRingBuffer`, on an
+open file that the child inherits. If it cannot inherit one (Windows), samples follow their line in the pipe.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from dawnchorus.storage.stores import retry_s
 from dawnchorus.types import AudioInfo, ChannelSource, RecordingMetadata
 
 STALL_S = 60.0
-"""Time without output after which a decoder process is killed."""
+"""Seconds without output after which a decoder process is killed."""
 
 
 @dataclass(frozen=True)
@@ -39,20 +39,25 @@ class RecordingHeader:
     info: AudioInfo
     metadata: RecordingMetadata
     warnings: tuple[str, ...] = ()
-    """Faults of its header."""
+    """Problems with the header."""
 
 
 class DecoderProcess:
     """Child process that decodes one recording at a time; started on first use, restarted after a crash."""
 
     def __init__(self, *, stall_s: float = STALL_S, shares_memory: bool | None = None) -> None:
-        """Set up the process; for `shares_memory` see `can_share_memory`, which decides by default."""
+        """Set up the process, without starting it.
+
+        Args:
+            stall_s: seconds without output after which the process is killed.
+            shares_memory: True to pass samples in shared memory; None for `can_share_memory()`.
+        """
         self._stall_s = stall_s
         self._shares_memory = can_share_memory() if shares_memory is None else shares_memory
         self._child: DecoderChild | None = None
 
     def probe(self, path: Path) -> RecordingHeader:
-        """Read a file's header and metadata without decoding it.
+        """Read a file's header and metadata without decoding the file.
 
         Raises:
             AudioError: the file cannot be opened, or the decoder crashed or hung on it.
@@ -71,10 +76,17 @@ class DecoderProcess:
         channel: ChannelSource = "mean",
         analyses: Mapping[str, SampleAnalysis] | None = None,
     ) -> IsolatedRecording:
-        """Open a recording at `rate_hz` (default: the file's own rate) for a `with` block.
+        """Start to decode a recording, which is used in a `with` block.
 
-        The process begins at once and works ahead. It decodes one recording at a time: a request for another one ends
-        a recording that is still open. New `analyses` of its samples, by name, run in the process.
+        The process starts at once and decodes ahead. It decodes one recording at a time: the next request ends a
+        recording that is still open.
+
+        Args:
+            path: the recording.
+            rate_hz: sample rate; None for the file's rate.
+            max_samples: maximum number of frames x channels.
+            channel: channel to read.
+            analyses: new analyses of all channels, by name, which run in the process.
 
         Raises:
             DecoderCrashError: the process has ended.
@@ -87,7 +99,7 @@ class DecoderProcess:
     def open_clip(
         self, path: Path, *, start_s: float, end_s: float, rate_hz: int, channel: ChannelSource = "mean"
     ) -> IsolatedRecording:
-        """Request the part of a recording between two times, to be used in a `with` block as that of `open`.
+        """Start to decode a recording from `start_s` to `end_s`; the result is used in a `with` block.
 
         Raises:
             DecoderCrashError: the process has ended.
@@ -97,7 +109,7 @@ class DecoderProcess:
     def read_clip(
         self, path: Path, *, start_s: float, end_s: float, rate_hz: int, channel: ChannelSource = "mean"
     ) -> FloatArray:
-        """Read the audio between two times; see `decode.read_clip`.
+        """Read the audio from `start_s` to `end_s` as mono float32 [samples]; shorter at the end of the recording.
 
         Raises:
             AudioError: the recording cannot be decoded there, or the decoder crashed or hung on it.
@@ -106,12 +118,15 @@ class DecoderProcess:
             return np.concatenate([np.zeros(0, np.float32), *(block.copy() for block in clip.blocks())])
 
     def is_ready(self, *, within_s: float = 0.0) -> bool:
-        """Return True if the process has replied or ended; always True on Windows, where this cannot be checked."""
+        """Return True if the process has replied or ended; always True on Windows, where this cannot be checked.
+
+        `within_s` is the maximum time to wait for that.
+        """
         child = self._child
         return child is None or child.is_ready(within_s)
 
     def abandon(self) -> None:
-        """End the process if a recording is still open, so that its replies are not mistaken for later ones."""
+        """End the process if a recording is still open, so that its replies are not taken for later ones."""
         if self._child is not None and self._child.recording is not None:
             self.close()
 
@@ -146,9 +161,9 @@ class DecoderProcess:
 
 
 class IsolatedRecording:
-    """A recording decoded by a `DecoderProcess`; implements `decode.OpenRecording`.
+    """A recording decoded by a `DecoderProcess`, used in a `with` block; implements `decode.OpenRecording`.
 
-    Entering the block reads the header; leaving it before the last sample was read ends the process.
+    Entering the block reads the header; leaving the block before the last sample was read ends the process.
     """
 
     header: RecordingHeader
@@ -161,10 +176,10 @@ class IsolatedRecording:
         self.n_samples = 0
         """Number of samples in the blocks so far."""
         self.tables: dict[str, Table] = {}
-        """Tables of the analyses by name, after the last block."""
+        """Tables of the analyses by name; empty before the last block."""
 
     def __enter__(self) -> Self:
-        """Read the header.
+        """Read the header, and return the recording.
 
         Raises:
             AudioError: the file cannot be opened, or the decoder crashed or hung on it.
@@ -186,7 +201,7 @@ class IsolatedRecording:
 
     @property
     def info(self) -> AudioInfo:
-        """Header of the sound file."""
+        """Properties in the audio file's header."""
         return self.header.info
 
     @property
@@ -196,7 +211,7 @@ class IsolatedRecording:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Problems of the header; after the last block, also those of the samples."""
+        """Problems with the header and, after the last block, with the samples."""
         return self._warnings
 
     @property
@@ -222,13 +237,13 @@ class IsolatedRecording:
         self._child.recording = None
 
     def close(self) -> None:
-        """End the process, unless all its replies were read."""
+        """End the process, unless all its replies for this recording were read."""
         if self._child.recording is self:
             self._child.recording = None
             self._child.close()
 
     def _receive(self) -> dict[str, Any]:
-        """Return the next reply of the process; raise an error that it reports, after which it owes nothing more."""
+        """Return the next reply of the process, or raise the error that it reports, which ends the recording."""
         reply: dict[str, Any] = json.loads(self._child.receive_line(self.path))
         if reply["kind"] not in ("opened", "samples", "ended"):
             self._child.recording = None

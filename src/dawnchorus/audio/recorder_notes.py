@@ -1,4 +1,4 @@
-"""Time and location in metadata of WAV and FLAC files: GUANO, AudioMoth, WAMD, bext and others."""
+"""Time and location in the metadata of WAV and FLAC files: GUANO, AudioMoth, WAMD, bext and others."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dawnchorus.tables import is_blank, parse_location
 from dawnchorus.types import RecordingMetadata
 
 Notes = dict[str, bytes]
-"""Contents of the chunks that may say something, by name: "guan", "bext", "INFO/ICMT", "FLAC/COMMENT"..."""
+"""Contents of a file's metadata chunks by name: "guan", "bext", "INFO/ICMT", "FLAC/COMMENT"..."""
 
 _WAV_CHUNKS = frozenset((b"guan", b"wamd", b"bext", b"iXML"))
 _MAX_NOTES = 200
@@ -32,7 +32,7 @@ _FLAC_COMMENTS = 4
 _RECORDED_AT = re.compile(
     r"Recorded at (\d{1,2}):(\d{2}):(\d{2})(?:\.(\d+))?,? (\d{1,2})/(\d{1,2})/(\d{4})(?: ?\((?P<zone>[^)]*)\))?"
 )
-"""The one part that the comments of all AudioMoth firmware share; whatever follows differs between versions."""
+"""The part that the comments of all AudioMoth firmware versions have in common."""
 
 _BY_AUDIOMOTH = re.compile(r"AudioMoth ([0-9A-Fa-f]{16})")
 
@@ -42,7 +42,7 @@ _GUANO_LOCATION = re.compile(r"^Loc Position:[ \t]*(.+)", re.MULTILINE)
 _WAMD_MODEL, _WAMD_SERIAL, _WAMD_TIME, _WAMD_LOCATION = 0x01, 0x02, 0x05, 0x06
 
 _BEXT = struct.Struct("<256s32s32s10s8s")
-"""Description, originator, its reference, date and time of the first sample: EBU Tech 3285."""
+"""Start of a `bext` chunk (EBU Tech 3285): description, originator, reference, date and time of the first sample."""
 
 
 def read_notes(path: Path) -> Notes:
@@ -108,7 +108,7 @@ def _iter_vorbis_comments(content: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def read_guano(notes: Notes) -> RecordingMetadata | None:
-    """Parse a GUANO chunk."""
+    """Parse a GUANO chunk; None if there is none."""
     if "guan" not in notes:
         return None
     from guano import GuanoFile
@@ -127,9 +127,10 @@ def read_guano(notes: Notes) -> RecordingMetadata | None:
 
 
 def read_audiomoth_comment(notes: Notes) -> RecordingMetadata | None:
-    """Parse an AudioMoth comment, `Recorded at T D (UTC±h[:mm])` and more.
+    """Parse an AudioMoth comment, `Recorded at T D (UTC±h[:mm])...`; None if there is none.
 
-    Firmware before 1.0.1 wrote no zone; its clock was always UTC. Without zone and device it is another's sentence.
+    Firmware before 1.0.1 wrote no zone; its clock was always UTC. A comment without a zone and without the word
+    AudioMoth is by another program, and ignored.
     """
     comment = _text(notes, "INFO/ICMT") or _text(notes, "FLAC/COMMENT") or _text(notes, "FLAC/DESCRIPTION")
     match = _RECORDED_AT.search(comment)
@@ -148,7 +149,7 @@ def read_audiomoth_comment(notes: Notes) -> RecordingMetadata | None:
 
 
 def read_wamd(notes: Notes) -> RecordingMetadata | None:
-    """Parse a Wildlife Acoustics (WAMD) chunk of numbered fields, each with its length."""
+    """Parse a chunk of Wildlife Acoustics (WAMD), numbered fields with their lengths; None if there is none."""
     if "wamd" not in notes:
         return None
     fields = dict(_iter_wamd(notes["wamd"]))
@@ -174,9 +175,10 @@ def _iter_wamd(content: bytes) -> Iterator[tuple[int, str]]:
 
 
 def _wamd_location(text: str) -> str:
-    """Return `42.12,N,71.12,W` of a Song Meter's `WGS84,42.12,N,71.12,W,55`, or `42.12, -71.12` of an Echo Meter's.
+    """Return the location in a WAMD chunk in a form that `tables.parse_location` reads.
 
-    Other texts are returned as they are.
+    A Song Meter's `WGS84,42.12,N,71.12,W,55` becomes `42.12,N,71.12,W`; an Echo Meter's becomes `42.12, -71.12`. Other
+    texts are returned unchanged.
     """
     datum, *fields = [field.strip() for field in text.split(",")]
     if not datum.upper().startswith("WGS"):
@@ -186,7 +188,7 @@ def _wamd_location(text: str) -> str:
 
 
 def read_bext(notes: Notes) -> RecordingMetadata | None:
-    """Parse the `bext` chunk of a Broadcast Wave file; its time is local, without a zone."""
+    """Parse the `bext` chunk of a Broadcast Wave file, whose time has no zone; None if there is none."""
     content = notes.get("bext", b"")
     if len(content) < _BEXT.size:
         return None
@@ -195,7 +197,7 @@ def read_bext(notes: Notes) -> RecordingMetadata | None:
 
 
 def read_ixml(notes: Notes) -> RecordingMetadata | None:
-    """Parse an iXML chunk, whose date and time recorders copy from `bext`."""
+    """Parse an iXML chunk, whose date and time recorders copy from `bext`; None if there is none."""
     text = _text(notes, "iXML")
     if not text:
         return None
@@ -204,13 +206,13 @@ def read_ixml(notes: Notes) -> RecordingMetadata | None:
 
 
 def _element(text: str, name: str) -> str:
-    """Return the content of an element; no XML parser, since a recorder's file may hold anything."""
+    """Return the text of an XML element; empty without it. A search, since the file may not be valid XML."""
     match = re.search(rf"<{name}>([^<]{{0,100}})</{name}>", text)
     return "" if match is None else match[1].strip()
 
 
 def read_flac_comments(notes: Notes) -> RecordingMetadata | None:
-    """Parse the comments of Frontier Labs FLAC files."""
+    """Parse the comments of Frontier Labs FLAC files; None if there are none."""
     time, location = _text(notes, "FLAC/RECORDINGSTART"), _text(notes, "FLAC/SENSORLOCATION")
     if not time and not location:
         return None
@@ -224,7 +226,7 @@ def read_flac_comments(notes: Notes) -> RecordingMetadata | None:
 
 
 def read_info_date(notes: Notes) -> RecordingMetadata | None:
-    """Return the creation time in a WAV file's INFO list; it is trusted least, being often the time of an edit."""
+    """Parse the creation time in a WAV file's INFO list, often that of an edit; None if there is none."""
     text = _text(notes, "INFO/ICRD")
     return _metadata("ICRD", start_time=parse_time(text)) if text else None
 
@@ -241,7 +243,10 @@ def _metadata(
     location: str = "",
     recorder: str = "",
 ) -> RecordingMetadata:
-    """Return what a source says; a `written` time or a `location` that is not understood goes into `unread`."""
+    """Return the metadata of one source.
+
+    A `written` time that gave no `start_time`, and a `location` that cannot be parsed, are described in `unread`.
+    """
     given = parse_location(location)
     latitude, longitude = (given and check_location(*given)) or (None, None)
     unread = []

@@ -14,38 +14,38 @@ from dawnchorus.audio.riff import is_placeholder, iter_chunks
 from dawnchorus.storage.paths import RemotePath
 
 MIN_UNKNOWN_BYTES = 1 << 17
-"""Minimum number of bytes of no known kind to report; fewer are tags, or the rest of a card's cluster."""
+"""Minimum number of unknown bytes to report; fewer are tags, or the rest of a memory card's cluster."""
 
 _WAV, _AIFF, _AU, _CAF = (b"RIFF", b"RF64", b"BW64"), b"FORM", b".snd", b"caff"
 _NAMES = {**dict.fromkeys(_WAV, "WAV"), _AIFF: "AIFF", _AU: "AU", _CAF: "CAF", b"fLaC": "FLAC", b"OggS": "Ogg"}
 _FLAC_START = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
 _FLAC_START_BYTES = 7
-"""One less than the pattern is long."""
+"""Length of the pattern less 1."""
 
 _SEARCH_BYTES = 1 << 20
 _READ_AHEAD_BYTES = 1 << 19
-"""More than an open object, and the decoder, read ahead of what is decoded."""
+"""Upper bound of the bytes that the reader of an object and the decoder read ahead of what is decoded."""
 
 _MP4_TYPE = b"ftyp"
 _TAGS = (b"TAG", b"APETAGEX", b"LYRICSBEGIN")
-"""Starts of tags behind an MP3."""
+"""First bytes of tags after the audio of an MP3."""
 
 _MP3_HEAD_BYTES = 1 << 12
 _MP3_SYNC = re.compile(rb"\xff[\xe2-\xff]")
 _XING = re.compile(rb"Xing|Info")
 _XING_COUNTS = 3
-"""Flags of a count of frames, by which libsndfile stops, and of one of bytes."""
+"""Flags for the presence of a number of frames, at which libsndfile stops, and a number of bytes."""
 _MAX_BOXES = 10_000
 
 
 @dataclass(frozen=True)
 class Remainder:
-    """Bytes of a file that belong to no audio stream or chunk."""
+    """Bytes after the end of a file's audio."""
 
     start: int
     n_bytes: int
     container: str | None
-    """Kind of the file that begins there; None if it is not known."""
+    """Kind of the file that these bytes start with; None if unknown."""
 
     @property
     def warning(self) -> str:
@@ -54,7 +54,7 @@ class Remainder:
 
     @property
     def description(self) -> str:
-        """Number and kind of the bytes, and advice."""
+        """Number and kind of the bytes, and advice, in words."""
         content = "of no known kind" if self.container is None else f"with another {self.container} file"
         advice = "" if self.container is None else f": cut the file at byte {self.start} into two"
         return f"{self.n_bytes} bytes {content} follow the sound and are not read{advice}"
@@ -63,7 +63,7 @@ class Remainder:
 def find_remainder(path: Path) -> Remainder | None:
     """Find bytes after the end of the audio; None if there are none worth a message.
 
-    The end of a FLAC is not in its header: see `find_second_flac`.
+    The end of a FLAC is not in its header: use `find_second_flac`.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -87,7 +87,7 @@ def find_remainder(path: Path) -> Remainder | None:
 
 
 def find_second_flac(path: Path) -> Remainder | None:
-    """Return the offset of a second FLAC stream in the file; None if there is none. Reads the whole file."""
+    """Find a second FLAC stream in a FLAC file; None if there is none. Reads the whole file."""
     size = path.stat().st_size
     if isinstance(path, RemotePath):
         return _find_second_remote_flac(path, size)
@@ -97,7 +97,7 @@ def find_second_flac(path: Path) -> Remainder | None:
 
 
 def _find_second_remote_flac(path: RemotePath, size: int) -> Remainder | None:
-    """Search behind the end of what was decoded: the decoder stops where the first stream does."""
+    """Find a second FLAC stream after the decoded bytes, since the decoder stops at the end of the first stream."""
     start = max(path.content.n_read - _READ_AHEAD_BYTES, 4)
     with path.open("rb") as file:
         if file.read(4) != b"fLaC":
@@ -126,7 +126,7 @@ def _behind(file: BinaryIO, end: int, size: int) -> Remainder | None:
 
 
 def _find_container(start: bytes) -> str | None:
-    """Return the kind of the file that starts with these bytes; None if it is not known."""
+    """Return the kind of file that starts with these bytes; None if unknown."""
     if start[4:8] == _MP4_TYPE:
         return "MP4"
     is_mp3 = start[:3] == b"ID3" or (_MP3_SYNC.match(start) and _XING.search(start))
@@ -134,7 +134,10 @@ def _find_container(start: bytes) -> str | None:
 
 
 def _find_wav_end(file: BinaryIO) -> int | None:
-    """Return the end of the last chunk, or of the last before another file; None where the samples have no end."""
+    """Return the offset after the last chunk, or after the last one before another file.
+
+    None if there is no chunk, or the data chunk has no length.
+    """
     end = None
     size = file.seek(0, 2)
     file.seek(0)
@@ -159,7 +162,7 @@ def _find_au_end(file: BinaryIO) -> int | None:
 
 
 def _find_caf_end(file: BinaryIO, size: int) -> int | None:
-    """Return the end of the last chunk; None if the length of its samples was never written."""
+    """Return the offset after the last chunk; None if the length of the samples was never written."""
     position = 8
     while position + 12 <= size:
         file.seek(position)
@@ -173,7 +176,7 @@ def _find_caf_end(file: BinaryIO, size: int) -> int | None:
 
 
 def _find_mp4_end(file: BinaryIO, size: int) -> int | None:
-    """Return the end of the last box, or of the last before another file's first."""
+    """Return the offset after the last box, or after the last one before another file; None if a box is invalid."""
     position = 0
     for _ in range(_MAX_BOXES):
         file.seek(position)
@@ -190,7 +193,10 @@ def _find_mp4_end(file: BinaryIO, size: int) -> int | None:
 
 
 def _find_ogg_end(file: BinaryIO, size: int) -> int | None:
-    """Return the end of the first streams: all have ended, or others begin."""
+    """Return the offset after the first streams, or None if nothing follows them.
+
+    They end when all are complete, or when new streams begin.
+    """
     first, last = next(iter_pages(file), None), find_last_page(file)
     is_alone = first is not None and last is not None and last.is_last and last.serial == first.serial
     if is_alone and last is not None and size - last.start - last.n_bytes < MIN_UNKNOWN_BYTES:
@@ -210,7 +216,7 @@ def _find_ogg_end(file: BinaryIO, size: int) -> int | None:
 
 
 def _find_mp3_end(file: BinaryIO) -> int | None:
-    """Return the end by the count of bytes in an encoder's first frame; None if it has none."""
+    """Return the end of the audio by the number of bytes in an encoder's first frame; None if it has none."""
     head = file.read(10)
     start = 0
     if head[:3] == b"ID3" and len(head) == 10:

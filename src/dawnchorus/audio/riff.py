@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import BinaryIO
 
 PLACEHOLDERS = (range(0x7FFF_F000, 0x8000_0001), range(0xFFFF_F000, 0x1_0000_0000))
-"""Sizes that programs write before they know better: the largest of 31 and 32 bits, often less a header."""
+"""Sizes that programs write before they know the size: the maximum of 31 or 32 bits, or slightly less."""
 
 MAX_METADATA_BYTES = 1 << 20
 
 MAX_CHUNKS = 1000
-"""Maximum number of chunks that are read: more than any recorder writes; a damaged file could have millions."""
+"""Maximum number of chunks that are read; a damaged file could have millions."""
 
 _IN_DS64 = 0xFFFFFFFF
-"""The size in an RF64 file that stands for the one in its ds64 chunk."""
+"""Size in an RF64 file that stands for the size in its ds64 chunk."""
 
 _NEVER = 1 << 48
-"""Long sizes from here on are placeholders: no file is so large."""
+"""Minimum 64-bit size that counts as a placeholder."""
 
 _WAVE64 = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"
 _WAVE64_HEADER = 24
@@ -38,7 +38,7 @@ class Chunk:
 def iter_chunks(file: BinaryIO) -> Iterator[Chunk]:
     """Yield the top-level chunks of a WAV file in order; none for other files.
 
-    They end at a name that is no name: what follows a size that was never written is samples, not headers.
+    Iteration stops at an invalid chunk name: it is read from samples, after a chunk whose size was never written.
     """
     header = file.read(16)
     if header == _WAVE64:
@@ -89,20 +89,20 @@ def _is_name(name: bytes) -> bool:
 
 
 def read_chunk(file: BinaryIO, chunk: Chunk) -> bytes:
-    """Read at most `MAX_METADATA_BYTES` of a metadata chunk."""
+    """Read a metadata chunk, at most `MAX_METADATA_BYTES` of it."""
     file.seek(chunk.start)
     return file.read(min(chunk.size, MAX_METADATA_BYTES))
 
 
 def is_placeholder(size: int) -> bool:
-    """Return True for a size that recorders write before the length is known."""
+    """Return True for a size that recorders write before the length is known, such as 0."""
     return size == 0 or size >= _NEVER or any(size in sizes for sizes in PLACEHOLDERS)
 
 
 def missing_data_bytes(path: Path) -> int:
-    """Return the number of bytes that a WAV header promises beyond the end of the file; 0 for other formats.
+    """Return the number of bytes that a WAV header states beyond the end of the file; 0 for other formats.
 
-    libsndfile reads a WAV that was cut short without a word, so this is the only sign.
+    libsndfile reads a truncated WAV without an error, so this is the only check.
     """
     with path.open("rb") as file:
         for chunk in iter_chunks(file):

@@ -13,7 +13,7 @@ import numpy as np
 from dawnchorus.arrays import FloatArray
 
 SLOT_SAMPLES = 1 << 18
-"""Samples in a slot: large enough that messages about it cost nothing, small enough to start early."""
+"""Samples in a slot: enough to make messages about slots cheap, few enough for a quick start."""
 
 N_SLOTS = 4
 
@@ -24,7 +24,7 @@ MEMORY = Path("/dev/shm")  # noqa: S108 - files there are memory
 class SharedRingBuffer:
     """Shared-memory buffer of `N_SLOTS` slots with `SLOT_SAMPLES` float32 samples each.
 
-    The memory has no name, so nothing is left when both processes have ended, even after a crash.
+    The memory has no name, so that it is released when both processes have ended, even after a crash.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -41,10 +41,10 @@ class SharedRingBuffer:
 def reserve_file(memory: Path = MEMORY) -> IO[bytes]:
     """Open an unnamed file for a `SharedRingBuffer`, in the folder `memory` if possible, else on disk.
 
-    Its space is taken, so that writing to its memory cannot fail later.
+    Its space is allocated at once, so that later writes cannot fail.
 
     Raises:
-        OSError: If there is no space in either.
+        OSError: there is no space, neither in the folder `memory` nor on disk.
     """
     try:
         return _reserve(memory)

@@ -1,4 +1,4 @@
-"""Analyses of a recording's original samples, before mixing and resampling."""
+"""Protocol of analyses of a recording's original samples, before mixing and resampling, and their tables."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from dawnchorus.errors import InputError, PlugInError
 from dawnchorus.plug_ins import PLUG_IN_FAILURES, PlugIn, describe_failure
 
 Table = npt.NDArray[np.void]
-"""Rows of a structured array, whose fields are the columns."""
+"""Structured array with a field for each column."""
 
 RESERVED_COLUMNS = ("recording", "start_time")
-"""Columns that the table of a run has before those of the analysis."""
+"""Names of columns that are added to the table of an analysis, and which the analysis itself may not use."""
 
 
 class SampleAnalysis(Protocol):
     """Analysis of the samples of one recording, fed block by block; picklable before its first block."""
 
     def on_samples(self, block: FloatArray, sample_rate_hz: int) -> None:
-        """Add samples [frames, channels], full scale -1 to 1; the block is read-only."""
+        """Process a block of samples [frames, channels], full scale -1 to 1, which is read-only."""
         ...
 
     def finish(self) -> Table:
@@ -33,13 +33,13 @@ class SampleAnalysis(Protocol):
 
 
 class GuardedAnalysis:
-    """State of another package's analysis, whose failures name the package; implements `SampleAnalysis`."""
+    """Wrapper of a plug-in's analysis, whose errors name the plug-in; implements `SampleAnalysis`."""
 
     def __init__(self, plug_in: PlugIn, state: SampleAnalysis) -> None:
         self._plug_in, self._state = plug_in, state
 
     def on_samples(self, block: FloatArray, sample_rate_hz: int) -> None:
-        """Add samples; see `SampleAnalysis`."""
+        """Process a block of samples; see `SampleAnalysis.on_samples`."""
         with self._plug_in.guard():
             self._state.on_samples(block, sample_rate_hz)
 
@@ -48,14 +48,18 @@ class GuardedAnalysis:
 
         Raises:
             InputError: a column has a reserved name.
-            PlugInError: the analysis failed, or returned no table.
+            PlugInError: the analysis failed, or returned something else than a table.
         """
         with self._plug_in.guard():
             return check_rows(self._state.finish())
 
 
 class SampleAnalyses:
-    """Analyses of one recording by name; one that fails adds a warning and has no table."""
+    """Analyses of one recording by name; an analysis that fails adds a warning and has no table.
+
+    Args:
+        pickled: analyses by name, pickled by the parent process.
+    """
 
     def __init__(self, pickled: Mapping[str, bytes]) -> None:
         self.warnings: list[str] = []
@@ -69,7 +73,7 @@ class SampleAnalyses:
                 self._warn(name, TypeError(f"{expected}: {error}"))
 
     def on_samples(self, block: FloatArray, sample_rate_hz: int) -> None:
-        """Add samples [frames, channels] to all analyses, which cannot write to them."""
+        """Pass a read-only view of samples [frames, channels] to all analyses."""
         samples = block.view()
         samples.flags.writeable = False
         for name, analysis in tuple(self._analyses.items()):
@@ -100,7 +104,7 @@ def build_table(columns: Mapping[str, Sequence[Any] | npt.NDArray[Any]]) -> Tabl
     """Build a table from columns of equal length, of numbers, booleans or strings.
 
     Raises:
-        InputError: columns of different lengths.
+        InputError: the columns have different lengths.
     """
     arrays = {name: np.atleast_1d(values) for name, values in columns.items()}
     lengths = {name: len(values) for name, values in arrays.items()}
@@ -115,7 +119,7 @@ def build_table(columns: Mapping[str, Sequence[Any] | npt.NDArray[Any]]) -> Tabl
 
 
 def check_rows(table: Table) -> Table:
-    """Return the table of a recording of any package's analysis.
+    """Check the table that an analysis returned for one recording, and return it.
 
     Raises:
         TypeError: see `check_table`.
@@ -130,10 +134,11 @@ def check_rows(table: Table) -> Table:
 
 
 def check_table(table: Table) -> Table:
-    """Return a table of any package's analysis.
+    """Check the table that an analysis returned, and return it.
 
     Raises:
-        TypeError: it is no structured array of one dimension, or a column has Python objects or fields of its own.
+        TypeError: the value is not a structured array of one dimension, or a column has Python objects or nested
+            fields.
     """
     expected = "expected a table as build_table() makes it, of one dimension with named columns"
     if not isinstance(table, np.ndarray) or table.dtype.names is None or table.ndim != 1:
@@ -146,12 +151,12 @@ def check_table(table: Table) -> Table:
 
 
 def table_to_json(table: Table) -> dict[str, Any]:
-    """Convert a table to JSON values."""
+    """Convert a table to JSON values, for another process."""
     return {"columns": table.dtype.descr, "rows": table.tobytes().hex()}
 
 
 def table_from_json(fields: dict[str, Any]) -> Table:
-    """Read the result of `table_to_json`."""
+    """Return the table that `table_to_json` converted."""
     columns = [(name, kind, *map(tuple, shape)) for name, kind, *shape in fields["columns"]]
     rows = bytes.fromhex(fields["rows"])
     return np.frombuffer(rows, columns) if rows else np.empty(0, columns)

@@ -1,4 +1,4 @@
-"""Self-test of the decoders on this machine."""
+"""Test of the audio decoders on this machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ SUFFIXES = ("wav", "flac", "mp3", "ogg")
 
 
 def broken_formats() -> list[str]:
-    """Return the audio formats that cannot be decoded on this machine, with the reason for each."""
+    """Return the audio formats that cannot be decoded on this machine, each with the reason."""
     try:
         import numpy as np
         import soundfile

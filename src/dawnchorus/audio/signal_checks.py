@@ -1,4 +1,4 @@
-"""Analyses of samples by which recordings are checked: level, a hash of the sound, and fingerprints of the start."""
+"""Sample analyses for the checks of a data set: level, a hash of the samples, and fingerprints of the start."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CLIPPED_LEVEL = 0.999
 
 
 class SignalLevel:
-    """Loudness and clipping of the mixed-down signal, and the sha256 of its samples in 16 bits."""
+    """Level and clipping of the mono mix, and the sha256 of its samples in 16 bits; implements `SampleAnalysis`."""
 
     def __init__(self) -> None:
         self._n = self._n_clipped = 0
@@ -26,7 +26,7 @@ class SignalLevel:
         self._digest: hashlib._Hash | None = None
 
     def on_samples(self, block: FloatArray, sample_rate_hz: int) -> None:
-        """Add samples; see `SampleAnalysis`."""
+        """Process a block of samples; see `SampleAnalysis.on_samples`."""
         del sample_rate_hz
         samples = mix_to_mono(block)
         exact = samples.astype(np.float64)
@@ -38,7 +38,7 @@ class SignalLevel:
         self._digest.update(np.rint(np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
 
     def finish(self) -> Table:
-        """Return one row."""
+        """Return one row: numbers of samples and of clipped samples, sum of squares, sum, and hash."""
         return build_table(
             {
                 "n": [self._n],
@@ -51,7 +51,7 @@ class SignalLevel:
 
 
 class StartFingerprint:
-    """Fingerprints (`fingerprint.HASH`) of the first `MAX_S` seconds of the mixed-down signal."""
+    """Fingerprints (`fingerprint.HASH`) of the first `MAX_S` seconds of the mono mix; implements `SampleAnalysis`."""
 
     def __init__(self) -> None:
         self._stream: soxr.ResampleStream | None = None
@@ -59,7 +59,7 @@ class StartFingerprint:
         self._n_missing = round(MAX_S * RATE_HZ)
 
     def on_samples(self, block: FloatArray, sample_rate_hz: int) -> None:
-        """Add samples; see `SampleAnalysis`."""
+        """Process a block of samples; see `SampleAnalysis.on_samples`."""
         if self._n_missing > 0:
             stream = self._stream or resampler(sample_rate_hz, RATE_HZ)  # it cannot be pickled
             part = stream.resample_chunk(mix_to_mono(block))
@@ -68,5 +68,5 @@ class StartFingerprint:
             self._n_missing -= len(part)
 
     def finish(self) -> Table:
-        """Return a row for each hash."""
+        """Return one row per hash."""
         return fingerprint(np.concatenate([np.zeros(0, np.float32), *self._parts]))

@@ -10,11 +10,11 @@ from dawnchorus.arrays import FloatArray
 from dawnchorus.types import Segment
 
 RAMP_S = 0.01
-"""Length of the fades around silenced segments, so that they do not click."""
+"""Length in seconds of the fades around silenced segments, which avoid clicks."""
 
 
 def silence(samples: FloatArray, segments: Sequence[Segment], *, rate_hz: int, start_s: float = 0.0) -> FloatArray:
-    """Return mono samples [n] that start at `start_s` of the recording, with `segments` silenced."""
+    """Return mono samples [n], which start at `start_s` in the recording, with the audio in `segments` set to zero."""
     quiet = samples
     for segment in segments:
         first = max(round((segment.start_s - RAMP_S - start_s) * rate_hz), 0)
@@ -29,7 +29,7 @@ def silence(samples: FloatArray, segments: Sequence[Segment], *, rate_hz: int, s
 
 
 def silence_blocks(blocks: Iterable[FloatArray], segments: Sequence[Segment], *, rate_hz: int) -> Iterator[FloatArray]:
-    """Yield the blocks of a recording, with `segments` silenced."""
+    """Yield the blocks of a recording, from its start on, with the audio in `segments` set to zero."""
     n = 0
     for block in blocks:
         yield silence(block, segments, rate_hz=rate_hz, start_s=n / rate_hz)

@@ -1,4 +1,4 @@
-"""Audio of any kind as a file: paths as they are; open files, bytes and arrays as a temporary file."""
+"""Audio from any source as a file: paths unchanged; open files, bytes and arrays as a temporary file."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class AudioFile:
 
     path: Path
     name: str
-    """Name for tables: the path as it was given, the name of an open file, or `samples.wav`."""
+    """Name for tables: the path as given, an open file's name, `recording` for bytes, or `samples.wav` for an array."""
     is_trusted: bool = False
-    """True for samples of this process, which need no process of their own to decode them."""
+    """True for samples from this process, which are decoded without a child process."""
 
 
 def is_in_memory(value: object) -> TypeGuard[bytes | BinaryIO | tuple[npt.ArrayLike, int]]:
@@ -49,7 +49,8 @@ def open_audio(source: AudioSource) -> Iterator[AudioFile]:
     """Yield the audio as a file, which exists during the block.
 
     Raises:
-        InputError: no audio, samples of another shape or type, or a rate or a number of channels out of range.
+        InputError: the source is none of the known kinds, or samples have a wrong shape, type, rate or number of
+            channels.
         OutputError: no space for the temporary file.
     """
     if isinstance(source, str | os.PathLike):

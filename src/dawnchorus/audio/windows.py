@@ -1,4 +1,4 @@
-"""Cutting of sample blocks into windows."""
+"""Cutting of blocks of samples into windows."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from dawnchorus.errors import InputError
 from dawnchorus.tables.notes import counted
 
 MIN_TAIL_FRACTION = 0.25
-"""Minimum length of a rest at the end that is scored, as a share of a window (a whole recording always is)."""
+"""Minimum length of a last window that is padded, as a share of a window; a shorter recording is always scored."""
 
 _MIN_REST_S = 0.01
-"""Less is a matter of rounding."""
+"""Minimum number of seconds to report as not covered; less is due to rounding."""
 
 
 @dataclass(frozen=True)
 class WindowPlan:
     """Windows of `window_samples` samples that start every `hop_samples` samples, at `rate_hz`.
 
-    Padding rule: the last window is filled up with zeros. It exists when the samples that no earlier window holds
-    are at least a quarter of a window, or when the recording is shorter than one window.
+    A last window is padded with zeros if it has at least a quarter of a window that no earlier window covers, or if the
+    recording is shorter than one window.
     """
 
     rate_hz: int
@@ -33,10 +33,10 @@ class WindowPlan:
 
     @classmethod
     def from_seconds(cls, *, rate_hz: int, window_s: float, overlap_s: float = 0.0) -> WindowPlan:
-        """Return a plan in whole samples.
+        """Return a plan with lengths rounded to whole samples.
 
         Raises:
-            InputError: the overlap is negative, not shorter than the window, or no finite number.
+            InputError: the overlap is negative, not shorter than the window, or not a finite number.
         """
         window_samples = round(window_s * rate_hz)
         is_number = _is_finite(overlap_s)
@@ -68,7 +68,7 @@ class WindowPlan:
         return full + int(n_samples - covered >= self.window_samples * MIN_TAIL_FRACTION)
 
     def scored_s(self, duration_s: float) -> float:
-        """Return the seconds from the start of a recording that its windows cover."""
+        """Return the length in seconds, from the start of a recording, that its windows cover."""
         n_samples = round(duration_s * self.rate_hz)
         n_windows = self.count(n_samples)
         return (
@@ -77,13 +77,13 @@ class WindowPlan:
         )
 
     def rest_s(self, duration_s: float) -> float:
-        """Return the seconds at the end of a recording that no window covers."""
+        """Return the length in seconds, at the end of a recording, that no window covers."""
         return duration_s - self.scored_s(duration_s)
 
 
 @dataclass
 class RestReport:
-    """Seconds at the ends of recordings that no window covers, with the first example."""
+    """Total length at the ends of recordings that no window covers, with the first example."""
 
     n: int = 0
     n_with_rest: int = 0
@@ -100,7 +100,7 @@ class RestReport:
             self._example = self._example or f"{name}: the last {rest_s:.2f} of {duration_s:.2f} s"
 
     def note(self, plan: WindowPlan) -> str | None:
-        """Return a sentence on them; None if all audio is covered."""
+        """Return a sentence on audio that no window covers; None if there is none."""
         if not self.n_with_rest:
             return None
         return (
@@ -110,7 +110,12 @@ class RestReport:
 
 
 class Windower:
-    """Cuts blocks of samples into windows [n, window_samples]; keeps only samples of later windows."""
+    """Cutter of a stream of samples into windows; it stores only samples that later windows need.
+
+    Args:
+        plan: length and spacing of the windows.
+        batch: number of windows in a batch.
+    """
 
     def __init__(self, plan: WindowPlan, *, batch: int) -> None:
         self._plan = plan
@@ -122,7 +127,7 @@ class Windower:
         self._n_windows = 0
 
     def push(self, block: FloatArray) -> list[FloatArray]:
-        """Append a block [samples] and return the completed batches of `batch` windows."""
+        """Append a block [samples], and return the completed batches [batch, window_samples]."""
         self._n_total += len(block)
         batches = []
         while len(block):
@@ -139,7 +144,7 @@ class Windower:
         return batches
 
     def finish(self) -> FloatArray | None:
-        """Return the remaining windows, the last one padded with zeros; None if there are none."""
+        """Return the remaining windows [n, window_samples], the last one padded with zeros; None if there are none."""
         n_left = self._plan.count(self._n_total) - self._n_windows
         if n_left <= 0:
             return None

@@ -31,7 +31,7 @@ def write_recording(path: Path, samples: FloatArray, *, rate_hz: int) -> None:
 
 
 def write_wav(path: Path, samples: npt.NDArray[np.int16], *, rate_hz: int) -> None:
-    """Write 16-bit mono samples [n] atomically; they may be a memory map of any size.
+    """Write 16-bit mono samples [n] atomically; the array may be a memory map of any size.
 
     Raises:
         OutputError: no space, no permission, no such folder, or more samples than a WAV file can have.
@@ -50,7 +50,7 @@ def write_wav(path: Path, samples: npt.NDArray[np.int16], *, rate_hz: int) -> No
 
 
 def encode_mp3(samples: FloatArray, *, rate_hz: int) -> bytes:
-    """Return mono samples [n] as an MP3 file, normalized to nearly full scale."""
+    """Encode mono samples [n] as an MP3 file, normalized to 0.9 of full scale."""
     peak = float(np.max(np.abs(samples), initial=0.0))
     loud = samples * (0.9 / peak) if peak > 0 else samples
     out = io.BytesIO()

@@ -1,4 +1,4 @@
-"""`dawnchorus archive`, and `dawnchorus identify --archive`."""
+"""The command group `dawnchorus archive`, and the command `dawnchorus identify --archive`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,22 @@ STOPPED = "Units that have ended are kept: run the same command again to resume.
 
 @dataclass(frozen=True, kw_only=True)
 class ArchiveJob:
-    """Arguments of `identify --archive`."""
+    """Arguments of `identify --archive`.
+
+    Attributes:
+        folder: the archive: a folder, or a URL.
+        options: options of the identification.
+        model: name or folder of the model.
+        store: the store of models.
+        keep: additional results to keep, such as "embeddings".
+        metadata: time and location by recording; None: from the files.
+        analyses: names of further analyses.
+        shard: part "I/N" of the recordings to process; None for all.
+        unit_mb: size in MB of a unit, a group of recordings whose results are committed together; None: automatic.
+        workers: number of decoder processes; None on a Ray cluster: each node's cores.
+        resume: add new, changed and failed recordings to a finished run.
+        ray: address of a Ray cluster; None without one.
+    """
 
     folder: str
     options: Options
@@ -59,9 +74,10 @@ class ArchiveJob:
 def identify_into_archive(
     job: ArchiveJob, paths: Sequence[str], screen: Console, *, as_json: bool, dry_run: DryRun | None = None
 ) -> None:
-    """Identify recordings into an archive, print the result, and exit with the code of `identify`.
+    """Identify recordings into an archive, print the result, and exit with 3 if recordings failed.
 
-    With `dry_run`, print what that costs instead.
+    `job` has the arguments, `paths` are the recordings, and messages go to `screen`. With `as_json`, the result is also
+    printed as JSON. With `dry_run`, only the costs of the run are measured and printed.
     """
     from dawnchorus.archive.manifest import UnitSize
     from dawnchorus.identification.archiving import archive_recordings, plan_archiving
@@ -163,7 +179,7 @@ def _report_kept_units() -> Iterator[None]:
 
 @click.group("archive")
 def command() -> None:
-    """Look into an archive of results, query it, check it, and keep it compact."""
+    """Query, check and maintain an archive of results."""
 
 
 command.add_command(export)
@@ -216,7 +232,7 @@ def info(*, folder: str) -> None:
 @archive_argument
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def status(*, folder: str, as_json: bool) -> None:
-    """Print what is done, running, lost and waiting."""
+    """Print how many units (groups of recordings) of each run are done, running, lost and waiting."""
     from dawnchorus.archive.maintenance import read_status
 
     states, workers = read_status(_open(folder))
@@ -266,7 +282,7 @@ def query(
     columns: str | None,
     out: Path | None,
 ) -> None:
-    """Print rows of units that are done: of each recording its latest result, or that of each run that is named."""
+    """Print detections, or rows of another table: the latest result of each recording, or the results of --run."""
     from dawnchorus.archive.exports import write_rows
     from dawnchorus.archive.schemas import DETECTIONS, RECORDINGS
 
@@ -293,10 +309,10 @@ def query(
 
 
 def _check_table(archive: Archive, table: str) -> None:
-    """Refuse a table that `query` does not print.
+    """Raise if `query` cannot print a table.
 
     Raises:
-        InputError: embeddings, a table without results, or an unknown one.
+        InputError: the table is unknown, has no results, or has embeddings.
     """
     from dawnchorus.archive.schemas import CLASSES, DETECTIONS, EMBEDDINGS, MANIFEST, RECORDINGS, RUNS
 
@@ -314,7 +330,7 @@ def _check_table(archive: Archive, table: str) -> None:
 @command.command("check")
 @archive_argument
 def check(*, folder: str) -> None:
-    """Compare the tables with each other; exit code 1 if rows are missing or doubled."""
+    """Check that no rows are missing or repeated; exit with 1 if some are."""
     from dawnchorus.archive.maintenance import check_archive
 
     report = check_archive(_open(folder))
@@ -336,7 +352,7 @@ def check(*, folder: str) -> None:
 @command.command("compact")
 @archive_argument
 def compact(*, folder: str) -> None:
-    """Join the files of units, detections sorted by species and site, so that queries read less."""
+    """Merge small files to larger ones, detections sorted by species and site, to speed up queries."""
     from dawnchorus.archive.maintenance import compact_archive
 
     for name, n_before, n_after in compact_archive(_open(folder)):
@@ -350,7 +366,7 @@ def compact(*, folder: str) -> None:
     "--older-than", type=click.FloatRange(0), default=7.0, show_default=True, help="Days for which files are kept."
 )
 def vacuum(*, folder: str, older_than: float) -> None:
-    """Remove rows that do not count and files that were replaced."""
+    """Delete rows of interrupted or repeated attempts, and files that `compact` replaced."""
     from dawnchorus.archive.maintenance import vacuum_archive
 
     report = vacuum_archive(_open(folder), older_than_h=24 * older_than)

@@ -1,4 +1,4 @@
-"""`dawnchorus archive export` and `import`: embeddings as a database of Perch-Hoplite."""
+"""The commands `dawnchorus archive export` and `import`: exchange of embeddings with Perch-Hoplite databases."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from dawnchorus.tables.notes import counted
 @click.option("--run", help="Embeddings of this run.  [default: the latest of each recording]")
 @workers_option
 def export(*, folder: str, out: Path, run: str | None, workers: int) -> None:
-    """Write kept embeddings to OUT, a new database of Perch-Hoplite."""
+    """Write the embeddings of an archive to OUT, a new Perch-Hoplite database."""
     from dawnchorus.archive.archive import open_archive
     from dawnchorus.archive.hoplite import export_hoplite
 
@@ -38,7 +38,7 @@ def export(*, folder: str, out: Path, run: str | None, workers: int) -> None:
 @models_folder_option
 @click.option("--audio", type=LOCAL_PATH, help="Folder of the recordings.  [default: what the database says]")
 def import_(*, database: Path, folder: str, model: str | None, models_folder: Path | None, audio: Path | None) -> None:
-    """Add the embeddings of DATABASE, one of Perch-Hoplite, to an archive, which is created if it is not there."""
+    """Add the embeddings of a Perch-Hoplite DATABASE to an archive, which is created if missing."""
     from dawnchorus.archive.archive import create_archive
     from dawnchorus.archive.hoplite import import_hoplite
 
@@ -56,10 +56,10 @@ def import_(*, database: Path, folder: str, model: str | None, models_folder: Pa
 
 
 def _describe(bundle: Bundle) -> dict[str, Any]:
-    """Return the fields of a model whose embeddings are imported.
+    """Return the fields that an archive stores on the model of imported embeddings.
 
     Raises:
-        ModelError: it has none.
+        ModelError: the model has no embeddings.
     """
     info = bundle.info
     if info.embedding_dim is None:

@@ -1,4 +1,4 @@
-"""`dawnchorus archive rescore`."""
+"""The command `dawnchorus archive rescore`: new scores from stored embeddings."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def rescore(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Score kept embeddings by heads that were trained on them, without the audio, as new runs of the archive."""
+    """Score stored embeddings with classifiers (heads) trained on them, as new runs; needs no audio."""
     from dawnchorus.identification.rescoring import rescore_archive
 
     screen = Console(quiet=True) if quiet else console()

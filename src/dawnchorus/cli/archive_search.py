@@ -1,4 +1,4 @@
-"""`dawnchorus archive search`."""
+"""The command `dawnchorus archive search`: search of similar sounds by embeddings."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MAX_CLIP_WINDOWS = 16
-"""Windows of a clip that are searched for; a longer clip is no example of one sound."""
+"""Maximum number of windows in an example; a longer clip is no example of one sound."""
 
 
 @click.command("search")
@@ -65,7 +65,7 @@ def search(
     report: Path | None,
     workers: int,
 ) -> None:
-    """Find the windows of an archive that sound like a clip; needs kept embeddings (identify --keep embeddings)."""
+    """Find the windows of an archive that sound like a clip; needs embeddings (identify --keep embeddings)."""
     from dawnchorus.archive.archive import open_archive
     from dawnchorus.archive.exports import write_rows
 
@@ -94,15 +94,22 @@ def search(
 
 
 def embed_clip(model: Model, clip: Path, *, start_s: float, end_s: float | None) -> Embeddings:
-    """Return the embeddings [windows, dim] of a sound in a clip.
+    """Return the embeddings [windows, dim] of a sound in an audio file.
 
-    A sound that is shorter than a window is in the middle of one, as far as the clip reaches; a longer one has as many
-    windows, of even distance, as cover it.
+    A sound that is shorter than the model's window is in the center of one window, if the file is long enough. A longer
+    sound is covered by evenly spaced windows.
+
+    Args:
+        model: the model.
+        clip: the audio file.
+        start_s: start of the sound in the file.
+        end_s: end of the sound in the file; None: end of the file.
 
     Raises:
-        InputError: the end is not after the start, or the sound is too long.
+        InputError: the end is not after the start, the file ends before the start, or the sound is longer than
+            `MAX_CLIP_WINDOWS` windows.
         ModelError: the model has no embeddings.
-        AudioError: the clip cannot be decoded there.
+        AudioError: the file cannot be decoded.
     """
     if model.embedding_dim is None:
         raise ModelError(f"{model.name}: this model has no embeddings. Use one that has, such as birdnet.")
@@ -136,7 +143,7 @@ def embed_clip(model: Model, clip: Path, *, start_s: float, end_s: float | None)
 
 
 def _as_screen(hits: pa.Table) -> Table:
-    """Return hits as a table for the terminal."""
+    """Return search hits as a table for the terminal."""
     table = Table(box=None, pad_edge=False)
     for name in ("rank", "score", "recording", "start", "clock", "site", "species"):
         table.add_column(name, justify="right" if name in ("rank", "score", "start") else "left")

@@ -1,4 +1,4 @@
-"""`dawnchorus compare`."""
+"""The command `dawnchorus compare`: comparison of two models on recordings."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ def command(
 ) -> None:
     """Compare two models on your own recordings: agreement, scores by species, and what only one of them knows.
 
-    PATHS are recordings, which both models FIRST and SECOND score; or an archive, of which FIRST and SECOND are runs or
-    models; or a data set, whose labels then say which model is right, with paired intervals.
+    PATHS are recordings, which the models FIRST and SECOND score; or an archive, with FIRST and SECOND the ids of runs
+    or names of models in it; or a data set: then metrics by its labels are compared, too, with paired intervals.
     """
     from dawnchorus.evaluation.model_comparison import compare_models
 
@@ -138,7 +138,7 @@ def _open(name: str, store: ModelStore) -> Model:
 def _score_all(
     models: Sequence[Model], paths: Sequence[str], split: str, workers: int
 ) -> tuple[list[ModelOutput], list[Run], Comparison | None]:
-    """Return both models' output for recordings, their runs, and differences by labels where there are some."""
+    """Score recordings; return both models' detections, their runs, and differences by labels (None without labels)."""
     from dawnchorus.evaluation.model_outputs import compare_by_labels
 
     truth = None
@@ -214,10 +214,10 @@ def _print_known_to_one(model: str, classes: Sequence[KnownToOne]) -> None:
 
 
 def _write_csv(path: Path, comparison: ModelComparison) -> None:
-    """Write a row for each class of both models.
+    """Write a CSV row for each class of either model.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: the file cannot be written.
     """
     text = io.StringIO()
     writer = csv.DictWriter(text, CSV_COLUMNS, restval="", lineterminator="\n")

@@ -1,4 +1,4 @@
-"""`dawnchorus completion`."""
+"""The command `dawnchorus completion`: completion scripts for shells."""
 
 from __future__ import annotations
 

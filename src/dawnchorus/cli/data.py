@@ -1,4 +1,4 @@
-"""`dawnchorus data`: import, check, split and describe recordings tables."""
+"""The command group `dawnchorus data`: import, check, split and describe data sets."""
 
 from __future__ import annotations
 
@@ -100,14 +100,14 @@ def import_(
     models_folder: Path | None,
     workers: int,
 ) -> None:
-    """Create the recordings table of DATA_SET from SOURCE; the recordings stay where they are.
+    """Create the recordings table of the folder DATA_SET from SOURCE; audio files are not copied.
 
-    SOURCE is a folder with a folder per species, also by URL, a Kaggle or BirdCLEF folder, a csv, results of
-    xeno-canto's API (xc.json), a folder of annotated soundscapes (Raven or Audacity next to each), or a table of
-    detections.
+    SOURCE is a folder with a folder per species (or its URL), a Kaggle or BirdCLEF folder, a csv, search results of
+    xeno-canto's API (xc.json), a folder of annotated soundscapes (with Raven or Audacity files next to them), or a
+    table of detections.
 
-    English names and codes are looked up in --checklist, in the labels of birdnet, if that model is on this machine, in
-    a taxonomy.csv or eBird taxonomy in SOURCE or above it, and in AviList, if the extra [taxonomy] is installed.
+    English names and codes are looked up in --checklist, in birdnet's labels if this model is installed, in a
+    taxonomy.csv or eBird taxonomy in SOURCE or the folder above, and in AviList if the extra [taxonomy] is installed.
     """
     notes = collect_log()
     imported = import_data_set(
@@ -127,7 +127,7 @@ def import_(
 
 
 def show_imported(imported: ImportedDataSet, notes: Iterable[str], screen: Console) -> None:
-    """Print the path of a new table, and a summary of it."""
+    """Print an import's result: path and summary of the table, labels with their classes, and notes."""
     click.echo(imported.path)
     describe(imported.table, screen)
     print_labels(imported.labels, imported.editions, screen)
@@ -135,13 +135,13 @@ def show_imported(imported: ImportedDataSet, notes: Iterable[str], screen: Conso
 
 
 def print_notes(notes: Iterable[str], screen: Console) -> None:
-    """Print what is unknown after an import."""
+    """Print notes, one per line."""
     for note in notes:
         screen.print(f"note: {note}", markup=False)
 
 
 def print_labels(labels: LabelReader, sources: Sequence[str], screen: Console) -> None:
-    """Print the class of each label, most frequent first, and the checklists that were used."""
+    """Print the class of each label, the most frequent first, and the names of the checklists (`sources`)."""
     if not labels.uses:
         return
     classes = {use.label.scientific_name for use in labels.uses}
@@ -156,7 +156,7 @@ def print_labels(labels: LabelReader, sources: Sequence[str], screen: Console) -
 
 
 def describe(table: RecordingsTable, screen: Console) -> None:
-    """Print a summary of a data set."""
+    """Print a summary of a data set: numbers, lengths, licenses, splits and problems."""
     rows = table.rows
     hours = sum(row.duration_s or 0 for row in rows) / 3600
     kinds = Counter(row.kind for row in rows)
@@ -178,7 +178,7 @@ def describe(table: RecordingsTable, screen: Console) -> None:
 @click.argument("data_set", type=LOCAL_PATH)
 @click.option("--recording", help="Show all fields of one recording, by identifier or path.")
 def show(*, data_set: Path, recording: str | None) -> None:
-    """Show a data set, or a recording in it."""
+    """Print a summary of a data set, or all fields of one recording."""
     table = read_table(data_set)
     if recording is None:
         describe(table, Console(highlight=False, soft_wrap=True))
@@ -202,11 +202,11 @@ def check(
 ) -> None:
     """Find missing, corrupt, silent, clipped, duplicate and mislabeled recordings, with advice.
 
-    Labels without a name, of nearly the same spelling, and those that no list of names has are named; the lists are
-    those of `dawnchorus data import`.
+    Labels without a name, with almost the same spelling, or in no checklist are printed; the checklists are those of
+    `dawnchorus data import`.
 
-    Issues, true durations and sound hashes are written into the table. With --check-labels, so are the outcome of that
-    check for each recording, and another species that the model detects instead, with its score and clip.
+    Problems, decoded durations and audio hashes are written into the table. With --check-labels, the result of the
+    comparison with a model is written, too, and the other species that the model detects, with score and time.
     """
     table = read_table(data_set)
     scores = model_scores(table, Model(store.open(model), store), workers) if check_labels else None
@@ -235,7 +235,7 @@ def check(
 
 
 def _describe_label_check(rows: Sequence[RecordingRow], scores: ModelScores, screen: Console) -> None:
-    """Print the outcomes of comparing labels with a model, and the labels that it does not know."""
+    """Print the outcomes of comparing labels with a model, and the labels that are no classes of the model."""
     outcomes = Counter(row.label_check for row in rows)
     counts = ", ".join(f"{n} {LABEL_CHECKS[name]}" for name in LABEL_CHECKS if (n := outcomes[name]))
     screen.print(f"labels of {counted(len(rows), 'recording')}: {counts}", markup=False)
@@ -249,7 +249,7 @@ def _describe_label_check(rows: Sequence[RecordingRow], scores: ModelScores, scr
 
 
 def _detail(row: RecordingRow, issue: str) -> str:
-    """Return the other recording or species that a problem is about."""
+    """Return details of a problem: the original of a copy, or the species detected instead of the label; else ""."""
     if issue in ("duplicate", "near_duplicate"):
         return f" = {row.duplicate_of}"
     if issue in ("doubtful_label", "other_species"):
@@ -284,7 +284,7 @@ def split(
 ) -> None:
     """Split a data set with related recordings kept together, and report leaks.
 
-    A split by --counts or --from is taken as it is; leaks are only reported.
+    A split by --counts or --from is not changed to keep related recordings together; leaks are only reported.
     """
     if sum((folds is not None, counts is not None, bool(tables), report_only)) > 1:
         raise InputError("--folds, --counts, --from, --report-only: expected one of them, got several.")
@@ -311,7 +311,7 @@ def split(
 
 
 def _split_by_tables(table: RecordingsTable, paths: Sequence[Path]) -> RecordingsTable:
-    """Split by the tables, and print the names in them that are no recordings of the data set."""
+    """Split by tables of the user, and print the listed recordings that are not in the data set."""
     notes = collect_log()
     given = split_by_tables(table, paths)
     print_notes(notes, console())
@@ -330,7 +330,7 @@ def _ratios(text: str) -> dict[str, float]:
 
 
 def _values(text: str, number: Callable[[str], Number]) -> list[Number]:
-    """Return the numbers between commas; none if one of them is no number."""
+    """Parse comma-separated numbers; empty if one is invalid."""
     try:
         return [number(part) for part in text.split(",")]
     except ValueError:
@@ -338,7 +338,7 @@ def _values(text: str, number: Callable[[str], Number]) -> list[Number]:
 
 
 def _by_split(option: str, expected: str, text: str, values: Sequence[Number]) -> dict[str, Number]:
-    """Return the values by the names of their parts: train, validation and test, or train and test."""
+    """Return two or three values by split: train and test, or train, validation and test."""
     if not 2 <= len(values) <= len(SPLITS):
         raise InputError(f"{option}: expected {expected}, got {text!r}.")
     names = SPLITS if len(values) == len(SPLITS) else ("train", "test")
@@ -346,7 +346,7 @@ def _by_split(option: str, expected: str, text: str, values: Sequence[Number]) -
 
 
 def _print_gaps(rows: Sequence[RecordingRow], splits: Sequence[str]) -> None:
-    """Print the parts without recordings of some species, with an example."""
+    """Print the splits without recordings of some species, with an example species."""
     for gap in split_gaps(rows, splits):
         lacks = (
             "no recordings" if gap.n_missing == gap.n_labels else f"none of {gap.n_missing} of {gap.n_labels} classes"
@@ -379,7 +379,7 @@ def _report_split(table: RecordingsTable, parts: Sequence[str], *, seed: int) ->
 
 
 def describe_coverage(report: LeakReport) -> Iterator[str]:
-    """Yield how many recordings each relation was checked for."""
+    """Yield sentences on a split's groups, and on the number of recordings each relation could be checked for."""
     known = [each for each in report.coverage if each.n_known]
     counts = ", ".join(f"{each.relation.name} ({each.n_known})" for each in known)
     yield f"{counted(report.n_recordings, 'recording')} in {counted(report.n_groups, 'group')} that must stay together."
@@ -421,7 +421,7 @@ def _print_leaks(leaks: Sequence[Any]) -> None:
     help="List the recordings of this 'Birds Voice.csv' instead, whose files carry no numbers.",
 )
 def attribution(*, data_set: Path, voices: Path | None) -> None:
-    """Write ATTRIBUTION.md with recordists and licenses."""
+    """Write ATTRIBUTION.md, with recordists and licenses, into the data set's folder."""
     table = read_table(data_set)
     notes = collect_log()
     rows = read_voice_recordings(voices) if voices else table.rows

@@ -1,4 +1,4 @@
-"""`dawnchorus demo`: identify a synthetic dawn chorus."""
+"""The command `dawnchorus demo`: identify a synthetic dawn chorus."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`dawnchorus doctor`."""
+"""The command `dawnchorus doctor`: check of the installation."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ PORT = 5000
 
 @dataclass(frozen=True)
 class Finding:
-    """Result of one check."""
+    """Result of one check: what was checked (`subject`), and its result (`state`)."""
 
     subject: str
     state: str
     advice: str | None = None
-    """Advice; None where all is well."""
+    """Advice; None if all is well."""
 
 
 @click.command("doctor")
@@ -56,7 +56,7 @@ class Finding:
 def command(*, check_dir: Path, models_folder: Path | None) -> None:
     """Check the installation: versions, formats, models, disk space, permissions, ports.
 
-    Ends with 1 if something that every use needs is missing.
+    Exits with 1 if something that every command needs is missing.
     """
     folder = models_folder or default_folder()
     required = [
@@ -130,7 +130,7 @@ def _extra(name: str) -> Finding:
 
 
 def _engines() -> Iterator[Finding]:
-    """Yield the engines whose libraries are installed; `_extra` says what installs others."""
+    """Yield the inference engines whose libraries are installed."""
     from dawnchorus.models.engines.registry import ENGINES
 
     for engine in ENGINES.values():
@@ -147,7 +147,7 @@ def _is_installed(package: str) -> bool:
 
 
 def _plug_ins() -> Iterator[Finding]:
-    """Yield what other packages add to the registries."""
+    """Yield the plug-ins of other packages in all registries, with advice on broken ones."""
     for registry in _registries():
         for name, plug_in in registry.plug_ins.items():
             yield Finding(f"{registry.noun} {name}", f"of the package {plug_in.package} ({plug_in.target})")
@@ -157,7 +157,7 @@ def _plug_ins() -> Iterator[Finding]:
 
 
 def _registries() -> Iterator[Registry[Any]]:
-    """Yield the registries that other packages add to; that of families, which imports torch, only if one does."""
+    """Yield the registries for plug-ins; model families, which import torch, only if a package adds one."""
     from dawnchorus.data.layouts.registry import SOURCES
     from dawnchorus.formats.registry import FORMATS
     from dawnchorus.inference.analyses.registry import ANALYSES

@@ -1,4 +1,4 @@
-"""`dawnchorus identify --dry-run`: what a run costs."""
+"""The command `dawnchorus identify --dry-run`: an estimate of a run's time, size and costs."""
 
 from __future__ import annotations
 
@@ -33,13 +33,16 @@ JSON_SCHEMA = 1
 
 @dataclass(frozen=True)
 class Prices:
-    """Prices in any currency; None where none is given."""
+    """Prices in any currency, of an hour of one core and of reading 1 GB; None if not given."""
 
     per_core_hour: float | None = None
     per_gb: float | None = None
 
     def cost(self, *, core_hours: float, n_bytes: int) -> dict[str, float] | None:
-        """Return the cost of cores, of reading and of both; None without any price."""
+        """Return the costs of `core_hours` ("cores"), of reading `n_bytes` ("reading"), and their sum ("total").
+
+        None without any price.
+        """
         if self.per_core_hour is None and self.per_gb is None:
             return None
         cores, reading = core_hours * (self.per_core_hour or 0.0), n_bytes / 1e9 * (self.per_gb or 0.0)
@@ -48,7 +51,14 @@ class Prices:
 
 @dataclass(frozen=True)
 class DryRun:
-    """Measurement of what a run costs, and its presentation."""
+    """Measurement and printing of a run's costs.
+
+    Attributes:
+        screen: console for messages.
+        n_workers: number of cores of the run.
+        prices: prices of cores and reading.
+        as_json: print the figures as JSON, too.
+    """
 
     screen: Console
     n_workers: int
@@ -58,7 +68,15 @@ class DryRun:
     def show_table(
         self, files: Sequence[Path], model: Model, options: Options, analyses: Sequence[str], out: Path | None
     ) -> None:
-        """Measure and print what a run into tables costs."""
+        """Measure and print the costs of identifying the recordings `files`, with tables written to `out`.
+
+        Args:
+            files: the recordings.
+            model: the model.
+            options: options of the identification.
+            analyses: names of further analyses.
+            out: output file or folder; None: standard output.
+        """
         sized = [(path, file_version(path)[0]) for path in files]
         cost = self._estimate(sized, load_sessions(model, options), build_run_plan(model, options, analyses))
         self._print_scoring(cost, each=options.channel == "each", n_shards=1, largest_share=1.0)
@@ -70,7 +88,7 @@ class DryRun:
         self._finish(cost, {"output_bytes": cost.table_bytes})
 
     def show_archive(self, plan: ArchivePlan, folder: str, model: Model) -> None:
-        """Measure and print what a run into an archive costs."""
+        """Measure and print the costs of the planned run into the archive `folder`."""
         sized = [(file.full_path, file.n_bytes) for files in plan.missing.values() for file in files]
         cost = self._estimate(sized, plan.model, plan.plan)
         n_shards, n_units = plan.shard.count, len(plan.missing)
@@ -130,7 +148,7 @@ class DryRun:
         return cost.core_s(self.n_workers, n_processes=n_processes) / 3600
 
     def _finish(self, cost: RunCost, fields: dict[str, Any], *, n_processes: int = 1) -> None:
-        """Print the cost in money, and everything as JSON if that is wanted."""
+        """Print the costs in money and, with `as_json`, all figures as JSON."""
         core_hours = self._core_hours(cost, n_processes)
         money = self.prices.cost(core_hours=core_hours, n_bytes=cost.source.n_bytes)
         if money is not None:
@@ -156,7 +174,7 @@ class DryRun:
 
 
 def warn_if_full(screen: Console, out: Path, n_bytes: int) -> None:
-    """Print a warning if the disk of an output has less free space than that."""
+    """Print a warning if the disk of an output path has less than `n_bytes` of free space."""
     folder = next((p for p in (out, *out.absolute().parents) if p.exists()), None)
     if folder is not None and shutil.disk_usage(folder).free < n_bytes:
         screen.print(f"warning: {folder} may not have enough free space for the results.")

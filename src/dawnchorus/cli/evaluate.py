@@ -1,4 +1,4 @@
-"""`dawnchorus evaluate`."""
+"""The command `dawnchorus evaluate`: metrics, thresholds and submissions of models on a data set."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 UNKNOWN_TITLE = "unknown species counted as wrong"
 
 MAX_REFUSALS = 10
-"""Maximum number of species without a threshold that are named."""
+"""Maximum number of species without a threshold that are listed."""
 
 JSON_NAME, PAGE_NAME = "evaluation.json", "evaluation.html"
 
@@ -42,16 +42,16 @@ TITLES = {
     "log_loss": "log loss (cross-entropy)",
     "padded_cmap": "padded cmap (5)",
 }
-"""Titles of metrics whose names need one; `top_1` is not printed, as it equals `accuracy`."""
+"""Titles of metrics in place of their names; `top_1` is not printed, as it equals `accuracy`."""
 
 
 OF_REPORTS = ("secondary", "out", "pool", "overlap_s", "thresholds", "precision", "as_json")
 OF_SUBMISSIONS = ("sample", "min_score")
-"""Options, by their arguments' names, that only a report or only a submission has a use for."""
+"""Options (names of their arguments) that have an effect only on a report, or only on a submission."""
 
 
 class _Share(click.FloatRange):
-    """A range of numbers that has no nan."""
+    """A click type for numbers in a range that rejects NaN."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Parse the number."""
@@ -122,8 +122,9 @@ def command(
 ) -> None:
     """Evaluate a BUNDLE on DATA_SET, with confidence intervals; further bundles are compared with the first.
 
-    DATA_SET comes last. A bundle is a folder, a built-in model's name, or a training run's folder; the run keeps what
-    was measured for `dawnchorus runs`. If one of several bundles fails, the others are reported; the exit code is 3.
+    DATA_SET comes last. A BUNDLE is a folder, a built-in model's name, or a training run's folder; the results are
+    stored in the run, for `dawnchorus runs`. If one of several bundles fails, the others are reported, and the exit
+    code is 3.
     """
     _refuse_unused(is_submission=submission is not None, has_thresholds=thresholds is not None)
     from dawnchorus.evaluation.evaluation import compare
@@ -151,7 +152,7 @@ def command(
     bundles = [_open(name, store) for name in models]
     _refuse_doubled(models, bundles)
     secondary = secondary or choose_secondary(bundles[0])
-    options = {"data_set": str(data_set.resolve()), "part": split, "overlap_s": overlap_s, "tta_shifts": tta_shifts}
+    options = {"data_set": str(data_set.resolve()), "split": split, "overlap_s": overlap_s, "tta_shifts": tta_shifts}
     scorer = _Scorer(
         bundles, table, rows, store=store, n_workers=workers, overlap_s=overlap_s, tta_shifts=tta_shifts,
         secondary=secondary,
@@ -160,7 +161,7 @@ def command(
     differences = [compare(results[0][1], other, pool=pool) for _, other in results[1:]]
     fields: dict[str, Any] = {
         "data_set": str(data_set),
-        "part": split,
+        "split": split,
         "secondary": secondary,
         "evaluations": [evaluation.as_json() for evaluation, _ in results],
         "failed": [{"model": name, "reason": str(error)} for name, error in failed.items()],
@@ -203,10 +204,10 @@ def command(
 def _measure_all(
     names: Sequence[str], bundles: Sequence[Bundle], scorer: _Scorer, *, pool: Pool, options: dict[str, Any]
 ) -> tuple[list[tuple[Evaluation, Scores]], dict[str, DawnChorusError]]:
-    """Evaluate all bundles; return what was measured, which runs keep at once, and errors of others by name.
+    """Evaluate all bundles, and store each result in its training run; return results, and errors by bundle name.
 
     Raises:
-        DawnChorusError: all failed; the error of the first one.
+        DawnChorusError: all bundles failed; it is the error of the first one.
     """
     from dawnchorus.evaluation.evaluation import evaluate
 
@@ -227,19 +228,19 @@ def _measure_all(
 
 
 class _Scorer:
-    """Scores of bundles; those that take the same windows are scored together, by `score_together` with `options`."""
+    """Scoring of bundles; bundles with the same windows are scored together. `options` are for `score_together`."""
 
     def __init__(self, bundles: Sequence[Bundle], table: RecordingsTable, rows: Sequence[RecordingRow], **options: Any):
         self._bundles, self._table, self._rows, self._options = bundles, table, rows, options
         self._scores: dict[Path, Scores] = {}
         self._alone: set[Path] = set()
-        """Folders of bundles that are scored by themselves, after one of their group failed."""
+        """Folders of bundles that are scored individually, after their group failed."""
 
     def score(self, bundle: Bundle) -> Scores:
         """Return the scores of one of the bundles.
 
         Raises:
-            DawnChorusError: it cannot be scored; others can still be.
+            DawnChorusError: the bundle cannot score the recordings; other bundles may.
         """
         from dawnchorus.evaluation.scoring import group_by_windows
 
@@ -269,10 +270,10 @@ def _open(name: str, store: ModelStore) -> Bundle:
 
 
 def _refuse_unused(*, is_submission: bool, has_thresholds: bool) -> None:
-    """Refuse options that would have no effect.
+    """Raise if an option was given that has no effect.
 
     Raises:
-        click.UsageError: there is one.
+        click.UsageError: such an option was given.
     """
     context = click.get_current_context()
     unused: dict[str, str] = (
@@ -289,10 +290,10 @@ def _refuse_unused(*, is_submission: bool, has_thresholds: bool) -> None:
 
 
 def _refuse_existing(paths: Iterable[Path]) -> None:
-    """Refuse to replace files.
+    """Raise if one of the paths exists.
 
     Raises:
-        OutputExistsError: one is there.
+        OutputExistsError: it does.
     """
     for path in paths:
         if path.exists():
@@ -300,7 +301,7 @@ def _refuse_existing(paths: Iterable[Path]) -> None:
 
 
 def _refuse_other_order(models: Sequence[str], data_set: Path) -> None:
-    """Refuse a data set before the bundles.
+    """Raise if the data set was given before the bundles.
 
     Raises:
         InputError: the last argument is not a data set, but another one is.
@@ -314,15 +315,15 @@ def _refuse_other_order(models: Sequence[str], data_set: Path) -> None:
 
 
 def _is_data_set(path: Path) -> bool:
-    """Return True for a folder with a recordings table that is no bundle: bundles carry that of their training."""
+    """Return True for a folder with a recordings table that is no bundle (bundles have a table of training data)."""
     return table_path(path).exists() and not (path / "bundle.json").exists()
 
 
 def _refuse_doubled(names: Sequence[str], bundles: Sequence[Bundle]) -> None:
-    """Refuse to compare a bundle with itself.
+    """Raise if a bundle would be compared with itself.
 
     Raises:
-        InputError: two names lead to one folder.
+        InputError: two names are the same bundle.
     """
     first: dict[Path, str] = {}
     for name, bundle in zip(names, bundles, strict=True):
@@ -333,7 +334,7 @@ def _refuse_doubled(names: Sequence[str], bundles: Sequence[Bundle]) -> None:
 
 
 def _save_result(model: str, evaluation: Evaluation, options: dict[str, Any]) -> None:
-    """Write what was measured into the model's run, if it has one; a run that cannot be written is a warning."""
+    """Store an evaluation in the model's training run, if it has one; print a warning if that fails."""
     from dawnchorus.training.runs import find_run
 
     run = find_run(model)
@@ -377,7 +378,7 @@ def _print_results(results: list[tuple[Evaluation, Scores]], differences: list[C
 
 
 def _metrics_table(evaluations: list[Evaluation]) -> Table:
-    """Return each metric of each bundle, and how many recordings and species it is of."""
+    """Return a table of all metrics by bundle, with the numbers of recordings and species behind them."""
     table = Table(box=None)
     table.add_column("metric")
     for each in evaluations:
@@ -389,7 +390,7 @@ def _metrics_table(evaluations: list[Evaluation]) -> Table:
 
 
 def _metric_rows(evaluations: list[Evaluation]) -> Iterator[tuple[str, list[tuple[object, object]]]]:
-    """Yield the title of each metric, and of each bundle its value and how many recordings and species it is of."""
+    """Yield the title of each metric, and for each bundle (value, numbers of recordings and species)."""
     for name in evaluations[0].by_recording:
         if name == "top_1":
             continue
@@ -455,7 +456,7 @@ def _write_report(
 
 
 def _write_thresholds(path: Path, scores: Scores | None, precision: float) -> None:
-    """Write a table for `dawnchorus identify --thresholds`, or say that there are no scores of the first bundle."""
+    """Write a CSV for `dawnchorus identify --thresholds`; None (the first bundle failed) prints a message instead."""
     if scores is None:
         click.echo(f"{path}: not written, as it has the thresholds of the first BUNDLE, which failed", err=True)
         return

@@ -1,4 +1,4 @@
-"""`dawnchorus explore`."""
+"""The command `dawnchorus explore`: an HTML page on a data set."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _examples(
     detector: VoiceActivityDetector | None,
     decoder: DecoderProcess,
 ) -> Iterator[Example]:
-    """Yield the loudest seconds of some recordings of each species, drawn by `seed`."""
+    """Yield the loudest `EXAMPLE_S` seconds of `n` random recordings of each species."""
     by_species: dict[str, list[RecordingRow]] = defaultdict(list)
     for row in usable(table.rows, copies=True):
         if row.scientific_name:
@@ -111,7 +111,7 @@ def _examples(
 def _loudest(
     path: Path, *, detector: VoiceActivityDetector | None, decoder: DecoderProcess
 ) -> tuple[float, tuple[Segment, ...]] | None:
-    """Return the start of the loudest seconds, and the spans of human speech."""
+    """Return the start of the loudest segment in seconds, and the segments of speech; None if it cannot be decoded."""
     try:
         samples = decoder.read_clip(path, start_s=0.0, end_s=SEARCHED_S, rate_hz=SEARCH_RATE_HZ)
     except AudioError:

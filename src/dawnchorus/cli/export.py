@@ -1,4 +1,4 @@
-"""Options of `dawnchorus prepare` for export formats and for thresholds."""
+"""Options and messages of `dawnchorus prepare` for exports and for the exclusion of clips."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from dawnchorus.tables.notes import counted
 
 Function = Callable[..., Any]
 STORED = "i16"
-"""Format that clips are stored in anyway."""
+"""Name of the format in which clips are always stored; with it there is no export."""
 
 
 def export_options(function: Function) -> Function:
-    """Add `--format`, `--whole` and `--mel`, as `export_format`, `whole` and `mel`."""
+    """Decorate a command with `--format`, `--whole` and `--mel`: arguments `export_format`, `whole` and `mel`."""
     options = (
         click.option(
             "--format",
@@ -30,7 +30,7 @@ def export_options(function: Function) -> Function:
             type=click.Choice([STORED, *get_args(ExportFormat)]),
             default=STORED,
             show_default=True,
-            help="Also write sound files by species (wav), or arrays (npy) or tensors (pt) by part of the split.",
+            help="Also write sound files by species (wav), or arrays (npy) or tensors (pt) by split.",
         ),
         click.option("--whole", is_flag=True, help="Whole recordings in place of clips: one file for each."),
         click.option("--mel", is_flag=True, help="Log-mel spectrograms of --n-mels bands in the arrays."),
@@ -41,7 +41,7 @@ def export_options(function: Function) -> Function:
 
 
 def threshold_options(function: Function) -> Function:
-    """Add `--min-rms`, `--min-mel-std` and `--min-clips`, as the argument `thresholds`."""
+    """Decorate a command with `--min-rms`, `--min-mel-std` and `--min-clips`: the argument `thresholds`."""
 
     @click.option(
         "--min-rms", type=click.FloatRange(0, 1), default=0.0, help="Leave out clips with a smaller RMS; full scale 1."
@@ -62,10 +62,10 @@ def threshold_options(function: Function) -> Function:
 
 
 def build_kind(export_format: str, *, whole: bool, mel: MelImage | None) -> ExportKind | None:
-    """Return the kind of export that the options select; None without an export.
+    """Return the kind of export for the values of `--format`, `--whole` and `--mel`; None without an export.
 
     Raises:
-        InputError: options that do not go together.
+        InputError: the options contradict each other.
     """
     if export_format == STORED:
         if mel is not None:
@@ -75,10 +75,10 @@ def build_kind(export_format: str, *, whole: bool, mel: MelImage | None) -> Expo
 
 
 def load_converter(kind: ExportKind | None) -> Callable[[Path], None]:
-    """Return the function that converts an export's arrays to its format.
+    """Return the function that converts the .npy files in an export's folder to its format.
 
     Raises:
-        MissingExtraError: tensors are requested, and PyTorch is not installed.
+        MissingExtraError: the format is "pt", and PyTorch is not installed.
     """
     if kind is None or kind.format != "pt":
         return lambda _folder: None
@@ -90,7 +90,7 @@ def load_converter(kind: ExportKind | None) -> Callable[[Path], None]:
 
 
 def export_text(export: Export, kind: ExportKind) -> str:
-    """Return a line on the files that were written."""
+    """Return a line for the user on a finished export."""
     items = counted(export.n_items, "recording" if kind.is_whole else "clip")
     line = f"{items} {'written to' if export.is_new else 'already in'} {export.folder}"
     if export.n_without_species:
@@ -99,7 +99,7 @@ def export_text(export: Export, kind: ExportKind) -> str:
 
 
 def excluded_text(excluded: Excluded, thresholds: ClipThresholds) -> str:
-    """Return a line on the clips that were left out, by reason."""
+    """Return a line for the user on the numbers of excluded clips, by reason."""
     reasons = []
     if thresholds.min_rms:
         reasons.append(f"{counted(excluded.n_quiet, 'clip')} with an RMS below {thresholds.min_rms:g}")

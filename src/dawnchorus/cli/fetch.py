@@ -1,4 +1,4 @@
-"""`dawnchorus fetch`: recordings from archives."""
+"""The command group `dawnchorus fetch`: download of recordings from archives."""
 
 from __future__ import annotations
 
@@ -76,8 +76,8 @@ def xeno_canto(
 ) -> None:
     """Download the recordings that QUERY matches at xeno-canto.org to DATA_SET.
 
-    QUERY has tags: 'gen:Sylvia cnt:Spain loc:Catalonia q:A'. The key is read from XENO_CANTO_API_KEY or XCKEY. What was
-    interrupted is continued by the same command.
+    QUERY has tags: 'gen:Sylvia cnt:Spain loc:Catalonia q:A'. The API key is read from the environment variable
+    XENO_CANTO_API_KEY or XCKEY. The same command resumes an interrupted download.
     """
     query, key = check_query(query), key_from_environment()
     screen = console()
@@ -157,7 +157,7 @@ def xeno_canto(
 
 
 def _describe_unnamed(chosen: Sequence[SearchResult]) -> Iterator[str]:
-    """Yield a sentence if some of the recordings name no species."""
+    """Yield a sentence if some of the recordings have no species."""
     unnamed = [result.row.recording_id for result in chosen if result.row.scientific_name is None]
     if unnamed:
         yield (
@@ -167,7 +167,7 @@ def _describe_unnamed(chosen: Sequence[SearchResult]) -> Iterator[str]:
 
 
 def _keep(table: RecordingsTable) -> None:
-    """Write the table, and the list of who made its recordings."""
+    """Write the recordings table and ATTRIBUTION.md."""
     write_table(table)
     write_attribution(table.rows, table.folder)
 
@@ -180,9 +180,9 @@ def _keep(table: RecordingsTable) -> None:
 def kaggle(*, handle: str, data_set: Path, append: bool, workers: int) -> None:
     """Download the Kaggle data set or competition HANDLE, and create the recordings table of DATA_SET.
 
-    HANDLE is OWNER/NAME, a competition such as birdclef-2026, or the URL of its page, or of a notebook that uses
-    it. Needs the extra [data], and a Kaggle token for what is not public. The files stay in kagglehub's cache
-    (~/.cache/kagglehub).
+    HANDLE is OWNER/NAME, a competition such as birdclef-2026, the URL of its page, or the URL of a notebook that uses
+    it. This needs the extra [data], and a Kaggle token unless the data set is public. The files stay in kagglehub's
+    cache (~/.cache/kagglehub).
     """
     if table_path(data_set).exists() and not append:
         raise OutputExistsError(

@@ -1,4 +1,4 @@
-"""`dawnchorus identify`."""
+"""The command `dawnchorus identify`: detection of birds in recordings."""
 
 from __future__ import annotations
 
@@ -156,8 +156,8 @@ def command(
 ) -> None:
     """Detect birds in recordings: files, folders, globs and URLs, or - for a list of them on standard input.
 
-    Without --out the table goes to standard output; with --archive, results are kept in an archive instead. A run that
-    was interrupted is continued by the same command.
+    Without --out the table is written to standard output; with --archive, results are stored in an archive instead. The
+    same command resumes an interrupted run.
 
     Exit codes: 0 all done, 2 wrong request, 3 some files failed, 4 cannot write, 5 missing or broken model or
     package, 6 output in use, 130 stopped.
@@ -262,10 +262,10 @@ def command(
 
 
 def _open_dry_run(dry_run: DryRun, *, is_wanted: bool) -> DryRun | None:
-    """Return a dry run if it is wanted.
+    """Return the dry run if `is_wanted` (--dry-run), else None.
 
     Raises:
-        InputError: it is not, and there are prices.
+        InputError: prices without --dry-run.
     """
     if not is_wanted and dry_run.prices != Prices():
         raise InputError("--price-per-core-hour, --price-per-gb: expected together with --dry-run.")
@@ -277,16 +277,16 @@ _TABLE_OPTIONS = {
     "formats": "--format",
     "species_list": "--species-list",
 }
-"""Options that describe tables, by the name of their parameter; an archive has none."""
+"""Options for tables, by argument; they have no effect on an archive."""
 
 _ARCHIVE_OPTIONS = {"keep": "--keep", "shard": "--shard", "unit_mb": "--unit-mb", "ray": "--ray"}
 
 
 def _check_archive_options(archive: str | None) -> None:
-    """Refuse options that have no effect.
+    """Raise if an option was given that has no effect.
 
     Raises:
-        InputError: options of tables with an archive, or of an archive without one.
+        InputError: options for tables together with --archive, or options for an archive without it.
     """
     unused = _ARCHIVE_OPTIONS if archive is None else _TABLE_OPTIONS
     given = [option for name, option in unused.items() if _is_given(name)]
@@ -300,7 +300,7 @@ def _check_archive_options(archive: str | None) -> None:
 
 
 def _with_kept_floor(options: Options) -> Options:
-    """Return the options of an archive, where --min-score and --top say what is kept and have other defaults."""
+    """Return the options for an archive, in which --min-score and --top limit what is stored, with other defaults."""
     floor = {"min_score": KEPT_MIN_SCORE, "top": KEPT_TOP}
     defaults: dict[str, Any] = {name: value for name, value in floor.items() if not _is_given(name)}
     return replace(options, **defaults)
@@ -319,7 +319,7 @@ def _check_standard_output(formats: Sequence[str], analyses: Sequence[str]) -> N
 
 
 def _find_recordings(paths: Sequence[str]) -> list[Path]:
-    """Return the recordings that the paths name, and print what was passed over."""
+    """Return the recordings at the paths, and print which files were skipped."""
     named = list(map(_as_given, files_from(paths)))
     recordings = find_recordings(named)
     for note in describe_skipped(named):
@@ -328,13 +328,13 @@ def _find_recordings(paths: Sequence[str]) -> list[Path]:
 
 
 def _as_given(path: str) -> str | RemotePath:
-    """Return a URL as a path of its own, so that it is listed once; others as text, which may be a glob."""
+    """Convert a URL to a `RemotePath`, so that it is listed once; return other paths, which may be globs, as text."""
     known = as_path(path)
     return known if isinstance(known, RemotePath) else path
 
 
 def _print_notes(table: InputTable[T]) -> T:
-    """Print what was guessed, left out or not read in a table, and return its values."""
+    """Print the notes on a table (guesses, values that were left out), and return its values."""
     for note in table.notes:
         click.echo(f"note: {note}", err=True)
     return table.values
@@ -343,7 +343,7 @@ def _print_notes(table: InputTable[T]) -> T:
 def _print_unmatched(
     table: Path | None, metadata_by_path: Mapping[Path, RecordingMetadata], files: Sequence[Path]
 ) -> None:
-    """Count the rows without a recording, and the recordings without a row."""
+    """Print warnings on rows of --recordings without a recording, and on recordings without a row."""
     full = {absolute_path(path) for path in files}
     unused, unnamed = set(metadata_by_path) - full, full - set(metadata_by_path)
     if unused:
@@ -359,7 +359,7 @@ def _print_unmatched(
 
 
 def _warn_of_other_locations(options: Options, metadata_by_path: Mapping[Path, RecordingMetadata]) -> None:
-    """Say that locations of the options are used instead of those that a table has."""
+    """Print a warning if --lat and --lon replace other locations in the table of --recordings."""
     given = options.latitude, options.longitude
     others = {
         path: location
@@ -391,10 +391,10 @@ class _Result:
     out: Path | None
     elapsed_s: float
     warnings: tuple[RecordingFailure, ...]
-    """Warnings of the run, and reasons of pictures that could not be drawn."""
+    """Warnings of the run, and reasons why spectrograms could not be drawn."""
 
     def as_json(self) -> dict[str, Any]:
-        """Return the run for JSON, including detections if they are not written to a file."""
+        """Return the summary for --json, with the detections if they are not written to a file."""
         run, counts = self.run, self.run.counts
         fields: dict[str, Any] = {
             "schema": JSON_SCHEMA,
@@ -437,7 +437,7 @@ def _print_estimate(screen: Console, estimate: Estimate, options: Options, n_wor
 
 
 def _print_table(run: Run, formats: tuple[str, ...]) -> tuple[str, ...]:
-    """Print the detections, and return the notes on their format."""
+    """Print the detections in a format or, in a terminal, as a table; return notes on the format."""
     if formats or not sys.stdout.isatty():
         chosen = FORMATS.lookup(formats[0] if formats else "csv")
         chosen.write(sys.stdout.buffer, run.tables(), run.provenance)
@@ -491,7 +491,7 @@ def _print_result(screen: Console, result: _Result, notes: Iterable[str]) -> Non
 
 
 def _read_verdicts(run: Run) -> list[dict[str, Any]]:
-    """Return the verdict on each recorder, those with a fault first."""
+    """Return the health verdict on each recorder, those with a fault first."""
     rows = run.analysis_tables("health")["recorders"]
     names = ("recorder", "n_recordings", "verdict")
     verdicts: list[dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""`dawnchorus leaderboard`."""
+"""The command `dawnchorus leaderboard`: training with several recipes, and a table of their results."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def command(
     config_dir: Path | None,
     out: Path | None,
 ) -> None:
-    """Train and evaluate all recipes on one split of DATA_SET, and compare them."""
+    """Train with all recipes (named sets of training settings) on DATA_SET, and compare them on one split."""
     try:
         from dawnchorus.training.compose import available_choices, refuse_contradictions
         from dawnchorus.training.leaderboard import measure_recipe

@@ -1,4 +1,4 @@
-"""Log messages of the library on the command line."""
+"""Output of the library's log messages on the command line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LIBRARY = "dawnchorus"
 
 
 def sentence(record: logging.LogRecord) -> str:
-    """Format a log message; warnings are marked as such."""
+    """Format a log message, with the prefix "warning: " for warnings."""
     prefix = "warning: " if record.levelno == logging.WARNING else ""
     return prefix + record.getMessage()
 
@@ -25,7 +25,7 @@ class LinesHandler(logging.Handler):
 
 
 class ListHandler(logging.Handler):
-    """Log handler that collects messages."""
+    """Log handler that collects messages in the list `sentences`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,20 +36,20 @@ class ListHandler(logging.Handler):
 
 
 def collect_log() -> list[str]:
-    """Return a list that collects log messages until the command ends."""
+    """Return a list to which log messages are appended until the command ends."""
     handler = ListHandler()
     show_log(handler)
     return handler.sentences
 
 
 def show_log(handler: logging.Handler) -> None:
-    """Attach a log handler until the command ends."""
+    """Attach a handler to the library's logger until the command ends."""
     click.get_current_context().with_resource(handled_log(handler))
 
 
 @contextmanager
 def handled_log(handler: logging.Handler) -> Iterator[None]:
-    """Attach a log handler for the block."""
+    """Attach a handler to the library's logger for the block, at the level INFO."""
     log = logging.getLogger(LIBRARY)
     level = log.level
     log.addHandler(handler)

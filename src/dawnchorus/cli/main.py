@@ -1,4 +1,4 @@
-"""The `dawnchorus` command. Subcommands are imported on demand, so that `--help` is fast."""
+"""The command `dawnchorus`. Subcommands are imported on demand, so that `--help` is fast."""
 
 from __future__ import annotations
 
@@ -81,9 +81,9 @@ class LazyGroup(click.Group):
 
 
 def repeated_options(command: click.Command, arguments: Sequence[str]) -> dict[str, int]:
-    """Return the single-value options that are given more than once in the arguments.
+    """Return the options with a single value that are given more than once, with their numbers of occurrences.
 
-    click takes the last one. What it cannot read is left to it.
+    The result is empty if click cannot parse the arguments; click then reports the error. (click uses the last value.)
     """
     context = click.Context(command, **command.context_settings)
     try:
@@ -98,7 +98,7 @@ def repeated_options(command: click.Command, arguments: Sequence[str]) -> dict[s
 
 
 def _has_one_value(option: click.Option) -> bool:
-    """Return True if a second value takes the place of the first; a flag that is set twice is set."""
+    """Return True if a second value of the option replaces the first; False for lists and simple flags."""
     return not option.multiple and not option.count and (not option.is_flag or bool(option.secondary_opts))
 
 
@@ -110,7 +110,7 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command line; an error ends it with one line and an exit code."""
+    """Run the command line; print an error as one line, and exit with its exit code."""
     arguments = [argument for argument in sys.argv[1:] if argument != DEBUG]
     try:
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a shell has it ignored
@@ -135,13 +135,13 @@ def main() -> None:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Raise KeyboardInterrupt; a second Ctrl-C while that is handled ends the process at once."""
+    """Raise KeyboardInterrupt, and make a second Ctrl-C exit at once."""
     signal.signal(signal.SIGINT, _exit_at_once)
     signal.default_int_handler(number, frame)
 
 
 def _exit_at_once(_number: int, _frame: FrameType | None) -> None:
-    """End without waiting for threads: results are on disk, and child processes end with their pipes."""
+    """Exit without waiting for threads: results are on disk, and child processes end with their pipes."""
     os.write(2, b"Stopped at once.\n")
     os._exit(INTERRUPTED)
 

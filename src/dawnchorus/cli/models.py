@@ -1,4 +1,4 @@
-"""`dawnchorus models`."""
+"""The command group `dawnchorus models`: list, create, check and convert models."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def path(store: ModelStore, *, name: str) -> None:
 @click.argument("name")
 @click.pass_obj
 def verify(store: ModelStore, *, name: str) -> None:
-    """Check the checksums of a bundle."""
+    """Verify the checksums of a bundle's files."""
     bundle = store.open(name)
     verify_bundle(bundle)
     click.echo(f"{bundle.folder}: intact (bundle {bundle.id})")
@@ -99,7 +99,7 @@ def verify(store: ModelStore, *, name: str) -> None:
 def roll_back(*, server: str) -> None:
     """Activate the previous model of a running server.
 
-    Its token, if it has one, is read from $DAWNCHORUS_TOKEN.
+    The server's token, if it requires one, is read from $DAWNCHORUS_TOKEN.
     """
     request_json("POST", server, "/api/v1/models/rollback", fields=("active",))
     active = request_json("GET", server, "/api/v1/models/active", fields=("name", "version", "bundle_id"))
@@ -159,8 +159,8 @@ def wrap(
 ) -> None:
     """Create a bundle in FOLDER from GRAPH, an ONNX or TFLite classifier of waveforms.
 
-    With activation "identity" the model's own output is the score. A model that was trained on trimmed or cleaned
-    recordings wants --trim, --denoise or --cut-speech: the bundle then cleans recordings in the same way.
+    With activation "identity" the model's output is the score. For a model that was trained on trimmed or cleaned
+    recordings, give --trim, --denoise or --cut-speech: recordings are then cleaned in the same way before scoring.
     """
     if folder.exists() and not overwrite:
         raise OutputExistsError("it exists already. Choose another folder, or use --overwrite.", subject=folder)
@@ -189,7 +189,7 @@ def wrap(
 
 
 def note_one_species(labels: Sequence[Label], known: KnownClasses) -> None:
-    """Log labels that are the same species according to the checklists on this machine."""
+    """Print a note if several labels are the same species according to `known`, the names on this machine."""
     given: dict[Label, list[str]] = {}
     for label in labels:
         if label.kind == "species" and (species := known.find(label)) is not None:
@@ -247,8 +247,8 @@ def ensemble(
 ) -> None:
     """Create a bundle in FOLDER that averages the scores of bundles with the same classes.
 
-    Members with a shorter window than the longest take part with the best of their own windows that cover it.
-    A training run's folder stands for its bundle.
+    The ensemble has the longest window; a member with a shorter window contributes its maximum over that window.
+    A BUNDLE may also be a training run's folder.
     """
     if folder.exists() and not overwrite:
         raise OutputExistsError("it exists already. Choose another folder, or use --overwrite.", subject=folder)

@@ -1,4 +1,4 @@
-"""Checklists on this machine, for commands that read labels."""
+"""The option `--checklist`, and the lists of species names for commands that read labels."""
 
 from __future__ import annotations
 
@@ -24,10 +24,16 @@ checklists_option = click.option(
 def open_name_lists(
     models_folder: Path | None, source: Path, *, checklists: Sequence[Path] = (), own: Iterable[Label] = ()
 ) -> NameLists:
-    """Open the checklists of `data.name_lists`, and print those that cannot be read.
+    """Read the lists of species names (see `dawnchorus.data.name_lists`), and print notes on unreadable ones.
+
+    Args:
+        models_folder: folder of models; None: the default.
+        source: the recordings' folder or table, near which checklists are searched.
+        checklists: files of the option `--checklist`.
+        own: labels of the data set.
 
     Raises:
-        InputError, FormatError: a given checklist does not exist or is invalid.
+        InputError, FormatError: a file in `checklists` does not exist or is invalid.
     """
     store = ModelStore(models_folder or default_folder())
     names = name_lists.open_name_lists(store, source, checklists=checklists, own=own)

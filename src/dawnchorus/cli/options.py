@@ -1,4 +1,4 @@
-"""Options shared by several commands."""
+"""Options and argument types shared by several commands."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ models_folder_option = click.option(
 
 
 class PathOrUrl(click.ParamType[Path]):
-    """A path, or the URL of an object or folder in a store."""
+    """A click type for a local path, or the URL of a file or folder (`s3://...`)."""
 
     name = "path"
 
@@ -41,7 +41,7 @@ PATH_OR_URL = PathOrUrl()
 
 
 class LocalPath(click.Path):
-    """A path of this machine."""
+    """A click type for a local path."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)
@@ -50,7 +50,7 @@ class LocalPath(click.Path):
         """Return the path.
 
         Raises:
-            click.BadParameter: a URL, other than file://.
+            click.BadParameter: the value is a URL other than file://.
         """
         path = as_path(value)
         if is_remote(path):
@@ -74,11 +74,11 @@ config_dir_option = click.option(
 )
 
 _FLAGS = {"overlap_s": "--overlap", "tta_shifts": "--tta"}
-"""Names on the command line, where they are not those of the fields."""
+"""Names of options that differ from the field's name."""
 
 
 def schema_option(name: str) -> Callable[[Function], Function]:
-    """Create the command-line option for a field of `Options`."""
+    """Return the decorator that adds the option for a field of `Options`."""
     spec = option_specs()[name]
     flag = _FLAGS.get(name, f"--{name.replace('_', '-')}")
     if spec.type is bool:
@@ -96,7 +96,7 @@ def _click_type(spec: OptionSpec) -> click.ParamType[Any]:
 
 
 def schema_options(*names: str) -> Callable[[Function], Function]:
-    """Return a decorator that adds options for fields of `Options`, passed as one argument `fields`."""
+    """Return a decorator that adds options for fields of `Options`, passed as a dict in the argument `fields`."""
 
     def add(function: Function) -> Function:
         @wraps(function)
@@ -113,7 +113,7 @@ def schema_options(*names: str) -> Callable[[Function], Function]:
 
 
 def model_options(function: Function) -> Function:
-    """Add the option `--model`, and pass the store as the argument `store`."""
+    """Decorate a command with `--model` and `--models-folder`: arguments `model` (a name) and `store`."""
 
     @click.option(
         "--model",
@@ -139,14 +139,14 @@ def _date(_context: click.Context, _option: click.Parameter, value: str | None) 
 
 
 def _location(lat: str | None, lon: str | None) -> tuple[float | None, float | None]:
-    """Return latitude and longitude; both may be in the first."""
+    """Parse latitude and longitude; both may be in `lat`."""
     if lat is not None and lon is None and (location := parse_location(lat)):
         return location
     return _degrees("--lat", lat, parse_latitude), _degrees("--lon", lon, parse_longitude)
 
 
 def _degrees(option: str, text: str | None, parse: Callable[[str], float | None]) -> float | None:
-    """Return degrees; a number beyond the Earth as it is, for the message of the options."""
+    """Parse degrees; numbers out of range are returned, since `Options` rejects them with a better message."""
     if text is None:
         return None
     value = parse(text)
@@ -157,7 +157,10 @@ def _degrees(option: str, text: str | None, parse: Callable[[str], float | None]
 
 
 def location_options(function: Function) -> Function:
-    """Add `--lat --lon --week|--date --range-threshold --drop-out-of-range`, passed as the argument `location`."""
+    """Decorate a command with the options of the range filter; the command gets a dict as the argument `location`.
+
+    The options are `--lat`, `--lon`, `--week` or `--date`, `--range-threshold` and `--drop-out-of-range`.
+    """
 
     @click.option("--lat", help="Latitude in degrees; with --lon, flags species out of range. Or both: '48.1, 11.5'.")
     @click.option("--lon", help="Longitude in degrees.")

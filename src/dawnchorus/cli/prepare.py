@@ -1,4 +1,4 @@
-"""`dawnchorus prepare`."""
+"""The command `dawnchorus prepare`: cutting of a data set's recordings into clips."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from dawnchorus.tables.notes import counted
 from dawnchorus.training.clip_recipes import known_recipes
 
 WHOLE: Mapping[str, Any] = {"clip_selection": "all", "overlap_s": 0.0, "normalize": False}
-"""Changes of a recipe that make its clips consecutive windows of whole recordings."""
+"""Settings of a recipe with which clips are consecutive windows of whole recordings."""
 
 
 def _list_recipes(context: click.Context, _option: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's shape
@@ -107,10 +107,10 @@ def command(
 ) -> None:
     """Cut recordings of DATA_SET into clips of equal length in FOLDER, for training.
 
-    What is there already stays; an interrupted run is continued by the same command. ATTRIBUTION.md is written next to
-    the clips, and the recordings table with its labels and split: `dawnchorus train data=FOLDER` learns from exactly
-    these clips, `dawnchorus evaluate RUN FOLDER` measures on the recordings. After DATA_SET was split or corrected, the
-    same command brings labels and split up to date.
+    Existing clips are kept; the same command resumes an interrupted run. FOLDER also gets ATTRIBUTION.md and the
+    recordings table with labels and split, so it can be used as a data set: `dawnchorus train data=FOLDER` trains on
+    exactly these clips, `dawnchorus evaluate RUN FOLDER` evaluates on the recordings. If labels or split of DATA_SET
+    change, the same command updates them in FOLDER.
     """
     given = {
         "rate_hz": rate_hz,
@@ -187,7 +187,7 @@ def command(
 
 
 def _check_whole(changes: Mapping[str, object]) -> None:
-    """Raise `InputError` if a change of the recipe leaves no whole recordings."""
+    """Raise `InputError` if given settings contradict `WHOLE`."""
     for field, value in WHOLE.items():
         if changes.get(field, value) != value:
             raise InputError(

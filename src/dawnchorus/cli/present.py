@@ -1,4 +1,4 @@
-"""Output shared by several commands: model downloads, reports, tables."""
+"""Output shared by several commands: consoles, tables, reports, and messages on models."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from dawnchorus.types import RecordingTable
 PAGE_NAME = "index.html"
 
 SOME_FAILED = 3
-"""Exit code of a run that is done but for some files."""
+"""Exit code of a run in which some files failed."""
 
 MAX_LISTED = 20
-"""Maximum number of lines printed of a list."""
+"""Maximum number of entries of a list that are printed."""
 
 
 def console(*, no_color: bool = False) -> Console:
-    """Return the console of standard error, for progress and messages."""
+    """Return a console on standard error, for progress and messages."""
     return Console(stderr=True, highlight=False, no_color=no_color or None, soft_wrap=True)
 
 
 def print_table(table: Table, *, optional: Sequence[str] = (), stderr: bool = False) -> None:
-    """Print a table, folded to the terminal's width or unfolded if there is no terminal.
+    """Print a table, folded to the terminal's width, or unfolded if the output is no terminal.
 
-    Columns with these headers are left out, the last first, where a terminal is too narrow for them.
+    Columns with headers in `optional` are dropped, the last one first, until the table fits the terminal.
     """
     screen = Console(highlight=False, markup=False, stderr=stderr)
     if not screen.file.isatty():
@@ -61,7 +61,7 @@ def _natural_width(table: Table) -> int:
 
 
 def announce_model(store: ModelStore, name: str | Path) -> None:
-    """Print that a built-in model is created, and the license of its weights."""
+    """Print that the built-in model `name` will be created, and the license of its weights; nothing if it exists."""
     if str(name) not in BUILTIN_MODELS or store.find_installed(str(name)) is not None:
         return
     model = BUILTIN_MODELS[str(name)]
@@ -70,7 +70,7 @@ def announce_model(store: ModelStore, name: str | Path) -> None:
 
 
 def files_from(paths: Sequence[str]) -> list[str]:
-    """Replace `-` in the paths by the lines (or NUL-separated names) of standard input."""
+    """Replace `-` in the paths by the paths read from standard input, one per line or separated by NUL."""
     listed: list[str] = []
     for path in paths:
         if path != "-":
@@ -83,28 +83,28 @@ def files_from(paths: Sequence[str]) -> list[str]:
 
 
 def _parse_name(line: bytes) -> str:
-    """Return the path in a line of a list, without byte order mark and outer spaces, unless a file is called so."""
+    """Return the path in a line, without byte order mark and outer spaces, unless a file has exactly this name."""
     name = os.fsdecode(line)
     return name if os.path.lexists(name) else name.removeprefix("\ufeff").strip()
 
 
 def length_text(seconds: float) -> str:
-    """Return a length of time in a unit that suits it."""
+    """Format a duration in seconds, minutes or hours: `90 minutes`, `1.5 hours`."""
     if seconds >= 5400:
         return f"{seconds / 3600:.1f} hours"
     return f"{seconds / 60:.1f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"
 
 
 def license_note(run: Run) -> str:
-    """Return the license and source of the model's weights."""
+    """Return a sentence with the license and attribution of the weights of a run's model."""
     info = run.bundle.info
     return f"The model's weights: {info.license}. {info.attribution}"
 
 
 def write_report(run: Run, folder: Path) -> tuple[Path, list[RecordingFailure]]:
-    """Write a PNG of each recording or channel, and the HTML report of a run.
+    """Write the HTML report of a run, and a spectrogram (PNG) of each recording or channel.
 
-    Returns the page's path, and what could not be drawn.
+    Returns the path of the page, and the recordings whose spectrogram could not be drawn, with reasons.
 
     Raises:
         OutputError: no space, or no permission.
@@ -152,7 +152,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def without_nan(value: Any) -> Any:
-    """Return fields for JSON, which has neither NaN nor infinity: null in place of both."""
+    """Return a copy of nested values with None in place of NaN and infinity, which JSON does not have."""
     if isinstance(value, Mapping):
         return {name: without_nan(each) for name, each in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""Progress of a run: a bar in a terminal, otherwise plain lines."""
+"""Progress display: a bar in a terminal, otherwise plain lines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LINE_EVERY_S = 10.0
 
 @contextmanager
 def progress_bar(console: Console, text: str) -> Iterator[Report]:
-    """Show a progress bar, and yield its update function."""
+    """Show a progress bar labeled `text` during the block, and yield the function that updates it."""
     with Bar(console=console, transient=True) as bar:
         task = bar.add_task(text, total=None)
         yield lambda progress: bar.update(task, completed=progress.done, total=progress.total)
@@ -25,9 +25,9 @@ def progress_bar(console: Console, text: str) -> Iterator[Report]:
 
 @contextmanager
 def show_progress(console: Console, *, duration_s: float | None) -> Iterator[Report]:
-    """Show the progress of a run, and yield its update function.
+    """Show the progress of an identification run during the block, and yield the function that updates it.
 
-    `duration_s` may be an estimate; where it is None, recordings are counted instead of seconds.
+    `duration_s` is the (estimated) total length of the recordings; None: progress is measured in recordings.
     """
     if not console.is_terminal:
         yield _PlainLines(console, duration_s).report
@@ -43,7 +43,7 @@ def show_progress(console: Console, *, duration_s: float | None) -> Iterator[Rep
 
 
 class _RunBar:
-    """Bar of the sound that is scored, in a terminal."""
+    """Progress bar by scored seconds or recordings, in a terminal."""
 
     def __init__(self, bar: Bar, duration_s: float | None) -> None:
         self._bar, self._started_s = bar, time.monotonic()
@@ -51,21 +51,21 @@ class _RunBar:
         self._task = bar.add_task("", total=1.0, files="", speed="")
 
     def report(self, progress: Progress) -> None:
-        """Draw the bar."""
+        """Update the bar."""
         speed = _speed(progress.metrics["scored_s"], self._started_s)
         share = _share_done(progress, self._duration_s)
         self._bar.update(self._task, completed=share, files=files_text(progress), speed=speed)
 
 
 class _PlainLines:
-    """A line every so often, where no bar can be drawn."""
+    """Progress as a line every `LINE_EVERY_S` seconds, for output that is no terminal."""
 
     def __init__(self, console: Console, duration_s: float | None) -> None:
         self._console, self._duration_s = console, duration_s
         self._started_s = self._last_s = time.monotonic()
 
     def report(self, progress: Progress) -> None:
-        """Print a line, if the last one is old."""
+        """Print a line, if the last line is `LINE_EVERY_S` seconds old."""
         if time.monotonic() - self._last_s < LINE_EVERY_S:
             return
         self._last_s = time.monotonic()
@@ -85,7 +85,7 @@ def _speed(scored_s: float, started_s: float) -> str:
 
 
 def files_text(progress: Progress) -> str:
-    """Format the numbers of finished, failed and all files."""
+    """Format the numbers of finished, all and failed files: `3 of 10 files, 1 failed`."""
     n_failed = progress.metrics["n_failed"]
     text = f"{progress.done - n_failed:.0f} of {progress.total:.0f} files"
     return f"{text}, {n_failed:.0f} failed" if n_failed else text

@@ -1,4 +1,4 @@
-"""Requests of the command line to a running server."""
+"""HTTP requests of the command line to a running Dawn Chorus server."""
 
 from __future__ import annotations
 
@@ -15,27 +15,33 @@ from dawnchorus.version import __version__
 DEFAULT_SERVER = "http://127.0.0.1:5000"
 TOKEN_VARIABLE = "DAWNCHORUS_TOKEN"  # noqa: S105 - its name
 TIMEOUT_S = 120
-"""A server answers a roll-back when the model is loaded and warm."""
+"""Timeout of a request; a server responds to a roll-back only after it has loaded the model."""
 
 MAX_REPLY = 1 << 20
-"""Maximum number of bytes of a reply that are read."""
+"""Maximum size of a response in bytes."""
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """Redirects as errors: a redirected POST would become a GET, and take the token to another host."""
+    """Handler that rejects redirects: a redirected POST would become a GET, and send the token to another host."""
 
     def redirect_request(self, *_args: object, **_kwargs: object) -> None:
         return None
 
 
 def request_json(method: str, server: str, path: str, *, fields: tuple[str, ...]) -> dict[str, Any]:
-    """Send a request without a body to the server, and return its JSON object with at least `fields`.
+    """Send a request without a body to the server, and return the JSON object of the response.
 
-    The token in $DAWNCHORUS_TOKEN goes with it.
+    The token in $DAWNCHORUS_TOKEN, if set, is sent with the request.
+
+    Args:
+        method: HTTP method.
+        server: URL of the server.
+        path: path of the resource.
+        fields: keys that the response must have.
 
     Raises:
         InputError: `server` is not a URL.
-        DownloadError: the server cannot be reached, refused, or is another program.
+        DownloadError: the server cannot be reached, rejected the request, or is no Dawn Chorus server.
     """
     if not server.startswith(("http://", "https://")):
         raise InputError(f"--server: expected a URL such as {DEFAULT_SERVER}, got {server!r}.")
@@ -59,7 +65,7 @@ def request_json(method: str, server: str, path: str, *, fields: tuple[str, ...]
 
 
 def _refusal(server: str, error: urllib.error.HTTPError) -> str:
-    """Return the reason that a server gives; of other programs' replies, the status."""
+    """Return the error message in a server's response, or else its status, with advice."""
     try:
         detail = json.loads(error.read(MAX_REPLY))["detail"]
     except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException):

@@ -1,4 +1,4 @@
-"""`dawnchorus retrain`."""
+"""The command `dawnchorus retrain`: a new model from labeled recordings, compared with the current one."""
 
 from __future__ import annotations
 
@@ -99,14 +99,14 @@ def command(
 
 
 class _Lines(LinesHandler):
-    """A line for each stage, epoch and sentence."""
+    """Log handler that prints a line for each stage, epoch and log message."""
 
     def __init__(self) -> None:
         super().__init__()
         self._screen, self._stage = console(), ""
 
     def report(self, progress: Progress) -> None:
-        """Print a new stage, or the metrics of an epoch."""
+        """Print the name of a new stage, or the metrics of an epoch."""
         if progress.metrics:
             print_epoch(self._screen, progress)
         elif progress.stage != self._stage:

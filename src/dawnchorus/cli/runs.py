@@ -1,4 +1,4 @@
-"""`dawnchorus runs`: list, show, compare, plot and remove training runs."""
+"""The command group `dawnchorus runs`: list, show, compare, plot and delete training runs."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ FACTS = ("n_classes", "n_trainable_parameters", "epochs", "fit_s")
 TITLES = {"n_classes": "classes", "n_trainable_parameters": "trainable", "fit_s": "fit s"}
 OPTIONAL = ("status", "test_accuracy", "val_accuracy", "test_macro_roc_auc", "val_auc", "evaluated on", "val_loss",
             "epochs", "fit s", "classes", "trainable", "devices")  # fmt: skip
-"""Columns of `list` in the order in which a narrow terminal drops them, last first."""
+"""Columns of `list` that a narrow terminal drops, from the end of this tuple to its start."""
 
 NOT_VARIED = ("seed", "data.seed", "paths.runs", "paths.models", "paths.clips", "name")
-"""Settings by which no study is named, unless runs differ in nothing else."""
+"""Settings that are not used to label runs, unless the runs differ only in these."""
 
 MAX_DIGITS = 7
 
@@ -81,7 +81,7 @@ def list_(*, root: Path, as_json: bool, as_csv: bool) -> None:
 
 
 def _write_csv(runs: Sequence[TrainingRun]) -> None:
-    """Print a line for each run, with all metrics that any of them has."""
+    """Print a CSV row for each run, with all metrics that any of the runs has."""
     names = list(dict.fromkeys(name for run in runs for name in run.metrics))
     facts = ("started", *FACTS, "devices")
     out = csv.writer(sys.stdout, lineterminator="\n")
@@ -94,7 +94,7 @@ def _write_csv(runs: Sequence[TrainingRun]) -> None:
 
 
 def _value(run: TrainingRun, name: str) -> float | None:
-    """Return a metric's value; runs that were measured before accuracy had its name have it as top 1."""
+    """Return a metric of a run, None without it; older runs have `test_accuracy` under the name `test_top_1`."""
     value = run.metrics.get(name)
     return run.metrics.get("test_top_1") if value is None and name == "test_accuracy" else value
 
@@ -105,11 +105,11 @@ def _format_metric(run: TrainingRun, name: str) -> str:
 
 
 def _evaluated_on(run: TrainingRun) -> str:
-    """Return the data set, part and date of the run's last evaluation."""
+    """Return the data set, split and date of the run's last evaluation; "" without one."""
     if not run.evaluations:
         return ""
     last = run.evaluations[-1]
-    return f"{Path(last['data_set']).name} {last['part']} {last['date'][:10]}"
+    return f"{Path(last['data_set']).name} {last['split']} {last['date'][:10]}"
 
 
 @command.command("show")
@@ -146,7 +146,7 @@ def compare(*, names: tuple[str, ...], root: Path) -> None:
 
 
 def _differences(runs: Sequence[TrainingRun]) -> dict[str, list[str]]:
-    """Return the settings that are not the same in all runs, with each run's value."""
+    """Return the values of each run by setting, for settings that differ between the runs."""
     from dawnchorus.training.runs import read_config
 
     flat = [_flat(read_config(run)) for run in runs]
@@ -171,7 +171,7 @@ def _flat(settings: Any, prefix: str = "") -> dict[str, Any]:
 def plot(*, names: tuple[str, ...], root: Path, out: Path) -> None:
     """Plot curves of runs and their comparison as a PNG.
 
-    Runs are named by the settings in which they differ. What `dawnchorus evaluate` measured is drawn with its interval.
+    Runs are labeled by the settings in which they differ. Results of `dawnchorus evaluate` have confidence intervals.
     """
     from dawnchorus.plotting.curves import Curves, draw_runs
 
@@ -188,7 +188,7 @@ def plot(*, names: tuple[str, ...], root: Path, out: Path) -> None:
 
 
 def label_runs(runs: Sequence[TrainingRun]) -> tuple[str, list[str]]:
-    """Return the name of the setting (or settings) that varies, and each run's value."""
+    """Return the names of the settings that differ between the runs, and a label with the values for each run."""
     differences = _differences(runs)
     chosen = {key: values for key, values in differences.items() if key not in NOT_VARIED} or differences
     varied = {key: [_brief(value) for value in values] for key, values in chosen.items()}
@@ -205,7 +205,7 @@ def label_runs(runs: Sequence[TrainingRun]) -> tuple[str, list[str]]:
 
 
 def _brief(value: str) -> str:
-    """Return a number that has many digits, as tuning proposes them, with four."""
+    """Round a number with many digits, as tuning produces, to four digits; other texts unchanged."""
     try:
         return f"{float(value):.4g}" if len(value) > MAX_DIGITS else value
     except ValueError:
@@ -213,16 +213,16 @@ def _brief(value: str) -> str:
 
 
 def _interval(run: TrainingRun, metric: str) -> tuple[float, float] | None:
-    """Return the limits of a metric of the test part, as the last evaluation has them."""
+    """Return the confidence limits of a `test_` metric in the last evaluation on "test"; None without one."""
     name = metric.removeprefix("test_")
     for result in reversed(run.evaluations):
-        if result["part"] == "test" and metric.startswith("test_") and name in result["metrics"]:
+        if result["split"] == "test" and metric.startswith("test_") and name in result["metrics"]:
             return result["metrics"][name]["low"], result["metrics"][name]["high"]
     return None
 
 
 def _curves(path: Path) -> dict[str, list[tuple[float, float]]]:
-    """Return epoch and value of every metric."""
+    """Return (epoch, value) pairs by metric, from a run's `metrics.csv`."""
     curves: dict[str, list[tuple[float, float]]] = defaultdict(list)
     if path.is_file():
         with path.open(encoding="utf-8", newline="") as file:
@@ -237,7 +237,7 @@ def _curves(path: Path) -> dict[str, list[tuple[float, float]]]:
 @click.argument("names", nargs=-1, required=True)
 @ROOT
 def rm(*, names: tuple[str, ...], root: Path) -> None:
-    """Delete runs with their bundles, except running ones."""
+    """Delete runs with their bundles; nothing is deleted if one of them is running."""
     selected = _runs(root, names)
     for run in selected:
         if run.status == "running":

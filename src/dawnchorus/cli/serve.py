@@ -1,4 +1,4 @@
-"""`dawnchorus serve`."""
+"""The command `dawnchorus serve`: the HTTP server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 DEFAULT_DATA_DIR = Path("dawnchorus-server")
 
 DEFAULT_RATE_LIMIT = 50.0
-"""Requests per second of one client, if other machines can connect."""
+"""Default limit of requests per second and client, if other machines can connect."""
 
 
 @click.command("serve")
@@ -105,8 +105,8 @@ def command(
 ) -> None:
     """Serve web pages and an HTTP API for identification, review and retraining.
 
-    On this machine no token is needed. Other machines need one: $DAWNCHORUS_TOKEN allows everything,
-    $DAWNCHORUS_TRAIN_TOKEN training and identification, $DAWNCHORUS_IDENTIFY_TOKEN identification.
+    Requests from this machine need no token. Requests from other machines need one of these: $DAWNCHORUS_TOKEN allows
+    everything, $DAWNCHORUS_TRAIN_TOKEN training and identification, $DAWNCHORUS_IDENTIFY_TOKEN identification.
     """
     try:
         from dawnchorus.server.http.connections import server_config
@@ -149,7 +149,7 @@ def command(
 
 
 def _announce_served(service: Service, model: str, store: ModelStore) -> None:
-    """Print a note if the last activated model of this folder is not the given one."""
+    """Print a note if the active model, stored in the data folder, is not the model of the option --model."""
     served, named = service.pool.bundle, store.open(model)
     if served.id != named.id:
         click.echo(
@@ -175,7 +175,7 @@ def _server(config: Any, service: Service) -> Any:
 
 
 def _url(host: str, listener: socket.socket) -> str:
-    """Return the URL of the server, also where the system chose the port."""
+    """Return the URL of the server, with the port that the system chose if --port is 0."""
     port = listener.getsockname()[1]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 

@@ -1,4 +1,4 @@
-"""`dawnchorus spectrogram`."""
+"""The command `dawnchorus spectrogram`: a PNG of a recording with its detections."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def command(
     model: str,
     store: ModelStore,
 ) -> None:
-    """Draw a recording's spectrogram with the detections boxed and named."""
+    """Draw a recording's spectrogram, with a box and the name of each detection, as a PNG."""
     from dawnchorus.plotting.recording import draw_recording, draw_recording_with_waveform
 
     if recording.is_dir():

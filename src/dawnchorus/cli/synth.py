@@ -1,4 +1,4 @@
-"""`dawnchorus synth`: data sets of synthetic birds."""
+"""The command `dawnchorus synth`: data sets of synthetic birds."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def command(
 ) -> None:
     """Create a labeled data set of synthetic birds in FOLDER.
 
-    clips/ has one folder per species and one without birds; soundscapes/ has longer recordings, each with a Raven table
-    of what sings when.
+    clips/ has one folder per species and one without birds; soundscapes/ has longer recordings, each with its songs
+    annotated in a Raven table.
     """
     plan = SyntheticPlan(
         n_species=species,

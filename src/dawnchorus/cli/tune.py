@@ -1,4 +1,4 @@
-"""`dawnchorus tune`."""
+"""The command `dawnchorus tune`: hyperparameter search."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def command(
     config_dir: Path | None,
     quiet: bool,
 ) -> None:
-    """Search settings by training with several values.
+    """Search the best values of training settings.
 
     Example: dawnchorus tune model=mel_cnn data=my-set 'optimizer.lr=tag(log,interval(1e-4,1e-2))'
     'model.mel.n_mels=choice(32,64,128)'
 
-    What `train` would take for the best is printed in the end. The same command resumes a tuning that was stopped.
-    Settings given here win over those of a sweep file.
+    The best settings are printed in the end, as arguments for `train`. The same command resumes an interrupted search.
+    Settings on the command line take precedence over those of a sweep file.
     """
     try:
         from dawnchorus.training.compose import refuse_contradictions

@@ -1,1 +1,1 @@
-"""Data sets of recordings for training and testing."""
+"""Data sets of recordings: import, checks, splits, and the cutting of clips for training."""

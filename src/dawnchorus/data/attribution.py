@@ -1,4 +1,4 @@
-"""ATTRIBUTION.md: who made the recordings of a data set, and under which licenses."""
+"""The file ATTRIBUTION.md, which lists the recordists and licenses of a data set's recordings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ UNKNOWN = "license not known"
 
 
 def attribution_line(row: RecordingRow) -> str:
-    """Return the attribution of a recording: recordist, number and URL, as xeno-canto requires."""
+    """Return the attribution of a recording: recordist, identifier and URL, in the form that xeno-canto requires."""
     name = row.recordist or "recordist not known"
     if row.recording_id.startswith("XC") and row.recording_id[2:].isdigit():
         return f"{name}, {row.recording_id}. Accessible at www.xeno-canto.org/{row.recording_id[2:]}"
@@ -24,7 +24,7 @@ def attribution_line(row: RecordingRow) -> str:
 
 
 def attribution_text(rows: Sequence[RecordingRow]) -> str:
-    """Return the attribution file: licenses with counts, and all recordings by license."""
+    """Return the text of the attribution file: numbers of recordings and recordists, and all recordings by license."""
     by_license: dict[str, list[RecordingRow]] = defaultdict(list)
     for row in rows:
         by_license[row.license or UNKNOWN].append(row)
@@ -45,12 +45,12 @@ def attribution_text(rows: Sequence[RecordingRow]) -> str:
 
 
 def _escape(line: str) -> str:
-    """Escape a line: names are text, not markup."""
+    """Escape Markdown characters, so that names are shown as text."""
     return "".join(f"\\{c}" if c in "\\`*_<>[]#" else c for c in line.replace("\n", " "))
 
 
 def write_attribution(rows: Iterable[RecordingRow], folder: Path) -> Path:
-    """Write the attribution file of recordings into a folder, and return its path.
+    """Write ATTRIBUTION.md for the recordings into a folder, and return the file's path.
 
     Raises:
         OutputError: no space, or no permission.

@@ -1,4 +1,4 @@
-"""Messages on the audio files of a data set."""
+"""Problems and messages from decoders' warnings and metadata of a data set's audio files."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _PROBLEM_OF_WARNING = {
     "silence": "silent",
     "channels": "channels",
 }
-"""Problems by the start of a decoder's warning; any other warning is damage."""
+"""Problem (a key of `dawnchorus.data.check.ISSUES`) by the start of a decoder's warning; others mean "damaged"."""
 
 _UNREAD = frozenset((MISSING, UNREADABLE))
 
 
 def list_audio_problems(warnings: Sequence[str], metadata: RecordingMetadata) -> list[str]:
-    """Return the problems that a decoder's warnings indicate, without repetition."""
+    """Return the problems (keys of `ISSUES`) that a decoder's warnings and the metadata show, without repetition."""
     issues = [_PROBLEM_OF_WARNING.get(line.partition(":")[0], "damaged") for line in warnings]
     issues += [CONFLICT] if metadata.conflict else []
     issues += [CLOCK_UNREAD] if metadata.unread else []
@@ -37,7 +37,7 @@ def list_audio_problems(warnings: Sequence[str], metadata: RecordingMetadata) ->
 
 
 def list_audio_notes(table: RecordingsTable) -> Iterator[str]:
-    """Yield sentences on recordings with missing times, contradicting metadata or uncounted bytes."""
+    """Yield sentences on missing start times, contradicting metadata, wrong lengths, and data after the audio."""
     report = ClockReport()
     rows = [row for row in table.rows if not _UNREAD.intersection(row.problems)]
     for row in rows:

@@ -1,4 +1,4 @@
-"""Checks of the recordings of a data set, with advice."""
+"""Checks of a data set's recordings: files, signal levels, duplicates and labels; with advice on each problem."""
 
 from __future__ import annotations
 
@@ -27,22 +27,23 @@ from dawnchorus.taxonomy.labels import Label
 from dawnchorus.types import Detection, Progress, Report, ignore_progress
 
 SILENT_DB = -70.0
-"""Root mean square below full scale from which a recording counts as silent."""
+"""Level in dB relative to full scale (root mean square) at or below which a recording counts as silent."""
 
 CLIPPED_SHARE = 0.001
-"""A recording is clipped if so large a part of its samples is (`signal_checks.CLIPPED_LEVEL`)."""
+"""Share of samples at full scale (`signal_checks.CLIPPED_LEVEL`) above which a recording counts as clipped."""
 
 SHORT_S = 0.5
 
 DOUBTFUL_SCORE, CERTAIN_SCORE = 0.05, 0.5
-"""A label is doubtful if a model gives it less than the first anywhere, and another species at least the second."""
+"""A label is doubtful if a model's highest score of the labeled species in the recording is below `DOUBTFUL_SCORE`,
+and its highest score of another species is `CERTAIN_SCORE` or more."""
 
 STRONG_SCORE = 0.8
-"""Score from which another species is reported where the model does not know the label.
+"""Minimum score of a species to be reported if the labeled species is no class of the model.
 
-It is above `CERTAIN_SCORE` because the label's own score, the other half of the evidence, is missing there. Measured
-with BirdNET: of 200 invented songs, 30 reach 0.5 for some species and 11 reach 0.8; of 118 field recordings of known
-species, 101 and 92 do for their own.
+It is above `CERTAIN_SCORE` because a low score of the labeled species, the other half of the evidence, is missing.
+Measured with BirdNET: of 200 invented songs, 30 reach 0.5 for some species, and 11 reach 0.8; of 118 field recordings
+of known species, 101 reach 0.5 for the right species, and 92 reach 0.8.
 """
 
 LABEL_CHECKS: dict[str, str] = {
@@ -51,7 +52,7 @@ LABEL_CHECKS: dict[str, str] = {
     "unlabeled": "not labeled",
     "failed": "that could not be scored",
 }
-"""Outcomes of comparing a recording's label with a model, as a part of a sentence."""
+"""Values of `RecordingRow.label_check`, each with its wording in messages ("3 recordings not labeled")."""
 
 ISSUES: dict[str, str] = {
     MISSING: "the file is missing: mount its drive, download it, or drop the row",
@@ -75,12 +76,17 @@ ISSUES: dict[str, str] = {
     "other_species": "a model that does not know its label detects another species: listen to it, or correct the label",
     "no_license": "its license is not known: ask its recordist before you publish anything made from it",
 }
-"""Every problem that a check names, and what to do."""
+"""All values of `RecordingRow.problems`, each with its meaning and advice."""
 
 
 @dataclass(frozen=True)
 class RecordingCheck:
-    """Results of decoding and checking a recording."""
+    """Result of decoding and checking a recording.
+
+    Attributes:
+        row: the recording's row with new `problems`, duration and hashes.
+        prints: acoustic fingerprints of its start, which find near duplicates; empty if it cannot be decoded.
+    """
 
     row: RecordingRow
     prints: npt.NDArray[np.void]
@@ -88,11 +94,15 @@ class RecordingCheck:
 
 @dataclass(frozen=True)
 class ModelScores:
-    """Maximum scores of a model in the recordings of a data set."""
+    """Highest scores of a model in the recordings of a data set.
+
+    Attributes:
+        classes: the model's classes.
+    """
 
     classes: KnownClasses
     best: Mapping[str, Mapping[str, Detection]]
-    """By recording_id and scientific name the clip with the highest score; what could not be scored is missing."""
+    """Detection with the highest score by recording_id, then by scientific name; without recordings that failed."""
 
 
 def check_table(
@@ -102,9 +112,14 @@ def check_table(
     scores: ModelScores | None = None,
     report: Report = ignore_progress,
 ) -> RecordingsTable:
-    """Decode all recordings, and return the table with problems, durations, audio hashes and duplicates.
+    """Decode all recordings, and return the table with `problems`, durations, audio hashes and `duplicate_of` set.
 
-    With `scores`, labels are compared with a model's detections; see `label_check` and `detected_species` of the rows.
+    Args:
+        table: the data set.
+        n_workers: number of decoder processes.
+        scores: a model's scores of the recordings, to set `label_check` and `detected_species` of the rows; None
+            leaves labels unchecked.
+        report: called with the progress after each recording.
     """
     checks = []
     for check in map_recordings(
@@ -119,25 +134,25 @@ def check_table(
 
 
 def count_issues(rows: Sequence[RecordingRow]) -> Counter[str]:
-    """Count the recordings with each problem."""
+    """Count the recordings with each problem (keys of `ISSUES`)."""
     return Counter(problem for row in rows for problem in row.problems)
 
 
 _NO_SCORES: dict[str, Any] = dict.fromkeys(
     ("label_check", "detected_species", "detected_score", "detected_start_s", "detected_end_s")
 )
-"""Fields of an earlier comparison with a model."""
+"""Fields that a comparison with a model sets, to reset those of an earlier one."""
 
 CheckedRecording = IsolatedRecording | CleanedRecording
 
 
 def check_analyses() -> dict[str, SampleAnalysis]:
-    """Return new analyses for `read_check`, by name."""
+    """Return new analyses of the signal, by name, to decode a recording with before `read_check`."""
     return {"level": SignalLevel(), "prints": StartFingerprint()}
 
 
 def read_check(table: RecordingsTable, row: RecordingRow, recording: CheckedRecording) -> RecordingCheck:
-    """Return the check of a recording that was decoded to its end with `check_analyses`.
+    """Return the check of the recording of a row, which was opened with `check_analyses` and decoded to its end.
 
     Raises:
         AudioError: the file cannot be read any more.
@@ -162,7 +177,7 @@ def read_check(table: RecordingsTable, row: RecordingRow, recording: CheckedReco
 
 
 def failed_check(row: RecordingRow, error: AudioError) -> RecordingCheck:
-    """Return the check of a recording that cannot be decoded."""
+    """Return the check of a recording that cannot be decoded because of `error`."""
     problem = MISSING if isinstance(error, AudioNotFoundError) else UNREADABLE
     return RecordingCheck(replace(row, **_NO_SCORES, problems=(*_label_problems(row), problem)), np.empty(0, HASH))
 
@@ -202,14 +217,14 @@ def _level_problems(level: np.void) -> Iterator[str]:
 
 
 def _original(earlier: Mapping[int, tuple[int, str]], k: int) -> int:
-    """Return the first of the rows that a row is a copy of; the row itself if it is none."""
+    """Return the index of the row that row `k` is a copy of in the end; `k` itself if it is no copy."""
     while k in earlier:
         k = earlier[k][0]
     return k
 
 
 def mark_duplicates(checks: Sequence[RecordingCheck]) -> list[RecordingRow]:
-    """Return the rows of the checks, with the recordings that they are copies of."""
+    """Return the rows of the checks with `duplicate_of` set, and "duplicate" or "near_duplicate" among the problems."""
     rows = [check.row for check in checks]
     first_with: dict[str, int] = {}
     earlier: dict[int, tuple[int, str]] = {}
@@ -256,7 +271,7 @@ def _strongest(detections: Iterable[Detection]) -> Detection | None:
 
 
 def _report_issue(row: RecordingRow, problem: str, other: Detection | None) -> RecordingRow:
-    """Return the row with the problem and the other species that is detected, if there is one."""
+    """Return the row with the problem and the other species' detection; unchanged if `other` is None."""
     if other is None:
         return row
     return replace(

@@ -1,4 +1,4 @@
-"""Labels of recordings, matched with the classes of a model."""
+"""Matching of recordings' labels with the classes of a model."""
 
 from __future__ import annotations
 
@@ -16,20 +16,24 @@ LOG = logging.getLogger(__name__)
 
 
 def label_names(rows: Iterable[RecordingRow]) -> list[str]:
-    """Return the sorted labels of the rows: species, annotations and absent species."""
+    """Return the sorted labels of the rows without repetition: species, annotated species and absent species."""
     return sorted({label_text(label) for row in rows for label in _labels(row)})
 
 
 def with_known_classes(
     rows: Sequence[RecordingRow], labels: Sequence[Label], new_classes: Sequence[str]
 ) -> tuple[RecordingRow, ...]:
-    """Return the rows with labels replaced by the known classes that they name.
+    """Return the rows with each label replaced by the names of its class.
 
-    A class is one of `labels`, or a label of the rows that `new_classes` has by either name. New classes that are no
-    label of the rows are named in the log.
+    Args:
+        rows: the recordings.
+        labels: the classes of the model.
+        new_classes: labels, by scientific or common name, that are accepted as new classes. One that no recording has
+            is logged as a warning.
 
     Raises:
-        UnknownClassError: labels are no classes; the message has them all, with the nearest classes.
+        UnknownClassError: a label is neither a class nor in `new_classes`; the message lists all such labels, with
+            similar classes.
     """
     known = KnownClasses(labels)
     confirmed = KnownClasses(map(parse_label, new_classes))
@@ -47,7 +51,7 @@ def with_known_classes(
 
 
 def _log_unused(new_classes: Iterable[str], given: Iterable[Label]) -> None:
-    """Log new classes that are no label of the recordings."""
+    """Log a warning for each new class that is not among the `given` labels of the recordings."""
     labeled = KnownClasses(given)
     for name in new_classes:
         label = parse_label(name)
@@ -66,7 +70,7 @@ def _labels(row: RecordingRow) -> Iterator[Label]:
 
 
 def _question(unknown: Mapping[Label, int], known: KnownClasses) -> str:
-    """Return one line for each unknown name, and what to do; labels that differ in case or spaces are one."""
+    """Return the error message: one line per unknown label (case and spaces ignored), and what to do."""
     first: dict[str, Label] = {}
     counts: Counter[str] = Counter()
     for label in sorted(unknown, key=label_text):
@@ -82,7 +86,7 @@ def _question(unknown: Mapping[Label, int], known: KnownClasses) -> str:
 
 
 def _rename_row(row: RecordingRow, known: KnownClasses) -> RecordingRow:
-    """Return the row under the names of `known`; other species in the background keep theirs, if it has not them."""
+    """Return the row with the names of the classes in `known`; secondary species that are no class stay as they are."""
     label = None if row.scientific_name is None else known.find(Label(row.scientific_name, row.common_name or ""))
     return replace(
         row,

@@ -1,4 +1,4 @@
-"""File names of clips: archive numbers, recorders' start times, and marks of clips cut from a recording."""
+"""Parsing of clips' file names: archive numbers, recorders' start times, and times or part numbers of clips."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ _UNIX_HEX = re.compile(
     r"^(?P<moment>[0-9A-Fa-f]{8})(?=$|[-_. ])|(?<![^\W_])(?P<inside>(?=\d{0,7}[A-F])[5-7][0-9A-F]{7})(?=$|[-_. ])"
 )
 _FIRST_UNIX, _LAST_UNIX = 0x52C35A80, 0x7FFFFFFF
-"""2014, before the first AudioMoth, and the last moment that four bytes hold."""
+"""Unix times of 2014, before the first AudioMoth, and of the last second that four bytes can store."""
 _ZONE = re.compile(r"^(?:\.\d+)?[-_ ]?(?:Z|UTC|[+-]\d\d:?(?:\d\d)?)(?![\dA-Za-z])")
 _SCORE = re.compile(r"^(?:.*[-_ ])?(?:0\.\d+|1\.0+)[-_](?:\d+[-_])?")
-"""Before the name of the recording: score and number of BirdNET-Analyzer's segments."""
+"""Score and number that BirdNET-Analyzer puts before the recording's name in names of segments."""
 
 _DETECTION = re.compile(
     r"(?P<recorder>.+?)[-_ ]"
@@ -78,7 +78,7 @@ _SECONDS = r"(?:s|secs?|seconds?|ms|msec|sek|sekunden?|sekund(?:er)?|secondes?|s
 _WITH_UNIT = rf"{_NUMBER} ?{_SECONDS}(?![a-z])"
 _MINUTES = rf"(?:\d+[ _]?h[ _]?)?\d+[ _]?m(?:in)?[ _]?{_NUMBER}[ _]?s?(?:ec)?(?![a-z])"  # 0m06s, 1h02m03.5s, 00m_06s
 _OFFSET = r"(?:0?0(?P<a>[-_.:])[0-5]\d(?P=a)[0-5]\d|\d\d?(?P<b>[-_.:])[0-5]\d(?P=b)[0-5]\d[.,]\d+)"
-"""A clock time in the first hour, or with parts of a second: no time of day."""
+"""A clock time in the first hour, or with fractions of a second: an offset in a recording, no time of day."""
 _TO = r"(?: ?[-_~\u2013\u2014]+ ?|[-_ ]*to[-_ ]*| )"
 _OPEN, _CLOSE = r"(?:^|[-_ @.,#+=([{]+)", r"[)\]}]?(?![\d:])"
 _HMS = r"\d\d?(?P<{}>[-_.:])[0-5]\d(?P={})[0-5]\d(?:[.,]\d+)?|\d+:[0-5]\d"
@@ -112,10 +112,10 @@ _RANGES: tuple[re.Pattern[str], ...] = tuple(
         rf"{_NUMBER}{_SECONDS}?[-_ ,]+{_LENGTH}[-_ =:]*{_NUMBER}{_SECONDS}?",
     )
 )
-"""Two times, in front, in the middle or at the end."""
+"""Names with the start and the end of a clip, at the start, in the middle or at the end of the name."""
 
 _LONGEST_CLIP_S = 600
-"""Numbers farther apart are a date and a time, or a location."""
+"""Maximum difference of a clip's times; numbers farther apart are a date and a time, or a location."""
 
 _ENDS: tuple[re.Pattern[str], ...] = tuple(
     re.compile(rf"^(?P<before>.*?){pattern}$", re.IGNORECASE)
@@ -131,7 +131,7 @@ _PART_OF = re.compile(
     rf"^{_CLIP}[-_ #.]*\d+(?:{_OF}\d+)?[-_ ]+(?:of|from|von|aus|de|di|da|van)[-_ ]+(?P<base>.*[^\W\d_].*)$",
     re.IGNORECASE,
 )
-"""A part before the name of the recording: `clip 3 of creek`."""
+"""Names with the part before the recording's name: `clip 3 of creek`."""
 _DATE = re.compile(r"(?:19|20)\d\d([-_.]?)[01]\d\1[0-3]\d")
 _DATE_BEHIND = re.compile(rf"(?<!\d){_DATE.pattern}$")
 _CLOCK_END = re.compile(rf"^(?P<before>.*?){_OPEN}{_OFFSET}{_CLOSE}$")
@@ -153,7 +153,7 @@ _NUMBER_BEFORE = re.compile(
 _TOLERANCE_S = 0.05
 
 _CACHED = 1 << 17
-"""Names that are remembered: a split and its report ask several times."""
+"""Cache size in names, since a split and its report parse each name several times."""
 
 
 _CLIP_WORD = re.compile(
@@ -161,7 +161,7 @@ _CLIP_WORD = re.compile(
 )
 _NUMBER_WORD = re.compile(rf"\d+{_SECONDS}?", re.IGNORECASE)
 _RECORDER = re.compile(r"(?=.*[^\W\d_])(?=.*\d).{4,}")
-"""Name that is clearly a recorder's, such as a serial number or `s4a01`; other words may be locations."""
+"""Text that must be the name of a recorder, such as a serial number or `s4a01`; other words may be locations."""
 _MAX_CLASS_WORDS = 5
 
 
@@ -181,13 +181,13 @@ def is_sound_name(text: str) -> bool:
 
 @lru_cache(maxsize=_CACHED)
 def archive_number(stem: str) -> str | None:
-    """Return archive and number in a name, such as `XC123` for `xc-0123_4`; None if there is none."""
+    """Return the identifier of a sound archive (xeno-canto, ...) in a file name: `XC123` for `xc-0123_4`; else None."""
     return _first_number(_ARCHIVES, stem)
 
 
 @lru_cache(maxsize=_CACHED)
 def page_number(url: str) -> str | None:
-    """Return archive and number in the URL of a recording's page."""
+    """Return the identifier of a sound archive in the URL of a recording's page, such as `XC123`; else None."""
     return _first_number(_PAGES, url)
 
 
@@ -205,17 +205,19 @@ class RecorderName:
     recorder: str
     """Text before the time, in lower case, or ""."""
     start: str
-    """Digits of date and time, or eight hexadecimal ones."""
+    """The 12 or 14 digits of date and time, or a Unix time of eight hexadecimal digits."""
     is_clip: bool
-    """Text other than a time zone follows, or a clip's number, class or score stands before."""
+    """True if the name is of a clip, not a whole recording: it has further text, or a number, class or score."""
 
 
 @lru_cache(maxsize=_CACHED)
 def recorder_name(stem: str, classes: frozenset[str] = frozenset()) -> RecorderName | None:
-    """Parse recorder and start time from a name; None if it has no time.
+    """Parse recorder and start time from a file name without suffix; None if it has no time.
 
-    A clip's number, words such as `clip0 of`, a score, and names of `classes`, in lower case and with single blanks,
-    belong to no recorder's name.
+    Args:
+        stem: the file name without suffix.
+        classes: names of the data set's classes, in lower case with single spaces. A class, a number, words such as
+            `clip0 of` and a score before the recorder's name are dropped.
     """
     if match := _MOMENT.search(stem):
         start = re.sub(r"\D", "", match[0])
@@ -234,9 +236,9 @@ def recorder_name(stem: str, classes: frozenset[str] = frozenset()) -> RecorderN
 
 
 def _without_clip(given: str, classes: frozenset[str], *, is_clip: bool) -> str:
-    """Return the words before a time without those that tell a clip; all of them if none would be left.
+    """Return the words before the time without the words of a clip; all words if none would remain.
 
-    Numbers alone may be those of locations, `1 forest`, unless they stand before a recorder's own name, `1 s4a01`.
+    A number is dropped only before a recorder's name, `1 s4a01`: otherwise it may belong to a location, `1 forest`.
     """
     words = given.split()
     n_before, has_clip_word = 0, is_clip
@@ -259,7 +261,7 @@ def _without_clip(given: str, classes: frozenset[str], *, is_clip: bool) -> str:
 
 
 def _class_words(words: Sequence[str], classes: frozenset[str]) -> int:
-    """Return how many of the first words are a class's name: several ones, or one before a number."""
+    """Return the number of first words that are the name of a class; a single word must be followed by a number."""
     for n in range(min(len(words) - 1, _MAX_CLASS_WORDS), 0, -1):
         if " ".join(words[:n]) in classes and (n > 1 or _NUMBER_WORD.fullmatch(words[n])):
             return n
@@ -268,10 +270,11 @@ def _class_words(words: Sequence[str], classes: frozenset[str]) -> int:
 
 @lru_cache(maxsize=_CACHED)
 def recorder_night(stem: str) -> str | None:
-    """Parse recorder and night from the name of a clip of a detection; None for other names.
+    """Return a key of recorder and night for the name of a clip of a detection; None for other names.
 
-    Vesper names its clips `station_microphone_detector_2020-03-04_21.36.23.456_Z_class`. A night lasts from noon to
-    noon of the clock in the name.
+    Such names have a time with milliseconds, as those of the software Vesper:
+    `station_microphone_detector_2020-03-04_21.36.23.456_Z_class`.
+    Clips of one recorder have the same key from noon to noon of the clock in the name.
     """
     match = _DETECTION.match(stem)
     if match is None:
@@ -287,11 +290,11 @@ def recorder_night(stem: str) -> str | None:
 
 @dataclass(frozen=True)
 class TapeClip:
-    """A name in ANIMAL-SPOT's form: `class-information_id_year_tape_start_end`, times in milliseconds."""
+    """A clip's name in the form of ANIMAL-SPOT: `class-information_id_year_tape_start_end`, times in milliseconds."""
 
     class_name: str
     tape: str
-    """Year and name of the recording."""
+    """Year and tape, which together identify the recording."""
 
 
 @lru_cache(maxsize=_CACHED)
@@ -305,20 +308,20 @@ def tape_clip(stem: str) -> TapeClip | None:
 
 @dataclass(frozen=True)
 class Cut:
-    """A clip's name without its times or its part number."""
+    """The name of a clip that was cut from a recording, without the clip's times or part number."""
 
     bases: tuple[str, ...]
-    """Texts before and behind, the first of which that names a recording is that of the recording; may be empty."""
+    """Candidates for the recording's name, the likeliest first: the texts before and after the times; may be empty."""
     is_range: bool
-    """The name has start and end, which no series of recordings has."""
+    """True if the name has a start and an end time, so it cannot be a series of recordings with running numbers."""
 
 
 @lru_cache(maxsize=_CACHED)
 def cut_from(stem: str, duration_s: float | None) -> Cut | None:
-    """Return candidate names of the recording that a clip was cut from; None if the name has no times or part.
+    """Return candidates for the name of the recording that a clip was cut from; None if the name shows no cut.
 
-    Times, words such as "part 2", or another file's name inside say so. Two whole numbers are times only if they are as
-    far apart as the clip is long.
+    Times, words such as "part 2", and a file name inside the name (`a.wav_0`) show a cut. Two integers are times only
+    if their difference, in seconds or milliseconds, is the clip's length `duration_s`; None: the length is not known.
     """
     if clip := tape_clip(stem):
         return Cut((clip.tape,), is_range=True)
@@ -340,7 +343,7 @@ def cut_from(stem: str, duration_s: float | None) -> Cut | None:
 
 
 def _get_part_base(stem: str, after_moment: int) -> str | None:
-    """Return the text next to the words or the offset that name a part of a recording; None without them."""
+    """Return the text next to the words or the offset of a part, as in `creek part 2`; None if there are none."""
     if match := _PART_OF.match(stem):
         return match["base"]
     match = _CLOCK_END.match(stem)
@@ -352,7 +355,7 @@ def _get_part_base(stem: str, after_moment: int) -> str | None:
 
 @dataclass(frozen=True)
 class TwoNumbers:
-    """A name with two adjacent integers, which may be times."""
+    """A clip's name with two adjacent integers that may be its start and end (in an unknown unit)."""
 
     cut: Cut
     start: int
@@ -369,13 +372,13 @@ def two_numbers(stem: str) -> TwoNumbers | None:
 
 
 def _are_times(match: re.Match[str]) -> bool:
-    """Return False if numbers without a unit are in no order, or too far apart for a clip."""
+    """Return False if two times are not increasing, or farther apart than `_LONGEST_CLIP_S`."""
     given = match.groupdict()
     return "start" not in given or 0 < _clock_s(given["end"]) - _clock_s(given["start"]) <= _LONGEST_CLIP_S
 
 
 def _clock_s(text: str) -> float:
-    """Return the seconds of h-m-s, m:s, or a number."""
+    """Convert h-m-s, m:s or a number of seconds to seconds."""
     if re.fullmatch(_DECIMAL, text):
         return float(text.replace(",", "."))
     numbers = re.findall(r"\d+", text)[:3]
@@ -393,17 +396,17 @@ def _bases(before: str, behind: str = "") -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class RunningNumber:
-    """A name with a number or a single letter at its start or end."""
+    """A name with a running number or letter, as in `creek_2` or `creek b`; `base` is the rest of the name."""
 
     base: str
     number: int
-    """Letters count from a = 1."""
+    """The number; for a letter its place in the alphabet, from a = 1."""
     is_set_off: bool = True
-    """Something other than a digit or letter stands between, as in `a_2`, or a letter follows a digit."""
+    """True if a separator is between base and number, as in `a_2`, or a letter follows a digit, as in `12b`."""
 
 
 def number_behind(stem: str) -> RunningNumber | None:
-    """Return the number at the end of a name; None if there is none, or it belongs to a date."""
+    """Parse the number at the end of a name; None if there is none, or it belongs to a date."""
     match = _NUMBER_BEHIND.match(stem)
     if match is None or _DATE_BEHIND.search(stem):
         return None
@@ -411,19 +414,19 @@ def number_behind(stem: str) -> RunningNumber | None:
 
 
 def letter_behind(stem: str) -> RunningNumber | None:
-    """Return the single letter at the end of a name; None if there is none."""
+    """Parse a single letter at the end of a name; None if there is none."""
     match = _LETTER_BEHIND.match(stem)
     return _running(match["base"], ord(match["letter"].lower()) - ord("a") + 1) if match else None
 
 
 def number_before(stem: str) -> RunningNumber | None:
-    """Return the number at the start of a name; None if there is none, or it is a year."""
+    """Parse the number at the start of a name; None if there is none, or it is a year."""
     match = _NUMBER_BEFORE.match(stem)
     return _running(match["base"], int(match["number"])) if match else None
 
 
 def number_inside(stem: str) -> RunningNumber | None:
-    """Return the last number that is followed by text, as in `a_3000_ms`; None if there is none, or it is a date."""
+    """Parse the last number that is followed by text, as in `a_3000_ms`; None if there is none, or it is a date."""
     match = _NUMBER_INSIDE.match(stem)
     if match is None or any(date.end() >= match.end("number") for date in _DATE.finditer(stem)):
         return None

@@ -1,9 +1,13 @@
 """Prepared clips on disk: 16-bit samples in large memory-mapped files, and a table that describes them.
 
-`clips-00000.i16`...: clips one after the other, little-endian, nothing else. `clips.parquet`: a row per clip with its
-file, its row there, and the recording, seconds, species, license and recordist that it comes from. `prepare.sqlite`:
-what was prepared, so that a second run resumes where the first one stopped. `recordings.parquet`: the recordings table
-that the clips were prepared from, so that training and evaluation take the folder as a data set.
+Files in the folder:
+
+- `clips-00000.i16`, ... (shards): the samples of all clips in a row, little-endian, without a header.
+- `clips.parquet` (the index): a row per clip with its shard, its position there, its recording, start and end in
+  seconds, species, license and recordist.
+- `prepare.sqlite` (the journal): the recipe (`dawnchorus.data.recipes`) and the recordings prepared so far, from which
+  an interrupted run resumes.
+- `recordings.parquet`: the recordings table, so that training and evaluation can read the folder as a data set.
 """
 
 from __future__ import annotations
@@ -61,12 +65,20 @@ CREATE TABLE IF NOT EXISTS recordings (
 """
 _TABLES = "SELECT name FROM sqlite_master WHERE type = 'table'"
 _OLD_TABLE = ("about",)
-"""Row of `_TABLES` in journals that were written before 2026-12: the table `metadata` by its old name."""
+"""Result row of `_TABLES` in journals written before 2026-12, whose table `metadata` was named `about`."""
 
 
 @dataclass(frozen=True)
 class ClipLocation:
-    """Position of a recording's clips in a shard, with their times and the segments cut out before."""
+    """Position of a recording's clips in a shard.
+
+    Attributes:
+        key: digest of all that the clips depend on: the audio, the recipe, the seed.
+        shard: number of the shard.
+        first: index of the recording's first clip in the shard; its other clips follow.
+        times: start and end of each clip in the recording, in seconds.
+        cuts: start and end of each segment that was removed before clips were cut, in seconds.
+    """
 
     key: str
     shard: int
@@ -76,12 +88,18 @@ class ClipLocation:
 
 
 class ClipWriter:
-    """Writer of prepared clips to a folder, one recording at a time.
+    """Writer of prepared clips to a folder, one recording at a time; the folder is locked until `close`.
+
+    Args:
+        folder: the folder, which is created if missing.
+        window_samples: number of samples of a clip.
+        recipe: the recipe's fields and the seed; a folder contains clips of one recipe only.
+        wait_s: maximum time to wait for another process that writes to the folder.
 
     Raises:
-        InputError: the folder holds clips of another recipe.
-        BusyError: another process adds to the folder, for longer than `wait_s`.
-        OutputError: no space, or no permission. So do all methods.
+        InputError: the folder contains clips of another recipe.
+        BusyError: another process still writes to the folder after `wait_s`.
+        OutputError: no space, or no permission; also raised by the methods.
     """
 
     def __init__(self, folder: Path, *, window_samples: int, recipe: dict[str, Any], wait_s: float = 0.0) -> None:
@@ -114,7 +132,7 @@ class ClipWriter:
         self._file: BinaryIO = self._open_shard()
 
     def find_location(self, recording_id: str) -> ClipLocation | None:
-        """Return the position of a recording's clips; None if it is not prepared."""
+        """Return the position of a recording's clips; None if the recording is not prepared."""
         row = self._db.execute(
             "SELECT key, shard, first, times, cuts FROM recordings WHERE recording_id = ?", [recording_id]
         ).fetchone()
@@ -128,12 +146,12 @@ class ClipWriter:
         times: Sequence[tuple[float, float]],
         cuts: Sequence[tuple[float, float]],
     ) -> None:
-        """Append the clips in the file `clips`, durably.
+        """Append a recording's clips; they survive if the process is killed afterwards.
 
         Args:
             recording_id: the recording.
             key: digest of all that the clips depend on.
-            clips: file with the samples of the clips, one after the other.
+            clips: file with the 16-bit samples of all clips in a row.
             times: start and end of each clip in the recording, in seconds.
             cuts: start and end of each removed segment, in seconds.
 
@@ -160,7 +178,7 @@ class ClipWriter:
         self._n_rows += len(times)
 
     def write_index(self, rows: Sequence[RecordingRow]) -> int:
-        """Write the table of the clips of `rows`, and return their number."""
+        """Write the index `clips.parquet` of the clips of `rows`, and return the number of clips."""
         n = 0
         with (
             atomic_file(self.folder / INDEX_NAME) as stream,
@@ -176,7 +194,7 @@ class ClipWriter:
         return n + len(waiting)
 
     def close(self) -> None:
-        """Close the files."""
+        """Close the files, and unlock the folder."""
         self._file.close()
         self._db.close()
         self._lock.release()
@@ -190,12 +208,12 @@ class ClipWriter:
             yield {**row_fields, "start_s": start_s, "end_s": end_s, "shard": location.shard, "row": location.first + k}
 
     def _end(self) -> tuple[int, int]:
-        """Return the shard that is being filled, and the number of its valid clips."""
+        """Return the number of the last shard, to which clips are appended, and the number of its valid clips."""
         last = self._db.execute("SELECT shard, first, times FROM recordings ORDER BY shard DESC, first DESC").fetchone()
         return (0, 0) if last is None else (last[0], last[1] + len(json.loads(last[2])))
 
     def _open_shard(self) -> BinaryIO:
-        """Open the shard, without anything that an interrupted run wrote after the last valid clip."""
+        """Open the last shard, and remove samples that an interrupted run wrote after the last valid clip."""
         path = shard_path(self.folder, self._shard)
         path.touch()
         file = path.open("r+b")
@@ -209,16 +227,16 @@ def _pairs(text: str) -> list[tuple[float, float]]:
 
 
 def shard_path(folder: Path, number: int) -> Path:
-    """Return the path of a shard."""
+    """Return the path of the shard with this number."""
     return folder / f"clips-{number:05d}.i16"
 
 
 @contextmanager
 def lock_clips(folder: Path) -> Iterator[None]:
-    """Lock the folder against changes by other processes.
+    """Lock a folder of prepared clips against other processes.
 
     Raises:
-        BusyError: another process changes it.
+        BusyError: another process has locked it.
     """
     lock = FileLock(folder / LOCK_NAME, timeout=0)
     try:
@@ -231,7 +249,7 @@ def lock_clips(folder: Path) -> Iterator[None]:
 
 
 def write_prepared_table(table: RecordingsTable, folder: Path) -> Path:
-    """Write the recordings table of prepared clips, with absolute paths, and return its path.
+    """Write a recordings table into the folder of clips, with absolute paths of the recordings, and return its path.
 
     Raises:
         OutputError: no space, or no permission.
@@ -241,7 +259,7 @@ def write_prepared_table(table: RecordingsTable, folder: Path) -> Path:
 
 
 def replace_index(folder: Path, index: pa.Table) -> None:
-    """Replace the table of clips atomically.
+    """Replace the index `clips.parquet` atomically.
 
     Raises:
         OutputError: no space, or no permission.
@@ -261,14 +279,14 @@ class WholeRecording:
 
     shard: int
     first_sample: int
-    """Its index in the shard."""
+    """Index of the recording's first sample in the shard."""
     n_samples: int
-    """Samples without those that fill the last window."""
+    """Number of samples, without the padding of the last window."""
     cuts: tuple[tuple[float, float], ...]
-    """Seconds [start, end] of the recording that were cut out before."""
+    """Start and end, in seconds of the recording, of each segment that was removed before."""
 
     def recorded_s(self, kept_s: float) -> float:
-        """Convert a time in the kept audio to the time in the recording."""
+        """Convert a time in the stored audio (without `cuts`) to the time in the original recording."""
         recorded_s = kept_s
         for start_s, end_s in self.cuts:
             if start_s <= recorded_s:
@@ -280,8 +298,8 @@ class Clips:
     """Reader of prepared clips; samples are memory-mapped.
 
     Raises:
-        InputError: there are none in the folder.
-        FormatError: a file is shorter than the table says, or the journal is missing or damaged.
+        InputError: the folder has no prepared clips.
+        FormatError: a shard is shorter than the index says, or the journal is missing or damaged.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -316,7 +334,7 @@ class Clips:
 
     @property
     def cleaning(self) -> Cleaning:
-        """Cleaning that was applied to the recordings."""
+        """Cleaning (trimming, noise reduction, removal of speech) that was applied before clips were cut."""
         names = Cleaning.model_fields
         return Cleaning.model_validate({name: value for name, value in self.recipe.items() if name in names})
 
@@ -324,11 +342,11 @@ class Clips:
         return len(self._rows)
 
     def samples(self, number: int) -> npt.NDArray[np.float32]:
-        """Return clip `number` of the table as float32 [window_samples], full scale -1 to 1."""
+        """Return the samples [window_samples] of the clip in row `number` of the index, float32, -1 to 1."""
         return as_float(self.stored_clip(number))
 
     def stored_clip(self, number: int) -> npt.NDArray[np.int16]:
-        """Return the 16-bit samples [window_samples] of clip `number` of the table, mapped from their file."""
+        """Return the samples [window_samples] of the clip in row `number` of the index, int16, memory-mapped."""
         clip: npt.NDArray[np.int16] = self._samples[int(self._shards[number])][self._rows[number]]
         return clip
 
@@ -336,7 +354,7 @@ class Clips:
         """Return the recordings that are stored as consecutive windows, by recording_id.
 
         Raises:
-            InputError: the clips are not consecutive windows at the recording's level.
+            InputError: the clips are selected, overlap or were normalized, so they do not form whole recordings.
         """
         if self.recipe["clip_selection"] != "all" or self.recipe["overlap_s"] or self.recipe.get("normalize"):
             raise InputError(
@@ -365,14 +383,14 @@ class Clips:
         return WholeRecording(shard, first * self.window_samples, n_samples, tuple(cuts))
 
     def stored_samples(self, recording: WholeRecording) -> npt.NDArray[np.int16]:
-        """Return the 16-bit samples [n_samples] of a whole recording, mapped from their file."""
+        """Return the samples [n_samples] of a whole recording, int16, memory-mapped."""
         flat = self._samples[recording.shard].reshape(-1)
         return flat[recording.first_sample : recording.first_sample + recording.n_samples]
 
     def crop(self, recording: WholeRecording, start: int) -> npt.NDArray[np.float32]:
-        """Return the window [window_samples] from the sample `start` of a recording, full scale -1 to 1.
+        """Return the window [window_samples] from sample `start` of a whole recording on, float32, -1 to 1.
 
-        The window of a recording that is shorter ends as the recipe fills it.
+        If the recording is shorter than a window, the rest is the padding that was stored.
         """
         first = recording.first_sample + start
         return as_float(self._samples[recording.shard].reshape(-1)[first : first + self.window_samples])
@@ -399,6 +417,6 @@ def _rows(database_uri: str, statement: str) -> list[tuple[Any, ...]]:
 
 
 def as_float(samples: npt.NDArray[np.int16]) -> npt.NDArray[np.float32]:
-    """Convert stored samples to float32, full scale -1 to 1."""
+    """Convert 16-bit samples to float32, -1 to 1."""
     scaled: npt.NDArray[np.float32] = samples.astype(np.float32) / np.float32(FULL_SCALE)
     return scaled

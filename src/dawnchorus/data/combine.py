@@ -1,4 +1,4 @@
-"""Merging of two rows of one recording, without loss of information."""
+"""Merging of two rows of the recordings table that describe the same recording."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ _FACTS = {
     "group": ("given_group",),
     "split": ("split",),
 }
-"""Facts that are compared as they are: fields that only make sense together are one."""
+"""Facts that are compared by equality, by their names in messages; a fact of several fields is taken as a whole."""
 
 _OF_FILE = ("duration_s", "rate_hz", "n_channels", "container", "n_bytes", "content_hash")
 _OF_CHECK = (
     *("audio_hash", "duplicate_of", "duration_s", "rate_hz", "problems"),
     *("label_check", "detected_species", "detected_score", "detected_start_s", "detected_end_s"),
 )
-"""Findings of `dawnchorus data check`, which hold for the same bytes."""
+"""Fields set by `dawnchorus data check`, valid as long as the file's bytes are the same."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """A field on which two rows of a recording disagree; the new value is kept."""
+    """A fact on which two rows of a recording disagree; the new value is used."""
 
     fact: str
     old: str
@@ -42,18 +42,18 @@ class Change:
 
 @dataclass(frozen=True)
 class Combined:
-    """A row merged from two, and what changed."""
+    """A row merged from two rows, and the differences between the two."""
 
     row: RecordingRow
     kept: tuple[str, ...]
-    """Facts that only the old row knows."""
+    """Names of the facts that only the old row has."""
     changes: tuple[Change, ...]
 
 
 def combine(old: RecordingRow, new: RecordingRow) -> Combined:
-    """Merge two rows of one recording; the identifier is the old one, and new values win.
+    """Merge two rows of one recording: new values replace old ones, which fill gaps; the identifier is the old one.
 
-    What is measured on the file is that of the new file, or of the old one if the new one is missing.
+    Path and measurements (duration, hashes, ...) are those of the new file, or of the old one if the new is missing.
     """
     kept: list[str] = []
     changes: list[Change] = []
@@ -69,7 +69,7 @@ def combine(old: RecordingRow, new: RecordingRow) -> Combined:
 
 @dataclass(frozen=True)
 class _Known:
-    """The fields of some facts, and how they came to be."""
+    """Merged fields of some facts, with the facts that only the old row has, and the disagreements."""
 
     fields: dict[str, Any]
     kept: tuple[str, ...] = ()
@@ -82,7 +82,7 @@ def _plain(old: RecordingRow, new: RecordingRow) -> Iterator[_Known]:
 
 
 def _fact(fact: str, old: dict[str, Any], new: dict[str, Any]) -> _Known:
-    """Return the fields of one fact: where both are known and differ, all of the new one, or else those of both."""
+    """Merge the fields of one fact: all new fields if a value differs, else new fields completed by old ones."""
     both = [name for name in old if old[name] is not None and new[name] is not None]
     if any(old[name] != new[name] for name in both):
         return _Known(new, changes=(Change(fact, _text(old), _text(new)),))
@@ -103,7 +103,7 @@ def _label_text(row: RecordingRow) -> str:
 
 
 def _label(old: RecordingRow, new: RecordingRow) -> _Known:
-    """Return the fields of the species or background that the recording is of."""
+    """Merge the label: the species of the recording, or background."""
     names = ("scientific_name", "common_name", "ebird_code", "kind")
     if not _has_label(old) or not _has_label(new):
         first, second = (new, old) if _has_label(new) else (old, new)
@@ -124,12 +124,12 @@ def _label(old: RecordingRow, new: RecordingRow) -> _Known:
 
 
 def _own_common_name(row: RecordingRow) -> str | None:
-    """Return a common name that is not the scientific one again."""
+    """Return the common name; None if it only repeats the scientific name."""
     return None if row.common_name == row.scientific_name else row.common_name
 
 
 def _lists(old: RecordingRow, new: RecordingRow) -> _Known:
-    """Return the other species in a recording, and those that are known not to be in it."""
+    """Merge the lists of secondary and absent species; a non-empty new list replaces the old one."""
     known = _Known({})
     for fact, name in (("other species", "secondary"), ("absent species", "absent")):
         before, now = getattr(old, name), getattr(new, name)
@@ -141,13 +141,13 @@ def _lists(old: RecordingRow, new: RecordingRow) -> _Known:
 
 
 def _without_own_species(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return the lists of species without the one that the recording is of."""
+    """Return the lists of secondary and absent species without the recording's main species."""
     species = fields["scientific_name"]
     return {name: tuple(each for each in fields[name] if each != species) for name in ("secondary", "absent")}
 
 
 def _marks(old: RecordingRow, new: RecordingRow) -> _Known:
-    """Return the annotations, of which those of a table are all that there is."""
+    """Merge the annotations: the new row's if it is annotated, else the old row's."""
     differ = old.is_annotated and new.is_annotated and set(old.annotations) != set(new.annotations)
     row = new if new.is_annotated else old
     return _Known(
@@ -165,7 +165,7 @@ def _marks_text(marks: tuple[Annotation, ...]) -> str:
 
 
 def _moment(old: RecordingRow, new: RecordingRow) -> _Known:
-    """Return date and time of day; of dates that agree as far as they go, the more exact one."""
+    """Merge date and time of day; of 2024 and 2024-05-01, which do not contradict each other, the more exact date."""
     before, now = {"date": old.date, "time": old.time}, {"date": new.date, "time": new.time}
     dates = sorted((date for date in (old.date, new.date) if date), key=len)
     if len(dates) == 2 and dates[1].startswith(dates[0]):
@@ -176,7 +176,7 @@ def _moment(old: RecordingRow, new: RecordingRow) -> _Known:
 
 
 def _file(old: RecordingRow, new: RecordingRow) -> dict[str, Any]:
-    """Return where the file is, what was measured on it, and what a check of the same bytes found."""
+    """Merge the path, the measurements of the file, and the results of a check if the bytes are the same."""
     if MISSING in new.problems and MISSING not in old.problems:
         return {name: getattr(old, name) for name in ("path", *_OF_FILE, *_OF_CHECK)}
     fields = {name: getattr(new, name) for name in (*_OF_FILE, *_OF_CHECK)}

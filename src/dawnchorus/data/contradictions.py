@@ -1,4 +1,4 @@
-"""Files with the same content but contradicting labels."""
+"""Detection and merging of files with the same content but contradicting labels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dawnchorus.taxonomy.file_names import parse_folder_label
 from dawnchorus.taxonomy.labels import Label, is_scientific, name_key
 
 CONTRADICTORY = "contradictory_labels"
-"""Problem of a recording whose file lay under several labels."""
+"""Value of `RecordingRow.problems`: copies of the recording's file were found under contradicting labels."""
 
 _MAX_NAMED = 3
 
@@ -26,7 +26,7 @@ class Joined:
 
     rows: list[RecordingRow]
     contradictions: tuple[str, ...]
-    """Each file's paths, with their labels."""
+    """One text per file content: the paths of its copies, each with its label."""
 
     def notes(self) -> Iterator[str]:
         """Yield sentences on the contradictions."""
@@ -42,9 +42,9 @@ class Joined:
 
 
 def join_contradictory(rows: Sequence[RecordingRow]) -> Joined:
-    """Merge rows of files with the same content but contradicting labels to one unlabeled row.
+    """Merge rows of different files with the same content but contradicting labels to one unlabeled row.
 
-    Several rows of one path, as tables of several labels have them, are left as they are.
+    Several rows with the same path are left as they are: a table may list a recording once per label.
     """
     same: dict[str, list[RecordingRow]] = defaultdict(list)
     for row in rows:
@@ -69,10 +69,10 @@ def join_contradictory(rows: Sequence[RecordingRow]) -> Joined:
 
 
 def describe_contradictions(rows: Sequence[RecordingRow], root: Path, known: KnownClasses) -> Iterator[str]:
-    """Yield the number of rows whose species differs from that of the file's folder below `root`.
+    """Yield a sentence if rows of a table have another species than the folder (below `root`) of their file.
 
-    Folders count whose name is of a known class or of a species of the table, and those with two words in the form of a
-    scientific name, where another row's folder is of its species.
+    A folder is compared if its name is a class of `known` or a species of the table; or if it looks like a scientific
+    name, and at least one recording of the table is in a folder of its species.
     """
     own = KnownClasses(Label(row.scientific_name, row.common_name or "") for row in rows if row.scientific_name)
     compared = [(row, _species_key(row.scientific_name or row.kind, own, known)) for row in rows]
@@ -98,7 +98,7 @@ def _species_key(name: str, own: KnownClasses, known: KnownClasses) -> str:
 
 
 def _find_folder_species(path: Path, root: Path, own: KnownClasses, known: KnownClasses) -> Iterator[tuple[str, bool]]:
-    """Yield what is compared of the species that folders of a file may be, and True for known ones."""
+    """Yield (normalized name, True if it is a known species) for each folder of a file that may name a species."""
     folders = path.relative_to(root).parts[:-1] if path.is_relative_to(root) else (path.parent.name,)
     for label in map(parse_folder_label, folders):
         match = known.find(label) or own.find(label)
@@ -116,7 +116,7 @@ def _is_contradictory(rows: Sequence[RecordingRow]) -> bool:
 
 
 def _join(rows: Sequence[RecordingRow]) -> RecordingRow:
-    """Return the first row with all that others know besides, but without a label."""
+    """Return the first row, completed with fields of the other rows, but without a label."""
     first, *others = rows
     joined = first
     for other in others:

@@ -1,4 +1,4 @@
-"""Cutting of recordings into clips by a recipe."""
+"""Cutting of recordings into clips by a recipe (`dawnchorus.data.recipes`)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from dawnchorus.data.recipes import MAX_CHOICE_S, Recipe
 from dawnchorus.inference.preparation import Kept
 
 PEAK = 0.9
-"""The largest sample of a normalized clip."""
+"""Largest absolute sample of a normalized clip."""
 
 NOISE_SHARE = 0.01
-"""Level of the noise that a clip is filled with, as a share of the clip's own."""
+"""Level of the noise that pads a clip, as a share of the clip's level (both root mean square)."""
 
 _BATCH = 16
 
@@ -33,10 +33,15 @@ class Clip:
 def cut_clips(
     blocks: Iterator[FloatArray], kept: Kept, recipe: Recipe, *, calls: Sequence[float], rng: np.random.Generator
 ) -> Iterator[Clip]:
-    """Yield clips of a recording, selected by the recipe.
+    """Yield the clips of a recording that the recipe selects.
 
-    `kept` is what the blocks are of the recording. `calls` are seconds at which the species calls, the surest first,
-    for clips chosen by score.
+    Args:
+        blocks: the recording's samples after cleaning, in blocks [samples], float32, mono.
+        kept: the segments of the recording that the cleaning left in the blocks.
+        recipe: the settings.
+        calls: seconds in the recording at which its species calls, the highest score first, for the clip selection
+            "scored"; if empty, the loudest windows are taken.
+        rng: generator for the selection "random" and for padding with noise.
 
     Raises:
         AudioError: the recording cannot be decoded, or the decoder crashed or hung on it.
@@ -55,7 +60,7 @@ def cut_clips(
 
 
 def _all_windows(blocks: Iterator[FloatArray], recipe: Recipe) -> Iterator[tuple[int, FloatArray]]:
-    """Yield the first sample of every window in the kept sound, and its samples; those of the last may be fewer."""
+    """Yield the index of the first sample and the samples of every window; the last window may be shorter."""
     plan = WindowPlan(rate_hz=recipe.rate_hz, window_samples=recipe.window_samples, hop_samples=recipe.hop_samples)
     windower = Windower(plan, batch=_BATCH)
     first, n_samples = 0, 0
@@ -79,7 +84,7 @@ def _chosen_windows(
     calls: Sequence[float],
     rng: np.random.Generator,
 ) -> Iterator[tuple[int, FloatArray]]:
-    """Yield the first sample and the samples of windows among the first `MAX_CHOICE_S`."""
+    """Yield the index of the first sample and the samples of windows chosen in the first `MAX_CHOICE_S` seconds."""
     sound = _first_samples(blocks, MAX_CHOICE_S * recipe.rate_hz)
     last = len(sound) - recipe.window_samples
     if not len(sound):
@@ -97,7 +102,7 @@ def _chosen_windows(
 
 
 def _first_samples(blocks: Iterator[FloatArray], n: float) -> FloatArray:
-    """Return blocks as one, up to the one that reaches `n` samples."""
+    """Concatenate blocks until they have `n` samples or more."""
     parts, n_read = [np.empty(0, np.float32)], 0
     for block in blocks:
         parts.append(block.copy())
@@ -108,7 +113,10 @@ def _first_samples(blocks: Iterator[FloatArray], n: float) -> FloatArray:
 
 
 def _called_starts(calls: Sequence[float], recipe: Recipe, *, last: int) -> list[int]:
-    """Return the starts of windows with a call in their middle, without overlap; calls are seconds of the sound."""
+    """Return the first samples of windows without overlap, each with a call (seconds in the audio) at its center.
+
+    `last` is the largest start of a window.
+    """
     chosen: list[int] = []
     for call_s in calls:
         middle = round(call_s * recipe.rate_hz)
@@ -121,9 +129,9 @@ def _called_starts(calls: Sequence[float], recipe: Recipe, *, last: int) -> list
 
 
 def loudest_starts(sound: FloatArray, window_samples: int, n_clips: int) -> list[int]:
-    """Return the starts of the loudest windows, without overlap; low frequencies are attenuated.
+    """Return the indices of the first samples of the `n_clips` loudest windows without overlap, the loudest first.
 
-    Loudness is the energy of the first difference, which raises high frequencies by 6 dB per octave.
+    Loudness is the energy of the first difference, which raises high frequencies by 6 dB per octave, against wind.
     """
     hop = max(window_samples // 4, 1)
     starts = np.arange(0, len(sound) - window_samples + 1, hop)
@@ -139,7 +147,7 @@ def loudest_starts(sound: FloatArray, window_samples: int, n_clips: int) -> list
 
 
 def _fill(samples: FloatArray, recipe: Recipe, rng: np.random.Generator) -> FloatArray:
-    """Return a whole clip, filled beyond the end of its recording as the recipe says."""
+    """Pad the samples to a whole clip by the recipe's `pad_mode`."""
     n_missing = recipe.window_samples - len(samples)
     if n_missing <= 0:
         return samples

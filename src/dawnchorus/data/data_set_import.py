@@ -1,4 +1,4 @@
-"""Creation and extension of a data set's recordings table."""
+"""Import of recordings as a data set: the recordings table is created, extended or replaced."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class ImportedDataSet:
 
     table: RecordingsTable
     path: Path
-    """The table's file."""
+    """The file of the recordings table."""
     labels: LabelReader
-    """Labels that were read, with the class of each."""
+    """Reader with the labels that were found, their classes and counts."""
     editions: tuple[str, ...]
-    """Lists in which names were looked up."""
+    """Names of the checklists in which species were looked up."""
 
 
 def import_data_set(
@@ -49,15 +49,27 @@ def import_data_set(
     overwrite: bool = False,
     n_workers: int,
 ) -> ImportedDataSet:
-    """Import recordings of `source` as the data set `folder`, and write its table; messages are logged.
+    """Import the recordings of `source` into the data set `folder`, and write its recordings table.
 
-    With `append`, they are added to the table that is there; `overwrite` replaces it. Names are looked up in the
-    `checklists`, and in the lists of this machine. The other arguments are those of `import_recordings`.
+    Guesses, and values that were left out, are logged.
+
+    Args:
+        source: a folder of recordings, or a table that describes them.
+        folder: the data set's folder, which is created if missing.
+        store: models whose labels are used as a list of species names.
+        layout: see `import_recordings`, as for `columns`, `audio` and `per_species`.
+        columns: column names by field.
+        audio: the folder of the recordings.
+        per_species: maximum number of recordings per species.
+        checklists: CSV files of species names, used before the lists installed on this machine.
+        append: add the recordings to an existing table.
+        overwrite: replace an existing table.
+        n_workers: number of decoder processes.
 
     Raises:
-        OutputExistsError: there is a table, and neither `append` nor `overwrite` was given.
-        InputError: no such source, no recordings in it, an ambiguous layout, one name for all species, or arguments
-            that exclude each other.
+        OutputExistsError: the data set has a table, and neither `append` nor `overwrite` is True.
+        InputError: no such source, no recordings in it, an ambiguous layout, one common name for all species, or both
+            `append` and `overwrite`.
         FormatError: a table is invalid.
     """
     if append and overwrite:

@@ -1,4 +1,4 @@
-"""Statistics of a data set, and examples of its species."""
+"""Statistics of a data set's recordings."""
 
 from __future__ import annotations
 
@@ -38,25 +38,25 @@ class SpeciesShare:
 
 @dataclass(frozen=True)
 class DataSetSummary:
-    """Summary of a data set; counts are (value, number of recordings), most frequent first."""
+    """Summary of a data set. Counts are pairs (value, number of recordings), the most frequent value first."""
 
     n_recordings: int
     duration_s: float
     species: tuple[SpeciesShare, ...]
     counts: dict[str, tuple[tuple[str, int], ...]]
-    """By property: license, quality, sample rate..."""
+    """Counts of values by property (keys of `PROPERTIES`): license, quality, sample rate, ..."""
     recordists: tuple[tuple[str, int], ...]
     lengths_s: tuple[float, ...]
     locations: tuple[tuple[float, float], ...]
-    """Latitude and longitude."""
+    """Latitude and longitude, in degrees, of the recordings with a known location."""
     month_hour: tuple[tuple[int, ...], ...]
-    """Recordings in each hour of the day, for January to December."""
+    """Number of recordings [12 months from January, 24 hours of the day]."""
     problems: tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True)
 class Example:
-    """A segment of a recording that shows a species."""
+    """A segment of a recording that shows a species in a report."""
 
     path: Path
     start_s: float
@@ -64,9 +64,9 @@ class Example:
     scientific_name: str
     common_name: str
     caption: str
-    """Origin and license."""
+    """Text below the example: recordist, identifier and license."""
     silent: tuple[Segment, ...] = ()
-    """Segments that must not be audible, in the recording's seconds."""
+    """Segments to silence, in seconds of the recording."""
 
 
 def summarize_data_set(rows: Sequence[RecordingRow]) -> DataSetSummary:

@@ -1,9 +1,9 @@
 """Export of prepared clips or whole recordings for other training code.
 
-An export is a folder next to the clips, named by what it holds: `wav`, `npy`, `mel-npy`, `whole-wav`... Sound files and
-whole recordings are in a folder per species; clips as arrays are one `<split>_x.npy` [clips, ...] and `<split>_y.npy`
-[clips] for each part of the split, with `labels.json` (the species in the order of y) and `groups.json` (for each part,
-what must stay together, clip by clip). `export.json` says how it was made; it is written last.
+An export is a folder next to the clips, named by its content: `wav`, `npy`, `mel-npy`, `whole-wav`, ... Audio files and
+whole recordings are in a folder per species. Clips as arrays are one `<split>_x.npy` [clips, ...] and `<split>_y.npy`
+[clips] per split, with `labels.json` (the species by their index in y) and `groups.json` (by split, the group of each
+clip, for grouped cross-validation). `export.json` has the settings; it is written last.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ Convert = Callable[[Path], None]
 
 METADATA_NAME = "export.json"
 UNSPLIT = "unsplit"
-"""Name of the split of clips without one."""
+"""Split name for clips that are in no split."""
 
 _MAX_NAME = 60
-"""Characters of a name, which have up to four bytes each; file systems take 255 bytes."""
+"""Maximum length of a name in characters of up to four bytes each; file systems allow 255 bytes."""
 
 _SCRATCH_PREFIX = ".export-"
 
 _BLOCK = 1 << 22
-"""Samples of a whole recording that are converted at once."""
+"""Number of samples of a whole recording that are converted at once."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,11 @@ class Export:
 
     folder: Path
     n_items: int
-    """Clips or recordings in it."""
+    """Number of clips, or of whole recordings, in the export."""
     n_without_species: int
-    """Clips that are in no array, because they have no species to be labeled with."""
+    """Number of clips left out of the arrays because they have no species."""
     is_new: bool
-    """True if it was not there already."""
+    """False if an up-to-date export existed already."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class ExportKind:
     """Format and content of an export.
 
     Raises:
-        InputError: spectrograms as sound files, or of whole recordings.
+        InputError: `mel` with the format "wav", or with whole recordings.
     """
 
     format: ExportFormat
@@ -85,13 +85,17 @@ class ExportKind:
 
 
 def write_export(table: RecordingsTable, kind: ExportKind, *, convert: Convert = lambda _folder: None) -> Export:
-    """Export the clips atomically; an up-to-date export is kept.
+    """Export prepared clips atomically, unless an up-to-date export exists.
 
-    `convert` may replace the arrays in the unfinished folder by files of another format.
+    Args:
+        table: recordings table in the folder of the clips.
+        kind: format and content.
+        convert: called with the unfinished export's folder, to replace the `.npy` files by another format.
 
     Raises:
-        InputError: whole recordings are wanted of clips that are not consecutive windows, or the mel bands do not fit.
-        OutputError: no space, or no permission, or the folder holds something else.
+        InputError: whole recordings of clips that are not consecutive windows, or mel bands that are narrower than the
+            spectrum's resolution.
+        OutputError: no space, or no permission, or the folder exists and is no export.
     """
     clips = Clips(table.folder)
     folder = table.folder / kind.folder_name
@@ -118,7 +122,7 @@ def write_export(table: RecordingsTable, kind: ExportKind, *, convert: Convert =
 
 @contextmanager
 def _scratch_folder(folder: Path) -> Iterator[Path]:
-    """Yield a folder for unfinished files, after removing those of runs that were killed."""
+    """Yield a temporary folder for unfinished files, after deleting the folders of runs that were killed."""
     for left in folder.glob(f"{_SCRATCH_PREFIX}*"):
         shutil.rmtree(left)
     with tempfile.TemporaryDirectory(prefix=_SCRATCH_PREFIX, dir=folder) as scratch:
@@ -134,7 +138,7 @@ def _key(clips: Clips, table: RecordingsTable, kind: ExportKind) -> str:
 
 
 def _read_metadata(folder: Path) -> dict[str, Any] | None:
-    """Return what a finished export says of itself; None where there is none."""
+    """Return the content of a finished export's `export.json`; None if there is no valid one."""
     try:
         metadata = json.loads((folder / METADATA_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -181,7 +185,7 @@ def _write_recordings(clips: Clips, kind: ExportKind, folder: Path) -> int:
 
 
 def _free_path(folder: Path, label: Mapping[str, Any], stem: str, suffix: str) -> Path:
-    """Return a path in the species' folder that no file has yet, and make that folder."""
+    """Create the species' folder, and return an unused path in it."""
     species = folder / safe_name((label["scientific_name"] or label["kind"])[:_MAX_NAME])
     species.mkdir(exist_ok=True)
     plain = safe_name(stem[-_MAX_NAME:])
@@ -219,12 +223,12 @@ def _write_arrays(clips: Clips, table: RecordingsTable, mel: MelImage | None, fo
 
 
 def _values(clips: Clips, k: int, mel: MelImage | None) -> FloatArray:
-    """Return the samples of a clip, or its mel spectrogram."""
+    """Return the samples of clip `k`, or with `mel` its log-mel spectrogram [bands, frames]."""
     return clips.samples(k) if mel is None else mel.levels(clips.samples(k), rate_hz=clips.rate_hz)
 
 
 def _write_array(path: Path, shape: tuple[int, ...], blocks: Iterable[FloatArray]) -> None:
-    """Write blocks one after the other as one array of float32, in memory of one block."""
+    """Write blocks in a row as one .npy array of float32; only one block is in memory at a time."""
     with atomic_file(path) as stream:
         header = {"descr": "<f4", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(stream, header)

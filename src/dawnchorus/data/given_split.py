@@ -1,4 +1,4 @@
-"""Given splits: numbers of recordings per species, or tables that name the recordings of each split."""
+"""Splits given by the user: numbers of recordings per species, or tables that list the recordings of each split."""
 
 from __future__ import annotations
 
@@ -23,16 +23,18 @@ from dawnchorus.tables.notes import counted
 LOG = logging.getLogger(__name__)
 
 _FILE_LISTS = ("files", "recordings")
-"""Keys of the names in a split of a JSON file."""
+"""Keys of the list of recordings if a JSON file has an object per split."""
 
 _NAMING = (*COLUMNS["xc_id"], *COLUMNS["recording_id"], *COLUMNS["path"])
-"""Columns that name a recording, the preferred first."""
+"""Names of columns that identify a recording, the preferred ones first."""
 
 
 def split_by_counts(table: RecordingsTable, counts: Mapping[str, int]) -> RecordingsTable:
-    """Split the table by numbers of recordings per species and split, in the table's order.
+    """Split the table by a number of recordings per species for each split, in the table's order.
 
-    Recordings beyond these numbers are in no split.
+    Args:
+        table: the data set.
+        counts: number of recordings of each species by split; further recordings of a species are in no split.
 
     Raises:
         InputError: the numbers are negative, or all zero.
@@ -52,23 +54,23 @@ def split_by_counts(table: RecordingsTable, counts: Mapping[str, int]) -> Record
 
 @dataclass(frozen=True)
 class GivenSplit:
-    """A data set split according to tables."""
+    """A data set split by tables of the user."""
 
     table: RecordingsTable
     n_named: int
-    """Recordings that the tables name."""
+    """Number of recordings that the tables list."""
     unmatched: tuple[str, ...]
-    """Names of those that the data set does not have."""
+    """Names of listed recordings that are not in the data set."""
 
 
 def split_by_tables(table: RecordingsTable, paths: Sequence[Path]) -> GivenSplit:
-    """Split the table according to CSV files (column `split`, or named by split) or JSON files.
+    """Split the table by files that list recordings: CSV (column `split`, or the split in the file's name) or JSON.
 
-    Recordings are matched by identifier, by path, or by file name. The log says what a table left open.
+    Recordings are matched by identifier, path or file name. Guesses about the tables are logged.
 
     Raises:
-        InputError: a recording is in two parts, or none of the names is a recording of the data set.
-        FormatError: a table names no parts, or no recordings.
+        InputError: a recording is in two splits, or no listed recording is in the data set.
+        FormatError: a file names no splits, or has no column or list of recordings.
     """
     index = _index(usable(table.rows, copies=True))
     split_of: dict[str, str] = {}
@@ -91,7 +93,7 @@ def split_by_tables(table: RecordingsTable, paths: Sequence[Path]) -> GivenSplit
 
 
 def _named_recordings(path: Path) -> Iterator[tuple[list[str], str]]:
-    """Yield the names of each recording in a table, and its split."""
+    """Yield (names, split) of each recording in a file; `names` are the values that may identify it."""
     if not path.exists() or path.is_dir():
         raise InputError("no such file.", subject=path)
     return _of_json(path) if path.suffix.lower() == ".json" else _of_csv(path)
@@ -114,7 +116,7 @@ def _items(document: Any) -> Iterable[tuple[str, Any]]:
 
 
 def _file_list(value: Any) -> list[Any]:
-    """Return the names in a split of a JSON file: a list, or an object with a list of files."""
+    """Return the names of the recordings in a split's JSON value: a list, or an object with a list of files."""
     if isinstance(value, dict):
         value = next((value[key] for key in _FILE_LISTS if key in value), None)
     return value if isinstance(value, list) else []
@@ -151,20 +153,20 @@ def _of_csv(path: Path) -> Iterator[tuple[list[str], str]]:
 
 
 def _parse_split(value: str, path: Path) -> str | None:
-    """Return the split that a cell names; None where it is empty."""
+    """Parse a cell of the column `split`; None if it is empty."""
     if value and value.lower() not in SPLIT_NAMES:
         raise FormatError(f"expected splits such as {', '.join(sorted(SPLIT_NAMES))}, found {value!r}.", subject=path)
     return SPLIT_NAMES.get(value.lower())
 
 
 def _part_in_name(path: Path) -> str | None:
-    """Return the split that is a word of the file's name."""
+    """Return the split that is a word of the file's name; None if there is none."""
     words = re.split(r"[^a-z]+", path.stem.lower())
     return next((SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES), None)
 
 
 def _index(rows: Iterable[RecordingRow]) -> dict[str, set[str]]:
-    """Return the identifiers of the rows by everything that may name them."""
+    """Return the recording_ids by each text that may identify their row (`_keys`)."""
     index: dict[str, set[str]] = defaultdict(set)
     for row in rows:
         for key in (*_keys(row.recording_id), *_keys(row.path)):
@@ -173,7 +175,7 @@ def _index(rows: Iterable[RecordingRow]) -> dict[str, set[str]]:
 
 
 def _match(names: Iterable[str], index: Mapping[str, set[str]]) -> str | None:
-    """Return the identifier of the only recording that one of the names means."""
+    """Return the recording_id of the first name that fits exactly one recording; None if there is none."""
     for name in names:
         for key in _keys(name):
             if len(match := index.get(key, set())) == 1:
@@ -182,7 +184,7 @@ def _match(names: Iterable[str], index: Mapping[str, set[str]]) -> str | None:
 
 
 def _keys(name: str) -> list[str]:
-    """Return what a recording may be found by, the most telling first: `XC123`, path, folder and file, file, stem."""
+    """Return the keys to find a recording by, the most specific first: `XC123`, path, folder and file, file, stem."""
     parts = (PureWindowsPath(name) if "\\" in name else PurePosixPath(name)).parts
     if not parts:
         return []

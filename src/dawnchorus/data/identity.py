@@ -1,4 +1,4 @@
-"""Recognition of the same recording in two tables, by archive number, path or content."""
+"""Merging of recordings tables: the same recording is recognized by archive number, path or content."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _SUFFIX = re.compile(rf"#[0-9a-f]{{{_N_DIGITS}}}")
 def hash_content(path: Path) -> str:
     """Return a digest of a file's size and of its first, middle and last 256 KiB.
 
-    Recordings differ in each of these, but for digital silence.
+    Two recordings of the same size still differ in these blocks, unless they are digital silence.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     with path.open("rb") as file:
         length = file.seek(0, 2)
@@ -40,7 +40,7 @@ def hash_content(path: Path) -> str:
 
 
 def with_unique_ids(rows: Iterable[RecordingRow]) -> Iterator[RecordingRow]:
-    """Yield the rows with duplicate identifiers made unique by digests, independent of their order."""
+    """Yield the rows; equal recording_ids get a digest appended (`a.wav#1f2e3d4c`), independent of the rows' order."""
     rows = list(rows)
     sharing: dict[str, list[int]] = defaultdict(list)
     for k, row in enumerate(rows):
@@ -52,14 +52,14 @@ def with_unique_ids(rows: Iterable[RecordingRow]) -> Iterator[RecordingRow]:
 
 
 def _name(row: RecordingRow) -> str:
-    """Return the identifier without a digest that this module put behind it."""
+    """Return the recording_id without a digest that `with_unique_ids` appended."""
     match = _SUFFIX.search(row.recording_id)
     is_own = match is not None and any(match[0] == f"#{digest}" for digest in map(_digest, _keys(row)))
     return row.recording_id[: match.start()] if match is not None and is_own else row.recording_id
 
 
 def _ids(name: str, rows: Sequence[RecordingRow]) -> list[str]:
-    """Return an identifier for each of the rows that have the same name."""
+    """Return a unique recording_id for each of the rows with the same name."""
     if len(rows) == 1 and _name(rows[0]) == rows[0].recording_id:
         return [name]
     ids = [""] * len(rows)
@@ -78,7 +78,7 @@ def _ids(name: str, rows: Sequence[RecordingRow]) -> list[str]:
 
 
 def _keys(row: RecordingRow) -> tuple[tuple[object, ...], ...]:
-    """Return what a row is told apart by: bytes, then also path, then also what is said of it."""
+    """Return keys that distinguish rows, each more specific: content; with the path; with the labels, too."""
     first = row.content_hash or row.path
     others = (row.scientific_name, row.common_name, *row.secondary, *row.absent)
     return (first,), (first, row.path), (first, row.path, *others)
@@ -96,18 +96,18 @@ class Merge:
     n_added: int
     n_unchanged: int
     updated: tuple[str, ...]
-    """Recordings of which more or something else is known now, by recording_id."""
+    """recording_ids of the rows with new or changed fields."""
     moved: tuple[tuple[str, str, str], ...]
-    """Recordings whose row leads to another file now: recording_id, old path, new path."""
+    """Recordings whose row has another path now: (recording_id, old path, new path)."""
     kept: Mapping[str, Sequence[str]]
-    """Recordings by the facts that the new source does not have: they stay as they were."""
+    """recording_ids by fact (such as "license") that only the old rows have; the old value is kept."""
     changes: Mapping[str, Sequence[tuple[str, Change]]]
-    """Recordings by the facts on which the new source contradicts what was known, with both."""
+    """Pairs (recording_id, old and new value) by fact on which the rows disagree; the new value is used."""
     joined: Joined
-    """All rows, and files of both sources whose labels contradict each other."""
+    """All rows, after merging files with the same content but contradicting labels."""
 
     def notes(self) -> Iterator[str]:
-        """Yield what was added and changed."""
+        """Yield sentences for the user on the rows that were added, changed or kept."""
         n_there = self.n_unchanged + len(self.updated) + len(self.moved)
         yield f"added to the table: {counted(self.n_added, 'recording')}; there already: {n_there}."
         splits = Counter(row.split is not None for row in self.table.rows)
@@ -142,7 +142,7 @@ def _format_list(names: Sequence[str], separator: str = ", ") -> str:
 
 
 def _describe(fact: str, changes: Sequence[tuple[str, Change]]) -> Iterator[str]:
-    """Yield examples of changes of a fact; of species, each pair with the number of its recordings."""
+    """Yield an example of the changes of a fact; for species, each pair of old and new species with its recordings."""
     if fact != "species":
         name, change = changes[0]
         yield f"as of {name}: {change.old} by {change.new}"
@@ -155,11 +155,11 @@ def _describe(fact: str, changes: Sequence[tuple[str, Change]]) -> Iterator[str]
 
 
 def merge(known: RecordingsTable, new: RecordingsTable) -> Merge:
-    """Merge two tables; a recording in both keeps its identifier, and fields are combined.
+    """Merge two tables; rows of the same recording are combined under the identifier in `known`.
 
-    The same recording is one with the same number at an archive, the same file, or a file of the same bytes whose old
-    path is empty now. Where the tables contradict each other, the new one counts; but two files of the same bytes
-    under contradicting labels become one recording without a label, and stay it.
+    Two rows are the same recording if they have the same path or archive identifier (`XC123`), or the same content and
+    the old file no longer exists. Values of `new` replace values of `known`. Two files with the same content but
+    contradicting labels become one recording without a label, also in later merges.
     """
     rows = list(known.rows)
     index = _RowIndex(known)
@@ -199,7 +199,7 @@ def merge(known: RecordingsTable, new: RecordingsTable) -> Merge:
 
 
 class _RowIndex:
-    """Rows of a table, each to be found once."""
+    """Lookup of a table's rows, each of which is returned once at most."""
 
     def __init__(self, table: RecordingsTable) -> None:
         self._table = table
@@ -215,7 +215,7 @@ class _RowIndex:
                 self._by_archive[name].append(k)
 
     def find(self, row: RecordingRow) -> int | None:
-        """Return the row of the same recording if it was not returned before; else None."""
+        """Return the index of the row of the same recording; None if there is none, or it was returned before."""
         index = self._choose(self._by_path.get(row.path, ()), row)
         if index is None and (name := archive_number(row)) is not None:
             index = self._choose(self._by_archive.get(name, ()), row)
@@ -231,7 +231,7 @@ class _RowIndex:
         return index
 
     def _choose(self, indices: Sequence[int], row: RecordingRow) -> int | None:
-        """Return the only index, or of several rows of one file that of the same species; any for a row without one."""
+        """Return an index not returned before: of several rows of one file, the row with the species of `row`."""
         free = [k for k in indices if k in self._free]
         alike = [k for k in free if self._table.rows[k].scientific_name in (row.scientific_name, None)]
         alike.sort(key=lambda k: self._table.rows[k].scientific_name is None)
@@ -241,9 +241,9 @@ class _RowIndex:
 
 
 def is_same_recording(one: RecordingRow, other: RecordingRow) -> bool:
-    """Return True if rows with the same identifier in two tables are the same recording.
+    """Return True if rows of two tables are the same recording: same recording_id, and no sign against it.
 
-    An identifier that no archive gave is only unique in its own table: where both files' bytes are known, they tell.
+    Unless the recording_id is an archive's, it is only unique in its table; then the content must be equal if known.
     """
     if one.recording_id != other.recording_id:
         return False
@@ -253,7 +253,7 @@ def is_same_recording(one: RecordingRow, other: RecordingRow) -> bool:
 
 
 def archive_number(row: RecordingRow) -> str | None:
-    """Return the archive's number of the whole recording, such as `XC123`."""
+    """Return the identifier of a whole recording in an archive such as xeno-canto (`XC123`); None for other rows."""
     name = row.recording_id.partition("#")[0]
     if not _ARCHIVE_ID.fullmatch(name):
         return None

@@ -1,7 +1,7 @@
 """Log-mel spectrograms of prepared clips as PNG images.
 
-One 8-bit PNG per clip in a folder per species: time to the right, low frequencies below, black `range_db` below the
-clip's loudest. Its text says which recording and seconds it shows, under which license.
+Each clip is one 8-bit PNG in a folder per species: time to the right, low frequencies at the bottom, black at
+`range_db` below the clip's maximum. PNG text chunks have the recording, start, end, license and recordist.
 """
 
 from __future__ import annotations
@@ -29,12 +29,19 @@ _TEXT_FIELDS = ("recording_id", "start_s", "end_s", "scientific_name", "license"
 
 
 def write_images(clips: Clips, folder: Path, how: MelImage, *, n_workers: int, report: Report = ignore_progress) -> int:
-    """Write missing images of clips, and return the number written.
+    """Write the images of clips that are missing or out of date, and return the number written.
 
-    Images of clips that are no more, or have another species now, are removed.
+    Images of clips that no longer exist, or have another species now, are deleted.
+
+    Args:
+        clips: the prepared clips.
+        folder: the folder of the images.
+        how: settings of the mel spectrograms.
+        n_workers: number of threads.
+        report: called with the progress after each image.
 
     Raises:
-        InputError: the bands do not fit the clips' sample rate.
+        InputError: the mel bands are narrower than the spectrum's resolution, or out of order.
         OutputError: no space, or no permission.
     """
     rows = clips.index.to_pylist()
@@ -54,7 +61,7 @@ def write_images(clips: Clips, folder: Path, how: MelImage, *, n_workers: int, r
 
 
 def _write_if_changed(path: Path, clips: Clips, number: int, how: MelImage) -> bool:
-    """Write a clip's image, unless it is there; return True if it was written."""
+    """Write a clip's image, unless an up-to-date one exists; return True if it was written."""
     row, samples = clips.index.slice(number, 1).to_pylist()[0], clips.samples(number)
     key = hashlib.sha256(json.dumps([asdict(how), row["recording_id"]]).encode() + samples.tobytes()).hexdigest()
     if _read_key(path) == key:
@@ -64,7 +71,7 @@ def _write_if_changed(path: Path, clips: Clips, number: int, how: MelImage) -> b
 
 
 def _image(levels: Any, range_db: float) -> Image.Image:
-    """Return a gray image of levels [bands, frames] in dB, low frequencies at the bottom."""
+    """Return a gray image of levels [bands, frames] in dB (0 is white), low frequencies at the bottom."""
     gray = np.rint((levels + range_db) / range_db * 255).astype(np.uint8)
     return Image.fromarray(gray[::-1])
 
@@ -78,7 +85,7 @@ def _name(row: dict[str, Any]) -> str:
 
 
 def _read_key(path: Path) -> str | None:
-    """Return the key of the source of an existing image."""
+    """Return the digest of settings and samples stored in an existing image; None if there is none."""
     try:
         with Image.open(path) as image:
             key = image.info.get(KEY)

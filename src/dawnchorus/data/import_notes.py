@@ -1,4 +1,4 @@
-"""Messages on missing or unclear information after an import."""
+"""Sentences for the user on missing or ambiguous information after an import."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MAX_NAMED = 5
 
 
 def list_label_notes(labels: LabelReader) -> Iterator[str]:
-    """Yield sentences on labels that name nothing, labels merged to one class, and species with several names."""
+    """Yield sentences on labels without a species, lists of labels, and labels merged to one class."""
     if labels.unnamed:
         yield (
             f"labels that name nothing, or no one species: {_format_counts(labels.unnamed)}. These recordings and "
@@ -44,14 +44,14 @@ def list_label_notes(labels: LabelReader) -> Iterator[str]:
 
 
 def describe_labels(labels: LabelReader) -> Iterator[str]:
-    """Yield `label -> class, number of recordings`, most frequent first."""
+    """Yield a line `label -> class, number of recordings` per label, the most frequent first."""
     for use in labels.uses:
         n = f"{use.n_recordings:,} recording{'' if use.n_recordings == 1 else 's'}"
         yield f"{use.given} -> {label_text(use.label)}, {n}"
 
 
 def list_name_notes(labels: LabelReader, *, sources: Sequence[str]) -> Iterator[str]:
-    """Yield a sentence on names that are in none of the checklists `sources`."""
+    """Yield sentences on names that are in no checklist; `sources` are the names of the checklists."""
     as_written: Counter[str] = Counter()
     unknown: Counter[str] = Counter()
     for use in labels.uses:
@@ -78,7 +78,7 @@ def list_name_notes(labels: LabelReader, *, sources: Sequence[str]) -> Iterator[
 
 
 def list_import_notes(rows: Sequence[RecordingRow]) -> Iterator[str]:
-    """Yield sentences on fields that are missing in the rows."""
+    """Yield sentences on the rows' missing files, locations at 0, 0, ambiguous codes, repeated files and licenses."""
     missing = [row.path for row in rows if "missing" in row.problems]
     if missing:
         yield (
@@ -121,7 +121,7 @@ def list_import_notes(rows: Sequence[RecordingRow]) -> Iterator[str]:
 
 
 def _ambiguous(pairs: Iterable[tuple[str | None, str | None]]) -> Iterator[tuple[str, list[str]]]:
-    """Yield the first of a pair with its seconds, where there are several."""
+    """Yield each first value that occurs with several second values, with the sorted second values."""
     others: dict[str, set[str]] = defaultdict(set)
     for first, second in pairs:
         if first and second:

@@ -1,4 +1,4 @@
-"""Import of a folder or table as a recordings table."""
+"""Reading of a folder of recordings, or of a table that describes recordings, as a recordings table."""
 
 from __future__ import annotations
 
@@ -78,13 +78,23 @@ def import_recordings(
 ) -> RecordingsTable:
     """Return the recordings of `source` as a table of the data set `folder`; no files are written.
 
-    Recordings that are not there or cannot be opened stay in the table, with that as a problem. A table's recordings
-    are looked for in `audio`. Labels are read by `labels`, which then has counted them, or by one of the classes
-    `known`. Of each species, the first `per_species` are taken. `read_annotations` reads a table of marks. The log
-    says by which evidence it was read, and what could not be read.
+    Recordings that are missing or cannot be decoded stay in the table, with a problem. The evidence for the layout,
+    guesses, and values that were left out are logged.
+
+    Args:
+        source: a folder of recordings, or a table that describes them.
+        folder: the data set's folder, to which paths are relative.
+        layout: a name of `list_layouts`, or the meaning of folder levels such as `site/species`.
+        columns: column names by field (keys of `dawnchorus.data.layouts.tables.COLUMNS`), for the layout "csv".
+        audio: the folder of the recordings; None: next to the table.
+        per_species: maximum number of recordings per species, the first in order; None for all.
+        known: classes whose names labels are matched with, unless `labels` is given.
+        labels: reader of the labels, which counts them; None creates one with the classes `known`.
+        read_annotations: reader of annotation files (Raven, Audacity, ...).
+        n_workers: number of decoder processes, which read the files' headers.
 
     Raises:
-        InputError: no such source, no recordings in it, an ambiguous layout, or one name for all species.
+        InputError: no such source, no recordings in it, an ambiguous layout, or one common name for all species.
         FormatError: a table is invalid.
     """
     labels = labels or LabelReader(KnownClasses(known))
@@ -139,7 +149,7 @@ def import_recordings(
 
 
 def _choose_layout(source: Path, layout: Layout, known: KnownClasses, read_annotations: ReadAnnotations) -> Layout:
-    """Return the layout that is given, or detected, and log what tells it or what it leaves out."""
+    """Return the given layout, or detect it; log the evidence, or the tables that it does not read."""
     if is_remote(source):
         return _choose_remote_layout(source, layout)
     if layout == "auto":
@@ -150,10 +160,10 @@ def _choose_layout(source: Path, layout: Layout, known: KnownClasses, read_annot
 
 
 def _choose_remote_layout(source: Path, layout: Layout) -> Layout:
-    """Return the layout of a folder in a store, where no tables are read.
+    """Return the layout of a remote folder (`s3://...`), in which no tables are read.
 
     Raises:
-        InputError: it is not of folders.
+        InputError: the layout needs a table.
     """
     if layout not in ("auto", "folders") and "/" not in layout:
         raise InputError(
@@ -174,13 +184,13 @@ def _check_columns(columns: Mapping[str, str] | None, layout: Layout) -> None:
 
 
 def _files_read(source: Path) -> frozenset[str]:
-    """Return endings and names of files next to recordings that imports read or write themselves."""
+    """Return suffixes and names of files other than recordings that imports read or write."""
     names = [] if is_remote(source) else [description.name for _, description in find_descriptions(source)]
     return frozenset((*MARK_SUFFIXES, TABLE_NAME, SEARCHES_NAME, source.name, *names))
 
 
 def _read_labels(labels: LabelReader, rows: Sequence[RecordingRow], per_species: int | None) -> list[RecordingRow]:
-    """Return the rows under the names of their classes, of each species the first `per_species`."""
+    """Return the rows with labels replaced by classes, at most `per_species` per species."""
     named = labels.read(rows)
     if per_species is None:
         return named
@@ -202,7 +212,7 @@ def _describe(
     known: KnownClasses,
     n_workers: int,
 ) -> RecordingsTable:
-    """Return labeled recordings as a table, and say what contradicts in it.
+    """Return labeled recordings as a table, and log contradictions between labels, folders and lengths.
 
     Raises:
         InputError: all species have one name.
@@ -217,7 +227,7 @@ def _describe(
 
 
 def _join_contradictory(rows: Sequence[RecordingRow]) -> list[RecordingRow]:
-    """Return the rows, files of the same bytes under contradicting labels as one, which is logged."""
+    """Return the rows after `join_contradictory`, and log the contradictions."""
     joined = join_contradictory(rows)
     for note in joined.notes():
         LOG.info(note)
@@ -225,7 +235,7 @@ def _join_contradictory(rows: Sequence[RecordingRow]) -> list[RecordingRow]:
 
 
 def _fill_folder_dates(table: RecordingsTable) -> RecordingsTable:
-    """Return the table in which recordings without a date have that of a folder that they are in: `2021-05-01`."""
+    """Return the table with missing dates filled from names of folders such as `2021-05-01`."""
     rows = [row if row.date else replace(row, date=find_folder_date(table.file(row))) for row in table.rows]
     dated = [new for old, new in zip(table.rows, rows, strict=True) if new.date != old.date]
     if dated:
@@ -255,7 +265,7 @@ def _rows(
     audio: Path | None,
     known: KnownClasses,
 ) -> Iterable[RecordingRow]:
-    """Return the rows of a source of this layout."""
+    """Return the rows of a source with the layout "csv", "folders", levels of folders, or of a plug-in."""
     if layout == "csv":
         csv_path = source if source.is_file() else find_known_table(source) or source / KNOWN_TABLES[0]
         folders = [audio] if audio else [csv_path.parent, csv_path.absolute().parent.parent]
@@ -289,7 +299,7 @@ def _read_table(layout: TableLayout) -> Iterator[RecordingRow]:
 
 
 def _question(source: Path, reading: FolderReading) -> str:
-    """Return which folders may be the species, and how to say it."""
+    """Return the error message for ambiguous folders: the candidates, and the layout to give for each."""
     path, names = next(iter(reading.ties.items()))
     folders = path.relative_to(source).parts[:-1]
     layouts = [
@@ -321,10 +331,10 @@ def _described_recordings(root: Path) -> list[Path]:
 
 
 def _check_names(source: Path, rows: Sequence[RecordingRow]) -> None:
-    """Refuse rows of several species that all have the same common name.
+    """Raise if several species all have the same common name.
 
     Raises:
-        InputError: they have.
+        InputError: they have, so the names were read from the wrong folder or column.
     """
     species = {row.scientific_name: row.common_name for row in rows if row.scientific_name}
     if len(species) > 1 and len(set(species.values())) == 1:
@@ -337,14 +347,14 @@ def _check_names(source: Path, rows: Sequence[RecordingRow]) -> None:
 
 
 def build_table(rows: Iterable[RecordingRow], folder: Path, *, n_workers: int) -> RecordingsTable:
-    """Return the rows as a table of the data set `folder`, with facts from the recordings' headers and metadata."""
+    """Return the rows as a table of the data set `folder`, completed from the files' headers and metadata."""
     complete = map_recordings(read_facts, rows, n_workers=n_workers)
     relative = (replace(row, path=_relative(as_path(row.path), folder)) for row in complete)
     return RecordingsTable(folder, tuple(with_unique_ids(relative)))
 
 
 def merge_tables(known: RecordingsTable, new: RecordingsTable) -> RecordingsTable:
-    """Return both tables' recordings; of the same recording, the new row with the old one's split and group."""
+    """Merge two tables as `dawnchorus.data.identity.merge` does, and return only the merged table."""
     return merge(known, new).table
 
 
@@ -359,11 +369,17 @@ def import_detections(
 ) -> RecordingsTable:
     """Return the recordings that a table of detections names, with the detections as annotations.
 
-    Recordings are looked for in `audio`, or else from here and from the table's folder.
+    Args:
+        source: the table of detections.
+        folder: the data set's folder, to which paths are relative.
+        read: reader of the table, which yields (name of the recording, detection).
+        audio: the folder of the recordings; None: relative to the working directory or to the table's folder.
+        n_workers: number of decoder processes, which read the files' headers.
+        known: classes that both names of a detection must agree on; None skips this check.
 
     Raises:
-        InputError: a detection names no recording.
-        FormatError: the table is not as it should be.
+        InputError: no row names a recording.
+        FormatError: the table is invalid.
     """
     has_lines = source.suffix.lower() in MARK_SUFFIXES and marks_format(source) in ("Raven", "BirdNET-Analyzer", "list")
     notes = MarkNotes()
@@ -396,13 +412,13 @@ def import_detections(
 
 
 def _locate_recording(name: str, folder: Path) -> Path:
-    """Return the path of a recording that a table names: from here, or from a folder."""
+    """Return the absolute path of a recording that a table names: relative to the working directory or to `folder`."""
     sibling = find_audio([folder], [name], None)
     return Path(os.path.abspath(name if os.path.exists(name) or sibling is None else sibling))
 
 
 def read_facts(decoder: DecoderProcess, row: RecordingRow) -> RecordingRow:
-    """Complete the row from the file's header and metadata; the recorder's time and location fill empty fields."""
+    """Complete the row from the file's header and metadata; a missing time and location are filled, too."""
     path = as_path(row.path)
     try:
         opened = decoder.probe(path)
@@ -444,7 +460,11 @@ def _annotate(
     with_model_output: bool,
     with_folders: bool,
 ) -> RecordingsTable:
-    """Return the recordings with what tables of marks say of them; `with_folders`, others have the folder's species."""
+    """Return the recordings with the annotations of tables of marks.
+
+    With `with_model_output`, tables that look like the output of a model are read, too. With `with_folders`, recordings
+    without a table are labeled by the species of their folder.
+    """
     root = find_audio_folder(source, audio)
     files = _described_recordings(root)
     marks = find_marks(source, root, files, read, with_model_output=with_model_output)
@@ -470,7 +490,7 @@ def _annotate(
 def _label_by_folders(
     root: Path, files: Sequence[Path], rows: Sequence[RecordingRow], marked: Collection[Path], known: KnownClasses
 ) -> list[RecordingRow]:
-    """Return the rows; recordings that are not marked, in folders of species, have that one."""
+    """Return the rows; recordings not in `marked` are labeled by their folder if it names a species."""
     clear = read_folders(root, files, known).find_clear()
     others = [path for path in files if path in clear and path not in marked]
     reading = read_folders(root, others, known)
@@ -481,7 +501,7 @@ def _label_by_folders(
 
 
 def _log_unread_tables(source: Path, layout: Layout) -> None:
-    """Name the tables that a given layout of folders does not read."""
+    """Log the tables that are not read because the user chose a layout of folders."""
     tables = [path.name for path in text_files(source) if marks_format(path) not in (None, "empty")]
     tables += [table[1] for table in [described_layout(source)] if table is not None and source.is_dir()]
     if tables:
@@ -489,7 +509,7 @@ def _log_unread_tables(source: Path, layout: Layout) -> None:
 
 
 def _log_other_lengths(listed: Iterable[RecordingRow], rows: Iterable[RecordingRow]) -> None:
-    """Count the recordings that are not as long as their source lists them."""
+    """Log the recordings whose length differs from the length in the source's list."""
     others = [
         f"{row.recording_id}: {row.duration_s:.1f} s, listed with {before.duration_s:.1f} s"
         for before, row in zip(listed, rows, strict=True)
@@ -503,7 +523,7 @@ def _log_other_lengths(listed: Iterable[RecordingRow], rows: Iterable[RecordingR
 
 
 def _log_undescribed(folder: Path, rows: Iterable[RecordingRow]) -> None:
-    """Count the recordings in a folder that the table which describes it does not name."""
+    """Log the recordings in a folder that are missing in the table that describes it."""
     described = {full_name(as_path(row.path)) for row in rows}
     with suppress(InputError):  # there are none
         left_out = [path for path in find_recordings([folder]) if full_name(path) not in described]
@@ -513,7 +533,7 @@ def _log_undescribed(folder: Path, rows: Iterable[RecordingRow]) -> None:
 
 
 def _describe_foreign_paths(marks: MarkTables) -> Iterator[str]:
-    """Yield the names in rows that are paths of other folders than the recordings that they are taken for."""
+    """Yield a sentence on paths in tables whose folders differ from those of the recordings they were matched with."""
     if marks.elsewhere:
         listed = [f"'{name}' for {path.name} in {path.parent.name}" for name, path in marks.elsewhere.items()]
         yield f"paths of another machine, taken for recordings here: {len(listed)} ({list_some(listed)})."

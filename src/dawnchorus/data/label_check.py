@@ -13,11 +13,17 @@ MAX_NAMED = 10
 """Maximum number of labels named in a message."""
 
 _MIN_LETTERS = 5
-"""Shorter names, such as codes, differ in one letter by design."""
+"""Minimum length of compared names; shorter ones, such as codes, may differ in one letter on purpose."""
 
 
 def find_label_doubts(rows: Iterable[RecordingRow], known: KnownClasses, *, sources: Sequence[str]) -> Iterator[str]:
-    """Yield a sentence for each kind of doubt; `sources` are the lists whose names `known` has."""
+    """Yield a sentence per kind of doubtful label in the rows.
+
+    Args:
+        rows: the recordings.
+        known: species of the checklists.
+        sources: names of the checklists, for messages; empty if there are none.
+    """
     counts = Counter(name for row in rows for name in _names(row))
     unnamed = sum(n for name, n in counts.items() if is_unnamed(name))
     if unnamed:
@@ -47,7 +53,7 @@ def find_label_doubts(rows: Iterable[RecordingRow], known: KnownClasses, *, sour
 
 
 def near_names(names: Iterable[str]) -> list[tuple[str, str]]:
-    """Return the pairs of names that are alike without one letter of each, or of one; numbers are no letters."""
+    """Return pairs of names that differ in one letter: replaced, missing or added; not if only digits differ."""
     shortened: dict[str, set[str]] = defaultdict(set)
     for name in names:
         if len(name) >= _MIN_LETTERS:
@@ -63,7 +69,7 @@ def _letters(name: str) -> str:
 
 
 def _names(row: RecordingRow) -> set[str]:
-    """Return the names of the row's species and marks; an empty one stands for what has none."""
+    """Return the names of the row's species and annotations; "" for an annotation without a species."""
     return ({row.scientific_name} if row.scientific_name is not None else set()) | {
         mark.scientific_name for mark in row.annotations
     }

@@ -1,4 +1,4 @@
-"""Mapping of labels to classes for the rows of a data set."""
+"""Mapping of the labels that a data set's sources give to classes."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from dawnchorus.taxonomy.labels import (
 )
 
 BLANK = "(blank)"
-"""Text for an empty label in lists."""
+"""Text that stands for an empty label in messages."""
 
 Given = tuple[str, str]
-"""Names as a source gives them: a scientific name, or whatever stands in its place, and a common name or nothing."""
+"""A label as written: the text in place of the scientific name, and the common name or ""."""
 
 
 @dataclass(frozen=True)
 class LabelUse:
-    """A label as written, its class, and the recordings that have it."""
+    """A label as written (`given`), its class (`label`), and the number of recordings with it."""
 
     given: str
     label: Label
@@ -39,27 +39,28 @@ class LabelUse:
 
 @dataclass
 class LabelReader:
-    """Maps labels of rows to classes, and counts both.
+    """Mapping of the labels of rows to classes, with counts.
 
-    Labels that `known` has get its names. Others that differ only in case, spaces and Unicode form are one class,
-    written as most of them are; a scientific name's usual form comes first.
+    A label that names a class of `known` gets that class's names. Other labels that differ only in case, spaces and
+    Unicode form become one class, in the spelling of most recordings; spellings that look like a scientific name have
+    precedence.
     """
 
     known: KnownClasses
     uses: list[LabelUse] = field(default_factory=list)
-    """The most frequent first."""
+    """Labels with their classes and counts, the most frequent first."""
     unnamed: Counter[str] = field(default_factory=Counter)
-    """Recordings and marks whose label names no one species, such as `?` and `Parus sp.`; no label is not counted."""
+    """Numbers of recordings and annotations by label without a certain species, such as `?` and `Parus sp.`."""
 
     lists: Counter[str] = field(default_factory=Counter)
-    """Recordings and marks by labels that are lists of several."""
+    """Numbers of recordings and annotations by label that is a list of several labels."""
     n_equal_marks: int = 0
-    """Marks that are equal to another of their recording once both have the names of their class."""
+    """Number of annotations dropped because they equal another of the recording after the mapping to classes."""
     _classes: dict[Given, Label | None] = field(default_factory=dict)
-    """Classes of the labels of the rows that were read."""
+    """Class of each label passed to `read`; None if the label names no class."""
 
     def read(self, rows: Iterable[RecordingRow]) -> list[RecordingRow]:
-        """Return the rows with labels replaced by classes; labels that name nothing become None."""
+        """Return the rows with labels replaced by classes (None for no class); count the labels and their classes."""
         self.lists = Counter()
         rows = [_with_single_labels(row, self.lists, self.known) for row in rows]
         counts = _counts(rows)
@@ -68,7 +69,7 @@ class LabelReader:
         return self._count(rows)
 
     def count(self, rows: Iterable[RecordingRow]) -> list[RecordingRow]:
-        """Count the labels of `rows`, and return the rows with their classes."""
+        """Do as `read` for some of the rows passed to it before, with the classes found then; count only these rows."""
         self.lists = Counter()
         return self._count([_with_single_labels(row, self.lists, self.known) for row in rows])
 
@@ -82,7 +83,7 @@ class LabelReader:
         return [self._rename(row, self._classes) for row in rows]
 
     def _find_classes(self, counts: Counter[Given], others: Iterable[Given]) -> dict[Given, Label | None]:
-        """Return the class of each label, in which all that mean one class have the same scientific name."""
+        """Return the class of each label; labels of one class get the same scientific name."""
         first = {given: _read(given, self.known) for given in (*counts, *others)}
         pairs = _unambiguous_pairs(label for label in first.values() if label is not None)
         own = KnownClasses(pairs)
@@ -124,12 +125,12 @@ class LabelReader:
         return replace(mark, scientific_name="" if label is None else label.scientific_name)
 
     def _names(self, given: Iterable[str], classes: Mapping[Given, Label | None]) -> tuple[str, ...]:
-        """Return the scientific names of classes, once each, without those that name nothing."""
+        """Return the scientific names of the labels' classes, without repetition and without labels of no class."""
         labels = [self._class(name, "", classes) for name in given]
         return tuple(dict.fromkeys(label.scientific_name for label in labels if label is not None))
 
     def _class(self, scientific: str, common: str, classes: Mapping[Given, Label | None]) -> Label | None:
-        """Return the class of a label; one that names nothing is counted."""
+        """Return the class of a label; if it names no class, count it, and return None."""
         label = classes[scientific, common]
         if label is None:
             self.unnamed[_text((scientific.strip(), common)) if scientific.strip() else BLANK] += 1
@@ -137,13 +138,13 @@ class LabelReader:
 
 
 def _without_equal(marks: Sequence[Annotation]) -> tuple[Annotation, ...]:
-    """Return the marks, of equal ones the first; those without a name may be of different species."""
+    """Return the annotations without repetition; those without a name all stay, since their species may differ."""
     first = {mark: number for number, mark in reversed(list(enumerate(marks)))}
     return tuple(mark for number, mark in enumerate(marks) if not mark.scientific_name or first[mark] == number)
 
 
 def _with_single_labels(row: RecordingRow, lists: Counter[str], known: KnownClasses) -> RecordingRow:
-    """Return the row with one label in each place: of a list, the first is the main one; a mark is one of each."""
+    """Split lists of labels: the first is the row's main label, the others are secondary; annotations are repeated."""
     labels = split_labels(row.scientific_name or "", known)
     if len(labels) > 1:
         lists[row.scientific_name or ""] += 1
@@ -163,7 +164,7 @@ def _with_single_labels(row: RecordingRow, lists: Counter[str], known: KnownClas
 
 
 def collect_labels(rows: Iterable[RecordingRow]) -> list[Label]:
-    """Return the sorted class labels of rows."""
+    """Return the sorted labels of rows and their annotations, without secondary and absent species."""
     labels = {
         Label(scientific, common or scientific)
         for row in rows
@@ -174,7 +175,7 @@ def collect_labels(rows: Iterable[RecordingRow]) -> list[Label]:
 
 
 def _counts(rows: Iterable[RecordingRow]) -> Counter[Given]:
-    """Return the number of recordings of each label."""
+    """Count the recordings with each label."""
     return Counter(given for row in rows for given in set(_main_labels(row)))
 
 
@@ -196,7 +197,7 @@ def _read(given: Given, known: KnownClasses) -> Label | None:
 
 
 def _unambiguous_pairs(labels: Iterable[Label]) -> list[Label]:
-    """Return the labels with both names, of which no other has the same English one."""
+    """Return the labels with both names whose common name belongs to one scientific name only."""
     by_common: dict[str, dict[str, Label]] = defaultdict(dict)
     for label in labels:
         if label.common_name != label.scientific_name:
@@ -205,14 +206,14 @@ def _unambiguous_pairs(labels: Iterable[Label]) -> list[Label]:
 
 
 def _complete(label: Label | None, known: KnownClasses, own: KnownClasses) -> Label | None:
-    """Return a label of one name with both names, where a label of the data set has them."""
+    """Complete a label with one name from the data set's `own` labels with both names."""
     if label is None or label.common_name != label.scientific_name or known.find(label) is not None:
         return label
     return complete_label(label, own)
 
 
 def _best_spelling(counts: Counter[str]) -> str:
-    """Return the spelling of a scientific name's form, or else the most frequent one."""
+    """Return the spelling that looks like a scientific name, or else the most frequent spelling."""
     return max(counts, key=lambda name: (is_scientific(name), counts[name], name))
 
 

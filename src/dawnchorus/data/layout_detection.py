@@ -1,4 +1,4 @@
-"""Detection of the layout of a source of recordings."""
+"""Detection of a source's layout: where its labels are (in folder names, tables, annotation files)."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from dawnchorus.tables.notes import counted_rows
 from dawnchorus.taxonomy.classes import KnownClasses
 
 Layout = str
-"""Name from `list_layouts`, or the meaning of folder levels, outermost first: `species/site`, `site/species/year`."""
+"""A name of `list_layouts`, or the meaning of folder levels, outermost first: `species/site`, `site/species/year`."""
 
 KNOWN_TABLES = ("train_metadata.csv", "train.csv", "metadata.csv")
-"""Tables that describe the recordings next to them: BirdCLEF's, the Cornell set's, and the usual name."""
+"""File names of tables that describe the recordings next to them: BirdCLEF's, Cornell's, and a common name."""
 
 LOG = logging.getLogger(__name__)
 
@@ -30,16 +30,16 @@ _MAX_NAMED = 3
 
 
 def list_layouts() -> list[str]:
-    """Return the names of layouts."""
+    """Return the names of layouts, including those of plug-ins."""
     return ["auto", "folders", "csv", *SOURCES, "annotations", "mixed", "detections"]
 
 
 def parse_layout(text: str) -> Layout:
-    """Parse the name of a layout.
+    """Check the name of a layout, or the meaning of folder levels, and return it.
 
     Raises:
-        InputError: it is none.
-        PlugInError: it is of another package, and cannot be used.
+        InputError: the text is no layout.
+        PlugInError: the layout is of a plug-in (another package) that cannot be loaded.
     """
     levels = str(text).split("/")
     if text not in list_layouts() and (len(levels) < 2 or levels.count(SPECIES) != 1):
@@ -57,10 +57,15 @@ def detect_layout(
     known: KnownClasses | None = None,
     read_annotations: ReadAnnotations = read_annotations,
 ) -> Layout:
-    """Detect the layout of `source`, and log the evidence.
+    """Detect the layout of a source of recordings, and log the evidence.
+
+    Args:
+        source: a folder or file.
+        known: known classes, to recognize species in folder names.
+        read_annotations: reader of annotation files.
 
     Raises:
-        InputError: there is no such file or folder, or an ambiguous layout.
+        InputError: there is no such file or folder, or the layout is ambiguous.
     """
     if not source.exists():
         raise InputError("no such file or folder.", subject=source)
@@ -108,10 +113,10 @@ def detect_layout(
 
 
 def _consider_naming_tables(source: Path, files: Sequence[Path], reading: FolderReading) -> set[str]:
-    """Say which tables of recordings are not read, and return their names.
+    """Log which tables of recordings and species are not read because folders are, and return their file names.
 
     Raises:
-        InputError: folders with names of no known form would be the species of such recordings.
+        InputError: a recording in such a table is in a folder whose name may or may not be a species.
     """
     tables = list(find_naming_tables(source, files))
     for table in (table for table in tables if table.column is not None):
@@ -140,12 +145,12 @@ def _consider_naming_tables(source: Path, files: Sequence[Path], reading: Folder
 
 
 def _columns_clause(table: NamingTable) -> str:
-    """Return the clause on columns of a table that an import would not know by their names."""
+    """Return a clause for messages if an import would not recognize the table's columns; else ""."""
     return "" if table.has_known_columns else ", in columns that are not known"
 
 
 def described_layout(source: Path) -> tuple[Layout, str] | None:
-    """Return the layout of a source that a table describes, and the table's name."""
+    """Return (layout, evidence) of a file, or of a folder with a table of known name or form; None for others."""
     if (table := find_known_table(source)) is not None:
         if has_times(table):
             return "annotations", f"the columns of {table.name}: times within recordings"
@@ -158,7 +163,7 @@ def described_layout(source: Path) -> tuple[Layout, str] | None:
 
 
 def _detect_file_layout(source: Path) -> tuple[Layout, str]:
-    """Return the layout of a table that has no usual name, and what tells it."""
+    """Return (layout, evidence) of a table with any name."""
     kind = marks_format(source) if source.suffix.lower() in MARK_SUFFIXES else None
     if kind == "BirdNET-Analyzer" and any(mark.recording for mark in read_annotations(source)):
         return "detections", f"the columns of {source.name}: the recordings that it names, and no others"
@@ -168,17 +173,17 @@ def _detect_file_layout(source: Path) -> tuple[Layout, str]:
 
 
 def find_known_table(source: Path) -> Path | None:
-    """Return the table in a folder that has a standard name and lists its recordings; None if there is none."""
+    """Return the table in a folder that has a name of `KNOWN_TABLES`; None if there is none."""
     return next((source / name for name in KNOWN_TABLES if (source / name).is_file()), None)
 
 
 def find_audio_folder(source: Path, audio: Path | None) -> Path:
-    """Return the folder of a source's recordings."""
+    """Return the folder of a source's recordings: `audio` if given, else the source or the folder of the file."""
     return audio or (source.parent if source.is_file() else source)
 
 
 def describe_unread_tables(marks: MarkTables) -> Iterator[str]:
-    """Yield the numbers of text files that are not read as annotations, by reason."""
+    """Yield a sentence per reason for which text files were not read as annotations."""
     if marks.unused:
         yield f"files that are not read as marks: {len(marks.unused)} ({'; '.join(marks.unused[:_MAX_NAMED])})."
     if marks.unreadable:
@@ -206,5 +211,5 @@ def file_names(paths: Iterable[Path]) -> list[str]:
 
 
 def list_some(names: Sequence[str]) -> str:
-    """List the first names and the number of others."""
+    """Format the first names and the number of further names: `a, b, c and 4 more`."""
     return ", ".join(names[:_MAX_NAMED]) + (f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else "")

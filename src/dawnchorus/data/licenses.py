@@ -1,4 +1,4 @@
-"""Licenses of recordings: SPDX identifiers from the URLs and words that sources give, and what they allow."""
+"""Licenses of recordings: parsing of URLs and names to SPDX identifiers, and rules for their use."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _RESTRICTIONS = {
     "ND": re.compile(r"\bND\b|no[ -]?deriv", re.IGNORECASE),
     "SA": re.compile(r"\bSA\b|share[ -]?alike", re.IGNORECASE),
 }
-"""Parts of a license's identifier, and the letters and words for them, in the order of the identifier."""
+"""Patterns of the texts for each restriction, in the order of the restrictions in an identifier."""
 
 _PERMISSIVE = frozenset(("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc-pdm-1.0", "cc0-1.0"))
-"""Licenses, in lower case, that ask for less than every license named "Attribution"."""
+"""Licenses, in lower case, without restrictions beyond those of CC-BY."""
 
 DEFAULT_ALLOWED = ("CC0", "CC-PDM", "CC-BY", "CC-BY-SA", "CC-BY-NC", "CC-BY-NC-SA")
-"""Licenses that allow cutting and training: no ND among them, because a clip is a derivative."""
+"""Licenses that allow training by default. NoDerivatives (ND) is excluded because a clip is a derivative."""
 
 
 def parse_license(text: str | None) -> str | None:
-    """Return the SPDX identifier of a Creative Commons license, from its URL, identifier or name.
+    """Parse a Creative Commons license's URL, identifier or name to an SPDX identifier such as "CC-BY-NC-4.0".
 
-    None for an empty text; the text itself where it names no license that is known.
+    Returns None for an empty text, and other texts unchanged. Without a version, 4.0 is assumed.
     """
     if text is None or not text.strip():
         return None
@@ -43,14 +43,14 @@ def parse_license(text: str | None) -> str | None:
 
 
 def _parse_url(kind: str, name: str, version: str) -> str:
-    """Return the identifier of the license whose deed has these parts in its URL."""
+    """Return the identifier of a license by the three parts of its URL: `licenses`, `by-nc`, `4.0`."""
     if kind == "publicdomain":
         return f"CC0-{version}" if name == "zero" else f"CC-PDM-{version}"
     return _identifier(name, version) if name.startswith("by") else f"CC-{name.upper()}-{version}"
 
 
 def _of_words(text: str) -> str:
-    """Return the identifier of the license that the text names in words, or else the text."""
+    """Return the identifier of a license named in words; other texts unchanged."""
     if _ZERO.search(text):
         return "CC0-1.0"
     if _PUBLIC_DOMAIN_MARK.search(text):
@@ -62,18 +62,18 @@ def _of_words(text: str) -> str:
 
 
 def _identifier(restrictions: str, version: str | None) -> str:
-    """Return the identifier of the license with the restrictions that the text names; version 4.0 if none is given."""
+    """Return the identifier of the license CC-BY with the restrictions in the text; the version defaults to 4.0."""
     parts = [part for part, pattern in _RESTRICTIONS.items() if pattern.search(restrictions)]
     return "-".join(("CC-BY", *parts, version or "4.0"))
 
 
 def allows_derivatives(spdx: str | None) -> bool:
-    """Return False for a Creative Commons license with NoDerivatives."""
+    """Return False for a license with NoDerivatives; True for other licenses, and for None (unknown)."""
     return spdx is None or re.search(r"-ND\b", spdx) is None
 
 
 def is_allowed(spdx: str | None, allowed: Sequence[str]) -> bool:
-    """Return True if the license is among `allowed`, with or without a version; False without a license."""
+    """Return True if the license, with or without its version, is in `allowed`; False for None (unknown)."""
     if spdx is None:
         return False
     without_version = re.sub(r"-\d\.\d$", "", spdx)
@@ -81,7 +81,7 @@ def is_allowed(spdx: str | None, allowed: Sequence[str]) -> bool:
 
 
 def describe_unmatched(allowed: Sequence[str], given: Iterable[str | None]) -> Iterator[str]:
-    """Yield a sentence if some `allowed` licenses match none of the `given` ones."""
+    """Yield a sentence if a license of the option --license (`allowed`) matches no recording's license (`given`)."""
     given = sorted(name for name in set(given) if name is not None)
     unmatched = [name for name in allowed if not any(is_allowed(each, [name]) for each in given)]
     if unmatched and given:
@@ -95,7 +95,7 @@ _PUBLIC_DOMAIN = {
 
 
 def deed_url(spdx: str) -> str | None:
-    """Return the URL of a Creative Commons license."""
+    """Return the URL of a Creative Commons license by its SPDX identifier; None for other licenses."""
     match = re.fullmatch(r"CC-(BY[A-Z-]*)-(\d\.\d)", spdx)
     if match:
         return f"https://creativecommons.org/licenses/{match[1].lower()}/{match[2]}/"
@@ -106,10 +106,10 @@ _ATTRIBUTION = re.compile(r"CC-BY(?:-(?:NC|ND|SA))*-(\d\.\d)", re.IGNORECASE)
 
 
 def strictest(licenses: Iterable[str | None]) -> str:
-    """Return the least permissive license that weights trained on all of these can have.
+    """Return the license of weights trained on recordings with these licenses (None: unknown).
 
-    It has the restrictions of all: NonCommercial, and NoDerivatives or else ShareAlike. If one is not known, the
-    result is "unknown", unless all are the same.
+    The result has the restrictions of all licenses: NonCommercial, and NoDerivatives or else ShareAlike. If a license
+    is unknown or no Creative Commons license, the result is "unknown", unless all licenses are the same.
     """
     names = {name or "unknown" for name in licenses}
     demanding = sorted(names - {name for name in names if name.lower() in _PERMISSIVE})

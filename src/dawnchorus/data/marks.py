@@ -1,4 +1,4 @@
-"""Conversion of marks to annotations, with checks against their recordings."""
+"""Conversion of marks (rows of annotation tables) to annotations, with checks against their recordings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dawnchorus.taxonomy.labels import Label, is_unnamed
 from dawnchorus.types import Detection
 
 NEARLY_S = 0.1
-"""Maximum time of a mark beyond its recording's end: times are rounded, and lengths of MP3 files are estimates."""
+"""Tolerance for times outside a recording: times are rounded, and lengths of MP3 files are estimates."""
 
 _MAX_NAMED = 3
 
@@ -42,11 +42,11 @@ _FATES = {
     "no bird": "of other sounds or of none (nocall, noise): no species, but the recording was annotated",
     "effort": "without times and name: the recording was annotated",
 }
-"""Everything that becomes of a row next to being kept as it is, in words."""
+"""Outcomes of rows that are not kept as they are, with their wording in messages."""
 
 
 Kept = dict[Path, list[tuple[Annotation, NamedMark]]]
-"""Annotations of recordings, with the rows that they are from."""
+"""Annotations by recording, each with its row."""
 
 
 @dataclass
@@ -54,17 +54,17 @@ class MatchedMarks:
     """Annotations by recording, and the outcome of each row."""
 
     annotations: dict[Path, tuple[Annotation, ...]] = field(default_factory=dict)
-    """Annotations of each annotated recording, which may be empty."""
+    """Annotations by annotated recording; empty if it was annotated and nothing was found."""
     n_rows: int = 0
     n_tables: int = 0
     n_kept: int = 0
     fates: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    """The rows, as `table line 3: what it says`, by the keys of `_FATES`."""
+    """Descriptions of rows (`table line 3: 1 to 2 s`) by outcome (keys of `_FATES`)."""
     n_scored: int = 0
-    """Rows that have the score of a model."""
+    """Number of rows with the score of a model."""
 
     def notes(self) -> Iterator[str]:
-        """Yield the numbers of rows read, kept and left out by reason."""
+        """Yield sentences with the numbers of rows that were read, kept, and changed or left out, by reason."""
         if self.n_tables:
             yield f"marks: rows {self.n_rows}, in tables {self.n_tables}; kept as annotations {self.n_kept}."
             empty = [path.name for path, marks in self.annotations.items() if not marks]
@@ -90,10 +90,14 @@ def match_marks(
     rows: Mapping[Path, RecordingRow] = MappingProxyType({}),
     known: KnownClasses | None = None,
 ) -> MatchedMarks:
-    """Convert marks to annotations, checking each against its recording's length, rate and channels.
+    """Convert marks to annotations, checking each against its recording's length, sample rate and channels.
 
-    `files` are all recordings, in whose order times may count on; `rows` have the facts of their headers. Of the
-    classes `known`, both names of a mark must be the same one.
+    Args:
+        marks: rows of annotation tables, matched with recordings.
+        durations: length of each recording in seconds; None if unknown.
+        files: all recordings; some tables count time from file to file through all files of a folder.
+        rows: the recordings' rows, with sample rate and number of channels.
+        known: known classes; a mark whose two names are different classes loses its species. None: not checked.
     """
     matched = MatchedMarks(n_rows=len(marks.marks), n_tables=len(marks.tables))
     kept: Kept = {path: [] for path in marks.empty}
@@ -128,7 +132,7 @@ def _match(
     rows: Mapping[Path, RecordingRow],
     known: KnownClasses | None,
 ) -> None:
-    """Add a row's mark to those of its recording, or say why it is none."""
+    """Add a row's mark to the annotations of its recording, or record its other outcome."""
     recording, detection = each.recording, each.mark.detection
     if each.mark.problem:
         _note(matched, "unread", each, each.mark.problem)
@@ -168,7 +172,7 @@ def _match(
 
 
 def _has_two_species(detection: Detection, known: KnownClasses) -> bool:
-    """Return True if the names of a detection are those of two known classes."""
+    """Return True if scientific and common name of a detection are of two different known classes."""
     names = detection.scientific_name, detection.common_name
     first, second = (known.find(Label(name, name)) for name in names)
     return first is not None and second is not None and first != second
@@ -177,7 +181,7 @@ def _has_two_species(detection: Detection, known: KnownClasses) -> bool:
 def _frequencies(
     matched: MatchedMarks, each: NamedMark, detection: Detection, row: RecordingRow | None
 ) -> tuple[float | None, float | None]:
-    """Return the lower and upper frequency inside the recording's band; check its channel, too."""
+    """Return lower and upper frequency in Hz, limited to half the sample rate; also check the channel."""
     if row is not None and row.n_channels and (detection.channel or 1) > row.n_channels:
         _note(matched, "channel", each, f"channel {detection.channel} of {row.n_channels}")
     low_hz, high_hz = detection.low_hz, detection.high_hz
@@ -195,7 +199,7 @@ def _frequencies(
 def _times(
     matched: MatchedMarks, each: NamedMark, detection: Detection, duration_s: float | None
 ) -> tuple[float, float] | None:
-    """Return start and end inside the recording; None where there is nothing of the mark in it."""
+    """Return start and end in seconds, limited to the recording; None if the mark is outside or has no times."""
     start_s, end_s = detection.start_s, detection.end_s
     if not (math.isfinite(start_s) and math.isfinite(end_s)):
         _note(matched, "no number", each)
@@ -219,7 +223,7 @@ def _times(
 def _within_files(
     matched: MatchedMarks, rows: Sequence[NamedMark], durations: Mapping[Path, float | None], files: Sequence[Path]
 ) -> Iterator[NamedMark]:
-    """Yield the rows of a table, each selection in one view, with times within their own files."""
+    """Yield the rows of a table, each selection once, with times relative to the start of their file."""
     rows = list(_in_one_view(matched, rows))
     open_rows = [row for row in rows if _may_count_on(row)]
     sequences = [{}] if not open_rows else list(_readings(open_rows, durations, files, may_cross=False))
@@ -253,10 +257,10 @@ def _earlier(row: NamedMark, before_s: Mapping[Path, float]) -> NamedMark:
 def _readings(
     rows: Sequence[NamedMark], durations: Mapping[Path, float | None], files: Sequence[Path], *, may_cross: bool
 ) -> Iterator[dict[Path, float]]:
-    """Yield the seconds before each file, for each way to read a table's times that fits all rows.
+    """Yield each interpretation of a table's times that fits all rows, as the offset in seconds of each file.
 
-    Times are within each file, or count on over the files that are named, or over all files of their folders. With
-    `may_cross`, only in tables of several files whose times count on, marks may end in the next file.
+    Times are relative to each file, or continue over the files in the table, or over all files of their folders. With
+    `may_cross`, a mark may end in the next file; only continuing times of several files are then tried.
     """
     named = list(dict.fromkeys(row.recording for row in sorted(rows, key=_start_s) if row.recording is not None))
     folders = {path.parent for path in named}
@@ -279,7 +283,7 @@ def _start_s(row: NamedMark) -> float:
 
 
 def _before(order: Iterable[Path], durations: Mapping[Path, float | None]) -> dict[Path, float] | None:
-    """Return the seconds before each file of a sequence; None where a length is not known."""
+    """Return the total length in seconds of the files before each file; None if a length is not known."""
     before_s, total_s = {}, 0.0
     for path in order:
         duration_s = durations.get(path)
@@ -302,7 +306,7 @@ def _fits(
 
 
 def _in_one_view(matched: MatchedMarks, rows: Iterable[NamedMark]) -> Iterator[NamedMark]:
-    """Yield the rows without those of a selection that was there in another view; the spectrogram's is kept."""
+    """Yield the rows without repetition of a selection in Raven's views; the spectrogram's row is preferred."""
     first: dict[tuple[object, ...], NamedMark] = {}
     for row in rows:
         mark, detection = row.mark, row.mark.detection
@@ -321,7 +325,7 @@ def _in_one_view(matched: MatchedMarks, rows: Iterable[NamedMark]) -> Iterator[N
 
 
 def _once(matched: MatchedMarks, marks: Iterable[tuple[Annotation, NamedMark]]) -> Iterator[Annotation]:
-    """Yield the marks of a recording without those that are like an earlier one in everything."""
+    """Yield the annotations of a recording without repetition."""
     seen: dict[Annotation, NamedMark] = {}
     for mark, each in marks:
         if mark in seen:

@@ -1,4 +1,4 @@
-"""Detections of a model in the recordings of a data set, for several commands."""
+"""Detections of a model in the recordings of a data set, for label checks and the selection of clips."""
 
 from __future__ import annotations
 
@@ -13,21 +13,24 @@ from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.types import Detection, RecordingTable
 
 LOWEST_SCORE = 0.05
-"""Lowest score of a detection that is compared with a label."""
+"""Minimum score of detections that are compared with labels."""
 
 CALL_SCORE = 0.3
-"""Smallest score of a window from which a clip may be taken as the species' call."""
+"""Minimum score of a window to be selected as a clip of its species."""
 
 
 DETECTIONS_NAME = "detections.parquet"
-"""File of a model's detections next to clips that its scores chose."""
+"""File, in the folder of clips, of the detections by which clips were selected."""
 
 _OLD_DETECTIONS_NAME = "heard.parquet"
-"""Its name before 2026-12."""
+"""Name of that file before 2026-12."""
 
 
 def model_scores(table: RecordingsTable, model: Model, workers: int) -> ModelScores:
-    """Score labeled recordings, and return the detection with the highest score of each species."""
+    """Score labeled recordings, and return the highest-scoring detection of each species in each; see `ModelScores`.
+
+    `workers` is the number of decoder processes.
+    """
     best: dict[str, dict[str, Detection]] = {}
     for row, table_ in _score_rows(table, model, workers):
         by_name = best.setdefault(row.recording_id, {})
@@ -39,9 +42,10 @@ def model_scores(table: RecordingsTable, model: Model, workers: int) -> ModelSco
 
 
 def call_times(table: RecordingsTable, model: Model, workers: int, *, folder: Path) -> dict[str, list[float]]:
-    """Return, by recording_id, window centers [s] with detections of the labeled species, best first.
+    """Return the centers (seconds) of windows with the labeled species by recording_id, the highest score first.
 
-    The detections are kept in `folder`, so recordings are not scored again when the same clips are prepared again.
+    `workers` is the number of decoder processes. Detections are stored in `folder`, the folder of the clips, so that a
+    later call does not score the recordings again.
     """
     out = folder / _OLD_DETECTIONS_NAME
     if not out.exists():

@@ -1,4 +1,4 @@
-"""Checklists and other lists of species names on this machine."""
+"""Species names from checklists and model labels on this machine, for the lookup of labels."""
 
 from __future__ import annotations
 
@@ -15,22 +15,31 @@ from dawnchorus.taxonomy.labels import Label
 
 @dataclass(frozen=True)
 class NameLists:
-    """Species names from all available checklists and models."""
+    """Species names of all available checklists and of the default model's labels."""
 
     known: KnownClasses
     editions: tuple[str, ...]
-    """The lists, the first of which takes precedence where they differ; empty if there are none."""
+    """Names of the lists for messages, in order of precedence; empty if there are none."""
     notes: tuple[str, ...] = ()
-    """Sentences on lists that could not be read, or not in full."""
+    """Sentences for the user on lists that could not be read, or not completely."""
 
 
 def open_name_lists(
     store: ModelStore, source: Path, *, checklists: Sequence[Path] = (), own: Iterable[Label] = ()
 ) -> NameLists:
-    """Open given checklists, the default model's labels, those near `source`, installed ones, and `own` names.
+    """Read all lists of species names, in order of precedence.
+
+    These are `checklists`, the labels of the default model if it is installed, checklists near `source`, installed
+    checklists, and `own`.
+
+    Args:
+        store: the models on this machine.
+        source: the recordings' folder or table.
+        checklists: checklist files given by the user.
+        own: labels of the data set.
 
     Raises:
-        InputError, FormatError: a given checklist does not exist or is invalid.
+        InputError, FormatError: a file in `checklists` does not exist or is invalid.
     """
     lists = [read_checklist(path) for path in checklists]
     bundle = store.find_installed(DEFAULT_MODEL)

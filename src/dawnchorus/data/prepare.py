@@ -1,4 +1,4 @@
-"""Preparation of missing clips of a data set, on all cores."""
+"""Preparation of clips: recordings are decoded, cleaned, cut and stored, in parallel processes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from dawnchorus.storage.safe_names import safe_name
 from dawnchorus.types import Progress, Report, Segment, ignore_progress
 
 PREPARE_VERSION = 4
-"""Part of every key; raised when the same recipe gives other clips."""
+"""Version in each recording's key; to be raised if the same recipe yields different clips."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,12 +38,12 @@ class PrepareSummary:
 
     n_recordings: int
     n_before: int
-    """Recordings that an earlier run had prepared."""
+    """Number of recordings that an earlier run has prepared."""
     n_left_out: int
-    """Recordings that a check says cannot be used, or are copies."""
+    """Number of unusable recordings and of copies, which are skipped."""
     n_clips: int
     cut_s: dict[str, float] = field(default_factory=dict)
-    """Seconds of speech cut, by recording_id."""
+    """Seconds that cleaning removed (silent start and end, speech), by recording_id."""
     failures: dict[str, str] = field(default_factory=dict)
 
 
@@ -60,16 +60,24 @@ def prepare(
     wait_s: float = 0.0,
     report: Report = ignore_progress,
 ) -> PrepareSummary:
-    """Write clips of all usable recordings of `table` to `folder`; existing clips are kept.
+    """Cut all usable recordings into clips, and add them to a folder; recordings prepared before are skipped.
 
-    `cleaner` does the recipe's cleaning, and is needed where it cuts speech; what is removed is written to
-    `speech_folder`, if there is one.
-    `calls`, by recording_id, are seconds at which the species calls, the surest first, for clips taken by score.
-    Another process that prepares clips there is waited for, for `wait_s`.
+    Args:
+        table: the data set.
+        folder: the folder of clips, which is created if missing.
+        recipe: settings of the clips.
+        seed: seed for random choices and noise.
+        n_workers: number of decoder processes.
+        cleaner: applies the recipe's cleaning; required if it cuts speech, otherwise created if None.
+        speech_folder: folder for audio files of the removed segments; None discards them.
+        calls: times in seconds at which the species calls, the highest score first, by recording_id, for the clip
+            selection "scored".
+        wait_s: maximum time to wait for another process that writes to the folder.
+        report: called with the progress after each recording.
 
     Raises:
-        InputError: the folder holds clips of another recipe.
-        BusyError: another process prepares clips there.
+        InputError: the folder contains clips of another recipe or seed.
+        BusyError: another process still writes to the folder after `wait_s`.
         OutputError: no space, or no permission.
     """
     rows = usable(table.rows, copies=False)
@@ -120,9 +128,10 @@ def check_and_cut(
     wait_s: float = 0.0,
     report: Report = ignore_progress,
 ) -> RecordingsTable:
-    """Return the table as `check_table` does, and write the clips of its recordings in the same decoding of each.
+    """Check the recordings as `check_table` does, and cut them into clips in the same pass of decoding.
 
-    `prepare` into that folder by the same recipe and seed then finds the clips.
+    Returns the checked table. `prepare` with the same folder, recipe and seed then skips these recordings. The
+    arguments are the same as those of `prepare`.
 
     Raises:
         InputError, BusyError, OutputError: see `prepare`.
@@ -151,7 +160,7 @@ def check_and_cut(
 
 @dataclass(frozen=True)
 class _Task:
-    """A recording to cut, and the digest of all that its clips depend on."""
+    """A recording to cut, and the digest (key) of all that its clips depend on."""
 
     recording_id: str
     path: Path
@@ -167,13 +176,13 @@ def _task(
 
 
 def _is_prepared(writer: ClipWriter, recording_id: str, key: str) -> bool:
-    """Return True if the recording's clips are there, made from the same sound."""
+    """Return True if clips of the recording exist with the same key."""
     location = writer.find_location(recording_id)
     return location is not None and location.key == key
 
 
 def _cut_seconds(writer: ClipWriter, rows: Sequence[RecordingRow]) -> Iterator[tuple[str, float]]:
-    """Yield the recordings of which something was cut, with how much."""
+    """Yield (recording_id, removed seconds) of recordings from which segments were removed."""
     for row in rows:
         location = writer.find_location(row.recording_id)
         if location is not None and location.cuts:
@@ -194,7 +203,7 @@ def _key(table: RecordingsTable, row: RecordingRow, recipe: Recipe, seed: int, c
 
 @dataclass(frozen=True)
 class _CutRecording:
-    """A file with the clips of a recording, their times, and what was removed, in seconds of the recording."""
+    """A file with the clips of a recording, their times, and the removed segments, in seconds of the recording."""
 
     path: Path
     times: list[tuple[float, float]]
@@ -245,7 +254,7 @@ def _check_and_cut_recording(
     cleaner: Cleaner,
     scratch: Path,
 ) -> tuple[RecordingCheck, _CutRecording | None]:
-    """Check a recording, and write its clips to a file in `scratch`; there are none if it cannot be decoded."""
+    """Check a recording, and write its clips to a file in `scratch`; (check, None) if it cannot be decoded."""
     path = scratch / hashlib.sha256(row.recording_id.encode()).hexdigest()
     try:
         with cleaner.open(decoder, table.file(row), rate_hz=recipe.rate_hz, analyses=check_analyses()) as recording:
@@ -270,7 +279,7 @@ def _write_clips(
     seed: int,
     calls: Sequence[float] = (),
 ) -> list[tuple[float, float]]:
-    """Write the clips of an opened recording to a file, and return their times; see `cut_clips`.
+    """Write the clips of an opened recording to a file, and return their (start, end) in seconds; see `cut_clips`.
 
     Raises:
         OutputError: no space, or no permission.
@@ -294,7 +303,7 @@ def _rounded(segments: Iterable[Segment]) -> list[tuple[float, float]]:
 def _read_segments(
     decoder: DecoderProcess, path: Path, segments: Sequence[Segment], *, rate_hz: int
 ) -> Iterator[FloatArray]:
-    """Yield the samples in segments of the recording, block by block."""
+    """Yield the samples in the segments of a recording, in blocks."""
     n = 0
     with decoder.open(path, rate_hz=rate_hz) as recording:
         for block in recording.blocks():

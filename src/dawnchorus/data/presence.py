@@ -1,6 +1,6 @@
 """Presence of species in segments of recordings: present, absent or not known.
 
-Training, validation, calibration, evaluation, the rule of promotion and the search for doubtful labels all ask here.
+Training, validation, calibration, evaluation, model promotion and the search for label errors all use this module.
 """
 
 from __future__ import annotations
@@ -18,28 +18,36 @@ PRESENT, ABSENT, NOT_KNOWN = 1, 0, -1
 PresenceArray = npt.NDArray[np.int8]
 
 Secondary = Literal["count", "mask"]
-"""Secondary species of a recording are present ("count"), or it is not known whether they are audible ("mask")."""
+"""Presence of a recording's secondary species: "count" means present, "mask" means not known."""
 
 MIN_OVERLAP_S = 0.25
-"""Minimum overlap of annotation and segment, or half of a shorter annotation; with less, presence is unknown."""
+"""Minimum overlap of an annotation with a segment to be present there, or half of a shorter annotation.
+
+With less overlap, presence is not known.
+"""
 
 
 class Presence:
-    """Presence of classes in segments of recordings."""
+    """Presence of classes in segments of recordings.
+
+    Args:
+        classes: scientific names, in the order of the result of `between`.
+        secondary: presence of secondary species, see `Secondary`.
+    """
 
     def __init__(self, classes: Sequence[str], *, secondary: Secondary = "count") -> None:
         self._number = {name: k for k, name in enumerate(classes)}
         self._secondary = PRESENT if secondary == "count" else NOT_KNOWN
 
     def between(self, row: RecordingRow, start_s: float, end_s: float) -> PresenceArray:
-        """Return `PRESENT`, `ABSENT` or `NOT_KNOWN` for each class [classes] in a segment.
+        """Return `PRESENT`, `ABSENT` or `NOT_KNOWN` [classes] in the segment from `start_s` to `end_s` of a recording.
 
-        - Annotated recordings: what is marked there is present, all else is absent. Where a sound of unknown species
-          is marked, nothing else is known.
-        - Recordings of a species: it is present from start to end, and secondary species as the rule for them says.
-          All others are absent.
-        - Background: all classes are absent; or, where it is background of some species only, these.
-        - Others are unlabeled: only their secondary species are known of.
+        - Annotated recordings: species annotated in the segment are present, all others absent. If a sound of unknown
+          species is annotated in it, the others are not known.
+        - Recordings of a species: the species is present in each segment, secondary species follow the rule
+          `secondary`, all others are absent.
+        - Background: all classes are absent; if the row lists absent species, only these are, the others are not known.
+        - Unlabeled recordings: all classes are not known, except secondary and absent species.
         """
         if row.is_annotated:
             marked = _mark(row, start_s, end_s)
@@ -51,7 +59,7 @@ class Presence:
         return self._fill(ABSENT if is_complete else NOT_KNOWN, known)
 
     def _fill(self, value: int, by_name: Mapping[str, int]) -> PresenceArray:
-        """Return `value` for each class [classes], but for those that are named."""
+        """Return an array [classes] of `value`, with the values in `by_name` for the classes named there."""
         presence = np.full(len(self._number), value, np.int8)
         for name, own in by_name.items():
             if name in self._number:
@@ -60,7 +68,7 @@ class Presence:
 
 
 def _mark(row: RecordingRow, start_s: float, end_s: float) -> dict[str, int]:
-    """Return the presence of the species that are marked there; an empty name is a sound of unknown species."""
+    """Return the presence of each species annotated in the segment; the name "" is a sound of unknown species."""
     marked: dict[str, int] = {}
     for mark in row.annotations:
         if touches(mark, start_s, end_s):
@@ -72,15 +80,16 @@ def _mark(row: RecordingRow, start_s: float, end_s: float) -> dict[str, int]:
 
 
 def touches(mark: Annotation, start_s: float, end_s: float) -> bool:
-    """Return True if the annotation overlaps the segment or is a moment in it."""
+    """Return True if the annotation overlaps the segment from `start_s` to `end_s`, or has no length and is in it."""
     return mark.start_s < end_s and (mark.end_s > start_s or mark.start_s == mark.end_s == start_s)
 
 
 def is_without_birds(row: RecordingRow, start_s: float, end_s: float) -> bool:
-    """Return True if the segment is background, or annotated and without annotations.
+    """Return True if the segment from `start_s` to `end_s` of a recording is known to contain no species.
 
-    A mark that is only touched counts, also one without a species, as the sound may reach beyond it. Background of some
-    species only is without birds, as long as no more than these are looked at.
+    In an annotated recording, no annotation may overlap the segment, not even slightly or without a species, since a
+    sound may exceed its annotation. Other segments must be of a background recording; if that is only known to lack
+    some species (`absent`), the result is True nevertheless.
     """
     if row.is_annotated:
         return not any(touches(mark, start_s, end_s) for mark in row.annotations)

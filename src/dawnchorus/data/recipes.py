@@ -1,4 +1,4 @@
-"""Recipes for cutting recordings into clips."""
+"""Recipes: settings for cutting recordings into clips."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _RANGES = (
 )
 
 MAX_CHOICE_S = 600.0
-"""Length of a recording's start from which clips are chosen (by anything but "all")."""
+"""Seconds from a recording's start within which clips are selected, unless all windows are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,12 +40,12 @@ class Recipe:
     window_s: float = 5.0
     overlap_s: float = 0.0
     clip_selection: ClipSelection = "all"
-    """Windows to select: all, the first, random ones, the loudest, or those with the highest model score for the
-    recording's species (the loudest where the model does not detect it)."""
+    """Windows to select: "all", the "first", "random" ones, the "loudest", or "scored": those with the highest scores
+    of a model for the recording's species, or the loudest if the model does not detect it."""
     n_clips: int = 1
     """Number of "random", "loudest" or "scored" windows of each recording."""
     pad_mode: PadMode = "zeros"
-    """Filling of a clip that is longer than its recording."""
+    """Padding of clips at a recording's end: zeros, faint noise, or the clip repeated."""
     trim_db: float | None = None
     denoise: NoiseKind | None = None
     cut_speech: bool = False
@@ -72,7 +72,7 @@ class Recipe:
 
     @property
     def cleaning(self) -> Cleaning:
-        """Cleaning before windows are cut."""
+        """Cleaning (trimming, noise reduction, removal of speech) to apply before windows are cut."""
         return Cleaning(trim_db=self.trim_db, denoise=self.denoise, cut_speech=self.cut_speech)
 
     @property
@@ -86,7 +86,7 @@ class Recipe:
         return self.window_samples - round(self.overlap_s * self.rate_hz)
 
     def as_json(self) -> dict[str, Any]:
-        """Return all fields by their stored names."""
+        """Return all fields by their names in stored files, some of which are older names."""
         return {_STORED_NAMES.get(name, name): value for name, value in asdict(self).items()}
 
 
@@ -95,7 +95,7 @@ def _is_number(value: object, kind: type) -> bool:
 
 
 _STORED_NAMES = {"clip_selection": "take", "pad_mode": "fill", "normalize": "normalise"}
-"""Names of fields in files of prepared clips, where they differ: renaming them would change the key of every clip."""
+"""Names of fields in stored files where they differ: renaming them would change the keys of all prepared clips."""
 
 
 def recipe_fields(stored: Mapping[str, Any]) -> dict[str, Any]:

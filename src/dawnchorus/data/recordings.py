@@ -21,7 +21,7 @@ from dawnchorus.storage.urls import is_url
 TABLE_NAME = "recordings.parquet"
 
 MAX_SHOWN_ROWS = 10
-"""Recordings that a notebook shows of a table."""
+"""Number of rows shown in a notebook."""
 
 SCHEMA_VERSION = 1
 _VERSION_KEY = b"dawnchorus_recordings"
@@ -30,15 +30,15 @@ SPLITS = ("train", "validation", "test")
 
 MISSING, UNREADABLE, SILENT = "missing", "unreadable", "silent"
 UNUSABLE = (MISSING, UNREADABLE, SILENT)
-"""Problems of recordings without any sound."""
+"""Problems that make a recording unusable."""
 
 COPIES = ("duplicate", "near_duplicate")
-"""Problems of recordings that another row has as well."""
+"""Problems of recordings that are copies of another row's recording."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Annotation:
-    """An annotated sound, in seconds and, if known, with its frequencies."""
+    """An annotated sound in a recording: start and end in seconds, species, and frequency range in Hz if known."""
 
     start_s: float
     end_s: float
@@ -53,19 +53,19 @@ class RecordingRow:
     """Row of the recordings table; None and empty tuples mean unknown.
 
     Attributes:
-        recording_id: unique in the table: the source's own identifier, as XC580880, or else the path.
-        path: relative to the table's folder, with forward slashes; or absolute.
-        scientific_name: the species that the recording is of; None for background and for soundscapes.
-        common_name: its common name.
-        ebird_code: its code at eBird.
-        secondary: other species in it, by scientific name.
-        absent: species that are known not to be in it: BirdNET-Analyzer's negative folders.
+        recording_id: identifier, unique in the table: the source's, such as XC580880, or else the path.
+        path: path of the file: relative to the table's folder, with forward slashes; or absolute; or a URL.
+        scientific_name: the main species; None for background and soundscapes.
+        common_name: common name of the main species.
+        ebird_code: eBird code of the main species.
+        secondary: scientific names of other species in the recording.
+        absent: scientific names of species that are known not to be in the recording (negative examples).
         annotations: annotated sounds.
         is_annotated: True if `annotations` are complete; without any, the recording contains no species.
-        kind: "focal" (of one species), "soundscape" (annotated, or of many) or "background" (no species in it).
-        source: where it is from, for example "xeno-canto".
-        url: its page at the source.
-        recordist: who made it.
+        kind: "focal" (of one species), "soundscape" (annotated, unlabeled, or of many species) or "background" (none).
+        source: origin, for example "xeno-canto".
+        url: URL of the recording's page at the source.
+        recordist: name of the person who made the recording.
         license: SPDX identifier.
         latitude: in degrees north.
         longitude: in degrees east.
@@ -73,25 +73,25 @@ class RecordingRow:
         country: name of the country.
         date: ISO 8601, as exactly as it is known: 2026-05-01, 2026-05, 2026.
         time: local time of day, with its zone where one is known: 05:30, 05:30+02:00.
-        quality: the source's own grade: A to E at xeno-canto.
+        quality: quality grade of the source: A to E at xeno-canto.
         sound_type: kind of vocalization in the source's words: song, call, "call, song".
         duration_s: length in seconds.
-        rate_hz: sample rate.
+        rate_hz: sample rate in Hz.
         n_channels: number of channels.
         container: container of the file, for example WAV.
-        n_bytes: size of the file.
-        content_hash: digest of the file's bytes, by which an import knows it again: see `dawnchorus.data.identity`.
-        audio_hash: sha256 of the decoded samples (mono, 16 bit), so it outlives new tags and lossless recoding.
-        problems: findings of a check: see `dawnchorus.data.check`.
-        duplicate_of: the recording_id of an earlier row with the same sound, exactly or nearly.
+        n_bytes: size of the file in bytes.
+        content_hash: digest of the file's size and parts of its bytes: see `dawnchorus.data.identity.hash_content`.
+        audio_hash: sha256 of the decoded samples (mono, 16 bit), independent of metadata and lossless codecs.
+        problems: problems found by import and check: keys of `dawnchorus.data.check.ISSUES`.
+        duplicate_of: the recording_id of an earlier row with exactly or nearly the same audio.
         label_check: outcome of comparing the label with a model: see `LABEL_CHECKS` of `dawnchorus.data.check`.
-        detected_species: scientific name of a species other than the label's that a model detected in it.
-        detected_score: highest score of that species.
-        detected_start_s: start of the clip with that score.
-        detected_end_s: end of the clip with that score.
-        given_group: a group that the source names: its recordings must not be separated.
-        group: recordings that must stay together: see `dawnchorus.data.split`.
-        split: one of `SPLITS`, or "fold0"...
+        detected_species: scientific name of a species other than the labeled one that a model detected.
+        detected_score: highest score of the detected species.
+        detected_start_s: start of the window with that score, in seconds.
+        detected_end_s: end of the window with that score, in seconds.
+        given_group: group given by the source (site, original recording), whose recordings must stay in one split.
+        group: group of related recordings that must stay in one split: see `dawnchorus.data.relations`.
+        split: "train", "validation" or "test", or "fold0", "fold1", ...; None: not used.
     """
 
     recording_id: str
@@ -138,13 +138,13 @@ class RecordingRow:
     split: str | None = None
 
     def __post_init__(self) -> None:
-        """Count a recording with annotations as annotated, also where a table or a caller does not say so."""
+        """Set `is_annotated` if there are annotations."""
         if self.annotations and not self.is_annotated:
             object.__setattr__(self, "is_annotated", True)
 
     @property
     def is_unlabeled(self) -> bool:
-        """True if nothing is known about the species in it."""
+        """True if nothing is known about the species in the recording (apart from secondary and absent species)."""
         return self.scientific_name is None and not self.is_annotated and self.kind != "background"
 
 
@@ -174,24 +174,24 @@ _RENAMED_COLUMNS = {
     "sound_hash": "audio_hash",
     **{f"heard_{name}": f"detected_{name}" for name in ("species", "score", "start_s", "end_s")},
 }
-"""Columns of tables that were written before 2026-12, and their names today."""
+"""Current names of columns by their names in tables written before 2026-12."""
 _RENAMED_VALUES = {"unlabelled": "unlabeled"}
-"""Values of `problems` and `label_check` in tables that were written before 2026-12, and their names today."""
+"""Current values of `problems` and `label_check` by their values in tables written before 2026-12."""
 
 
 @dataclass(frozen=True, repr=False)
 class RecordingsTable:
-    """Rows of a data set, and the folder that paths are relative to."""
+    """The recordings table of a data set: its rows, and the folder that their paths are relative to."""
 
     folder: Path
     rows: tuple[RecordingRow, ...]
 
     def file(self, row: RecordingRow) -> Path:
-        """Return the path of a recording."""
+        """Return the path (or URL) of a recording's audio file."""
         return as_path(row.path) if is_url(row.path) else self.folder / row.path
 
     def with_rows(self, rows: Iterable[RecordingRow]) -> RecordingsTable:
-        """Return the data set with other rows."""
+        """Return a table of the same folder with these rows."""
         return RecordingsTable(self.folder, tuple(rows))
 
     def __repr__(self) -> str:
@@ -203,7 +203,7 @@ class RecordingsTable:
         return ", ".join([*counts, *(f"{n} in {split}" for split, n in sorted(splits.items()))])
 
     def _repr_html_(self) -> str:
-        """Return the first recordings for notebooks."""
+        """Return an HTML table of the first recordings, for notebooks."""
         columns = ("recording_id", "scientific_name", "kind", "duration_s", "split", "problems")
         rows = "".join(
             f"<tr>{''.join(f'<td>{escape(_cell(getattr(row, name)))}</td>' for name in columns)}</tr>"
@@ -225,7 +225,7 @@ def _cell(value: object) -> str:
 
 
 def table_path(data_set: Path) -> Path:
-    """Return the path of a data set's table, given its folder or the table itself."""
+    """Return the path of a data set's recordings table, given the data set's folder or the table."""
     return data_set if data_set.suffix == ".parquet" else data_set / TABLE_NAME
 
 
@@ -254,8 +254,8 @@ def read_table(data_set: Path) -> RecordingsTable:
     """Read the table of a data set.
 
     Raises:
-        InputError: there is none.
-        FormatError: it is not a table of ours, or of a newer version.
+        InputError: the data set has no table.
+        FormatError: the file is no recordings table, or of a newer version.
     """
     path = table_path(data_set)
     if not path.is_file():
@@ -279,7 +279,7 @@ def read_table(data_set: Path) -> RecordingsTable:
 
 
 def _known_columns(path: Path, table: pa.Table) -> pa.Table:
-    """Return the columns that `SCHEMA` has, with its types, where all values are valid."""
+    """Return the columns that are in `SCHEMA`, cast to its types; raise if a value is invalid."""
     missing = _REQUIRED - set(table.column_names)
     if missing:
         raise FormatError(f"expected the columns of a recordings table, without {sorted(missing)}.", subject=path)
@@ -309,10 +309,10 @@ def _row(path: Path, fields: dict[str, Any]) -> RecordingRow:
 
 
 def select_split(table: RecordingsTable, split: str) -> list[RecordingRow]:
-    """Return the existing recordings of a split, or with "all" those of every split.
+    """Return the rows of a split ("all": all rows) whose files are not missing.
 
     Raises:
-        InputError: there are none.
+        InputError: there are no such rows.
     """
     rows = [row for row in table.rows if split in ("all", row.split) and "missing" not in row.problems]
     if not rows:
@@ -326,10 +326,10 @@ def select_split(table: RecordingsTable, split: str) -> list[RecordingRow]:
 
 
 def select_per_species(rows: Sequence[RecordingRow], n: int) -> tuple[list[int], dict[str, list[int]]]:
-    """Return indices of the first `n` rows of each species, and those left out, by species.
+    """Return the indices of the first `n` rows of each species, and the indices of the other rows by species.
 
-    A row counts for the species that it is of, or else for each that is marked in it, and is taken if one of these has
-    fewer than `n`. Rows of no species (background, negatives, unlabeled) are all taken.
+    The species of a row are its main species, or else all annotated ones; the row is selected if one of these has fewer
+    than `n` rows so far. Rows without a species (background, unlabeled) are all selected.
     """
     seen: Counter[str] = Counter()
     indices: list[int] = []
@@ -345,12 +345,12 @@ def select_per_species(rows: Sequence[RecordingRow], n: int) -> tuple[list[int],
 
 
 def usable(rows: Iterable[RecordingRow], *, copies: bool) -> list[RecordingRow]:
-    """Return rows of usable recordings, including duplicates if `copies`."""
+    """Return the rows of usable recordings (see `UNUSABLE`), including duplicates if `copies`."""
     return [row for row in rows if not blocking_problems(row, copies=copies)]
 
 
 def blocking_problems(row: RecordingRow, *, copies: bool) -> list[str]:
-    """Return problems that make a recording unusable; being a duplicate counts unless `copies`."""
+    """Return the problems that make a recording unusable; unless `copies`, being a duplicate is one."""
     blocking = UNUSABLE if copies else (*UNUSABLE, *COPIES)
     return [problem for problem in blocking if problem in row.problems]
 

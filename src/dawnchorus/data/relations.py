@@ -29,24 +29,27 @@ from dawnchorus.data.clip_names import (
 from dawnchorus.data.recordings import RecordingRow
 
 Keys = list[tuple[str, ...]]
-"""For each row the keys that it shares with its relatives; none if nothing is known."""
+"""Keys of each row; rows that share a key are related. Empty for a row without the necessary data."""
 
 MAX_CLIP_S = 60.0
-"""Maximum length of files of equal length that may be clips of a recording; longer ones follow a schedule."""
+"""Maximum length in seconds of equally long files to be taken for clips of one recording.
+
+Longer files of equal length are usually recordings of a schedule.
+"""
 
 _SAME_S = 0.05
 _MIN_OFFSET_S = 2
-"""Every number is a multiple of a shorter clip's length."""
+"""Minimum clip length for which numbers are compared with its multiples; each integer is a multiple of 1."""
 
 _MIN_DIGITS = 4
-"""Minimum number of digits in a name that identifies a file rather than a series."""
+"""Minimum number of digits in a name for it to identify a file rather than a series of files."""
 
 _WEAK = 5
 _WORD = 4
-"""Names that are shorter, or of fewer letters, come again in other folders."""
+"""Minimum length (`_WEAK`) or number of letters (`_WORD`) of a name to be unique beyond its folder."""
 
 _IDENTIFIER = re.compile(r"clip[-_ ]\d{3}(?:[-_ ]\d{3})+", re.ASCII)
-"""Thousands of a number that counts all clips of an archive, as `Clip 000 364` of Vesper's `Clip 000 364 459`."""
+"""Part of a running number over a whole archive, as `Clip 000 364` of the software Vesper's `Clip 000 364 459`."""
 
 _NO_NAMES = frozenset(
     (
@@ -69,11 +72,11 @@ _NO_NAMES = frozenset(
         *("channel", "id", "ind", "individual", "mic", "nest", "plot", "point", "site", "station", "transect"),
     )
 )
-"""Words that name no recording."""
+"""Words in file names that do not identify a recording."""
 
 
 def same_recordist_and_day(row: RecordingRow) -> str | None:
-    """Return recordist, location and day as a key; None if recordist or day is unknown."""
+    """Return a key of recordist, location (to 0.01 degrees, or locality) and day; None without recordist or day."""
     if not row.recordist or not row.date or len(row.date) < len("2026-05-01"):
         return None
     folder = "" if row.latitude is None or row.longitude is None else f"{row.latitude:.2f},{row.longitude:.2f}"
@@ -81,12 +84,12 @@ def same_recordist_and_day(row: RecordingRow) -> str | None:
 
 
 def _by_row(key: Callable[[RecordingRow], str | None], rows: Sequence[RecordingRow]) -> Keys:
-    """Return the keys of a relation in which each row speaks for itself."""
+    """Return the keys of a relation whose key depends on the row only; `key` returns None without data."""
     return [() if (value := key(row)) is None else (value,) for row in rows]
 
 
 def _names(row: RecordingRow) -> list[str]:
-    """Return the names of the row's file: its path, its identifier, and the name that a server keeps as locality."""
+    """Return the stems of path, identifier, and the uploaded file's name, which the server stores as locality."""
     given = [row.path, row.recording_id, row.locality if _has_server_name(row) else ""]
     return [stem for name in given if name and (stem := get_stem(name))]
 
@@ -97,23 +100,23 @@ def _folder(row: RecordingRow) -> str:
 
 
 def _has_server_name(row: RecordingRow) -> bool:
-    """Return True if a server keeps the file under a name of its own, and the name that was given as locality."""
+    """Return True if the file was uploaded to the server, which renames files and stores their name as locality."""
     return bool(row.locality and is_sound_name(row.locality))
 
 
 def _name_scope(row: RecordingRow) -> str:
-    """Return the folder of the file; on a server, which keeps files of all species side by side, the species."""
+    """Return the scope in which names are unique: the folder, or on the server (one folder for all) the species."""
     return (row.scientific_name or row.kind) if _has_server_name(row) else _folder(row)
 
 
 def _archive_number(name: str) -> str | None:
-    """Return the number in a file's name, or else in that of its folder."""
+    """Return the archive's identifier in a file's name, or else in the folder's name."""
     parts = name.replace("\\", "/").split("/")
     return archive_number(get_stem(name)) or (archive_number(parts[-2]) if len(parts) > 1 else None)
 
 
 def _archive_numbers(row: RecordingRow) -> tuple[str, ...]:
-    """Return the numbers of an archive in the row's names and URL, each once."""
+    """Return the archives' identifiers (`XC123`) in the row's names and URL, without repetition."""
     named = [_archive_number(name) for name in (row.path, row.recording_id) if name]
     named += [archive_number(stem) for stem in _names(row)]
     named.append(page_number(row.url) if row.url else None)
@@ -125,9 +128,9 @@ def _archive_keys(rows: Sequence[RecordingRow]) -> Keys:
 
 
 def _recorder_keys(rows: Sequence[RecordingRow]) -> Keys:
-    """Return recorder and start time.
+    """Return keys of recorder and start time in file and folder names.
 
-    Names with a time alone come again at every site of a survey: they join only if some of them are clips.
+    A start time without a recorder may occur at each site of a survey: it is a key only if a clip has it, too.
     """
     names_by_row = []
     has_clips = set()
@@ -149,7 +152,7 @@ def _recorder_keys(rows: Sequence[RecordingRow]) -> Keys:
 
 
 def _class_names(rows: Sequence[RecordingRow]) -> frozenset[str]:
-    """Return the names of the rows' classes, as words in lower case."""
+    """Return the names and codes of the rows' classes, in lower case with single spaces."""
     names = {
         name
         for row in rows
@@ -159,7 +162,7 @@ def _class_names(rows: Sequence[RecordingRow]) -> frozenset[str]:
 
 
 def _night_keys(rows: Sequence[RecordingRow]) -> Keys:
-    """Return recorder and night of clips that are named after a detection's time."""
+    """Return keys of recorder and night of clips that are named by the time of a detection."""
     named = ([recorder_night(stem) for stem in _names(row)] for row in rows)
     return [tuple(dict.fromkeys(night for night in nights if night)) for nights in named]
 
@@ -169,12 +172,12 @@ def _words(text: str | None) -> set[str]:
 
 
 def _plain(text: str | None) -> str:
-    """Return letters and digits in lower case, with single blanks."""
+    """Return the words of letters and digits in lower case, with single spaces."""
     return " ".join(re.findall(r"[^\W_]+", (text or "").casefold()))
 
 
 def _names_no_recording(base: str, row: RecordingRow) -> bool:
-    """Return True if a name says no more than its class, as `parus major` in the folder of that species does."""
+    """Return True if a name identifies no recording: it only repeats the class, or consists of general words."""
     labels = (row.scientific_name, row.common_name, row.ebird_code, *row.absent, *row.secondary)
     if _plain(base) in map(_plain, (_folder(row).rpartition("/")[2], *labels)):
         return True
@@ -187,7 +190,7 @@ def _names_no_recording(base: str, row: RecordingRow) -> bool:
 
 
 def _bound(base: str, row: RecordingRow) -> str:
-    """Return the name, with its folder where it is too short to be meant everywhere."""
+    """Return the name as a key, with its folder if it is too short to be unique."""
     own = re.sub(r"[\W_]+", "", base)
     for word in _NO_NAMES & _words(base):
         own = own.replace(word, "")
@@ -195,7 +198,7 @@ def _bound(base: str, row: RecordingRow) -> str:
 
 
 def _cut_key(cut: Cut, row: RecordingRow) -> str | None:
-    """Return the recording that a clip is cut from; with start and end it is one of its folder, whatever its name."""
+    """Return a key of the recording that a clip was cut from; None if its name does not identify one."""
     named = next((base for base in cut.bases if not _names_no_recording(base, row)), None)
     if named is not None:
         return _bound(named, row)
@@ -203,7 +206,7 @@ def _cut_key(cut: Cut, row: RecordingRow) -> str | None:
 
 
 def _cut_keys(rows: Sequence[RecordingRow]) -> Keys:
-    """Return the recordings that names say they are cut from; a recording of that name is one of them."""
+    """Return keys of the recordings that clips were cut from, also for the recordings with these names themselves."""
     bases: list[set[str]] = []
     for row in rows:
         cuts = [cut for stem in _names(row) if (cut := cut_from(stem, row.duration_s))]
@@ -217,7 +220,14 @@ def _cut_keys(rows: Sequence[RecordingRow]) -> Keys:
 
 @dataclass(frozen=True)
 class Mark:
-    """A number or letter that distinguishes a file within a series; `end` for the second of two."""
+    """The number (or letter, as its place in the alphabet) that distinguishes a file in a numbered series.
+
+    Attributes:
+        row: index of the file's row.
+        number: the number; the first of two.
+        end: the second of two numbers, such as start and end; None for a single number.
+        is_set_off: True if a separator is between name and number.
+    """
 
     row: int
     number: int
@@ -227,34 +237,34 @@ class Mark:
 
 @dataclass(frozen=True)
 class Series:
-    """Files of one folder whose names differ only in a mark."""
+    """Files of one folder whose names differ only in a number or letter (`Mark`); `base` is the common name."""
 
     folder: str
     base: str
     marks: tuple[Mark, ...]
-    """Marks of the files, in the order of their numbers."""
+    """Numbers of the files, in ascending order."""
     length_s: float | None
-    """Length of all, except that the last may be shorter, as if they were cut; None if they differ; 0 if not known."""
+    """Common length of the files in seconds; the last may be shorter. None if they differ or are long; 0: unknown."""
 
     @property
     def members(self) -> tuple[int, ...]:
-        """Row indices."""
+        """Indices of the files' rows."""
         return tuple(mark.row for mark in self.marks)
 
     @property
     def is_set_off(self) -> bool:
-        """True if no number is directly attached to a word."""
+        """True if a separator is between name and number in each file."""
         return all(mark.is_set_off for mark in self.marks)
 
 
 def _given_stem(row: RecordingRow) -> str:
-    """Return the name that the file was given."""
+    """Return the stem of the file's original name."""
     named = _names(row)
     return (named[-1] if _has_server_name(row) else named[0]) if named else ""
 
 
 Read = Callable[[str, int], tuple[str, Mark] | None]
-"""Reader of a stem's base and mark, for the row of that number."""
+"""Function of a stem and a row index that returns the base name and the mark; None if the stem has none."""
 
 
 def _read_two_numbers(stem: str, row: int) -> tuple[str, Mark] | None:
@@ -270,7 +280,7 @@ def _read_running(reader: Callable[[str], RunningNumber | None], stem: str, row:
 
 
 def _series(rows: Sequence[RecordingRow], numbers: Iterable[int], read: Read) -> list[Series]:
-    """Return the series of two and more files among the rows of these numbers."""
+    """Return the series of two or more files among the rows with the indices `numbers`."""
     by_base: dict[tuple[str, str], list[Mark]] = defaultdict(list)
     for k in numbers:
         marked = read(_given_stem(rows[k]), k)
@@ -293,18 +303,18 @@ def _common_length_s(lengths: Sequence[float]) -> float | None:
 
 
 def _is_even(series: Series) -> bool:
-    """Return True if pairs of numbers, if there are any, are equally far apart, except the last."""
+    """Return True if all marks with two numbers have the same difference; the last one may have a smaller one."""
     steps = [mark.end - mark.number for mark in series.marks if mark.end is not None]
     return not steps or (len(set(steps[:-1])) == 1 and steps[-1] <= steps[0])
 
 
 def _are_adjoining_times(series: Series) -> bool:
-    """Return True if pairs of numbers are equally far apart, and some begin where another one ends."""
+    """Return True if marks with two numbers have equal differences, and one starts where its predecessor ends."""
     return _is_even(series) and any(first.end == second.number for first, second in pairwise(series.marks))
 
 
 def _are_offsets(series: Series) -> bool:
-    """Return True if three and more numbers are multiples of the clips' length, as 0, 3, 6 of clips of 3 s."""
+    """Return True if three or more numbers are multiples of the clips' length, as 0, 3, 6 for clips of 3 s."""
     whole_s = round(series.length_s or 0.0)
     if whole_s < _MIN_OFFSET_S or abs(whole_s - (series.length_s or 0.0)) > _SAME_S or len(series.marks) <= 2:
         return False
@@ -313,11 +323,11 @@ def _are_offsets(series: Series) -> bool:
 
 
 def _are_clips(series: Series, others: int, row: RecordingRow) -> bool:
-    """Return True if a series' names and lengths show clips of one recording, and not the recordings of a folder.
+    """Return True if names and lengths show that a series is clips of one recording, not separate recordings.
 
-    Running numbers alone do not: `a_1` and `a_2` may be two recordings. They do if `others` of the folder, names with
-    numbers of their own or clips, are there, and lengths are equal or the names end in a number themselves; or, for
-    equal lengths, if the name is that of a file (`DR0000_0123`).
+    Running numbers alone are no evidence: `a_1` and `a_2` may be two recordings. Evidence is an equal length and a name
+    with many digits (`DR0000_0123`); or `others` (the number of other series and clips in the folder) above 0, together
+    with an equal length or a name that ends in a digit.
     """
     if not series.is_set_off or _names_no_recording(series.base, row):
         return False
@@ -334,7 +344,7 @@ def _are_numbered_clips(series: Series, others: int, row: RecordingRow) -> bool:
 
 
 def _are_lettered_clips(series: Series, others: int, row: RecordingRow) -> bool:
-    """Return True for letters from a without a gap."""
+    """Return True if the letters are a, b, c, ... without a gap, and `_are_clips`."""
     numbers = [mark.number for mark in series.marks]
     return numbers == [*range(1, len(numbers) + 1)] and _are_clips(series, others, row)
 
@@ -344,7 +354,7 @@ def _are_adjoining_clips(series: Series, _others: int, _row: RecordingRow) -> bo
 
 
 def _are_not_known(_series: Series, _others: int, _row: RecordingRow) -> bool:
-    """Return False: a number inside a name may be anything, so that such series are reported only."""
+    """Return False: a number inside a name may mean anything, so such series are only reported."""
     return False
 
 
@@ -355,17 +365,17 @@ _READERS: tuple[tuple[Read, Callable[[Series, int, RecordingRow], bool]], ...] =
     (partial(_read_running, number_before), _are_numbered_clips),
     (partial(_read_running, number_inside), _are_not_known),
 )
-"""Readers of names, the most telling first, and the evidence that each needs."""
+"""Readers of marks, the most specific first, each with the function that tells if a series is clips."""
 
 
 @dataclass(frozen=True)
 class Numbered:
-    """Files whose names differ only in a number or letter."""
+    """The numbered series of a data set."""
 
     cut: tuple[Series, ...]
-    """Clips of one recording each."""
+    """Series of clips; each series is one recording."""
     undecided: tuple[Series, ...]
-    """May be clips or recordings: of one length, or of lengths that are not known."""
+    """Series of equal or unknown length that may be clips of one recording or separate recordings."""
 
 
 def _number_rows(rows: Sequence[RecordingRow]) -> Numbered:
@@ -406,23 +416,28 @@ def _numbered_keys(rows: Sequence[RecordingRow]) -> Keys:
 
 
 def undecided_series(rows: Sequence[RecordingRow]) -> Iterator[list[RecordingRow]]:
-    """Yield numbered series that may be parts of one recording, judging by their lengths."""
+    """Yield the rows of each numbered series that may be clips of one recording or separate recordings."""
     for series in _number_rows(rows).undecided:
         yield [rows[k] for k in series.members]
 
 
 @dataclass(frozen=True)
 class Relation:
-    """A reason to keep recordings in one split: a shared key."""
+    """A reason to keep recordings in one split: recordings that share a key are related.
+
+    Attributes:
+        name: phrase for reports.
+        keys: function that returns the keys of each row.
+    """
 
     name: str
     keys: Callable[[Sequence[RecordingRow]], Keys]
     needs: str
-    """Need of a recording for it, as the end of "no recording has ..."."""
+    """Data that a recording needs for this relation, worded to complete "no recording has ..."."""
     is_known: Callable[[RecordingRow], bool] | None = None
-    """Function that returns True if a row has the data for the relation; None: rows with a key have it."""
+    """Function that returns True if a row has the data for this relation; None: rows with a key have it."""
     is_of_one_recording: bool = True
-    """True if such recordings count as one piece of evidence."""
+    """True if related recordings are (parts of) one recording, so they count as one piece of evidence."""
 
 
 ARCHIVE = Relation("the same number of an archive", _archive_keys, "the number of an archive in its name or URL")
@@ -462,13 +477,13 @@ RELATIONS: tuple[Relation, ...] = (
     ),
     Relation("the same file", partial(_by_row, lambda row: row.path or None), "a path"),
 )
-"""Relations that keep recordings together."""
+"""Relations that keep recordings in one split."""
 
 SAME_RECORDING = tuple(relation for relation in RELATIONS if relation.is_of_one_recording)
 
 
 def assign_groups(rows: Sequence[RecordingRow], relations: Sequence[Relation] = RELATIONS) -> list[int]:
-    """Return the group index of each row; directly or indirectly related rows share one."""
+    """Return the group index of each row; directly or indirectly related rows have the same index."""
     parent = list(range(len(rows)))
     for relation in relations:
         first: dict[str, int] = {}
@@ -479,7 +494,7 @@ def assign_groups(rows: Sequence[RecordingRow], relations: Sequence[Relation] = 
 
 
 def _find_root(parent: list[int], k: int) -> int:
-    """Return the number of a row's group, and shorten the way to it."""
+    """Return the root of row `k` in a union-find forest, halving its path."""
     while parent[k] != k:
         parent[k] = parent[parent[k]]
         k = parent[k]
@@ -496,7 +511,12 @@ class Leak:
 
 
 def find_leaks(rows: Sequence[RecordingRow], split_of: Callable[[RecordingRow], str | None]) -> Iterator[Leak]:
-    """Yield, for every relation, recordings with a related one in another split."""
+    """Yield a leak for each relation and recording that has a related recording in another split.
+
+    Args:
+        rows: the recordings.
+        split_of: function that returns the split of a row; None: the row is in no split.
+    """
     for relation in RELATIONS:
         first: dict[str, RecordingRow] = {}
         for row, keys in zip(rows, relation.keys(rows), strict=True):
@@ -510,14 +530,14 @@ def find_leaks(rows: Sequence[RecordingRow], split_of: Callable[[RecordingRow], 
 
 @dataclass(frozen=True)
 class Coverage:
-    """Number of recordings that have the data for a relation."""
+    """Number of recordings that have the data for a relation, `n_known`."""
 
     relation: Relation
     n_known: int
 
 
 def check_coverage(rows: Sequence[RecordingRow]) -> tuple[Coverage, ...]:
-    """Return, for each relation, the number of rows that have the data for it."""
+    """Return the coverage of each relation: the number of rows that have the data for it."""
     return tuple(
         Coverage(
             relation,
@@ -528,5 +548,5 @@ def check_coverage(rows: Sequence[RecordingRow]) -> tuple[Coverage, ...]:
 
 
 def n_longer_than_fingerprints(rows: Sequence[RecordingRow]) -> int:
-    """Return the number of recordings longer than their fingerprints."""
+    """Return the number of recordings that are longer than the start that fingerprints compare."""
     return sum((row.duration_s or 0.0) > MAX_S for row in rows)

@@ -31,15 +31,20 @@ _FOLD = re.compile(r"fold\d+")
 def split_table(
     table: RecordingsTable, ratios: Mapping[str, float], *, seed: int, keep: bool = False
 ) -> RecordingsTable:
-    """Assign groups and splits; groups stay together, and each species gets its share of every split.
+    """Assign related recordings to groups, and groups to splits, with each species spread over the splits by ratio.
 
-    With `keep`, recordings that have a split already keep it, and those of the same group join them.
+    Groups of rare species are assigned first, each to the split in which its species are farthest below their share. A
+    species with fewer groups than splits is only in the first splits of `ratios`. Unusable recordings (missing,
+    unreadable, silent) get no split.
 
-    Rare species are placed first, each group where its species lack most. A species with fewer groups than splits is in
-    the first splits of `ratios` only. What cannot be used (missing, unreadable, silent) gets no split.
+    Args:
+        table: the data set.
+        ratios: relative size of each split by name ("train", "validation", "test", "fold0", ...).
+        seed: seed of the random order.
+        keep: keep the split of recordings that have one, and assign the rest of their group to it.
 
     Raises:
-        InputError: ratios that are not positive, names that are no splits, or no recordings.
+        InputError: a ratio is not positive, a name is no split, or there are no usable recordings.
     """
     _check_ratios(ratios)
     rows_to_split = usable(table.rows, copies=True)
@@ -66,10 +71,10 @@ def split_table(
 
 
 def _check_ratios(ratios: object) -> None:
-    """Check the shares of splits.
+    """Check the ratios of splits.
 
     Raises:
-        InputError: one is no positive number, or has a name that is no split.
+        InputError: a ratio is no positive number, or a name is no split.
     """
     if not isinstance(ratios, Mapping) or not ratios or not all(map(_is_positive, ratios.values())):
         got = dict(ratios) if isinstance(ratios, Mapping) else ratios
@@ -88,7 +93,12 @@ def _is_positive(value: object) -> bool:
 
 
 def assign_splits(table: RecordingsTable, split_of: Mapping[str, str | None]) -> RecordingsTable:
-    """Return the table with splits from `split_of` and the groups of usable recordings."""
+    """Return the table with `split` set from `split_of`, and `group` set for usable recordings.
+
+    Args:
+        table: the data set.
+        split_of: split by recording_id; recordings that are missing here get None.
+    """
     in_groups = usable(table.rows, copies=True)
     numbers = {row.recording_id: number for row, number in zip(in_groups, assign_groups(in_groups), strict=True)}
     return table.with_rows(
@@ -105,7 +115,7 @@ def fold_ratios(n_folds: int) -> dict[str, float]:
     """Return equal ratios for fold0, fold1, ...
 
     Raises:
-        InputError: fewer than two.
+        InputError: `n_folds` is below 2.
     """
     if n_folds < 2:
         raise InputError(f"folds: expected 2 or more, got {n_folds}.")
@@ -113,7 +123,7 @@ def fold_ratios(n_folds: int) -> dict[str, float]:
 
 
 def _labels(row: RecordingRow) -> set[str]:
-    """Return the labels that every split gets its share of: species, negatives, and kinds of recordings without one."""
+    """Return the labels to balance between splits: species, absent species, and the kind of unlabeled recordings."""
     own = row.scientific_name or " ".join([row.kind, *(f"without {name}" for name in row.absent)])
     return {own} | {a.scientific_name for a in row.annotations if a.scientific_name}
 
@@ -124,7 +134,14 @@ def _assign_groups(
     rng: random.Random,
     given: Mapping[int, str],
 ) -> dict[int, str]:
-    """Return the split of each group; that of some is `given`."""
+    """Return the split of each group.
+
+    Args:
+        members: rows by group.
+        shares: relative sizes of the splits, with sum 1.
+        rng: generator of the order of groups.
+        given: splits that are fixed, by group.
+    """
     counts = {number: Counter(label for row in rows for label in _labels(row)) for number, rows in members.items()}
     totals: Counter[str] = Counter()
     for count in counts.values():
@@ -153,34 +170,34 @@ def _assign_groups(
 
 @dataclass(frozen=True)
 class LeakReport:
-    """Numbers of related recordings across splits, for the table's split and random ones."""
+    """Leaks (related recordings in different splits) of a table's split, compared with random splits."""
 
     leaks: tuple[Leak, ...]
     n_tested: int
-    """Recordings outside the largest split."""
+    """Number of recordings outside the largest split."""
     n_leaking: int
-    """Number of these that have a relative in the largest split."""
+    """Number of these that are related to a recording in the largest split."""
     n_leaking_at_random: float
-    """`n_leaking` of splits that ignore groups: mean of `N_RANDOM` splits."""
+    """Mean `n_leaking` of `N_RANDOM` random splits that ignore groups."""
     n_recordings: int
-    """Recordings with a split."""
+    """Number of recordings with a split."""
     n_groups: int
-    """Groups of them that must not be separated; a recording without relatives is one by itself."""
+    """Number of groups of related recordings; an unrelated recording is a group by itself."""
     narrow: tuple[tuple[str, int, int], ...]
-    """Species, recordings and groups of species with enough recordings for every split, but not enough groups."""
+    """(species, number of recordings, number of groups) of species with too few groups for the number of splits."""
     coverage: tuple[Coverage, ...]
-    """Number of them in which each relation could be looked for."""
+    """Number of recordings that have the data for each relation."""
     undecided: tuple[tuple[RecordingRow, ...], ...]
-    """Series of short numbered recordings that may be clips of one recording."""
+    """Numbered series of short recordings that may be clips of one recording, or separate recordings."""
     n_long: int
-    """Recordings of which only the start was compared by sound."""
+    """Number of recordings of which only the start was compared by acoustic fingerprint."""
 
 
 N_RANDOM = 20
 
 
 def leak_report(rows: Sequence[RecordingRow], *, seed: int) -> LeakReport:
-    """Compare leaks of the rows' split with those of random splits of the same sizes.
+    """Count leaks in the split of the rows and in random splits of the same sizes; `seed` is for the latter.
 
     Raises:
         InputError: no row has a split.
@@ -213,21 +230,21 @@ def leak_report(rows: Sequence[RecordingRow], *, seed: int) -> LeakReport:
 
 @dataclass(frozen=True)
 class SplitGap:
-    """Species that a split has no recordings of."""
+    """Species of which a split has no recordings."""
 
     split: str
     n_missing: int
-    """Species, and kinds of recordings without one, that are not in the split."""
+    """Number of labels (species, and kinds of recordings without one) that are not in this split."""
     n_labels: int
-    """Labels of the whole split."""
+    """Number of labels in all splits together."""
     label: str
-    """The one of them in the most groups."""
+    """The missing label with the most groups; `n_recordings` and `n_groups` are its numbers in all splits."""
     n_recordings: int
     n_groups: int
 
 
 def split_gaps(rows: Sequence[RecordingRow], splits: Sequence[str]) -> Iterator[SplitGap]:
-    """Yield splits that lack species."""
+    """Yield a gap for each of `splits` that lacks a species of the other splits."""
     split_rows = [row for row in rows if row.split is not None]
     groups = _group_by_label(split_rows, assign_groups(split_rows))
     for split in splits:
@@ -241,14 +258,14 @@ def split_gaps(rows: Sequence[RecordingRow], splits: Sequence[str]) -> Iterator[
 def _narrow_species(
     rows: Sequence[RecordingRow], groups: Sequence[int], *, n_splits: int
 ) -> Iterator[tuple[str, int, int]]:
-    """Yield species, recordings and groups where relations keep a species out of some split."""
+    """Yield (label, number of recordings, number of groups) of labels with enough rows, but too few groups."""
     for label, each in sorted(_group_by_label(rows, groups).items()):
         if len(set(each)) < n_splits <= len(each):
             yield label, len(each), len(set(each))
 
 
 def _group_by_label(rows: Sequence[RecordingRow], groups: Sequence[int]) -> dict[str, list[int]]:
-    """Return the group of each recording by what it is of."""
+    """Return the groups of the recordings with each label."""
     groups_by_label: dict[str, list[int]] = defaultdict(list)
     for row, group in zip(rows, groups, strict=True):
         for label in _labels(row):

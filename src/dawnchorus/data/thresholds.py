@@ -21,33 +21,40 @@ BoolArray = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, kw_only=True)
 class ClipThresholds:
-    """Lower limits for clips and species; 0 keeps all."""
+    """Lower limits for clips and species; 0 disables a limit."""
 
     min_rms: float = 0.0
-    """Root mean square of its samples, full scale 1."""
+    """Minimum root mean square of a clip's samples (full scale is 1)."""
     min_mel_std_db: float = 0.0
-    """Standard deviation of its log-mel spectrogram: even noise and hum have a small one."""
+    """Minimum standard deviation of a clip's log-mel spectrogram in dB; it is small for steady noise and hum."""
     min_clips: int = 0
-    """Clips of its species that have the two."""
+    """Minimum number of clips of a species that pass the other two limits."""
 
 
 @dataclass(frozen=True)
 class Excluded:
-    """Numbers of clips left out by reason, and of those kept."""
+    """Numbers of clips excluded by the limits of `ClipThresholds`.
+
+    Attributes:
+        n_quiet: number of clips below `min_rms`.
+        n_flat: number of further clips below `min_mel_std_db`.
+        n_rare: number of further clips of species with fewer clips than `min_clips`.
+        n_left: number of remaining clips.
+    """
 
     n_quiet: int
     n_flat: int
     n_rare: int
     rare_species: tuple[str, ...]
-    """Species with some clips, but fewer than `min_clips`."""
+    """Species with fewer clips than `min_clips`."""
     n_left: int
 
 
 def apply_thresholds(folder: Path, thresholds: ClipThresholds, *, n_workers: int) -> Excluded:
-    """Remove clips below the thresholds from the table of clips; their samples stay on disk.
+    """Remove clips below the thresholds from the index of a folder of prepared clips; their samples stay on disk.
 
     Raises:
-        InputError: no clip is left.
+        InputError: no clip would remain.
         OutputError: no space, or no permission.
     """
     clips = Clips(folder)
@@ -73,7 +80,7 @@ def apply_thresholds(folder: Path, thresholds: ClipThresholds, *, n_workers: int
 
 
 def _reaches(clips: Clips, measure: Callable[[FloatArray, int], float], least: float, n_workers: int) -> BoolArray:
-    """Return for each clip [clips] whether a measure of its samples is at least `least`; 0 measures nothing."""
+    """Return True [clips] for clips whose measure is at least `least`; 0 skips the measurement."""
     if not least:
         return np.ones(len(clips), np.bool_)
     with ThreadPoolExecutor(n_workers) as pool:

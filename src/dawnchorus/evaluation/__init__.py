@@ -1,1 +1,1 @@
-"""Evaluation of models, with figures for publication."""
+"""Evaluation of models on labeled recordings: scores, metrics, calibration, thresholds and comparisons."""

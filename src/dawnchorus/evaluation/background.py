@@ -1,4 +1,4 @@
-"""Scores in recordings without any of the species: false alarms, and how high they score."""
+"""Scores in background (recordings or windows without birds): rates and scores of false alarms."""
 
 from __future__ import annotations
 
@@ -23,12 +23,18 @@ PERCENTILE = 95
 ALARM_SCORES = (DEFAULT_MIN_SCORE, 0.5, 0.9)
 
 GROUP_S = 60.0
-"""Length of the parts of a recording whose windows count as one observation for the interval."""
+"""Length in seconds of a recording's parts whose windows count as one observation in confidence intervals."""
 
 
 @dataclass(frozen=True)
 class BackgroundScore:
-    """Scores of one recording's windows without birds, each the maximum over absent species."""
+    """Scores of one recording's windows without birds; a window's score is the maximum over absent species.
+
+    Attributes:
+        recording_id: the recording.
+        highest: maximum over the windows.
+        percentile_95: 95th percentile over the windows.
+    """
 
     recording_id: str
     highest: float
@@ -39,15 +45,15 @@ class BackgroundScore:
 
 @dataclass(frozen=True)
 class FalseAlarms:
-    """False positives at one minimum score."""
+    """False alarms (false positives) at one minimum score."""
 
     min_score: float
     n_alarms: int
-    """Windows, counted for each species."""
+    """Number of false alarms: pairs of window and absent species with the minimum score or more."""
     per_hour: float
-    """Alarms per hour, summed over species, each by the hours in which it is known to be absent."""
+    """False alarms per hour: sum over species of alarms per hour in which the species is known to be absent."""
     low: float
-    """The 95 % interval of `per_hour`: see `_interval`."""
+    """Limits (low, high) of the 95 % confidence interval of `per_hour`: see `_interval`."""
     high: float
 
     def __str__(self) -> str:
@@ -57,30 +63,36 @@ class FalseAlarms:
 
 @dataclass(frozen=True)
 class BackgroundTest:
-    """Scores of recordings that contain no birds in whole or in part, the highest first."""
+    """Result of a test on background: recordings that contain no birds, or partly none.
+
+    Attributes:
+        n_recordings: number of these recordings.
+        highest: maximum score.
+        recordings: scores by recording, the highest first.
+    """
 
     n_recordings: int
     n_partial: int
-    """Annotated ones among them, of which only the windows without annotations count."""
+    """Number of annotated recordings among them, of which only windows without annotations are used."""
     n_species: int
-    """Species that are absent from some of the recordings."""
+    """Number of the model's species that are absent from at least one of the recordings."""
     n_species_unmeasured: int
-    """Species of the model that are absent from none of them."""
+    """Number of the model's species that are absent from none of the recordings, so they are not measured."""
     n_with_detections: int
-    """Recordings in which a species scores `min_score` or more."""
+    """Number of these recordings in which an absent species scores `min_score` or more."""
     min_score: float
-    """The score from which `identify` shows a species by default."""
+    """Default minimum score of a detection in `identify`."""
     highest: float
     percentile_95: float
     """95th percentile of the recordings' highest scores."""
     scored_h: float
-    """Hours of sound in them."""
+    """Total length of the used windows in hours."""
     false_alarms: tuple[FalseAlarms, ...]
-    """False alarms from `min_score` on, and from higher scores."""
+    """False alarms at each minimum score of `ALARM_SCORES`."""
     recordings: tuple[BackgroundScore, ...]
 
     def as_record(self) -> dict[str, Any]:
-        """Return summary figures over all recordings."""
+        """Return the figures over all recordings as JSON-compatible values, without those of each recording."""
         names = (
             "n_recordings",
             "n_partial",
@@ -108,15 +120,15 @@ class BackgroundTest:
 
 
 def _format_rate(value: float) -> str:
-    """Return a number with three digits or more, and without an exponent where it is large."""
+    """Format a number with at least three significant digits, and without an exponent if it is large."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def measure_background(scores: Scores) -> BackgroundTest | None:
-    """Measure scores in background recordings; None without such recordings.
+    """Measure scores in background; None if no recording has any.
 
-    Background, and the windows of annotated recordings in which nothing is marked. Of a recording that is known to be
-    without some species, as BirdNET-Analyzer's negatives are, only these count.
+    Background is background recordings, and windows of annotated recordings without annotations. In a recording that is
+    only known to lack some species (`RecordingRow.absent`), only these species are measured.
     """
     recordings = [
         _BirdFreeRecording(row, windows, columns)
@@ -148,7 +160,7 @@ def measure_background(scores: Scores) -> BackgroundTest | None:
 
 
 def _windows_without_birds(scores: Scores, recording: int) -> npt.NDArray[np.int64]:
-    """Return the numbers of the windows of a recording that are without birds."""
+    """Return the indices of the windows without birds of the recording with this index."""
     row, windows = scores.rows[recording], np.flatnonzero(scores.recording == recording)
     starts_s = scores.start_s[windows].tolist()
     return windows[[is_without_birds(row, start_s, start_s + scores.window_s) for start_s in starts_s]]
@@ -156,7 +168,7 @@ def _windows_without_birds(scores: Scores, recording: int) -> npt.NDArray[np.int
 
 @dataclass(frozen=True)
 class _BirdFreeRecording:
-    """A recording, its windows without birds, and the columns of the classes that are absent in them."""
+    """A recording, the indices of its windows without birds, and the columns of the classes absent in all of them."""
 
     row: RecordingRow
     windows: npt.NDArray[np.int64]
@@ -195,16 +207,16 @@ def _false_alarms(
 
 
 def _rates(counts: npt.NDArray[np.float64], hours: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return alarms per hour, summed over species [...], of counts and hours [..., species]."""
+    """Return alarms per hour summed over species [...], from counts and hours [..., species]."""
     return np.asarray((counts / np.where(hours > 0, hours, 1)).sum(-1))
 
 
 def _interval(counts: npt.NDArray[np.float64], hours: npt.NDArray[np.float64], n_groups: int) -> tuple[float, float]:
-    """Return the 95 % interval of alarms per hour, from counts and hours [recordings, species].
+    """Return the 95 % confidence interval of alarms per hour, from counts and hours [recordings, species].
 
-    The wider of two: that of a Poisson process (Byar's approximation; Breslow and Day, 1987, p. 69), of which the
-    minutes with alarms are the events, as windows of one minute are not independent; it says how much none at all can
-    mean. And that of recordings drawn anew, as some are full of alarms.
+    It spans two intervals: of a Poisson process (Byar's approximation; Breslow and Day, 1987, p. 69) whose events are
+    the `n_groups` minutes with alarms, since windows of one minute are dependent; and of a bootstrap over recordings,
+    since alarms may be concentrated in few recordings. Without alarms, only the first is used.
     """
     n, z = n_groups, 1.96
     rate = float(_rates(counts.sum(0), hours.sum(0)))
@@ -219,7 +231,7 @@ def _interval(counts: npt.NDArray[np.float64], hours: npt.NDArray[np.float64], n
 
 
 def describe_unmeasured(*, model: str) -> str:
-    """Return the warning for a model without held-out recordings."""
+    """Return the warning for a model (its name) that was trained without held-out recordings."""
     return (
         f"warning: no recordings are held out for validation, so it is not measured what {model} detects in noise, nor "
         f"how many false alarms it gives in an hour. Measure it with `dawnchorus evaluate`."
@@ -227,7 +239,13 @@ def describe_unmeasured(*, model: str) -> str:
 
 
 def describe_background(test: BackgroundTest | None, *, model: str, activation: Activation) -> Iterator[str]:
-    """Yield sentences on scores in background, with advice if they are high."""
+    """Yield sentences for the user on scores in background, with advice if there are detections.
+
+    Args:
+        test: the result of `measure_background`.
+        model: name of the model.
+        activation: the model's activation, which decides the advice.
+    """
     if test is None:
         yield (
             f"warning: none of these recordings is without birds, so it is not known what {model} detects in noise, "

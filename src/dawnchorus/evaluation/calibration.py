@@ -15,13 +15,15 @@ RIDGE = 1e-3
 
 
 def fit_calibration(scores: FloatArray, truth: npt.NDArray[np.bool_], *, n_recordings: int) -> Calibration | None:
-    """Fit Platt scaling of scores [windows, classes] to probabilities (Platt, 1999).
+    """Fit Platt scaling (Platt, 1999) from scores to probabilities, one curve for all classes.
 
-    Scores of NaN are left out: it is not known whether the species is there.
+    Returns None if no score, or each score, is of a present species: there is no curve to fit. The tests compare the
+    result with scikit-learn's logistic regression, which would add 200 MB to an installation.
 
-    None where nothing, or everything, is right: there is no curve to fit.
-
-    The tests hold it to scikit-learn's logistic regression, which would add 200 MB to an installation for two numbers.
+    Args:
+        scores: scores [windows, classes]; NaN where presence is not known.
+        truth: True [windows, classes] for present species.
+        n_recordings: number of recordings that the windows are from, stored in the result.
     """
     is_known = ~np.isnan(scores)
     x, y = log_odds(scores[is_known]), truth[is_known]

@@ -1,4 +1,4 @@
-"""Data quality of an evaluation: overlap with the training recordings, and likely label errors."""
+"""Checks of an evaluation's data: overlap with the model's training recordings, and likely label errors."""
 
 from __future__ import annotations
 
@@ -16,17 +16,24 @@ from dawnchorus.models.bundle import Bundle
 
 @dataclass(frozen=True)
 class TrainingOverlap:
-    """A recording that the bundle was trained on, or a relative of one."""
+    """A recording that the model was trained on, or that is related to a training recording."""
 
     recording_id: str
     trained_as: str
-    """The recording_id that it had there."""
+    """The recording_id of the training recording."""
     relation: str
+    """Phrase on how both are related, such as "the same sound"."""
 
 
 @dataclass(frozen=True)
 class LabelIssue:
-    """A recording in which the bundle detects another species and never the labeled one."""
+    """A recording in which the model detects another species (`prediction`) and not the labeled one (`label`).
+
+    Attributes:
+        label: scientific name of the labeled species.
+        prediction: scientific name of the detected species.
+        score: highest score of `prediction` in the recording.
+    """
 
     recording_id: str
     label: str
@@ -35,10 +42,10 @@ class LabelIssue:
 
 
 def find_training_overlap(bundle: Bundle, rows: Sequence[RecordingRow]) -> tuple[TrainingOverlap, ...]:
-    """Find rows that are, or are related to, recordings in the bundle's table of training data.
+    """Return the rows that are training recordings of the bundle, or related to one.
 
-    Sounds are compared where both data sets were checked (`dawnchorus data check`), identifiers elsewhere, and the
-    relations of `dawnchorus.data.relations` that a bundle's table tells. A bundle without a table is taken at its word.
+    Recordings are compared by audio hash if both data sets were checked (`dawnchorus data check`), by content hash, by
+    identifier, and by `NAMED_RELATIONS`. The result is empty for a bundle without a table of training recordings.
     """
     return tuple(_iter_overlaps(_training_rows(bundle), rows))
 
@@ -77,11 +84,11 @@ NAMED_RELATIONS = tuple(
     for relation in SAME_RECORDING
     if relation.name not in ("the same sound", "nearly the same sound", "files of the same bytes", "the same file")
 )
-"""Relations that can be checked by names and groups, also between two data sets."""
+"""Relations between recordings of two data sets that can be found by file names and groups alone."""
 
 
 def _relatives(trained: Sequence[RecordingRow], rows: Sequence[RecordingRow]) -> dict[str, TrainingOverlap]:
-    """Return the first relative in training of each row that has one, by recording_id."""
+    """Return the first related training recording of each row that has one, by recording_id."""
     relatives: dict[str, TrainingOverlap] = {}
     for relation in NAMED_RELATIONS:
         keys = relation.keys([*trained, *rows])
@@ -96,7 +103,7 @@ def _relatives(trained: Sequence[RecordingRow], rows: Sequence[RecordingRow]) ->
 
 
 def overlap_notes(bundle: Bundle, rows: Sequence[RecordingRow]) -> tuple[str, ...]:
-    """Describe relations between `rows` and the training recordings that could not be checked."""
+    """Return sentences on the kinds of overlap between rows and training recordings that could not be checked."""
     trained = _training_rows(bundle)
     if not trained:
         return (
@@ -117,7 +124,10 @@ def overlap_notes(bundle: Bundle, rows: Sequence[RecordingRow]) -> tuple[str, ..
 
 
 def find_label_issues(scores: Scores) -> tuple[LabelIssue, ...]:
-    """Find labels that the scores contradict in every window, highest scores first."""
+    """Return recordings whose label all windows contradict, the highest scores first.
+
+    The labeled species scores below `DOUBTFUL_SCORE` in each window, and another species `CERTAIN_SCORE` or more.
+    """
     best, truth = scores.by_recording("max")
     strongest = best_index(best)
     issues = []

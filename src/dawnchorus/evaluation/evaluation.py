@@ -1,4 +1,4 @@
-"""An evaluation: every metric of a bundle on a data set, overall and by species."""
+"""Evaluation of a bundle on a data set: all metrics, overall and by species, and comparison of two bundles."""
 
 from __future__ import annotations
 
@@ -39,13 +39,16 @@ from dawnchorus.tables.notes import counted
 SCHEMA = 2
 
 MAX_NAMED = 10
-"""Maximum number of species that a sentence names."""
+"""Maximum number of species listed in a sentence."""
 
 
 def _decision_metric(
     kind: int, average: str, truth: classification.BoolArray, scores: classification.FloatArray
 ) -> classification.FloatArray:
-    """Return precision, recall or F1 (0, 1, 2) of deciding for the best species of each row."""
+    """Return a metric of predicting the best-scoring species of each row; `kind` is 0, 1, 2: precision, recall, F1.
+
+    `average` is "micro", "macro" or "weighted", as in scikit-learn.
+    """
     predicted = classification.best_class(scores) & truth.any(-1, keepdims=True)
     if average == "micro":
         flat = (*truth.shape[:-2], -1, 1)
@@ -75,7 +78,7 @@ METRICS: dict[str, Metric] = {
     "log_loss": RowMean(classification.log_loss),
     "multilabel_log_loss": RowMean(classification.multilabel_log_loss),
 }
-"""Metrics by name, computed over recordings with intervals, and over windows without."""
+"""Metrics by name; they are computed over recordings, with confidence intervals, and over windows, without."""
 
 SECONDARY_NOTES: dict[Secondary, str] = {
     "count": "Secondary species count as truth.",
@@ -83,17 +86,23 @@ SECONDARY_NOTES: dict[Secondary, str] = {
 }
 
 OF_ALL_RECORDINGS = ("macro_roc_auc", "cmap", "padded_cmap", "multilabel_log_loss")
-"""Metrics in which recordings without any of the species count as well: as negatives."""
+"""Metrics that use recordings without any of the species as negatives; the other metrics skip these recordings."""
 
 PAIRED = ("top_1", "macro_roc_auc", "cmap", "macro_f1")
 
 
 @dataclass(frozen=True)
 class SpeciesResult:
-    """Metrics of one species."""
+    """Metrics of one species over recordings.
+
+    ROC AUC and average precision need no threshold. For precision, recall and F1, the highest-scoring known species of
+    a recording is its prediction. A metric is NaN if it is not defined, such as the precision of a species that is
+    never predicted.
+    """
 
     scientific_name: str
     n_recordings: int
+    """Number of recordings in which the species is present."""
     roc_auc: float
     average_precision: float
     precision: float
@@ -103,7 +112,7 @@ class SpeciesResult:
 
 @dataclass(frozen=True)
 class SampleSize:
-    """Numbers of recordings and species behind a figure."""
+    """Numbers of recordings and species that a figure is computed from."""
 
     n_recordings: int
     n_species: int
@@ -114,7 +123,7 @@ class SampleSize:
 
 @dataclass(frozen=True)
 class UnknownSpecies:
-    """A species in the data set that is not a class of the model."""
+    """A species in the data set that is no class of the model, and the number of recordings in which it is present."""
 
     scientific_name: str
     n_recordings: int
@@ -122,26 +131,46 @@ class UnknownSpecies:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Differences in metrics between two bundles, on recordings and species that both cover."""
+    """Differences in metrics between two bundles, on the recordings and species of both evaluations.
+
+    Attributes:
+        counted: numbers of recordings and species compared.
+        first_minus_other: difference by metric (`PAIRED`), with confidence interval.
+    """
 
     counted: SampleSize
     n_drawn: int
-    """Recordings that the draws of the intervals are from."""
+    """Number of recordings that the bootstrap of the intervals draws from."""
     first_minus_other: dict[str, Interval]
 
     @property
     def interval_note(self) -> str | None:
-        """Describe differences whose intervals are not informative."""
+        """Sentence on differences whose intervals have no width, so they are not informative; None without any."""
         return describe_no_width(self.first_minus_other, self.n_drawn)
 
 
 SHOWN_METRICS = ("accuracy", "macro_roc_auc", "cmap")
-"""Metrics by recording that an evaluation shows of itself; all are in `by_recording`."""
+"""Metrics in the text form of an `Evaluation`."""
 
 
 @dataclass(frozen=True, repr=False)
 class Evaluation:
-    """Results of evaluating one bundle on a data set."""
+    """Results of evaluating one bundle on a data set.
+
+    Attributes:
+        model: name of the bundle.
+        activation: activation of its scores.
+        n_recordings: number of evaluated recordings, without those that failed or are unlabeled.
+        n_windows: number of windows of these recordings.
+        n_failed: number of recordings that could not be scored.
+        pool: pooling of window scores to recording scores: "mean" or "max".
+        secondary: treatment of secondary species: "count" as present, or "mask".
+        by_recording: metrics over recordings by name (a key of `METRICS`), with 95 % confidence intervals.
+        by_window: metrics over windows by name (a key of `METRICS`); NaN if not defined.
+        species: metrics of each known species.
+        training_overlap: recordings that the bundle was trained on, or relatives of these.
+        label_issues: recordings whose labels are likely wrong.
+    """
 
     model: str
     bundle_id: str
@@ -150,68 +179,76 @@ class Evaluation:
     n_windows: int
     n_failed: int
     n_unlabeled: int
-    """Unlabeled recordings, which are left out."""
+    """Number of unlabeled recordings, which are left out."""
     n_known_species: int
-    """Species of these recordings that the model knows: all figures are of these, but `with_unknown`."""
+    """Number of species in the recordings that are classes of the model; only `with_unknown` uses other species."""
     n_model_species: int
-    """All species that the model knows; the best is looked for among `n_known_species`."""
+    """Number of all species of the model; the best-scoring species is searched only among `n_known_species`."""
     unknown_species: tuple[UnknownSpecies, ...]
-    """Species of these recordings that the model does not know, those with most recordings first."""
+    """Species in the recordings that are no classes of the model, those with most recordings first."""
     n_unknown_recordings: int
-    """Recordings of which the model knows no species: they count only as negatives."""
+    """Number of recordings whose species are all unknown to the model; they are used only as negatives."""
     pool: Pool
     secondary: Secondary
     by_recording: dict[str, Interval]
     counted: dict[str, SampleSize]
-    """By metric of recordings."""
+    """Numbers of recordings and species behind each metric of `by_recording`."""
     with_unknown: dict[str, Interval]
-    """Metrics that count unknown species as never detected; empty if the model knows all species."""
+    """Metrics over recordings that treat unknown species as never detected: accuracy, top_5, cmap and macro_f1.
+
+    Empty without unknown species.
+    """
     by_window: dict[str, float]
     species: tuple[SpeciesResult, ...]
     confusion: npt.NDArray[np.int64]
-    """[species, species]: recordings of the one for which the other has the best score."""
+    """Confusion matrix [true species, best-scoring species] of numbers of recordings, in the order of `species`.
+
+    A recording with several species counts for each of them.
+    """
     calibration_error: float
+    """Expected calibration error of the scores of windows, all species together."""
     reliability: tuple[tuple[float, float, int], ...]
-    """In each tenth of the score: mean score, share of correct detections, number of windows and species."""
+    """(mean score, share of present species, number of scores) in each tenth of the score range with any scores."""
     calibrated_error: float | None
-    """Expected calibration error of the probabilities by the bundle's calibration; None without one."""
+    """Expected calibration error of the bundle's calibrated probabilities; None without a calibration."""
     calibrated_reliability: tuple[tuple[float, float, int], ...]
+    """Like `reliability`, with calibrated probabilities in place of scores; empty without a calibration."""
     background: BackgroundTest | None
-    """Scores in background recordings; None if there are none."""
+    """Scores and false alarms in background; None if no recording has any."""
     events: dict[str, EventCounts]
-    """By threshold, where there are annotations."""
+    """Event counts by threshold as text, such as "0.25"; empty without annotated recordings."""
     n_unknown_marks: int
-    """Marks of species that the model does not know, which the events leave out."""
+    """Number of annotations of unknown species, which `events` leaves out."""
     training_overlap: tuple[TrainingOverlap, ...]
     overlap_notes: tuple[str, ...]
-    """Relations to the recordings for training that could not be looked for."""
+    """Sentences on kinds of training overlap that could not be checked."""
     label_issues: tuple[LabelIssue, ...]
 
     @property
     def background_notes(self) -> tuple[str, ...]:
-        """Return sentences on the scores in background."""
+        """Sentences on the scores in background."""
         return tuple(describe_background(self.background, model=self.model, activation=self.activation))
 
     def counted_with_unknown(self, name: str) -> SampleSize:
-        """Return the numbers of recordings and species behind a metric of `with_unknown`."""
+        """Return the numbers of recordings and species behind the metric `name` of `with_unknown`."""
         known = self.counted[name]
         n_more = 0 if name in OF_ALL_RECORDINGS else self.n_unknown_recordings
         return SampleSize(known.n_recordings + n_more, known.n_species + len(self.unknown_species))
 
     @property
     def calibration_size(self) -> str:
-        """Describe the number of decisions behind the calibration errors."""
+        """Text with the numbers of windows and species behind the calibration errors."""
         return f"{counted(self.n_windows, 'window')}, {self.n_known_species} species"
 
     @property
     def interval_note(self) -> str | None:
-        """Describe metrics whose intervals are not informative."""
+        """Sentence on metrics whose intervals have no width, so they are not informative; None without any."""
         with_unknown = {f"{name} with unknown species": each for name, each in self.with_unknown.items()}
         return describe_no_width({**self.by_recording, **with_unknown}, self.n_recordings)
 
     @property
     def coverage_notes(self) -> tuple[str, ...]:
-        """Describe which recordings and species are evaluated and left out, unknown species first."""
+        """Sentences on the recordings and species that are evaluated and left out, unknown species first."""
         return tuple(_describe_coverage(self))
 
     def __repr__(self) -> str:
@@ -219,21 +256,25 @@ class Evaluation:
         return f"<Evaluation of {self.model} {self.bundle_id}: {self.n_recordings} recordings, {shown}>"
 
     def as_json(self) -> dict[str, Any]:
-        """Return the fields for JSON."""
+        """Return all fields as JSON-compatible values."""
         fields = asdict(self)
         fields["confusion"] = self.confusion.tolist()
         fields["events"] = {name: counts.as_json() for name, counts in self.events.items()}
         return {"schema": SCHEMA, **fields}
 
     def as_record(self) -> dict[str, Any]:
-        """Return the fields stored in a run: the bundle, and metrics of recordings with intervals."""
+        """Return the fields to store in a training run.
+
+        They are bundle_id, n_recordings, n_unknown_recordings, pool, secondary, and metrics: value, low and high of
+        each metric in `by_recording`.
+        """
         names = ("bundle_id", "n_recordings", "n_unknown_recordings", "pool", "secondary")
         fields = {name: getattr(self, name) for name in names}
         return {**fields, "metrics": {name: vars(value) for name, value in self.by_recording.items()}}
 
 
 def evaluate(bundle: Bundle, scores: Scores, *, pool: Pool = "mean") -> Evaluation:
-    """Compute all metrics from a bundle's scores."""
+    """Compute all metrics from a bundle's scores; `pool` is the pooling of windows to recordings."""
     by_recording, truth = scores.by_recording(pool)
     known = scores.known_scores
     n_model_species = sum(label.kind == "species" for label in bundle.labels)
@@ -280,7 +321,10 @@ def evaluate(bundle: Bundle, scores: Scores, *, pool: Pool = "mean") -> Evaluati
 
 
 def compare(first: Scores, second: Scores, *, pool: Pool = "mean") -> Comparison:
-    """Compare two bundles on recordings and species that both cover."""
+    """Compare the scores of two bundles on their common recordings and species, with paired intervals.
+
+    `pool` is the pooling of window scores to recordings. All differences are NaN if no recording or species is common.
+    """
     classes = [name for name in first.classes if name in second.classes]
     ids = [row.recording_id for row in first.rows]
     other = {row.recording_id: k for k, row in enumerate(second.rows)}
@@ -300,7 +344,7 @@ def compare(first: Scores, second: Scores, *, pool: Pool = "mean") -> Comparison
 def _select(
     scores: Scores, rows: Sequence[int], classes: Sequence[str], pool: Pool
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """Return scores and ground truth of some recordings and classes."""
+    """Return scores and truth [rows, classes] of the recordings with these indices, and these classes."""
     values, truth = scores.by_recording(pool)
     columns = [scores.classes.index(name) for name in classes]
     return values[rows][:, columns], truth[rows][:, columns]
@@ -321,7 +365,7 @@ def _unknown_species(scores: Scores) -> tuple[UnknownSpecies, ...]:
 
 
 def _is_unknown(scores: Scores, truth: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Mark the recordings of which the model knows no species, though they have some [recordings]."""
+    """Return True [recordings] for recordings with species, all of which the model does not know."""
     has_unknown = np.array([bool(names) for names in scores.unknown_species] or [False] * len(truth))
     return np.asarray(has_unknown & ~truth.any(1))
 
@@ -329,7 +373,7 @@ def _is_unknown(scores: Scores, truth: npt.NDArray[np.bool_]) -> npt.NDArray[np.
 def _with_unknown(
     scores: Scores, truth: npt.NDArray[np.bool_], by_recording: npt.NDArray[np.float64]
 ) -> dict[str, Interval]:
-    """Return metrics in which each species that the model does not know is a class that it never finds."""
+    """Return metrics with confidence intervals in which unknown species are classes that are never detected."""
     names = sorted({name for each in scores.unknown_species for name in each})
     n_known = len(scores.classes)
     present = np.array([[name in each for name in names] for each in scores.unknown_species], bool)
@@ -347,7 +391,7 @@ def _with_unknown(
 def _hits_with_unknown(
     n_known: int, k: int, truth: classification.BoolArray, values: classification.FloatArray
 ) -> classification.FloatArray:
-    """Return `top_k_hits` [..., rows] where the classes from `n_known` on are never found."""
+    """Return `top_k_hits` [..., rows], with the classes from column `n_known` on never detected."""
     known = classification.top_k_hits(truth[..., :n_known], values[..., :n_known], k)
     return np.asarray(np.where(truth.any(-1), np.nan_to_num(known), np.nan))
 
@@ -355,7 +399,7 @@ def _hits_with_unknown(
 def _mean_with_unknown(
     n_known: int, metric: Metric, truth: classification.BoolArray, values: classification.FloatArray
 ) -> classification.FloatArray:
-    """Return the mean of a metric over classes, which is 0 for those from `n_known` on."""
+    """Return a macro-averaged metric, with the value 0 for the classes from column `n_known` on."""
     known = metric(truth[..., :n_known], values[..., :n_known])
     n_never = truth[..., n_known:].any(-2).sum(-1)
     n_known_classes = truth[..., :n_known].any(-2).sum(-1)
@@ -406,7 +450,10 @@ def _species(
 
 
 def count_confusions(truth: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """Return the confusion matrix [species, species] of best-scoring classes."""
+    """Return the confusion matrix [true species, best-scoring species] from truth and scores [rows, species].
+
+    A row with several species counts for each of them, a row with none not at all.
+    """
     table = np.zeros((truth.shape[1], truth.shape[1]), np.int64)
     best = classification.best_index(scores)
     for k in np.flatnonzero(truth.any(1)).tolist():

@@ -1,4 +1,4 @@
-"""Event detection metrics in annotated soundscapes."""
+"""Event-based metrics: predicted events against annotations in annotated recordings."""
 
 from __future__ import annotations
 
@@ -17,35 +17,42 @@ THRESHOLDS = (0.1, 0.25, 0.5, 0.75, 0.9)
 
 @dataclass(frozen=True)
 class EventCounts:
-    """Counts of predicted and annotated events at one threshold, and how many match."""
+    """Counts of predicted and annotated events at one threshold.
+
+    Attributes:
+        n_predicted: number of predicted events (joined windows with scores at the threshold or above).
+        n_correct: number of predicted events that touch an annotation of their species.
+        n_annotated: number of annotations.
+        n_recalled: number of annotations that a predicted event of their species touches.
+    """
 
     n_predicted: int
     n_correct: int
     n_annotated: int
     n_recalled: int
     n_recordings: int = 0
-    """Annotated recordings, in which it was counted."""
+    """Number of annotated recordings."""
 
     @property
     def precision(self) -> float:
-        """Share of predicted events that are correct."""
+        """Share of predicted events that are correct; NaN without any."""
         return self.n_correct / self.n_predicted if self.n_predicted else float("nan")
 
     @property
     def recall(self) -> float:
-        """Share of annotated events that are detected."""
+        """Share of annotations that are detected; NaN without any."""
         return self.n_recalled / self.n_annotated if self.n_annotated else float("nan")
 
     def as_json(self) -> dict[str, Any]:
-        """Return the counts and shares for JSON."""
+        """Return the counts, precision and recall as JSON-compatible values."""
         return {**vars(self), "precision": self.precision, "recall": self.recall}
 
 
 def count_events(scores: Scores) -> dict[str, EventCounts]:
-    """Count events in annotated recordings by threshold; empty if no recording is annotated.
+    """Count events in annotated recordings by threshold ("0.1", ...); empty if no recording is annotated.
 
-    A recording that was reviewed and has no marks is annotated: each event predicted there is wrong. An event
-    that touches no mark of its species, but one without a species, is not counted.
+    In an annotated recording without annotations, each predicted event is wrong. A predicted event that touches no
+    annotation of its species, but an annotation without a species, is not counted.
     """
     annotated = [k for k, row in enumerate(scores.rows) if row.is_annotated]
     if not annotated:
@@ -54,7 +61,7 @@ def count_events(scores: Scores) -> dict[str, EventCounts]:
 
 
 def _count_at(scores: Scores, annotated: list[int], threshold: float) -> EventCounts:
-    """Count events, each of neighboring windows above the threshold."""
+    """Count events at one threshold; neighboring windows at the threshold or above are one predicted event."""
     counts = np.zeros(4, int)
     for recording in annotated:
         unnamed = [mark for mark in scores.rows[recording].annotations if not mark.scientific_name]
@@ -75,7 +82,7 @@ def _touch(marks: Sequence[Annotation], start_s: float, end_s: float) -> bool:
 
 
 def join_windows(start_s: FloatArray, window_s: float) -> list[tuple[float, float]]:
-    """Join overlapping windows, sorted by `start_s` [windows], to (start, end) segments."""
+    """Join overlapping and adjacent windows, sorted by `start_s` [windows], to (start, end) segments in seconds."""
     joined: list[tuple[float, float]] = []
     for start in start_s.tolist():
         if joined and start <= joined[-1][1] + 1e-3:

@@ -1,7 +1,7 @@
-"""Two models on the same recordings: how often they agree, how scores differ, and what only one of them knows.
+"""Comparison of two models on the same recordings: agreement, score differences, and classes of one model only.
 
-It needs no truth. Detections are compared by segments: equal parts of a recording, as long as the longer one of both
-models' windows; a detection belongs to the segment that has its middle.
+No labels are needed. Recordings are divided into equal segments, as long as the longer window of both models. A
+detection belongs to the segment that contains its center.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from dawnchorus.taxonomy.labels import Label
 
 KEYS = ("recording", "segment", "scientific_name")
 COLUMNS = ("recording", "start_s", "end_s", "scientific_name", "score")
-"""Columns of detections that are compared."""
+"""Columns of detections that the comparison needs."""
 
 
 @dataclass(frozen=True)
 class ModelOutput:
-    """Detections that a model gave for some recordings.
+    """Detections of one model in some recordings.
 
     Attributes:
         name: name of the model, for tables.
-        labels: all classes that the model knows.
+        labels: all classes of the model.
         window_s: length of its windows in seconds.
-        kept_score: smallest score that its detections have.
-        detections: rows with `COLUMNS`.
+        kept_score: minimum score of its detections.
+        detections: the detections, with the columns `COLUMNS`.
         recordings: names of the recordings that were scored, also without a detection.
     """
 
@@ -48,13 +48,13 @@ class ModelOutput:
 
 @dataclass(frozen=True)
 class LabelMap:
-    """Classes of two models that are the same, found by scientific name, common name or spelling.
+    """Mapping between the classes of two models, by scientific name, common name or similar spelling.
 
     Attributes:
-        pairs: scientific names of the first model's classes, by those of the second's.
-        renamed: those pairs of which the scientific names differ.
-        only_first: classes that the second model does not know.
-        only_second: classes that the first model does not know.
+        pairs: scientific names in the first model by scientific names in the second model.
+        renamed: pairs (name in the first model, name in the second) with different scientific names.
+        only_first: classes of the first model only.
+        only_second: classes of the second model only.
     """
 
     pairs: Mapping[str, str]
@@ -64,10 +64,10 @@ class LabelMap:
 
 
 def map_labels(first: Sequence[Label], second: Sequence[Label]) -> LabelMap:
-    """Return the map between the classes of two models.
+    """Return the mapping between the classes of two models.
 
-    A class is mapped once. Where several classes fit one, that with the same scientific name has it; the others are
-    listed as known to one model only.
+    A class is mapped once. If several classes of the second model match a class, the one with the same scientific name
+    is mapped, and the others are in `only_second`.
     """
     exact = {label.scientific_name for label in first}
     pairs = {label.scientific_name: label.scientific_name for label in second if label.scientific_name in exact}
@@ -90,17 +90,17 @@ def map_labels(first: Sequence[Label], second: Sequence[Label]) -> LabelMap:
 
 @dataclass(frozen=True)
 class SpeciesAgreement:
-    """Agreement on one species.
+    """Agreement of two models on one species.
 
     Attributes:
         scientific_name: name in the first model.
         common_name: name in the first model.
-        n_both: segments in which both models have it at the threshold or above.
-        n_only_first: segments in which only the first one has.
-        n_only_second: segments in which only the second one has.
-        n_recordings_first: recordings in which the first model has it.
-        n_recordings_second: recordings in which the second one has it.
-        score_shift: median of second minus first score, of segments in which both kept a score; NaN: there are none.
+        n_both: number of segments in which both models detect the species (score at the threshold or above).
+        n_only_first: number of segments in which only the first model detects the species.
+        n_only_second: number of segments in which only the second model detects the species.
+        n_recordings_first: number of recordings in which the first model detects the species.
+        n_recordings_second: number of recordings in which the second model detects the species.
+        score_shift: median of second minus first score over the segments with a score of both models; NaN without any.
         n_shifts: number of these segments.
     """
 
@@ -117,7 +117,7 @@ class SpeciesAgreement:
 
 @dataclass(frozen=True)
 class KnownToOne:
-    """A class that one model alone knows, and how many segments it has it in."""
+    """A class of one model only, and the number of segments in which the model detects it."""
 
     scientific_name: str
     common_name: str
@@ -126,21 +126,23 @@ class KnownToOne:
 
 @dataclass(frozen=True)
 class ModelComparison:
-    """Comparison of two models on recordings that both scored.
+    """Comparison of two models on the recordings that both have scored.
 
     Attributes:
         first: name of the first model.
-        second: name of the second one.
-        threshold: score from which on a species counts as detected.
+        second: name of the second model.
+        threshold: minimum score of a detected species.
         segment_s: length of a segment in seconds.
-        n_recordings: recordings that both scored.
-        missing: recordings that only one of them scored, by the name of the model that did not.
-        labels: the map of their classes.
-        agreement: share of segments and species with a detection of one model in which both have it.
-        score_shift: mean of second minus first score, of segments and species in which both kept a score.
-        species: species that both know and one detected, those with most differences first.
-        only_first: classes that the first one alone knows and detected.
-        only_second: classes that the second one alone knows and detected.
+        n_recordings: number of recordings that both models have scored.
+        missing: recordings that one model has not scored, by the name of this model.
+        labels: mapping of their classes.
+        agreement: share of pairs (segment, species) detected by both models, of those detected by at least one; NaN
+            if there are none.
+        score_shift: mean of second minus first score over pairs (segment, species) with a score of both models; NaN
+            if there are none.
+        species: species of both models that at least one has detected, those with most differences first.
+        only_first: classes of the first model only that it has detected.
+        only_second: classes of the second model only that it has detected.
     """
 
     first: str
@@ -158,10 +160,15 @@ class ModelComparison:
 
 
 def compare_models(first: ModelOutput, second: ModelOutput, *, threshold: float) -> ModelComparison:
-    """Compare what two models gave for the recordings that both scored.
+    """Compare the detections of two models in the recordings that both have scored.
+
+    Args:
+        first: detections of the first model.
+        second: detections of the second model.
+        threshold: minimum score of a detected species.
 
     Raises:
-        InputError: there is no such recording, or the threshold is below what one of them kept.
+        InputError: there is no such recording, or the threshold is below the `kept_score` of a model.
     """
     shared = first.recordings & second.recordings
     if not shared:
@@ -195,7 +202,7 @@ def compare_models(first: ModelOutput, second: ModelOutput, *, threshold: float)
 
 
 def _best_scores(output: ModelOutput, recordings: frozenset[str], segment_s: float) -> pa.Table:
-    """Return the best score of each species in each segment that has one."""
+    """Return the highest score of each species in each segment, in rows with `KEYS` and score."""
     rows = output.detections.select(COLUMNS)
     rows = rows.filter(pc.is_in(rows["recording"], value_set=pa.array(sorted(recordings), pa.string())))
     middle = pc.divide(pc.add(rows["start_s"], rows["end_s"]), 2.0)
@@ -213,7 +220,7 @@ def _best_scores(output: ModelOutput, recordings: frozenset[str], segment_s: flo
 
 
 def _rename(rows: pa.Table, names: Mapping[str, str]) -> pa.Table:
-    """Return rows with the names that the first model has for species."""
+    """Return the rows with species' names replaced by `names` (current to new name)."""
     renamed = [names.get(name, name) for name in rows["scientific_name"].to_pylist()]
     return rows.set_column(
         rows.schema.get_field_index("scientific_name"), "scientific_name", pa.array(renamed, pa.string())
@@ -225,7 +232,7 @@ def _is_in(rows: pa.Table, names: set[str]) -> pa.ChunkedArray:
 
 
 def _agree(joined: pa.Table, labels: Sequence[Label], threshold: float, recordings: frozenset[str]) -> dict[str, Any]:
-    """Return the agreement, the shift and the species of a comparison."""
+    """Return the fields agreement, score_shift and species of a comparison, from joined scores of both models."""
     first, second = (joined[name].to_numpy() for name in ("score", "score_second"))  # NaN: nothing was kept
     # Scores are float32, as those that `identify` compares.
     has_first, has_second = first >= np.float32(threshold), second >= np.float32(threshold)
@@ -267,7 +274,7 @@ def _count_distinct(values: npt.NDArray[np.int64]) -> int:
 
 
 def _known_to_one(rows: pa.Table, labels: Sequence[Label], threshold: float) -> tuple[KnownToOne, ...]:
-    """Return the classes that one model alone knows and detected, those with most segments first."""
+    """Return the detected ones of the classes of one model only, those with most segments first."""
     common = {label.scientific_name: label.common_name for label in labels}
     own = rows.filter(_is_in(rows, set(common)))
     own = own.filter(pc.greater_equal(own["score"], float(np.float32(threshold))))

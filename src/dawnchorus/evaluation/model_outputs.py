@@ -1,4 +1,4 @@
-"""Detections that models give for recordings, from an archive or scored now, and differences by labels."""
+"""Detections of models for a comparison, from an archive or scored now; and comparison by labels."""
 
 from __future__ import annotations
 
@@ -26,10 +26,18 @@ from dawnchorus.types import Report, ignore_progress
 def score_output(
     files: Sequence[Path], model: Model, *, workers: int | None = None, report: Report = ignore_progress
 ) -> tuple[ModelOutput, Run]:
-    """Score recordings, keeping what an archive keeps; return the run as well, which has the failures.
+    """Score recordings with a model, and return its detections and the run, which lists failures.
+
+    Detections have the minimum score and number per window that an archive stores by default.
+
+    Args:
+        files: the recordings.
+        model: the model.
+        workers: number of decoder processes; None: one per core.
+        report: called with the progress.
 
     Raises:
-        ModelError: the model cannot be run, or gives scores that are not finite.
+        ModelError: the model cannot be run, or a score is not finite.
     """
     options = Options(min_score=KEPT_MIN_SCORE, top=KEPT_TOP)
     run = identify(files, options, model=model, workers=workers, report=report)
@@ -46,10 +54,10 @@ def score_output(
 
 
 def read_output(archive: Archive, name: str) -> ModelOutput:
-    """Read the output of a run of an archive, which is named by its id or, if one run has it, by its model's name.
+    """Read the detections of a run in an archive; `name` is its id, or its model's name if only one run has this model.
 
     Raises:
-        InputError: no run, or several, of this name.
+        InputError: no run or several runs have this name.
     """
     runs = archive.runs()
     named = [each for each in runs if each.id == name] or [each for each in runs if each.run.model == name]
@@ -83,10 +91,15 @@ def _kind(text: str) -> Kind:
 def compare_by_labels(
     models: Sequence[Model], table: RecordingsTable, rows: Sequence[RecordingRow], *, workers: int | None = None
 ) -> Comparison | None:
-    """Return differences in metrics of two models, first minus second, on the labels of recordings.
+    """Return differences in metrics of two models (first minus second) by the labels of recordings.
 
-    The labels may have the names of either model: the second one is asked by its own names for the classes that both
-    know. None if the recordings have no labels, or none of a species that both know.
+    None if no label is of a species that both models know. Labels may have the names of either model.
+
+    Args:
+        models: the two models.
+        table: the data set.
+        rows: the recordings to score.
+        workers: number of decoder processes; None: one per core.
 
     Raises:
         ModelError: a model cannot be run.
@@ -105,7 +118,7 @@ def compare_by_labels(
 
 
 def _rename(row: RecordingRow, names: Mapping[str, str]) -> RecordingRow:
-    """Return a row with other names of its species."""
+    """Return the row with its species' names replaced by `names` (current to new name)."""
     species = row.scientific_name
     return replace(
         row,

@@ -1,4 +1,4 @@
-"""Quantization of a bundle, with the loss measured for its card."""
+"""Quantization of a bundle, with the loss of accuracy measured for its model card."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from dawnchorus.models.store import ModelStore
 from dawnchorus.version import __version__
 
 N_SHOWN, LISTEN_S = 64, 60.0
-"""Number of windows from which ranges of activations are estimated: the loudest of a recording's first minute each."""
+"""Number of calibration windows, each the loudest in the first `LISTEN_S` seconds of a recording."""
 
 
 def quantize_bundle(
@@ -33,11 +33,19 @@ def quantize_bundle(
 ) -> Bundle:
     """Write a smaller bundle: "float16" stores weights in half precision, "int8" computes in 8 bits.
 
-    Both bundles are measured on the recordings of `split`, and the differences are in the new one's card. Ranges for
-    "int8" are taken from other recordings of the data set.
+    Both bundles are evaluated on the recordings of `split`, and the differences are written into the new model card.
+    For "int8", ranges of activations are estimated from focal recordings of the other splits.
+
+    Args:
+        bundle: the bundle to quantize.
+        folder: folder of the new bundle.
+        precision: "float16" or "int8".
+        table: the data set.
+        split: split to evaluate on.
+        store: the store of models.
 
     Raises:
-        InputError: there are no recordings to measure on, or none to take ranges from.
+        InputError: the split has no recordings or, for "int8", the other splits have no focal recordings.
         ModelError: the bundle has no ONNX graph.
     """
     if bundle.info.graph != "model.onnx":
@@ -46,8 +54,8 @@ def quantize_bundle(
     others = [row for row in table.rows if row.split not in (split, None) and row.kind == "focal"]
     if not rows or (precision == "int8" and not others):
         raise InputError(
-            f"expected recordings in the part {split!r} to measure on and, for int8, focal ones in "
-            f"another part to take ranges from. Split with `dawnchorus data split`.",
+            f"expected recordings in the split {split!r} to measure on and, for int8, focal ones in "
+            f"another split to take ranges from. Split with `dawnchorus data split`.",
             subject=table.folder,
         )
 
@@ -77,7 +85,7 @@ _WORDS: dict[Precision, str] = {"float16": "half precision", "int8": "8 bits"}
 
 
 def _windows(bundle: Bundle, table: RecordingsTable, rows: Sequence[RecordingRow]) -> list[npt.NDArray[np.float32]]:
-    """Return windows of recordings spread over the data set."""
+    """Return the loudest window of each of about `N_SHOWN` recordings, evenly spaced in the data set."""
     loudest, reason = [], ""
     with closing(DecoderProcess()) as decoder:
         for row in rows[:: -(-len(rows) // N_SHOWN)]:

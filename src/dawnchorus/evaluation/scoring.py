@@ -1,4 +1,4 @@
-"""Scores of a bundle for the recordings of a data set, with the ground truth."""
+"""Scoring of a data set's recordings by a bundle, together with the ground truth."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Pool = Literal["mean", "max"]
 NOTHING_LEFT = "nothing of it is left to score after the bundle's cleaning"
 
 MAX_TOGETHER = 4
-"""Maximum number of models that share a decoding: the sessions of all are in memory."""
+"""Maximum number of models that score in one pass of decoding, since all are in memory."""
 
 
 @dataclass(frozen=True)
@@ -50,43 +50,50 @@ class BestClass:
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores and ground truth of windows, and of recordings."""
+    """Scores and ground truth of windows, and their pooling to recordings.
+
+    Attributes:
+        classes: scientific names, the columns of `scores`.
+        start_s: start [windows] in the recording, in seconds.
+        window_s: length of a window.
+        secondary: treatment of secondary species in `presence`.
+    """
 
     classes: tuple[str, ...]
     rows: tuple[RecordingRow, ...]
     """The recordings that were scored."""
     recording: npt.NDArray[np.int64]
-    """[windows]: the number of the window's recording."""
+    """Index [windows] of each window's recording in `rows`."""
     start_s: FloatArray
     window_s: float
     scores: FloatArray
-    """[windows, classes]"""
+    """Scores [windows, classes], 0 to 1."""
     presence: PresenceArray
-    """[windows, classes]: `PRESENT`, `ABSENT` or `NOT_KNOWN` of `dawnchorus.data.presence`."""
+    """Presence [windows, classes]: `PRESENT`, `ABSENT` or `NOT_KNOWN` of `dawnchorus.data.presence`."""
     failures: dict[str, str]
-    """Reasons why other recordings could not be scored, by recording_id."""
+    """Reasons by recording_id of recordings that could not be scored."""
     unlabeled: tuple[str, ...] = ()
-    """The recording_id of each recording that was left out because it is unlabeled."""
+    """recording_ids of recordings that were left out because they are unlabeled."""
     secondary: Secondary = "count"
     unknown_species: tuple[tuple[str, ...], ...] = ()
-    """[recordings]: the species of each recording that the model does not know; empty: it knows all of them."""
+    """Species of each recording [recordings] that are no classes of the model; empty: no recording has any."""
     best: tuple[BestClass | None, ...] = ()
-    """[recordings]: the class with the highest score, of all that the model knows; None: none reaches its threshold."""
+    """Best of all the model's classes in each recording [recordings]; None if no class reaches its threshold."""
 
     @property
     def truth(self) -> npt.NDArray[np.bool_]:
-        """Mask of present species [windows, classes]."""
+        """True [windows, classes] for present species."""
         return np.asarray(self.presence == PRESENT)
 
     @property
     def known_scores(self) -> FloatArray:
-        """Scores [windows, classes]; NaN where presence is unknown."""
+        """Scores [windows, classes]; NaN where presence is not known."""
         return np.where(self.presence == NOT_KNOWN, np.nan, self.scores)
 
     def by_recording(self, pool: Pool) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
-        """Return scores and ground truth of each recording [recordings, classes], pooled over windows.
+        """Return scores and truth [recordings, classes], pooled over windows; see `pool_windows`.
 
-        A species that is in none of the windows where it is known, and unknown in others, is unknown: NaN.
+        The score is NaN for a species that is present in no window, and not known in some.
         """
         return pool_windows(self.known_scores, self.truth, self.recording, n_recordings=len(self.rows), pool=pool)
 
@@ -99,10 +106,16 @@ def pool_windows(
     n_recordings: int,
     pool: Pool = "mean",
 ) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
-    """Pool scores and ground truth of windows [windows, classes] to recordings [recordings, classes].
+    """Pool scores and truth of windows to scores and truth of recordings [recordings, classes].
 
-    `recording` [windows] is the number of the window's recording. A species that is in none of the windows where it is
-    known, and not known in others, is not known: its score is NaN.
+    The score is NaN for a species that is present in no window, and not known in some.
+
+    Args:
+        scores: scores [windows, classes]; NaN where presence is not known.
+        truth: True [windows, classes] for present species.
+        recording: index [windows] of each window's recording.
+        n_recordings: number of recordings.
+        pool: "mean" or "max" of the scores over windows.
     """
     shape = (n_recordings, scores.shape[1])
     pooled, n_known = np.zeros(shape), np.zeros(shape, int)
@@ -132,15 +145,25 @@ def score_data_set(
     secondary: Secondary = "count",
     report: Report = ignore_progress,
 ) -> Scores:
-    """Score recordings with the inference engine.
+    """Score recordings with a bundle, and return scores and ground truth.
 
-    `classes` are those to look at (default: the species of `rows` that the bundle knows; with `secondary` "count" the
-    secondary ones as well). Annotations of a recording say all that is in it, whatever `secondary` is. Recordings of
-    which nobody said what is in them are left out, unless `classes` are given, as for a submission. Those of species
-    that the bundle does not know are scored: none of its classes is in them.
+    Unlabeled recordings are left out, unless `classes` are given. Recordings of species that the bundle does not know
+    are scored: all classes are absent.
+
+    Args:
+        bundle: the bundle.
+        table: the data set.
+        rows: the recordings to score.
+        store: the store of models.
+        n_workers: number of decoder processes; None: one per core.
+        classes: scientific names of the classes to score; None: the species of `rows` that the bundle knows.
+        overlap_s: overlap of neighboring windows.
+        tta_shifts: number of time shifts for test-time augmentation; 1: none.
+        secondary: treatment of secondary species of recordings without annotations: "count" as present, or "mask".
+        report: called with the progress.
 
     Raises:
-        InputError: the bundle knows none of the species, or all recordings are unlabeled.
+        InputError: the bundle knows none of the species, all recordings are unlabeled, or none could be scored.
     """
     (scores,) = score_together(
         [bundle],
@@ -158,7 +181,7 @@ def score_data_set(
 
 
 def group_by_windows(bundles: Iterable[Bundle]) -> list[list[Bundle]]:
-    """Group bundles that take the same windows of a recording, up to `MAX_TOGETHER`."""
+    """Group bundles with the same windows (sample rate, length, cleaning), at most `MAX_TOGETHER` in a group."""
     groups: dict[Hashable, list[list[Bundle]]] = defaultdict(list)
     for bundle in bundles:
         same = groups[_windows_key(bundle)]
@@ -186,13 +209,13 @@ def score_together(
     secondary: Secondary = "count",
     report: Report = ignore_progress,
 ) -> list[Scores]:
-    """Score recordings with bundles of the same windows, in one decoding; see `score_data_set`.
+    """Score recordings with several bundles in one pass of decoding; return the scores of each bundle.
 
-    `classes` are those of each bundle.
+    The arguments are those of `score_data_set`; `classes` has one entry per bundle.
 
     Raises:
-        InputError: one of the bundles knows none of the species, or all recordings are unlabeled.
-        ValueError: the bundles take other windows; see `group_by_windows`.
+        InputError: a bundle knows none of the species, all recordings are unlabeled, or none could be scored.
+        ValueError: the bundles have different windows; see `group_by_windows`.
     """
     if len({_windows_key(bundle) for bundle in bundles}) > 1:
         raise ValueError("bundles of different windows cannot share a decoding")
@@ -217,7 +240,7 @@ def score_together(
 
 @dataclass(frozen=True)
 class _Task:
-    """Recordings and classes that one bundle is asked for."""
+    """Recordings and classes that one bundle scores."""
 
     bundle: Bundle
     by_path: Mapping[Path, RecordingRow]
@@ -226,7 +249,7 @@ class _Task:
     secondary: Secondary
 
     def analyses(self, number: int) -> dict[str, WindowAnalysis]:
-        """Return the analyses of the bundle's output; `number` is its position among several."""
+        """Return the analyses of the bundle's output by name; `number` is the bundle's position among several."""
         known = self.bundle.class_by_scientific_name
         own: dict[str, WindowAnalysis] = {
             "scores": DenseScores(np.array([known[name] for name in self.classes])),
@@ -248,7 +271,7 @@ def _plan_task(
     classes: Sequence[str] | None,
     secondary: Secondary,
 ) -> _Task:
-    """Return the recordings and classes that a bundle is asked for.
+    """Return the recordings and classes that a bundle scores.
 
     Raises:
         InputError: the bundle knows none of the species, or all recordings are unlabeled.
@@ -281,7 +304,7 @@ def _plan_task(
 class _Results:
     scored: dict[Path, ScoredRecording]
     reasons: dict[Path, str]
-    """Reasons of the failures."""
+    """Reasons by path of recordings that could not be scored."""
 
 
 def _score_recordings(
@@ -305,7 +328,7 @@ def _score_recordings(
 
 
 def _build_scores(task: _Task, number: int, table: RecordingsTable, results: _Results, windows: WindowPlan) -> Scores:
-    """Return the scores of one bundle.
+    """Return the scores of the bundle at position `number`.
 
     Raises:
         InputError: none of the recordings could be scored.
@@ -356,7 +379,7 @@ def _build_scores(task: _Task, number: int, table: RecordingsTable, results: _Re
 
 
 def _find_best(hits: npt.NDArray[np.void]) -> BestClass | None:
-    """Return the class of the hit with the highest score; of equal ones, of the first."""
+    """Return the class of the highest-scoring hit (of equal scores the first); None without hits."""
     if not len(hits):
         return None
     hit = hits[np.argmax(hits["score"])]
@@ -364,6 +387,6 @@ def _find_best(hits: npt.NDArray[np.void]) -> BestClass | None:
 
 
 def _species_in(row: RecordingRow, secondary: Secondary) -> list[str]:
-    """Return the species that are present in the recording, in alphabetical order."""
+    """Return the sorted species in the recording; secondary ones only with "count" and without annotations."""
     others = row.secondary if secondary == "count" and not row.is_annotated else ()
     return sorted({*species_of([row]), *others})

@@ -1,4 +1,4 @@
-"""BirdCLEF submissions, in the format of the year of the sample: windows of 5 seconds."""
+"""Submissions to BirdCLEF competitions: scores or decisions for steps of 5 seconds, in the format of each year."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROW_ID, SPECIES_LIST, TARGET, NOCALL = "row_id", "birds", "target", "nocall"
 STEP_S = 5
 DEFAULT_MIN_SCORE = 0.5
 N_SHOWN = 3
-"""Number of rows of each kind that a message names."""
+"""Maximum number of examples in a message."""
 
 HEADERS = (
     f"the header of BirdCLEF 2021 ({ROW_ID},{SPECIES_LIST}), of 2022 ({ROW_ID},{TARGET}), or of 2023 and "
@@ -37,17 +37,18 @@ _NAME_COLUMNS = ("scientific_name", "sci_name")
 
 @dataclass(frozen=True)
 class Sample:
-    """A competition's sample_submission.csv."""
+    """A competition's sample_submission.csv, which defines the format and rows of a submission."""
 
     path: Path
     columns: tuple[str, ...]
     """Names of the columns after `row_id`."""
     row_ids: tuple[str, ...]
+    """Values of `row_id`, in the order of the rows."""
     notes: tuple[str, ...] = ()
-    """Guesses made in reading the file, such as its encoding."""
+    """Sentences on guesses made in reading the file, such as its encoding."""
 
     def window_name(self, row_id: str) -> str:
-        """Return the (recording, end) of a row's window; in 2022, row ids also contain a species code."""
+        """Return the name `recording_end` of a row's 5-second step: in 2022, the row id without its species code."""
         if self.columns != (TARGET,):
             return row_id
         start, _, end = row_id.rpartition("_")
@@ -55,37 +56,37 @@ class Sample:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Species codes of rows or columns; empty for 2021, when rows list any species."""
+        """Species codes in columns (2023 and later) or row ids (2022); empty for 2021, whose rows list any species."""
         if self.columns == (TARGET,):
             return tuple(dict.fromkeys(row_id.rpartition("_")[0].rpartition("_")[2] for row_id in self.row_ids))
         return () if self.columns == (SPECIES_LIST,) else self.columns
 
     @property
     def recordings(self) -> frozenset[str]:
-        """Names of the recordings that have rows."""
+        """Names of the recordings in the row ids."""
         return frozenset(self.window_name(row_id).rpartition("_")[0] for row_id in self.row_ids)
 
 
 @dataclass(frozen=True)
 class Submission:
-    """Summary of a submission that was written."""
+    """Summary of a written submission."""
 
     n_rows: int
     notes: tuple[str, ...]
-    """Guesses made in reading the sample, and classes and rows in which sample, model and recordings differ."""
+    """Sentences on guesses in reading the sample, unknown classes (with score 0), and steps that were left out."""
 
 
 @dataclass(frozen=True)
 class _Windows:
-    """Scores of windows, by name, and what a submission calls the classes."""
+    """Scores [classes] of 5-second steps by name, and the names of the classes in a submission."""
 
     rows: Mapping[str, FloatArray]
     codes: Sequence[str]
-    """[classes]: how a class is written."""
+    """Name of each class [classes] in a submission."""
     columns: Mapping[str, int]
-    """A class's index by every name that it may be called by."""
+    """Index of each class by all its names and codes."""
     thresholds: FloatArray
-    """[classes]: from which score a species counts as there."""
+    """Minimum score [classes] of a present species."""
 
 
 def write_submission(
@@ -100,16 +101,27 @@ def write_submission(
     tta_shifts: int = 1,
     n_workers: int | None = None,
 ) -> Submission:
-    """Write a submission; with a sample, in its shape and row order, from recordings that it names.
+    """Write a submission.csv; with a sample, in its format and row order, for the recordings in its row ids.
 
-    Classes are known by the codes in the bundle's own recordings, in `rows`, and in a taxonomy next to the sample, and
-    by their scientific names. A window's score counts for the 5 seconds that its middle is in, and for those whose
-    middle is in it. Where a shape asks for decisions, a species is there from its threshold in the bundle, or else
-    `min_score`.
+    Species codes are looked up in the bundle's table of training recordings, in `table`, and in a taxonomy next to the
+    sample. The score of a 5-second step is the maximum over the windows whose center is in the step, or that contain
+    the center of the step.
+
+    Args:
+        path: the file to write.
+        bundle: the model.
+        table: the data set of the competition's soundscapes.
+        rows: the recordings to choose from.
+        store: the store of models.
+        sample: the competition's sample_submission.csv; None: scores of all classes and `rows`.
+        min_score: minimum score of a present species without a threshold in the bundle, for the formats of 2021 and
+            2022, which have decisions.
+        tta_shifts: number of time shifts for test-time augmentation; 1: none.
+        n_workers: number of decoder processes; None: one per core.
 
     Raises:
-        InputError: the model knows none of the sample's classes, or no recording is one that the sample names.
-        FormatError: the sample has no shape that is known, or a row twice, or rows of which there is no recording.
+        InputError: the model knows none of the sample's classes, or no recording is in the sample.
+        FormatError: the sample has an unknown format, a row twice, or rows without a recording.
     """
     given = None if sample is None else read_sample(sample)
     named = _named_recordings(table, rows, given)
@@ -144,7 +156,7 @@ def read_sample(path: Path) -> Sample:
 
     Raises:
         InputError: the file cannot be read.
-        FormatError: it is not a sample submission.
+        FormatError: the file is no sample submission.
     """
     try:
         table = Table(path)
@@ -163,9 +175,9 @@ def read_sample(path: Path) -> Sample:
 
 
 def by_step(scores: Scores, names: Mapping[str, str]) -> tuple[list[str], FloatArray]:
-    """Return row ids, and the maximum score of each class [rows, classes] in steps of 5 seconds.
+    """Return the row ids of all 5-second steps, and the maximum scores [steps, classes] in them.
 
-    `names` has the start of the row ids by recording_id.
+    `names` are the recordings' names in row ids, by recording_id.
     """
     ids: list[str] = []
     blocks = []
@@ -185,9 +197,9 @@ def by_step(scores: Scores, names: Mapping[str, str]) -> tuple[list[str], FloatA
 
 
 def _named_recordings(table: RecordingsTable, rows: Sequence[RecordingRow], sample: Sample | None) -> dict[str, str]:
-    """Return the name in row ids by recording_id, of the recordings that the sample names; without one, of all.
+    """Return the names in row ids by recording_id, for the recordings in the sample (without a sample, for all rows).
 
-    In 2021 files have a date behind the name: `2782_SSW_20170701.ogg` is `2782_SSW`.
+    In 2021, file names have an additional date: `2782_SSW_20170701.ogg` is `2782_SSW` in row ids.
     """
     stems = {row.recording_id: Path(row.path).stem for row in rows}
     if sample is None:
@@ -207,7 +219,7 @@ def _named_recordings(table: RecordingsTable, rows: Sequence[RecordingRow], samp
 
 
 def _class_names(bundle: Bundle, table: RecordingsTable, sample: Path | None) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the code of each class, by scientific name, and the scientific name by every code and name."""
+    """Return the codes of classes by scientific name, and the scientific names of classes by code or name."""
     pairs: list[tuple[str | None, str | None]] = []
     if table_path(bundle.folder).is_file():
         pairs += [(row.ebird_code, row.scientific_name) for row in read_table(bundle.folder).rows]
@@ -227,7 +239,7 @@ def _class_names(bundle: Bundle, table: RecordingsTable, sample: Path | None) ->
 
 
 def _taxonomy(path: Path) -> list[tuple[str | None, str | None]]:
-    """Return code and scientific name of each line of BirdCLEF's or eBird's taxonomy."""
+    """Return (code, scientific name) of each row of BirdCLEF's or eBird's taxonomy."""
     table = Table(path)
     code, scientific = table.find_column(_CODE_COLUMNS), table.find_column(_NAME_COLUMNS)
     if code is None or scientific is None:
@@ -236,7 +248,7 @@ def _taxonomy(path: Path) -> list[tuple[str | None, str | None]]:
 
 
 def _check_classes(bundle: Bundle, sample: Sample, names: Mapping[str, str]) -> list[str]:
-    """Return a note of the classes that the model does not know."""
+    """Return a sentence on the sample's classes that the model does not know; raise if it knows none."""
     unknown = [code for code in sample.classes if code not in names]
     if len(unknown) == len(sample.classes):
         raise InputError(
@@ -251,7 +263,7 @@ def _check_classes(bundle: Bundle, sample: Sample, names: Mapping[str, str]) -> 
 
 
 def _check_rows(sample: Sample, ids: Sequence[str], failures: Mapping[str, str]) -> list[str]:
-    """Return a note of the windows that the sample does not ask for."""
+    """Return sentences on steps that are not in the sample; raise if a row of the sample has no step."""
     expected = Counter(sample.row_ids)
     windows = {sample.window_name(row_id): row_id for row_id in reversed(sample.row_ids)}
     there = Counter(ids)
@@ -303,4 +315,4 @@ _CELLS: dict[tuple[str, ...], Callable[[Sample, str, _Windows], list[str]]] = {
     (SPECIES_LIST,): _species,
     (TARGET,): _target,
 }
-"""Writers of a row, by the header; under any other header, a row has a score for each column."""
+"""Functions that return a row's cells, by the columns of the sample; other samples have a score per column."""

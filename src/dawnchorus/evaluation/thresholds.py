@@ -1,10 +1,9 @@
-"""Thresholds of each species that guarantee a precision.
+"""Score thresholds by species that guarantee a precision with 95 % confidence.
 
-A threshold is chosen and judged on the same windows, and the best of many looks better than it is. So a threshold is
-taken only where the promise holds with 95 % confidence whatever is chosen: shares are held against the bound of
-Hoeffding (1963), and cuts are tested in a fixed order, from high scores down, until one fails (fixed-sequence testing,
-as in Angelopoulos et al., 2021). There are several starting points, each with its part of the risk, so that one wrong
-window among the very best does not end it.
+A threshold is chosen and tested on the same windows, so the best of many thresholds looks better than it is. Therefore
+precision is tested by the bound of Hoeffding (1963), and thresholds are tested in a fixed order, from high to low
+scores, until one fails (fixed-sequence testing, as in Angelopoulos et al., 2021). There are several starting points,
+among which the risk is divided, so that one wrong window with a very high score does not end the test.
 """
 
 from __future__ import annotations
@@ -25,21 +24,21 @@ BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 
 RISK = 0.05
-"""Maximum probability that the precision is not reached."""
+"""Maximum probability that a threshold does not reach the precision."""
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """A score above which a species' detections reach the required precision."""
+    """A minimum score (`min_score`) from which a species' detections reach the required precision."""
 
     min_score: float
     precision: float
-    """Share of correct windows from this score on."""
+    """Share of correct windows among the `n_windows` windows with this score or more."""
     low: float
-    """The share of correct detections in other recordings is at least this, with 95 % confidence."""
+    """Lower bound of the share of correct detections in other recordings, with 95 % confidence."""
     n_windows: int
     n_groups: int
-    """Recordings that these windows are from; clips of one count once."""
+    """Number of recordings that these windows are from; clips of one recording count once."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +46,14 @@ class NoThreshold:
     """A species for which no threshold reaches the precision, with the reason."""
 
     n_right: int
-    """Recordings with a right window; clips of one count once."""
+    """Number of recordings in which the species is present; clips of one recording count once."""
     n_needed: int | None
-    """Number of further recordings needed if they are as good as these; None if more would not help."""
+    """Number of further recordings needed if their scores are like these; None if more would not help."""
 
 
 @dataclass(frozen=True)
 class PrecisionThresholds:
-    """Thresholds of the species that have one, and what is missing for the others, by name."""
+    """Thresholds (`chosen`), and reasons for species without one (`refused`), by scientific name."""
 
     chosen: dict[str, Threshold]
     refused: dict[str, NoThreshold]
@@ -68,14 +67,14 @@ def thresholds_for_precision(
     precision: float,
     groups: IntArray | None = None,
 ) -> PrecisionThresholds:
-    """Choose the lowest threshold of each class that reaches `precision` with 95 % confidence.
+    """Return the lowest threshold of each class that reaches `precision` with 95 % confidence.
 
     Args:
-        classes: names, in the order of the columns.
-        scores: [windows, classes]; NaN where it is not known whether the species is there.
-        truth: [windows, classes].
-        precision: above 0, below 1.
-        groups: [windows]; windows of one number are one piece of evidence. Default: each window is one.
+        classes: scientific names, in the order of the columns of `scores`.
+        scores: scores [windows, classes]; NaN where presence is not known.
+        truth: True [windows, classes] for present species.
+        precision: the required share of correct detections, above 0 and below 1.
+        groups: group index [windows]; windows of a group are dependent, as of one recording. None: all are independent.
     """
     groups = np.arange(len(scores)) if groups is None else groups
     thresholds = PrecisionThresholds({}, {})
@@ -91,12 +90,12 @@ def thresholds_for_precision(
 
 
 def group_windows(scores: Scores) -> IntArray:
-    """Return the group index [windows] of related recordings, whose windows are not independent."""
+    """Return the group index [windows] of each window's recording; clips of one recording are in one group."""
     return np.array(assign_groups(scores.rows, SAME_RECORDING), np.int64)[scores.recording]
 
 
 def describe_refusals(refused: dict[str, NoThreshold], precision: float) -> Iterator[str]:
-    """Yield a sentence for each species without a threshold."""
+    """Yield a sentence for each species without a threshold that reaches `precision`."""
     for name, each in refused.items():
         why = (
             f"its highest scores are not right often enough to show {precision:g}"
@@ -108,7 +107,7 @@ def describe_refusals(refused: dict[str, NoThreshold], precision: float) -> Iter
 
 @dataclass(frozen=True)
 class _Cuts:
-    """All windows of a class from each of its scores on, from the highest score down [cuts]."""
+    """Candidate thresholds of a class, from high to low, with counts of windows and groups at or above each [cuts]."""
 
     min_score: FloatArray
     n_windows: IntArray
@@ -137,7 +136,7 @@ def _cuts(scores: FloatArray, truth: BoolArray, groups: IntArray) -> _Cuts:
 
 
 def _choose(cuts: _Cuts, precision: float) -> Threshold | None:
-    """Return the lowest cut that passes; None where none does."""
+    """Return the lowest candidate that passes the test; None if none does."""
     n_all = int(cuts.n_groups[-1]) if len(cuts.n_groups) else 0
     n_starts = 1
     while _fewest(precision, n_starts + 1) * 2**n_starts <= n_all:
@@ -163,7 +162,7 @@ def _choose(cuts: _Cuts, precision: float) -> Threshold | None:
 
 
 def _refuse(cuts: _Cuts, precision: float) -> NoThreshold:
-    """Return how much more evidence the most promising cut would need."""
+    """Return how many more recordings the most promising candidate would need."""
     n_right = cuts.n_groups_right
     if not n_right:
         return NoThreshold(0, _fewest(precision, 1))
@@ -176,12 +175,12 @@ def _refuse(cuts: _Cuts, precision: float) -> NoThreshold:
 
 
 def _fewest(precision: float, n_starts: int) -> int:
-    """Return the fewest groups that can show the precision, if all are right."""
+    """Return the minimum number of groups to prove the precision, if all their windows are correct."""
     return math.ceil(math.log(n_starts / RISK) / -math.log(precision))
 
 
 def _divergence(share: FloatArray, precision: float) -> FloatArray:
-    """Return the relative entropy of shares above the precision and the precision, in nats; 0 for others."""
+    """Return the relative entropy in nats between shares and the precision; 0 for shares below the precision."""
     with np.errstate(divide="ignore", invalid="ignore"):
         wrong = np.where(share < 1, (1 - share) * np.log((1 - share) / (1 - precision)), 0.0)
         right = share * np.log(share / precision)
@@ -189,7 +188,7 @@ def _divergence(share: FloatArray, precision: float) -> FloatArray:
 
 
 def _lower_bound(share: float, n_groups: int, required: float) -> float:
-    """Return the smallest precision that the share of so many groups does not rule out."""
+    """Return the lowest precision that a share of correct windows in `n_groups` groups does not rule out."""
     low, high = 0.0, share
     for _ in range(60):
         middle = (low + high) / 2

@@ -1,4 +1,4 @@
-"""Audacity label tracks: `start TAB end TAB name;score`, with no header and no file name: one file per recording."""
+"""Audacity label tracks: lines of `start TAB end TAB name;score`, without a header; one file per recording."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from dawnchorus.types import Detection, Mark, Provenance, RecordingTable
 
 
 def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:
-    """Write one label per detection, without a score for annotations.
+    """Write one label per detection; annotations, which have no score of a model, get no score.
 
-    Recordings follow each other in time, as if joined in one track.
+    If there are several recordings, their times follow each other, as if the recordings were joined in one track.
     """
     # Labels have no place for the provenance; it goes into the file next to the table
     with_score = not is_annotated(provenance)
@@ -38,14 +38,14 @@ def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Proven
 
 
 def _label(name: str, value: float | None) -> tuple[str, str]:
-    """Return the name, and the score behind it where there is one."""
+    """Return the name, and the score with its separator; no score for None."""
     return (one_line(name), "") if value is None else (one_line(write_class(name)), f";{score(value)}")
 
 
 def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
-    r"""Yield the labels as detections; such a file does not name its recording.
+    r"""Yield (None, detection) for each label; the file does not name its recording.
 
-    Scores behind `;` or in a fourth field are understood, and the frequency lines (`\ low high`) that follow a label.
+    Scores after `;` or in a fourth field are read, and the frequency lines (`\ low high`) that may follow a label.
 
     Raises:
         FormatError: a line is neither a label nor frequencies, or a time or score is impossible.
@@ -54,7 +54,10 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
 
 
 def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
-    """Yield a mark for each label; lines that cannot be parsed become marks with a problem."""
+    """Yield a `Mark` (annotation) for each label; a line that cannot be parsed becomes a mark with a problem.
+
+    `notes` get remarks on the file's encoding.
+    """
     guesses = Notes()
     lines = split_lines(read_text(path, guesses))
     if notes is not None:
@@ -99,7 +102,7 @@ def _mark(number: int, fields: list[str]) -> Mark:
 
 
 def _number(text: str) -> float:
-    """Return the number, with a decimal point or, as in some languages, a comma."""
+    """Return the number in a text with a decimal point or comma."""
     return float(text.replace(",", "."))
 
 

@@ -1,7 +1,7 @@
-"""Annotations of AviaNZ: one `.data` file next to each recording, a JSON list of facts and segments.
+"""Annotations of AviaNZ: one `.data` file next to each recording, a JSON list of metadata and segments.
 
-A segment is `[start, end, lowest, highest, [{"species": ..., "certainty": ...}, ...]]` in seconds and Hz; certainty 100
-is a certain species, less a possible one, and 0 (`Don't Know`) none.
+A segment is `[start, end, lowest, highest, [{"species": ..., "certainty": ...}, ...]]` in seconds and Hz. Certainty 100
+means a certain species, a lower one a possible species, and 0 (`Don't Know`) no species.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _SURE = 100
 
 
 def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
-    """Yield a mark for each species of each segment; uncertain ones have no name.
+    """Yield a `Mark` (annotation) for each species of each segment; a species of less than full certainty has no name.
 
-    Segments that cannot be read are marks with a problem.
+    Segments that cannot be read become marks with a problem. `notes` get the number of uncertain species.
 
     Raises:
-        FormatError: it is not a list in JSON.
+        FormatError: the file is not a JSON list.
     """
     try:
         content = json.loads(read_text(path))

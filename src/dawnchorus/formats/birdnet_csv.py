@@ -24,7 +24,7 @@ from dawnchorus.types import Detection, Mark, Provenance, RecordingTable
 COLUMNS = ("Start (s)", "End (s)", "Scientific name", "Common name", "Confidence", "File")
 
 MORE_COLUMNS = ("in_range", "human_voice", "channel", "verdict", "kind")
-"""Columns of the schema that a table has if needed: by options, by reviews, or by kinds that names do not tell."""
+"""Optional columns, written if options of the run, reviews, or kinds that differ from the names' require them."""
 
 _TRUTHS = {"true": True, "false": False}
 
@@ -59,7 +59,7 @@ def _text(value: object) -> str:
 
 
 def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
-    """Yield (recording, detection) for each row of a BirdNET-Analyzer table (versions 1 to 3) or of ours.
+    """Yield (recording, detection) for each row of a table by BirdNET-Analyzer (versions 1 to 3) or by `write`.
 
     Raises:
         FormatError: a column is missing, or a value is not a number, or a time or score is impossible.
@@ -68,7 +68,9 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
 
 
 def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
-    """Yield a mark for each row; rows that cannot be parsed become marks with a problem.
+    """Yield a `Mark` (annotation) for each row; a row that cannot be parsed becomes a mark with a problem.
+
+    `notes` get guesses about the file, such as its encoding, and the columns that are not read.
 
     Raises:
         FormatError: a column is missing.

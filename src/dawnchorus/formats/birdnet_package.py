@@ -1,4 +1,4 @@
-"""CSV of the Python package `birdnet`: input, times as on a clock, `Genus species_Common Name`, confidence."""
+"""CSV of the Python package `birdnet`: input, start and end as `HH:MM:SS.cc`, `Genus species_Common Name`, score."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
 
 
 def _clock(value_s: float) -> str:
-    """Return `HH:MM:SS.cc`, with a third decimal where the time has one."""
+    """Return seconds as `HH:MM:SS.cc`, with a third decimal if it is not 0."""
     milliseconds = round(value_s * 1000)
     minutes, rest = divmod(milliseconds, 60_000)
     text = f"{minutes // 60:02d}:{minutes % 60:02d}:{rest / 1000:06.3f}"

@@ -11,7 +11,7 @@ from dawnchorus.formats.columns import DETECTION_COLUMNS
 from dawnchorus.types import Detection
 
 ROUNDING = 1e-3
-"""Distance from 0 and 1 that rounding explains, also of scores in half precision."""
+"""Tolerated distance of a score below 0 or above 1, for rounding errors, as in half precision."""
 
 
 def find_problem(detection: Detection) -> tuple[str, str] | None:
@@ -36,7 +36,7 @@ def has_name(detection: Detection) -> bool:
 
 
 def find_score_problem(score: float) -> str | None:
-    """Return a sentence on a score that is not from 0 to 1; None for others."""
+    """Return a sentence on a score that is NaN or not from 0 to 1; None for a valid score."""
     if -ROUNDING <= score <= 1 + ROUNDING:
         return None
     if math.isnan(score):
@@ -56,14 +56,14 @@ _TYPES: dict[str, tuple[str, tuple[type, ...]]] = {
     "int8": ("a whole number", (Integral,)),
     "bool": ("True or False", (bool, np.bool_)),
 }
-"""Values of a column, in words and types."""
+"""Allowed Python types of the values of a column, by the column's type, with their name in messages."""
 
 
 def check_types(recording: object, detection: Detection) -> None:
-    """Check the types of what another package's reader returns.
+    """Check the types of a recording's name and a detection that a plug-in's reader returned.
 
     Raises:
-        TypeError: the name of the recording, or a value of the detection, is of another type.
+        TypeError: the name of the recording, or a value of the detection, has a wrong type.
     """
     if not isinstance(recording, str | None):
         raise TypeError(f"expected the recording's name as text, or None, got {recording!r}")

@@ -1,7 +1,8 @@
-r"""Names of classes in tables with one field for them, or without quotes: what is written is read back as it is.
+r"""Escaping of class names in text tables, so that each name is read as it was written.
 
-`read_class` takes a name apart where it plainly has both names, as `Parus major_Great Tit`. A name of ours that only
-looks so is written behind a backslash, and so is an underscore in the scientific name of a pair.
+Some tables have one field for a class, with its scientific name, its common name, or both. `read_class` splits a text
+such as `Parus major_Great Tit` into both names. A single name that looks like a pair is written after a backslash, and
+an underscore in the scientific name of a pair as well.
 """
 
 from __future__ import annotations
@@ -19,27 +20,27 @@ _ESCAPED = re.compile(r"\\([\\_])")
 
 
 def one_line(text: str) -> str:
-    """Return the text with a blank for tabs, line ends of all kinds and other control characters.
+    """Return the text with each run of tabs, line breaks and other control characters replaced by a space.
 
-    They would separate fields and rows, or are refused in text.
+    In a table they would separate fields and rows, or be invalid.
     """
     return _BREAKS.sub(" ", text)
 
 
 def split_lines(text: str) -> list[str]:
-    r"""Split a file's text at `\n`, `\r\n` and `\r` alone: other separators may be in names."""
+    r"""Split a file's text at `\n`, `\r\n` and `\r` alone, since other separators, such as U+2028, may be in names."""
     lines = _LINE_ENDS.split(text)
     return lines[:-1] if lines[-1] == "" else lines
 
 
 def join_names(scientific_name: str, common_name: str) -> str:
-    r"""Return both names as BirdNET does, `Genus species_Common Name`; an underscore in the first is `\_`."""
+    r"""Return both names as BirdNET does, `Genus species_Common Name`; an underscore in the scientific name is `\_`."""
     escaped = scientific_name.replace("\\", "\\\\").replace("_", "\\_")
     return one_line(f"{escaped}_{common_name}")
 
 
 def split_names(text: str) -> Label:
-    """Return the class of a text as `join_names` writes it, or of one name."""
+    """Return the class of a text that `join_names` wrote; a text without a separator is both names."""
     pair = _PAIR.fullmatch(text)
     scientific_name, common_name = (pair["scientific"], pair["common"]) if pair else (text, "")
     scientific_name = _ESCAPED.sub(r"\1", scientific_name)
@@ -48,13 +49,13 @@ def split_names(text: str) -> Label:
 
 @lru_cache(1 << 14)
 def write_class(name: str) -> str:
-    """Return one name of a class so that `read_class` reads it as it is."""
+    """Return a single class name, with a backslash in front if `read_class` would else read the name differently."""
     is_plain = read_class(name).scientific_name == read_class(name).common_name == name
     return name if is_plain else _AS_WRITTEN + name
 
 
 def read_class(text: str) -> Label:
-    """Return the class of a field with one name, as it is written, or with both, as `parse_label` reads them."""
+    """Return the class of a field: one name after a backslash, else one or both names as `parse_label` reads them."""
     if text.startswith(_AS_WRITTEN):
         return _class_of_one(text.removeprefix(_AS_WRITTEN))
     label = parse_label(text)

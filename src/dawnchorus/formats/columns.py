@@ -1,7 +1,7 @@
 """The columns of a detection: one schema for tables, JSON, HTTP replies, the server's database and the docs.
 
-A new column is one line here, a field of `Detection` or another of the sources, and a migration of the server's
-database. Readers need only required columns, so a table written before a column was added stays readable.
+A new column needs one line here, a field of `Detection` or of another source, and a migration of the server's database.
+Readers need only required columns, so a table written before a column was added stays readable.
 """
 
 from __future__ import annotations
@@ -13,24 +13,28 @@ from typing import Any, Literal
 from dawnchorus.types import Provenance
 
 ColumnType = Literal["category", "string", "float64", "float32", "int16", "int8", "bool"]
-"""Type of the values; a category is a string with few values."""
+"""Type of the values; a category is a string with few different values."""
 
 Source = Literal["detection", "recording", "metadata", "clock", "run"]
-"""Owner of a value: a `Detection`, its `RecordingTable`, that one's metadata or clock, the run's `Provenance`."""
+"""Object that has the value.
+
+`detection` is the `Detection`, `recording` its `RecordingTable`, `metadata` that table's metadata, `clock` its clock,
+and `run` the `Provenance` of the run.
+"""
 
 
 @dataclass(frozen=True)
 class Column:
-    """Definition of a column: name, type and meaning."""
+    """Definition of a column."""
 
     name: str
     type: ColumnType
     source: Source
     meaning: str
     decimals: int | None = None
-    """Decimals in JSON; None: all."""
+    """Number of decimals in JSON; None for full precision."""
     is_required: bool = False
-    """True if every row has a value."""
+    """True if every row must have a value."""
 
 
 COLUMNS = (
@@ -80,12 +84,12 @@ def has_channels(provenance: Provenance) -> bool:
 
 
 def is_annotated(provenance: Provenance) -> bool:
-    """Return True if the rows are annotations, whose score of 1 is none of a model."""
+    """Return True if the rows are annotations by people, whose score is always 1."""
     return provenance.parameters.get("annotated") is True
 
 
 def has_kinds(provenance: Provenance) -> bool:
-    """Return True if the kind of some classes is not the one that their names tell (`taxonomy.labels.kind_of`)."""
+    """Return True if the kind of some classes differs from what `taxonomy.labels.kind_of` infers from their names."""
     return provenance.parameters.get("kinds") is True
 
 
@@ -95,12 +99,12 @@ def has_verdicts(provenance: Provenance) -> bool:
 
 
 def detection_values(source: object) -> dict[str, Any]:
-    """Return the values of the columns that belong to the detection itself, read from attributes of `source`."""
+    """Return the values of the `DETECTION_COLUMNS` by name, read from the attributes of `source`."""
     return {column.name: getattr(source, column.name) for column in DETECTION_COLUMNS}
 
 
 def round_values(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the row with numbers rounded as in JSON; keys that are no columns stay unchanged."""
+    """Return the row with numbers rounded as in JSON; values whose keys are not columns stay unchanged."""
     return {
         name: round(value, _DECIMALS[name]) if name in _DECIMALS and value is not None else value
         for name, value in row.items()

@@ -22,7 +22,7 @@ _DTYPES: dict[str, tuple[npt.DTypeLike, Any]] = {
     "int16": (np.int16, 0),
     "bool": (np.int8, -1),
 }
-"""Type of the values in memory, and the value that stands for None: channels count from 1, and a flag is 0 or 1."""
+"""NumPy type and value for None, by type of column; channels count from 1, and flags are 0 or 1."""
 
 _BY_NAME = {column.name: column for column in DETECTION_COLUMNS}
 _IN_ORDER = [field.name for field in fields(Detection)]
@@ -32,7 +32,7 @@ class DetectionColumns(Sequence[Detection]):
     """Detections of a recording as NumPy columns; indexing creates a `Detection`.
 
     Args:
-        columns: An array [detections] by name; those that are left out are unknown.
+        columns: arrays [n_detections] by column name; columns that are left out have unknown values.
     """
 
     __hash__ = None  # type: ignore[assignment]
@@ -53,7 +53,7 @@ class DetectionColumns(Sequence[Detection]):
 
     @classmethod
     def concatenate(cls, parts: Sequence[DetectionColumns]) -> DetectionColumns:
-        """Concatenate the detections of all parts."""
+        """Concatenate the detections of several objects."""
         return cls(
             {
                 name: np.concatenate([_empty(column, 0), *(part.column(name) for part in parts)])
@@ -62,11 +62,11 @@ class DetectionColumns(Sequence[Detection]):
         )
 
     def column(self, name: str) -> Values:
-        """Return the values of a column [detections]; see `is_null` for unknown ones."""
+        """Return the values of a column [n_detections]; `is_null` has the mask of unknown ones."""
         return self._columns[name]
 
     def is_null(self, name: str) -> npt.NDArray[np.bool_]:
-        """Return the mask [detections] of unknown values in a column."""
+        """Return the mask [n_detections] of unknown values in a column."""
         column, values = _BY_NAME[name], self._columns[name]
         if column.is_required:
             return np.zeros(len(self), bool)
@@ -77,11 +77,11 @@ class DetectionColumns(Sequence[Detection]):
         return DetectionColumns({name: values[rows] for name, values in self._columns.items()})
 
     def to_lists(self) -> dict[str, list[Any]]:
-        """Return the values of all columns as lists, None for unknown values."""
+        """Return the values of all columns as lists by column name; None for unknown values."""
         return {name: self.to_list(name) for name in _BY_NAME}
 
     def to_list(self, name: str) -> list[Any]:
-        """Return the values of a column, with None for unknown ones."""
+        """Return the values of a column as a list; None for unknown values."""
         column, values = _BY_NAME[name], self._columns[name]
         is_null = self.is_null(name)
         if is_null.all():
@@ -93,11 +93,11 @@ class DetectionColumns(Sequence[Detection]):
         return plain
 
     def to_dicts(self) -> list[dict[str, Any]]:
-        """Return the values of each detection by column, with None for unknown ones."""
+        """Return a dict by column name for each detection; None for unknown values."""
         return [dict(zip(_BY_NAME, values, strict=True)) for values in self.rows(*_BY_NAME)]
 
     def rows(self, *names: str) -> Iterator[tuple[Any, ...]]:
-        """Yield the values of some columns for each detection, with None for unknown ones."""
+        """Yield a tuple of the values of the named columns for each detection; None for unknown values."""
         return zip(*map(self.to_list, names), strict=True)
 
     def __len__(self) -> int:
@@ -137,7 +137,7 @@ def _read(column: Column, detections: Sequence[Detection]) -> Values:
 
 
 def iterate_rows(table: RecordingTable, provenance: Provenance) -> Iterator[dict[str, Any]]:
-    """Yield the column values of each detection of a recording."""
+    """Yield a dict with all `COLUMNS` by name for each detection of a recording."""
     lists = DetectionColumns.from_detections(table.detections).to_lists()
     lists["start_time"] = start_times(table, lists["start_s"])
     fixed = fixed_values(table, provenance)
@@ -148,31 +148,34 @@ def iterate_rows(table: RecordingTable, provenance: Provenance) -> Iterator[dict
 
 
 def start_times(table: RecordingTable, starts_s: Iterable[float]) -> list[str | None]:
-    """Return clock times in ISO 8601 for times in seconds within a recording."""
+    """Return times by the recorder's clock in ISO 8601; None without a clock.
+
+    `starts_s` are times in the recording, in seconds.
+    """
     times = (table.clock_time(start_s) for start_s in starts_s)
     return [None if time is None else time.isoformat(timespec="milliseconds") for time in times]
 
 
 def fixed_values(table: RecordingTable, provenance: Provenance) -> dict[str, Any]:
-    """Return the values of the columns that are the same for all detections of a recording."""
+    """Return the values, by column name, that are equal for all detections of a recording."""
     owners = {"recording": table, "metadata": table.metadata, "run": provenance}
     return {column.name: getattr(owners[column.source], column.name) for column in COLUMNS if column.source in owners}
 
 
 Metadata = Mapping[str, tuple[RecordingMetadata, int | None]]
-"""Location and time, and the week, by recording."""
+"""Metadata (location and time) and week (1 to 48; None if unknown) of each recording, by the recording's name."""
 
 METADATA_COLUMNS = ("recording", "start_s", "start_time", "latitude", "longitude", "week")
-"""Columns from which `first_metadata` reads."""
+"""Columns that `first_metadata` reads, in this order."""
 
 
 def first_metadata(rows: Iterable[Sequence[Any]]) -> Metadata:
-    """Return the metadata of each recording by its first row.
+    """Return the metadata of each recording, taken from its first row.
 
-    `rows` have the values of `METADATA_COLUMNS`, with the start of a detection by the clock in ISO 8601.
+    `rows` have the values of `METADATA_COLUMNS`; `start_time` is the clock time of the detection in ISO 8601.
 
     Raises:
-        ValueError: a time is not in ISO 8601, or another value is no number.
+        ValueError: a time is not in ISO 8601, or another value is not a number.
     """
     metadata: dict[str, tuple[RecordingMetadata, int | None]] = {}
     for recording, start_s, time, latitude, longitude, week in rows:

@@ -1,4 +1,4 @@
-"""Detections in memory, read from files or objects of other libraries."""
+"""Detections in memory, with readers of data frames and of other libraries' objects."""
 
 from __future__ import annotations
 
@@ -18,21 +18,26 @@ if TYPE_CHECKING:
     import pandas as pd
 
 UNKNOWN_RATE_HZ = 0
-"""Sample rate of a recording of which only a table is known."""
+"""Sample rate of a recording that is known only from a table."""
 
 
 class Detections(DetectionExports):
-    """Sequence of `RecordingTable` in memory, with conversions."""
+    """Sequence of `RecordingTable` in memory, with conversions to other libraries and files."""
 
     def __init__(
         self,
         recordings: DetectionExports | Iterable[RecordingTable] | RecordingTable,
         provenance: Provenance | None = None,
     ) -> None:
-        """Hold one table or several, or those of a `Run`; without a provenance, it names the columns that have values.
+        """Collect tables of recordings.
+
+        Args:
+            recordings: one table or several, a `Run`, or other `Detections`.
+            provenance: model, software and options that made the rows. By default that of a `Run` or `Detections`; else
+                one without a model, with the options that the columns with values imply.
 
         Raises:
-            InputError: something else than tables.
+            InputError: `recordings` is something else than tables.
         """
         if isinstance(recordings, DetectionExports):
             provenance = provenance or recordings.provenance
@@ -48,7 +53,11 @@ class Detections(DetectionExports):
         metadata: Metadata = MappingProxyType({}),
         provenance: Provenance | None = None,
     ) -> Detections:
-        """Group rows by recording, in the order of first appearance."""
+        """Group rows of (recording, detection) by recording, in the order of first appearance.
+
+        A recording's duration is unknown; the end of its last detection stands for it. `metadata` has location, time
+        and week by recording.
+        """
         by_recording: dict[str, list[Detection]] = {}
         for recording, detection in rows:
             by_recording.setdefault(recording, []).append(detection)
@@ -61,19 +70,20 @@ class Detections(DetectionExports):
 
     @classmethod
     def from_pandas(cls, frame: pd.DataFrame, *, recording: str | None = None) -> Detections:
-        """Convert a data frame with columns of ours, birdnet, OpenSoundscape or scikit-maad (regions of interest).
+        """Convert a pandas data frame of detections, annotations or scores.
 
-        Our own frames keep all their columns. Without a column of scores, all scores are 1. OpenSoundscape's wide
-        scores, with a column for each class, become a detection for each cell that is neither empty nor 0.
+        Its columns may be named as ours, or as those of birdnet, OpenSoundscape or scikit-maad (regions of interest).
+        Of our own frames, all columns are read. Without a column of scores, all scores are 1. In OpenSoundscape's wide
+        score tables, with one column per class, each cell that is neither empty nor 0 becomes a detection.
 
         Args:
             frame: one row for each detection, region or window.
-            recording: name of the recording, for frames that have no column for it, or rows where it is empty.
+            recording: name of the recording, for frames without a column for it, or rows in which that is empty.
 
         Raises:
-            InputError: it is no data frame of pandas.
-            FormatError: there are no columns for recording, start, end and label, or a value is missing or impossible,
-                as logits are in place of scores; the message has row and column.
+            InputError: `frame` is not a pandas data frame.
+            FormatError: columns for recording, start, end or label are missing, or a value is missing or impossible,
+                such as a logit in place of a score. The message names row and column.
         """
         rows = list(read_pandas(frame, recording=recording))
         made = cls.from_rows(rows, metadata=read_frame_metadata(frame))
@@ -81,7 +91,7 @@ class Detections(DetectionExports):
 
     @classmethod
     def from_crowsetta(cls, annotations: Iterable[Any]) -> Detections:
-        """Convert the segments or boxes of crowsetta's `Annotation` objects.
+        """Convert the segments or boxes of crowsetta's `Annotation` objects to detections.
 
         Raises:
             InputError: an annotation does not name its recording, or has an impossible time.
@@ -90,7 +100,7 @@ class Detections(DetectionExports):
 
     @property
     def provenance(self) -> Provenance:
-        """Model, software and options that made the rows, if known."""
+        """Model, software and options that made the rows; empty names if unknown."""
         return self._provenance
 
     def tables(self) -> Iterator[RecordingTable]:
@@ -111,10 +121,10 @@ class Detections(DetectionExports):
 
 
 def _check_tables(recordings: object) -> tuple[RecordingTable, ...]:
-    """Return the tables of recordings, also of one.
+    """Return the tables of recordings as a tuple, also for a single table.
 
     Raises:
-        InputError: something else.
+        InputError: `recordings` is not a table or several.
     """
     if hasattr(recordings, "columns"):  # of pandas, polars or Arrow: a sequence of names of columns
         kind = type(recordings).__name__
@@ -134,7 +144,7 @@ def _check_tables(recordings: object) -> tuple[RecordingTable, ...]:
 
 
 def _guess_provenance(tables: Iterable[RecordingTable]) -> Provenance:
-    """Return a provenance without a model, whose parameters name the columns that have values."""
+    """Return a provenance without a model, with the options that the columns with values imply."""
     parts = [DetectionColumns.from_detections(table.detections) for table in tables]
     implied: dict[str, dict[str, Any]] = {
         "in_range": {"range_filter": True},

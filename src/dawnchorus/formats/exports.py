@@ -27,7 +27,7 @@ MAX_SHOWN_SPECIES = 20
 
 @dataclass(frozen=True)
 class SpeciesSummary:
-    """Detections of one class in all recordings."""
+    """Numbers of detections and recordings of one class, and its highest score."""
 
     scientific_name: str
     common_name: str
@@ -39,7 +39,7 @@ class SpeciesSummary:
 
 @dataclass(frozen=True)
 class DetectionsSummary:
-    """Counts of detections; species are ordered by their number of detections."""
+    """Numbers of recordings, detections and, in descending order of their detections, species."""
 
     n_recordings: int
     n_detections: int
@@ -54,7 +54,10 @@ class DetectionsSummary:
 
 
 class DetectionExports(ABC):
-    """Conversions of the detections of recordings; one recording is in memory at a time."""
+    """Base class with conversions of detections to other libraries and files.
+
+    Conversions hold one recording in memory at a time, unless the result itself is in memory.
+    """
 
     @property
     @abstractmethod
@@ -63,7 +66,7 @@ class DetectionExports(ABC):
 
     @abstractmethod
     def tables(self) -> Iterator[RecordingTable]:
-        """Yield the table of every recording."""
+        """Yield the table of each recording."""
 
     def to_arrow(self) -> pa.Table:
         """Return an Arrow table with one row per detection and the columns of our Parquet files."""
@@ -72,7 +75,7 @@ class DetectionExports(ABC):
         return open_batches(self.tables(), self.provenance).read_all()
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        """Return the rows as a stream of Arrow's C interface, for polars, DuckDB and others that read it."""
+        """Return the rows as a stream of Arrow's C data interface, for Polars, DuckDB and other readers."""
         from dawnchorus.formats.parquet import open_batches
 
         return open_batches(self.tables(), self.provenance).__arrow_c_stream__(requested_schema)
@@ -99,10 +102,10 @@ class DetectionExports(ABC):
         return pl.DataFrame(self.to_arrow())
 
     def to_opensoundscape(self) -> pd.DataFrame:
-        """Return OpenSoundscape's score table: one row per window with a detection, one column per class.
+        """Return a pandas score table as OpenSoundscape has: one row per window with a detection, one column per class.
 
-        The index has `file`, `start_time` and `end_time` in seconds; columns are scientific names. A class that was not
-        detected in a window is NaN there: score with `min_score=0` for all scores.
+        The index has `file`, `start_time` and `end_time` in seconds; the columns are scientific names. A class that was
+        not detected in a window is NaN there. For all scores, identify with `min_score=0`.
 
         Raises:
             MissingExtraError: pandas is not installed.
@@ -117,7 +120,9 @@ class DetectionExports(ABC):
         return wide.rename(columns=write_class).rename_axis(columns=None)
 
     def write(self, path: str | os.PathLike[str], *, format: str | None = None) -> None:  # noqa: A002 - as in pandas
-        """Write one table of all recordings atomically, in the given format or that of the path's suffix.
+        """Write one table with all recordings to `path`, atomically.
+
+        `format` is the name of a table format; None for that of the path's suffix.
 
         Raises:
             InputError: an unknown format or suffix.
@@ -143,7 +148,7 @@ class DetectionExports(ABC):
         return DetectionsSummary(n_recordings, counts.total(), species)
 
     def _repr_html_(self) -> str:
-        """Return the summary for notebooks."""
+        """Return the summary as HTML for notebooks."""
         summary = self.summary()
         rows = "".join(
             f"<tr><td>{escape(each.common_name)}</td><td><i>{escape(each.scientific_name)}</i></td>"
@@ -162,7 +167,10 @@ class DetectionExports(ABC):
 
 
 def require_package(package: str, purpose: str) -> None:
-    """Raise `MissingExtraError` if the package is not installed."""
+    """Raise MissingExtraError if the package is not installed.
+
+    `purpose` is the subject of the message, such as "A pandas data frame".
+    """
     from importlib.util import find_spec
 
     if find_spec(package) is None:

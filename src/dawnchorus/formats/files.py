@@ -26,13 +26,13 @@ def read_detections(
     format: str | None = None,  # noqa: A002 - as in pandas
     recording: str | None = None,
 ) -> Detections:
-    """Read a table of detections or annotations, with its provenance if it has one.
+    """Read a table of detections or annotations, with its provenance if the file has one.
 
     Args:
-        path: a file of any format that is written here, of BirdNET-Analyzer, Raven, Audacity or AviaNZ, or a list with
-            columns for recording, start, end and label.
+        path: a file in any format that `write_detections` writes, a table of BirdNET-Analyzer, Raven, Audacity or
+            AviaNZ, or a list with columns for recording, start, end and label.
         format: name of the format; default: by the suffix, else by the first lines.
-        recording: name of the recording, for formats that have none; default: the file's name without its suffix.
+        recording: name of the recording, for files that do not name it; default: the file's name without its suffix.
 
     Raises:
         InputError: no such file, or an unknown format.
@@ -62,16 +62,16 @@ def write_detections(
     *,
     format: str | None = None,  # noqa: A002 - as in pandas
 ) -> None:
-    """Write detections to one file atomically, in the given format or that of the path's suffix.
+    """Write detections to one file, atomically.
 
     Args:
-        detections: a `Run`, `Detections`, one table or several, or a data frame as `Detections.from_pandas` reads it,
-            of pandas or with a method `to_pandas`, as those of polars.
-        path: the file, which is replaced.
+        detections: a `Run`, `Detections`, one `RecordingTable` or several, or a data frame in a layout that
+            `Detections.from_pandas` reads, of pandas or of a library whose frames have a method `to_pandas`.
+        path: the file, which is replaced if it exists.
         format: name of the format; default: by the suffix.
 
     Raises:
-        InputError: an unknown format or suffix, or something else than detections.
+        InputError: an unknown format or suffix, or `detections` is something else.
         FormatError: a value of a data frame is missing or impossible.
         OutputError: no space, or no permission.
     """
@@ -86,7 +86,7 @@ def write_detections(
 
 
 def _recording_name(path: Path) -> str:
-    """Return the file's name without the suffix of its format."""
+    """Return the file's name without its format's suffix."""
     suffixes = sorted((entry.suffix for entry in FORMATS.values()), key=len, reverse=True)
     suffix = next((each for each in suffixes if path.name.lower().endswith(each)), path.suffix)
     return path.name[: len(path.name) - len(suffix)]

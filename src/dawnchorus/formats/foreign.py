@@ -26,7 +26,7 @@ def read_crowsetta(annotations: Iterable[Any]) -> Iterator[tuple[str, Detection]
     """Yield (recording, detection) for the segments or boxes of crowsetta's `Annotation` objects.
 
     Raises:
-        InputError: an annotation does not name its recording, or has an impossible time.
+        InputError: an object is not an annotation, does not name its recording, or has an impossible time.
     """
     for annotation in annotations:
         if not hasattr(annotation, "notated_path"):
@@ -51,10 +51,10 @@ def _annotation(
     low_hz: float | None = None,
     high_hz: float | None = None,
 ) -> Detection:
-    """Return a part of an annotation as a detection.
+    """Return a segment or box of an annotation as a detection.
 
     Raises:
-        InputError: it has an impossible time.
+        InputError: its time is impossible.
     """
     label = parse_label(str(name))
     detection = Detection(
@@ -73,7 +73,7 @@ def _annotation(
 
 
 def _number_or_none(value: float) -> float | None:
-    """Return the number; None for NaN, which stands for nothing in a data frame."""
+    """Return the number; None for NaN, which data frames use for a missing value."""
     return None if math.isnan(value) else value
 
 
@@ -95,22 +95,24 @@ _FRAME_COLUMNS = {
     "low_hz": ("low_hz", "min_f", "low_f"),
     "high_hz": ("high_hz", "max_f", "high_f"),
 }
-"""Columns of data frames: ours, those of birdnet, OpenSoundscape, scikit-maad and crowsetta, and of people."""
+"""Names of data frame columns by our column's name: ours, those of birdnet, OpenSoundscape, scikit-maad and crowsetta,
+and common ones; the first name that the frame has is used.
+"""
 
 _OWN_COLUMNS = tuple(column.name for column in DETECTION_COLUMNS if column.name not in _FRAME_COLUMNS)
-"""Further columns of our own frames, which others have with other contents."""
+"""Further columns that are read from our own frames only, since in other frames they may have other contents."""
 
 _RUN_COLUMNS = tuple(column.name for column in COLUMNS if column.source == "run")
 
 _NO_CLASSES = frozenset(
     (*(column.name for column in COLUMNS), *(name for names in _FRAME_COLUMNS.values() for name in names))
 )
-"""Names of columns that are no classes in a table with a column for each class."""
+"""Column names that cannot be those of a class in a frame with one column per class."""
 
 _NUMBERS = ("start_s", "end_s", "score", "low_hz", "high_hz", "probability", "channel")
 
 _NUMBER_KINDS = "biuf"
-"""Kinds of NumPy's types that are numbers or flags."""
+"""NumPy type kinds of numbers and flags."""
 
 _FLAGS = {"true": True, "false": False}
 
@@ -118,24 +120,26 @@ _MAX_NAMED = 8
 
 
 def is_pandas(value: object) -> TypeGuard[pd.DataFrame]:
-    """Return True for a data frame of pandas, which is not imported for that."""
+    """Return True for a pandas data frame, without importing pandas."""
     pandas = sys.modules.get("pandas")
     return pandas is not None and isinstance(value, pandas.DataFrame)
 
 
 def read_pandas(frame: pd.DataFrame, *, recording: str | None = None) -> Iterator[tuple[str, Detection]]:
-    """Yield (recording, detection) for the rows of a data frame; see `Detections.from_pandas` for its layouts.
+    """Yield (recording, detection) for the rows of a data frame; `Detections.from_pandas` describes the layouts.
+
+    `recording` is the name of the recording where the frame has none.
 
     Raises:
-        InputError: it is no data frame of pandas.
-        FormatError: there are no columns for recording, start, end and label, or a value is missing or impossible.
+        InputError: `frame` is not a pandas data frame.
+        FormatError: columns for recording, start, end or label are missing, or a value is missing or impossible.
     """
     table = _Frame.of(frame, recording)
     yield from table.wide_rows() if table.classes else table.rows()
 
 
 def read_frame_metadata(frame: pd.DataFrame) -> Metadata:
-    """Return location, time and week of each recording in one of our frames; empty for others.
+    """Return location, time and week of each recording in a frame that we wrote; empty for other frames.
 
     Raises:
         FormatError: a time is invalid.
@@ -153,7 +157,7 @@ def read_frame_metadata(frame: pd.DataFrame) -> Metadata:
 
 
 def read_frame_run(frame: pd.DataFrame) -> dict[str, Any]:
-    """Return model and software of one of our frames; empty for others, and where several made its rows."""
+    """Return model and software, by column name, of a frame that we wrote; empty for other frames or several models."""
     if not set(_RUN_COLUMNS) <= set(frame.columns):
         return {}
     values = {name: frame[name].dropna().unique().tolist() for name in _RUN_COLUMNS}
@@ -162,20 +166,20 @@ def read_frame_run(frame: pd.DataFrame) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Frame:
-    """A data frame, and the columns that were found in it, by field."""
+    """A data frame, and the names of its columns by our column's name."""
 
     frame: pd.DataFrame
     columns: dict[str, str]
     recording: str | None
-    """Name of the recording, where the frame has none."""
+    """Name of the recording where the frame has none."""
 
     @classmethod
     def of(cls, frame: Any, recording: str | None) -> _Frame:
-        """Find the columns.
+        """Find the columns of a data frame.
 
         Raises:
-            InputError: it is no data frame of pandas.
-            FormatError: columns are missing, or there twice.
+            InputError: `frame` is not a pandas data frame.
+            FormatError: a column is missing, or appears twice.
         """
         if not is_pandas(frame):
             kind = f"{type(frame).__module__.partition('.')[0]}.{type(frame).__name__}"
@@ -205,15 +209,15 @@ class _Frame:
 
     @property
     def classes(self) -> list[Hashable]:
-        """Columns of classes: without one of labels, all but those of recording, start and end."""
+        """Columns with the scores of a class: without a label column, all but those of recording, start and end."""
         index = [self.columns.get(field) for field in ("recording", "start_s", "end_s")]
         return [] if "scientific_name" in self.columns else [name for name in self.frame.columns if name not in index]
 
     def check_classes(self) -> None:
-        """Check the names of the columns of classes.
+        """Check that the columns in `classes` have names that can be those of a class.
 
         Raises:
-            FormatError: some are no classes.
+            FormatError: a name is not a text, or is that of another known column.
         """
         others = [str(name) for name in self.classes if not isinstance(name, str) or name in _NO_CLASSES]
         if others:
@@ -223,7 +227,7 @@ class _Frame:
             )
 
     def rows(self) -> Iterator[tuple[str, Detection]]:
-        """Yield a detection for each row.
+        """Yield (recording, detection) for each row.
 
         Raises:
             FormatError: a value is missing or impossible.
@@ -267,7 +271,7 @@ class _Frame:
             )
 
     def wide_rows(self) -> Iterator[tuple[str, Detection]]:
-        """Yield a detection for each cell of a class that is neither empty nor 0.
+        """Yield (recording, detection) for each cell of a class column that is neither empty nor 0.
 
         Raises:
             FormatError: a value is missing or impossible.
@@ -290,10 +294,10 @@ class _Frame:
                 )
 
     def _class_scores(self, name: Hashable) -> Values:
-        """Return the scores [rows] of a class; NaN where it has none, and for 0.
+        """Return the scores [n_rows] in a class column; NaN for an empty cell or 0.
 
         Raises:
-            FormatError: one is no number from 0 to 1.
+            FormatError: a score is not a number from 0 to 1.
         """
         hint = " If it is no column of a class, drop it; one of labels is called label."
         scores = self._read_numbers(name, hint)
@@ -310,7 +314,7 @@ class _Frame:
         return detection
 
     def _numbers(self, field: str) -> list[float]:
-        """Return the numbers of a field; NaN where it has none."""
+        """Return the numbers of a column by our name for it; NaN for empty cells."""
         numbers: list[float] = self._read_numbers(self.columns[field]).tolist()
         return numbers
 
@@ -329,7 +333,7 @@ class _Frame:
         return numbers
 
     def _texts(self, field: str) -> list[str | None]:
-        """Return the texts of a field; None where it has none."""
+        """Return the texts of a column by our name for it; None for empty cells, or if there is no such column."""
         if field not in self.columns:
             return [None] * len(self.frame)
         values = self.frame[self.columns[field]]
@@ -348,7 +352,7 @@ class _Frame:
         return self._required_texts("recording")
 
     def _flags(self, field: str) -> list[bool | None]:
-        """Return the flags of a field; None where it has none."""
+        """Return the flags of a column by our name for it; None for empty cells, or if there is no such column."""
         texts = self._texts(field)
         for row, text in enumerate(texts):
             if text is not None and text.lower() not in _FLAGS:

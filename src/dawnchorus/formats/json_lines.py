@@ -1,4 +1,4 @@
-"""JSON lines: one object per detection with every column. `schema` changes when a key does."""
+"""JSON lines: one object per detection with every column. The number in `schema` goes up when a key changes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     """Yield (recording, detection) for each line.
 
     Raises:
-        FormatError: a line is not an object of ours, or has an impossible time or score.
+        FormatError: a line is not a JSON object that `write` wrote, or has an impossible time or score.
     """
     for number, line in enumerate(split_lines(read_text(path)), start=1):
         with _row(path, number):
@@ -43,10 +43,10 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
 
 
 def read_metadata(path: Path) -> tuple[Metadata, dict[str, Any]]:
-    """Return location, time and week of each recording, and model and software where all rows have the same.
+    """Return location, time and week by recording, and model and software (by column name) if all rows have the same.
 
     Raises:
-        FormatError: a line is not an object of ours, or a time or location is invalid.
+        FormatError: a line is not a JSON object that `write` wrote, or a time or location is invalid.
     """
     metadata: dict[str, tuple[RecordingMetadata, int | None]] = {}
     runs: set[tuple[str | None, ...]] = set()
@@ -69,7 +69,7 @@ def _row(path: Path, number: int) -> Iterator[None]:
 
 
 def _read_values(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of a detection; those of columns that an older version did not have are left out."""
+    """Return the values of a detection by column name, without columns that the row, of an older version, lacks."""
     given = [column for column in DETECTION_COLUMNS if column.is_required or column.name in row]
     return {
         column.name: float(row[column.name])

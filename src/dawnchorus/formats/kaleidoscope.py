@@ -1,7 +1,7 @@
-"""Kaleidoscope's CSV: written as its cluster.csv, read also as its id.csv and with the names that people give.
+"""CSV of Kaleidoscope: written as its cluster.csv; read also as its id.csv, and with species that people filled in.
 
-`TOP1DIST` is a distance: 0 for the best match, so 1 minus the score; above 1 the score is 0. `CHANNEL` counts from 0,
-and is there where each channel was scored by itself.
+`TOP1DIST` is a distance, 0 for the best match. It is written as 1 - score; a distance above 1 is read as the score 0.
+`CHANNEL` counts from 0; it is written if each channel was scored separately.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ COLUMNS = ("INDIR", "FOLDER", "IN FILE", "OFFSET", "DURATION", "TOP1MATCH", "TOP
 _BEFORE_CHANNEL = 3
 
 REQUIRED = ("IN FILE", "OFFSET", "DURATION")
-"""Columns of every table of Kaleidoscope."""
+"""Columns that every table of Kaleidoscope has."""
 
 NAMES = ("TOP1MATCH", "AUTO ID", "MANUAL ID", "scientific_name")
-"""Columns of names, of which each table has some; the last is that of earlier versions of BirdNET-Analyzer."""
+"""Columns of species, of which a table has at least one; `scientific_name` is BirdNET-Analyzer's in older versions."""
 
 
 _KILOHERTZ = 1000.0
-"""Factor of the frequencies of an id.csv; those of a cluster.csv are in Hz."""
+"""Factor from the frequencies of an id.csv, in kHz, to Hz; a cluster.csv has Hz."""
 
 
 def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:
@@ -62,10 +62,10 @@ def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Proven
 
 
 def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
-    """Yield (recording, detection) for each row; the species is that of `MANUAL ID`, where a person filled it in.
+    """Yield (recording, detection) for each row; the species is that in `MANUAL ID`, if a person filled it in.
 
-    Else it is the automatic one, `TOP1MATCH` of a cluster.csv or `AUTO ID` of an id.csv. Names of a person have the
-    score 1.
+    Otherwise it is the automatic one, `TOP1MATCH` of a cluster.csv or `AUTO ID` of an id.csv. A species that a person
+    filled in has the score 1.
 
     Raises:
         FormatError: a column is missing, or a value is not a number, or impossible.

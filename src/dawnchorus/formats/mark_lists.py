@@ -1,7 +1,7 @@
-"""Lists of marks with columns for recording, start, end and label, as in OpenSoundscape.
+"""Readers of annotation lists with columns for recording, start, end and label, as in OpenSoundscape.
 
-Instead of an end there may be a duration, and instead of a label a column for each class, with 1 or POS where it is
-present, 0 or NEG where it is not, and UNK where that is unknown.
+A mark is one annotated sound, a row of such a list. The list may have a duration in place of the end, and in place of
+the label one column per class, with 1 or POS if the class is present, 0 or NEG if it is absent, and UNK if unknown.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dawnchorus.taxonomy.labels import is_nothing, parse_label
 from dawnchorus.types import Detection, Mark
 
 LIST, LIST_OF_ONE = "list", "list of one recording"
-"""Kinds of lists: with a column for recordings, and without, as of the one that it is named after."""
+"""Kinds of lists: with a column for the recording, and without; the latter is named after its recording."""
 
 _RECORDING = (
     "recording",
@@ -38,7 +38,7 @@ _RECORDING = (
     *headers.FILE,
 )
 _FOLDER = ("folder", "subfolder", "directory", "ordner", "dossier", "carpeta", "site", "station", "plot", "standort")
-"""Kaleidoscope's `FOLDER`, and sites that have folders of their names."""
+"""Columns of folders: Kaleidoscope's `FOLDER`, and sites, which often have a folder of their name."""
 _START = (
     *("start_time", "start_s", "start", "start_offset_s", "start (s)", "onset", "begin", "begin_time", "start time"),
     *("t_min", "min_t", "onset_s", "start_seconds", "event_start_seconds", "start_sec"),
@@ -53,7 +53,7 @@ _END = (
 )
 _DURATION = ("duration", "duration_s", *headers.DURATION)
 _START_BEFORE_DURATION = (*_START, "offset")
-"""Kaleidoscope's `OFFSET` is where a sound of its `DURATION` starts."""
+"""Columns of a start that may have a duration next to it: Kaleidoscope's `OFFSET` is the start of its `DURATION`."""
 _LABEL = (
     *("scientific_name", "scientific name", "species", "species_name", "annotation", "label", "label:species"),
     *("class", "name"),
@@ -63,26 +63,26 @@ _LABEL = (
 _LOW = ("low_f", "min_f", "low_hz", "low freq (hz)", *headers.LOW_HZ)
 _HIGH = ("high_f", "max_f", "high_hz", "high freq (hz)", *headers.HIGH_HZ)
 _KIND = ("label_type",)
-"""Hoplite's: "positive", "negative" (looked for, not there) or "uncertain"."""
+"""Column of Perch-Hoplite with "positive", "negative" (a person looked for the class and found none) or "uncertain"."""
 
 _PRESENT, _ABSENT = frozenset(("1", "1.0", "true", "pos")), frozenset(("0", "0.0", "false", "neg", ""))
 _UNCERTAIN = frozenset(("unk",))
 _NAMELESS_CLASS = "q"
-"""DCASE's column for the one class of a file, which is not named."""
+"""Column for a file's only class, which is not named, in data sets of DCASE."""
 
 _ZONE = re.compile(r"(?<![^\W_])(?:utc|gmt|local|lokal|[-+]\d\d:?\d\d)(?![^\W_])", re.IGNORECASE)
-"""Zone in a column's name: its times are those of a clock, and not within a recording."""
+"""Time zone in a column's name; the times of such a column are clock times, and not times in a recording."""
 
 _MIN_KNOWN = 2
-"""Minimum number of columns by which a table counts as a list of marks that lacks others."""
+"""Minimum number of known columns for a table to be described as a list of marks that lacks columns."""
 
 _DELIMITERS = ",;\t"
 _N_ROWS = 20
-"""Rows from which a column of a class is inferred."""
+"""Number of rows that are read to find out which columns are classes."""
 
 
 def detect_list_kind(text: str) -> str | None:
-    """Detect a list of marks by its first lines: `LIST`, `LIST_OF_ONE`, or None for other files."""
+    """Return the kind of a list of marks, by its first lines: `LIST`, `LIST_OF_ONE`, or None for other files."""
     names, rows = _first_rows(text)
     span = _spans(names)
     if span is None or any(_ZONE.search(names[index]) for index in span[:2]):
@@ -94,12 +94,12 @@ def detect_list_kind(text: str) -> str | None:
 
 
 def has_columns(text: str, names: Collection[str]) -> bool:
-    """Return True if the header in a file's first lines has all of the columns."""
+    """Return True if the header in a file's first lines has all columns `names`."""
     return set(map(header_key, names)) <= set(column_keys(_first_rows(text)[0]))
 
 
 def describe_missing_columns(text: str) -> str:
-    """Name the columns that a list of marks has and lacks; empty if it has none or all."""
+    """Return in words which columns a list of marks has and lacks; empty if too few are known, or none is missing."""
     names, _ = _first_rows(text)
     ends = (*_END, *_DURATION)
     roles = {"recording": _RECORDING, "start": _START, "end": ends, "label": _LABEL}
@@ -114,7 +114,7 @@ def describe_missing_columns(text: str) -> str:
 
 
 def _first_rows(text: str) -> tuple[list[str], list[list[str]]]:
-    """Return the header and the first whole rows; none of a text that is no table."""
+    """Return the header and the first complete rows; two empty lists for a text that is not a table."""
     lines = text.splitlines()[: _N_ROWS + 1]
     try:
         names, *rows = csv.reader(lines or [""], delimiter=_delimiter(lines[0] if lines else ""))
@@ -124,7 +124,7 @@ def _first_rows(text: str) -> tuple[list[str], list[list[str]]]:
 
 
 def has_times(path: Path) -> bool:
-    """Return True for a list of marks in which most rows have numeric times.
+    """Return True for a list of marks in which most rows have numeric start and end times.
 
     Raises:
         FormatError: the file is not text.
@@ -139,10 +139,13 @@ def has_times(path: Path) -> bool:
 
 
 def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
-    """Yield a mark for each row, or for each class column of a row; unreadable rows have a problem.
+    """Yield a `Mark` (annotation) for each row, or for each class column of a row.
 
-    Rows without times that have no label, or that of no species (`nocall`), and negative ones, show that a
-    person listened.
+    Rows that cannot be read become marks with a problem.
+
+    A row without times and without a species (an empty label, or `nocall`), and a negative row, become a mark without a
+    detection: a person has listened to this recording. `notes` get guesses about the file, and columns that are not
+    read.
 
     Raises:
         FormatError: a required column is missing.
@@ -190,7 +193,7 @@ def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
 
 @dataclass(frozen=True)
 class _ClassColumns:
-    """A table with a column for each class."""
+    """A table with one column per class, and the indices of its columns."""
 
     rows: NamedColumns
     recording: int | None
@@ -201,11 +204,11 @@ class _ClassColumns:
     classes: tuple[int, ...]
 
     def names(self) -> str:
-        """Return the number of classes and the first of them."""
+        """Return the number of classes and an example, in words."""
         return f"{len(self.classes)} (as '{self.rows.header[self.classes[0]]}')"
 
     def marks(self, line: int, fields: list[str]) -> Iterator[Mark]:
-        """Yield a mark for each present or uncertain class; without any, a mark of a reviewed recording.
+        """Yield a `Mark` (annotation) for each present or uncertain class; if there is none, one without a detection.
 
         Raises:
             FormatError: a time is invalid.
@@ -237,9 +240,9 @@ class _ClassColumns:
 
 
 def _class_columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
-    """Return the columns of classes: all but those of recording, start and end, if every cell says there or not there.
+    """Return the indices of class columns: all but recording, start and end, if all cells say present or absent.
 
-    Numbers of another kind, as of channels, are distinguished from classes by cells that say not there.
+    At least one cell must say absent, since else a column such as the channel number 1 would be taken for a class.
     """
     span = _spans(header)
     used = {_column(header, _RECORDING), *(span[:2] if span else ())}
@@ -251,7 +254,7 @@ def _class_columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list
 
 
 def _spans(header: Sequence[str]) -> tuple[int, int, bool] | None:
-    """Return the columns of start and end, and if the latter is a duration; None if there are none."""
+    """Return the indices of start and end, and True if the latter is a duration; None if a column is missing."""
     start, end = _column(header, _START), _column(header, _END)
     if start is not None and end is not None:
         return start, end, False
@@ -260,10 +263,10 @@ def _spans(header: Sequence[str]) -> tuple[int, int, bool] | None:
 
 
 def _require_span(rows: NamedColumns) -> tuple[int, int, bool]:
-    """Return the spans as `_spans` does.
+    """Return the indices of start and end, and True if the latter is a duration; mark both columns as read.
 
     Raises:
-        FormatError: there are none.
+        FormatError: a column is missing.
     """
     span = _spans(rows.header)
     if span is None:
@@ -273,7 +276,7 @@ def _require_span(rows: NamedColumns) -> tuple[int, int, bool]:
 
 
 def _column(header: Sequence[str], names: Sequence[str]) -> int | None:
-    """Return the column that has one of `names`, the first that is there, with or without a unit in brackets."""
+    """Return the index of the first of `names` that is a column, with or without a unit in brackets; else None."""
     keys = column_keys(header)
     return next((keys[key] for key in map(header_key, names) if key in keys), None)
 

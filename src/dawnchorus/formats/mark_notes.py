@@ -1,4 +1,4 @@
-"""Messages on tables of marks, each given once for all tables."""
+"""Messages about tables of annotations; each message is reported once for all tables."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ _NUMBER = re.compile(r"[-+\d.,:eE\s]+")
 
 
 class MarkNotes:
-    """Sentences on tables of marks: guesses that were made, and columns that are not read."""
+    """Messages about tables of annotations: guesses, such as an encoding, and columns that are not read."""
 
     def __init__(self) -> None:
         self._tables: dict[str, list[Path]] = {}
-        """Tables by what is said of them."""
+        """Tables that each sentence is about."""
         self._unread: dict[str, tuple[str, str]] = {}
-        """Columns that are not read, with a value and the row that has it."""
+        """Example value and row of each column that is not read."""
 
     def add(self, table: Path, sentence: str) -> None:
         """Add a sentence on a table."""
         self._tables.setdefault(sentence, []).append(table)
 
     def add_unread(self, table: Path, line: int, column: str, value: str) -> None:
-        """Record a column that is not read, with an example value."""
+        """Record a column that is not read, with an example value and its line."""
         self._unread.setdefault(column, (value, f"{table.name} line {line}"))
 
     def extend(self, other: MarkNotes) -> None:
-        """Add the sentences and columns of `other`."""
+        """Add the sentences and columns of another object."""
         for sentence, tables in other._tables.items():
             self._tables.setdefault(sentence, []).extend(tables)
         for column, example in other._unread.items():
             self._unread.setdefault(column, example)
 
     def sentences(self) -> Iterator[str]:
-        """Yield each sentence once, with the first table that it concerns and the number of others."""
+        """Yield each sentence once, with the first table that it is about and the number of further tables."""
         for sentence, tables in self._tables.items():
             n_others = len(dict.fromkeys(tables)) - 1
             others = f" and {n_others} other table{'' if n_others == 1 else 's'}" if n_others else ""

@@ -1,7 +1,7 @@
 """OpenSoundscape score tables: one row per window, one column per class.
 
-`file`, `start_time` and `end_time` are its index. A window without a detection has no row, and a class that was not
-detected in a window has an empty cell. 0 is no detection either, as in all tables with a column for each class.
+`file`, `start_time` and `end_time` are the index. A window without a detection has no row, and a class that was not
+detected in a window has an empty cell. A cell with 0 is not a detection either.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ INDEX = ("file", "start_time", "end_time")
 
 
 def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:
-    """Write one row per window with a detection; rows are buffered on disk until all classes are known."""
+    """Write one row per window with a detection; rows wait in a temporary file until all classes are known."""
     del provenance  # there are no columns for it; it goes into the file next to the table
     classes: dict[str, None] = {}
     with tempfile.TemporaryFile("w+", encoding="utf-8") as waiting:
@@ -48,16 +48,16 @@ def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Proven
 
 
 def _cell(value: float) -> str:
-    """Format a score with four decimals, or, where these are 0, with one digit: 0 would be no detection."""
+    """Format a score with four decimals, or with one digit if these are all 0: a cell with 0 is no detection."""
     text = score(value)
     return f"{value:.0e}" if value > 0 and not float(text) else text
 
 
 def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
-    """Yield (recording, detection) for each cell that is neither empty nor 0; other columns than the index are classes.
+    """Yield (recording, detection) for each cell that is neither empty nor 0; all columns but the index are classes.
 
     Raises:
-        FormatError: a column of the index is missing, or a value is not a number, or impossible, as of logits.
+        FormatError: an index column is missing, or a score is not a number from 0 to 1, such as a logit.
     """
     rows = NamedColumns(path)
     file, start, end = (rows.require([name]) for name in INDEX)

@@ -44,14 +44,14 @@ SCHEMA = pa.schema([(column.name, _TYPES[column.type]) for column in COLUMNS])
 
 
 def open_batches(tables: Iterable[RecordingTable], provenance: Provenance) -> pa.RecordBatchReader:
-    """Return a reader of one row per detection, with about 10,000 rows in memory at a time."""
+    """Return a reader of record batches with one row per detection; about 10,000 rows are in memory at a time."""
     metadata = {METADATA_KEY: json.dumps(asdict(provenance), ensure_ascii=False).encode()}
     schema = SCHEMA.with_metadata(metadata)
     return pa.RecordBatchReader.from_batches(schema, _batches(tables, provenance, schema))
 
 
 def _batches(tables: Iterable[RecordingTable], provenance: Provenance, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """Yield the rows in batches of whole recordings; the last may be empty."""
+    """Yield the rows in batches of complete recordings; the last batch may be empty."""
     waiting: list[RecordingTable] = []
     n_waiting = 0
     for table in tables:
@@ -97,7 +97,7 @@ def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Proven
 
 
 def read_provenance(path: Path) -> Provenance | None:
-    """Return the provenance in the metadata of a table; None if it has none.
+    """Return the provenance in the metadata of a table; None if there is none.
 
     Raises:
         FormatError: the file is not Parquet.
@@ -108,10 +108,10 @@ def read_provenance(path: Path) -> Provenance | None:
 
 
 def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
-    """Yield (recording, detection) for each row; columns may be missing or additional.
+    """Yield (recording, detection) for each row; optional columns may be missing, and other columns are ignored.
 
     Raises:
-        FormatError: the file is not Parquet, lacks a column that every row needs, or has an impossible time or score.
+        FormatError: the file is not Parquet, lacks a required column, or has an impossible time or score.
     """
     with reading_parquet(path):
         file = pq.ParquetFile(path)
@@ -150,7 +150,7 @@ def read_metadata(path: Path) -> Metadata:
 
 
 def _read_field(column: Column) -> pa.Field:
-    """Return a column as it is read: plain strings, and numbers that other programs may have written wider."""
+    """Return the Arrow field for reading a column: plain strings, and float64 for float32, as others may write it."""
     kind = {"category": pa.string(), "float32": pa.float64()}.get(column.type, _TYPES[column.type])
     return pa.field(column.name, kind, nullable=not column.is_required)
 

@@ -1,7 +1,7 @@
 """Raven selection tables: tab-separated, one row per detection, for any number of recordings.
 
-With several recordings, `Begin Time (s)` counts on from file to file, as Raven does when it opens them one after the
-other; `File Offset (s)` is the time within the file.
+With several recordings, `Begin Time (s)` continues from file to file, as Raven counts when it opens them as one
+sequence; `File Offset (s)` is the time within the file.
 """
 
 from __future__ import annotations
@@ -48,21 +48,21 @@ COLUMNS = (
 )
 
 SCORE = "Confidence"
-"""Column that tables of annotations lack: by it, a table is known to be of a model."""
+"""Column of model scores; a table without it has annotations by people."""
 
 VERDICT, KIND = "Verdict", "Kind"
-"""Columns that are added if people reviewed detections, and if the kind of some classes is not that of their names."""
+"""Optional columns: for reviewed detections, and for classes whose kind is not the one that their name implies."""
 
 BOX_TOP_HZ = 15_000
-"""Upper edge of a box without annotated frequencies, unless the recording ends below it."""
+"""Upper edge in Hz of a box without annotated frequencies, unless half the sample rate is lower."""
 
 NAME_COLUMNS = ("Scientific Name", "Label", "Annotation", "Species", "Class")
 CODE_COLUMNS = ("Species Code", "eBird Code", "Tags", "Type")
-"""Columns in which people keep names and codes; a common name is looked for between the two."""
+"""Columns with names and codes of species; `Common Name` comes between the two in the order of search."""
 
 
 def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:
-    """Write the header and one row per detection; of annotations without the column of scores."""
+    """Write the header and one row per detection; annotations are written without the score column."""
     # Raven has no place for the provenance; it goes into the file next to the table
     more = {VERDICT: "verdict"} if has_verdicts(provenance) else {}
     more |= {KIND: "kind"} if has_kinds(provenance) else {}
@@ -80,7 +80,11 @@ def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Proven
 def _rows(
     table: RecordingTable, first: int, before_s: float, more: Collection[str], *, with_score: bool
 ) -> Iterator[tuple[str, ...]]:
-    """Yield the fields of each detection, those of `more` last; `first` is the number of the first one."""
+    """Yield the fields of each detection as text.
+
+    `first` is the number of the first selection, `before_s` the length of all earlier recordings, and `more` are
+    optional columns at the end.
+    """
     columns = DetectionColumns.from_detections(table.detections)
     n = len(columns)
     start_s, end_s = columns.column("start_s"), columns.column("end_s")
@@ -110,11 +114,11 @@ def _rows(
 def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     """Yield (recording, detection) for each selection.
 
-    Times are within the file where the table says so. A selection that has a waveform row and a spectrogram row is
-    given once. Selections without a name are left out, with a warning; a table without scores gives the score 1.
+    Times are within the file if the table has them. A selection that has a waveform row and a spectrogram row is
+    yielded once. Selections without a name are left out, with a warning. If the table has no scores, the score is 1.
 
     Raises:
-        FormatError: a required column is missing, as one of names, a value is not a number, or a time or score is
+        FormatError: a required column, such as one of names, is missing, a value is not a number, or a time or score is
             impossible.
     """
     marks = read_marks(path)
@@ -123,7 +127,7 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
 
 
 def _in_one_view(marks: Iterable[Mark]) -> Iterator[Mark]:
-    """Yield the marks without those of a selection that came in another view."""
+    """Yield the marks without repetitions of a selection in another view, such as waveform and spectrogram."""
     seen: set[tuple[str | None, str, float, float, int | None]] = set()
     for mark in marks:
         detection = mark.detection
@@ -138,10 +142,11 @@ def _in_one_view(marks: Iterable[Mark]) -> Iterator[Mark]:
 
 
 def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
-    """Yield a mark for each row, including repeated views of a selection and unreadable rows.
+    """Yield a `Mark` (annotation) for each row; a selection may have several rows, and unreadable rows have a problem.
 
-    Columns are separated by tabs, or by commas or semicolons where a spreadsheet saved the table. Rows without times
-    that have no name, or that of no species (`nocall`), show that a person listened.
+    Columns are separated by tabs, or by commas or semicolons if a spreadsheet saved the table. A row without times and
+    without a species (no name, or `nocall`) becomes a mark without a detection: a person has listened to the recording.
+    `notes` get guesses about the file, and columns that are not read.
 
     Raises:
         FormatError: a required column is missing.
@@ -153,14 +158,14 @@ def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
 
 @dataclass(frozen=True)
 class _Columns:
-    """The columns of a table."""
+    """Indices of the columns of a table."""
 
     rows: NamedColumns
     start: int
     end: int
     columns: Mapping[str, int | None]
     is_own: bool
-    """True for a table that has all columns of ours, whose names are read as they are written."""
+    """True for a table that `write` wrote, by its columns; its names are not parsed."""
 
     @classmethod
     def of(cls, rows: NamedColumns) -> _Columns:
@@ -191,7 +196,7 @@ class _Columns:
         return cls(rows, rows.require(["Begin Time (s)"]), rows.require(["End Time (s)"]), columns, is_own)
 
     def mark(self, line: int, fields: list[str]) -> Mark:
-        """Parse a row.
+        """Convert a row to a mark.
 
         Raises:
             FormatError: a value is not a number.
@@ -227,7 +232,7 @@ class _Columns:
         return Mark(line, detection, named, is_within_file, selection, view, is_scored=value is not None)
 
     def _label(self, text: Mapping[str, str | None]) -> Label:
-        """Return the class of a row, given its fields."""
+        """Return the class of a row, given its fields by role."""
         name, common = text["name"], text["common"]
         if self.is_own and name is not None:
             return Label(name, common or name, KINDS.get(text["kind"] or "") or kind_of(name))
@@ -238,7 +243,7 @@ def require_names(path: Path) -> None:
     """Check that a table with selections has a column of species names.
 
     Raises:
-        FormatError: it has none; or it is not a table.
+        FormatError: the table has no such column, or the file is not a table.
     """
     header = read_text(path).partition("\n")[0]
     rows = NamedColumns(path, delimiter=max("\t;,", key=header.count), quoted=None)

@@ -1,4 +1,4 @@
-"""Registry of table formats."""
+"""Registry of table formats, and detection of a file's format."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ Read = Callable[[Path], Iterator[tuple[str | None, Detection]]]
 
 @dataclass(frozen=True)
 class TableFormat:
-    """A table format with its writer and, if it can be read, its reader.
+    """A table format with its writer and, if tables can be read, its reader.
 
     Attributes:
         name: in lower case, as users type it.
-        suffix: end of a file's name with its dot: of a table of a whole run, and, behind a recording's name, of the
-            table of that recording.
-        summary: a phrase for lists.
+        suffix: end of the file name with its dot. The table of one recording is named after the recording, with this
+            suffix.
+        summary: a phrase for lists of formats.
         write: writes tables of recordings, one after the other, and their provenance into a binary file.
-        read: yields the name of the recording, where a row has one, and the detection of each row of a file; None if
-            tables of the format cannot be read.
-        kept: fields of a detection, and `recording`, that come back from a table as they were written to it.
+        read: yields (recording, detection) for each row of a file, with None for a recording that the file does not
+            name; None if tables of the format cannot be read.
+        kept: fields of a detection, and `recording`, that reading a written table returns unchanged.
     """
 
     name: str
@@ -64,10 +64,10 @@ class TableFormat:
 
 
 def guard_format(entry: TableFormat, plug_in: PlugIn) -> TableFormat:
-    """Return another package's format, with guards around its functions; see `PlugIn.guard`.
+    """Return a plug-in's format, with its functions wrapped so that an error names the plug-in; see `PlugIn.guard`.
 
     Raises:
-        InputError: its suffix has no dot.
+        InputError: the suffix has no dot.
     """
     if not entry.suffix.startswith("."):
         raise InputError(f"expected a suffix with its dot, got {entry.suffix!r}.")
@@ -175,9 +175,9 @@ FORMATS = Registry(
 def write_tables(
     path: Path, tables: Iterable[RecordingTable], provenance: Provenance, *, format_name: str | None = None
 ) -> None:
-    """Write one table of all recordings atomically, in the given format or that of the path's suffix.
+    """Write one table with all recordings to `path`, atomically; create the folder if it does not exist.
 
-    Its folder is made where there is none.
+    `format_name` is the name of a table format; None for that of the path's suffix.
 
     Raises:
         InputError: an unknown format or suffix.
@@ -190,7 +190,7 @@ def write_tables(
 
 
 def channel_note(formats: Iterable[TableFormat]) -> str | None:
-    """Return a sentence on formats that cannot store the channel; None if all can."""
+    """Return a sentence on those formats that cannot store the channel of a detection; None if all can."""
     without = [entry.name for entry in formats if not entry.has_channel]
     if not without:
         return None
@@ -202,10 +202,10 @@ def channel_note(formats: Iterable[TableFormat]) -> str | None:
 
 
 def detect_format(path: Path) -> TableFormat:
-    """Return the format with the longest suffix that the file's name ends with (`.txt` alone is Raven's).
+    """Return the format with the longest suffix that the file's name ends with; `.txt` alone is Raven's.
 
     Raises:
-        InputError: no format has this suffix.
+        InputError: no format has the suffix.
     """
     table_format = _find_format(path)
     if table_format is not None:
@@ -227,7 +227,7 @@ def _find_format(path: Path) -> TableFormat | None:
 
 
 MARK_SUFFIXES = (".txt", ".tsv", ".csv", avianz.SUFFIX)
-"""Ends of the names of tables of marks, in lower case."""
+"""Suffixes of tables of annotations, in lower case."""
 
 _AUDACITY_LINE = re.compile(r"\s*-?\d[\d.,:eE+-]*\t\s*-?\d[\d.,:eE+-]*(\t|$)")
 _FIRST_BYTES = 8192
@@ -247,11 +247,11 @@ _MARK_READERS: dict[str, Callable[[Path, MarkNotes | None], Iterator[Mark]]] = {
     "AviaNZ": avianz.read_marks,
     "empty": _read_no_marks,
 }
-"""Readers of tables of annotations, by the form of the table's first line."""
+"""Readers of tables of annotations, by the kind that `marks_format` returns."""
 
 
 def marks_format(path: Path) -> str | None:
-    """Detect the kind of a table of marks by its first lines; None if it is none."""
+    """Return the kind of a table of annotations, by its first lines; None if the file is no such table."""
     text = _first_text(path)
     if text is None:
         return None
@@ -268,7 +268,7 @@ def marks_format(path: Path) -> str | None:
 
 
 def _first_text(path: Path) -> str | None:
-    """Return the first lines of a file; None if it is no text."""
+    """Return the first lines of a file; None if the file is not text."""
     try:
         return read_start(path, _FIRST_BYTES).lstrip("\r\n")
     except FormatError:
@@ -276,16 +276,15 @@ def _first_text(path: Path) -> str | None:
 
 
 def describe_missing_columns(path: Path) -> str:
-    """Name the columns that a file has and lacks to be a list of marks; empty for other files."""
+    """Return the columns that a file has and lacks to be a list of annotations, in words; empty for other files."""
     return mark_lists.describe_missing_columns(_first_text(path) or "")
 
 
 def choose_reader(path: Path, *, format_name: str | None = None) -> Read:
-    """Choose the reader of a table of detections by format name, suffix or first lines.
+    """Return the reader of a table of detections, by format name, suffix or first lines.
 
     Raises:
         InputError: an unknown format, or one whose tables cannot be read.
-        FormatError: the table is of no known kind.
     """
     chosen = _find_format(path) if format_name is None else FORMATS.lookup(format_name)
     if chosen is None and path.suffix.lower() not in MARK_SUFFIXES:
@@ -308,13 +307,13 @@ def _read_marks(path: Path) -> Iterator[tuple[str | None, Detection]]:
 
 
 def read_annotations(path: Path, notes: MarkNotes | None = None) -> list[Mark]:
-    """Read a table of marks: Raven, BirdNET-Analyzer, Audacity, AviaNZ or a table with a header.
+    """Read a table of annotations: Raven, BirdNET-Analyzer, Audacity, AviaNZ or a list with a header.
 
-    Rows that cannot be read are marks with a problem. `notes` get what had to be guessed, as an encoding, and the
+    Rows that cannot be read become marks with a problem. `notes` get guesses about the file, such as its encoding, and
     columns that are not read.
 
     Raises:
-        FormatError: it is none of these, or selections have no column of names.
+        FormatError: the file is no such table, or is a Raven table with selections but without a column of names.
     """
     kind = marks_format(path)
     if kind is None:
@@ -331,12 +330,12 @@ def read_annotations(path: Path, notes: MarkNotes | None = None) -> list[Mark]:
 
 
 def is_model_output(path: Path, marks: Sequence[Mark]) -> bool:
-    """Return True if a table of marks is the output of a model: some of its rows have scores.
+    """Return True if a table is the output of a model: some of its `marks` have scores.
 
-    Without rows, its column of scores tells.
+    If the table has no rows, a score column shows that it is.
 
     Raises:
-        FormatError: it is not a table.
+        FormatError: the file is not a table.
     """
     if marks:
         return any(mark.is_scored for mark in marks)

@@ -1,4 +1,4 @@
-"""Columns in which people confirm or reject marks: `Reject`, `Valid`, `Verified`."""
+"""Columns in which people confirm or reject annotations: `Reject`, `Valid`, `Verified`."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ _VERDICTS: tuple[tuple[Sequence[str], Mapping[bool, Review]], ...] = (
     (headers.VALID, {False: "rejected"}),
     (headers.VERIFIED, {False: "unverified"}),
 )
-"""Review columns, with the outcomes that their yes and no stand for; the first outcome counts."""
+"""Names of review columns, with the outcome of their yes and no; the first column with an outcome decides."""
 
 
 class ReviewColumns:
-    """Columns of a table that confirm or reject marks by yes or no.
+    """Columns of a table in which people confirm or reject annotations by yes or no.
 
-    A mark with another word there, such as `maybe`, is unverified; words that are not known are noted.
+    An annotation with another word in such a column, such as `maybe`, is unverified; unknown words are added to the
+    table's notes.
     """
 
     def __init__(self, table: Table) -> None:
@@ -46,11 +47,11 @@ class ReviewColumns:
 
     @property
     def indices(self) -> tuple[int, ...]:
-        """Indices of these columns."""
+        """Indices of the review columns."""
         return tuple(index for index, _ in self._verdicts)
 
     def judge(self, mark: Mark, fields: Sequence[str]) -> Mark:
-        """Return the mark with the verdict in its row."""
+        """Return the mark with the outcome of the review columns in its row."""
         for index, verdicts in self._verdicts:
             verdict = _verdict(fields[index], verdicts)
             if verdict:

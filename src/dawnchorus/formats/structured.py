@@ -1,4 +1,4 @@
-"""Writing of structured arrays with any columns as CSV and Parquet."""
+"""Writing of NumPy structured arrays, with any columns, as CSV and Parquet."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from dawnchorus.formats.text import text_stream
 Table = npt.NDArray[np.void]
 
 N_DIGITS = 6
-"""Number of significant digits of numbers in csv."""
+"""Number of significant digits of numbers in CSV."""
 
 ROWS_AT_A_TIME = 10_000
 
 
 def write_csv(stream: BinaryIO, tables: Iterable[Table]) -> None:
-    """Write the rows of tables with equal columns as CSV; unknown numbers are empty cells."""
+    """Write the rows of arrays [n_rows] with equal fields as CSV; NaN becomes an empty cell."""
     with text_stream(stream) as text:
         writer = csv.writer(text, lineterminator="\n")
         for index, table in enumerate(tables):
@@ -37,7 +37,7 @@ def _cell(value: Any) -> Any:
 
 
 def write_parquet(stream: BinaryIO, tables: Iterable[Table]) -> None:
-    """Write the rows of tables with equal columns as Parquet, about 10,000 rows at a time; unknown numbers are null."""
+    """Write the rows of arrays [n_rows] with equal fields as Parquet, about 10,000 rows at a time; NaN becomes null."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -50,7 +50,7 @@ def write_parquet(stream: BinaryIO, tables: Iterable[Table]) -> None:
 
 
 def _join(tables: Iterable[Table]) -> Iterator[Table]:
-    """Join tables up to `ROWS_AT_A_TIME` rows."""
+    """Yield concatenated tables of at least `ROWS_AT_A_TIME` rows; the last may have fewer."""
     waiting: list[Table] = []
     for table in tables:
         waiting.append(table)
@@ -76,4 +76,4 @@ def _as_arrow(table: Table) -> Any:
 
 
 WRITERS: dict[str, Callable[[BinaryIO, Iterable[Table]], None]] = {"csv": write_csv, "parquet": write_parquet}
-"""Functions that write a table, by the end of the file's name."""
+"""Functions that write structured arrays, by the suffix of the file without its dot."""

@@ -21,13 +21,14 @@ from dawnchorus.types import Detection, Mark
 LOG = logging.getLogger(__name__)
 
 _GRADE = re.compile(r"\d|10")
-"""A grade that a person gives; scores of models have decimals."""
+"""A whole number from 0 to 10, which is a person's grade; model scores have decimals."""
 
 
 def convert_marks(path: Path, marks: Iterable[Mark]) -> Iterator[tuple[str | None, Detection]]:
-    """Yield (recording, detection) for each mark of a sound; a warning tells of marks without a score among others.
+    """Yield (recording, detection) for each mark with a detection.
 
-    Marks of people without the name of a species are left out, which a warning tells.
+    A person's marks without the name of a species are left out, with a warning. If only some marks have scores, a
+    warning says that the others get the score 1.
 
     Raises:
         FormatError: a row could not be read, has an impossible time or score, or a score but no name.
@@ -60,10 +61,10 @@ def convert_marks(path: Path, marks: Iterable[Mark]) -> Iterator[tuple[str | Non
 
 
 def check_row(path: Path, line: int, detection: Detection) -> Detection:
-    """Return the detection of a line.
+    """Return the detection of a line, if its values are possible.
 
     Raises:
-        FormatError: it has an impossible time or score, or no name.
+        FormatError: the detection has an impossible time or score, or no name.
     """
     if (problem := find_problem(detection)) is not None:
         field, sentence = problem
@@ -94,7 +95,7 @@ def score(value: float) -> str:
 
 
 class RowError(FormatError):
-    """A row that cannot be read; `problem` is the reason, without the line number."""
+    """Error in a row of a table; `problem` is the reason, without the line number."""
 
     def __init__(self, path: Path, line: int, problem: str) -> None:
         super().__init__(f"line {line}: {problem}", subject=path)
@@ -103,11 +104,11 @@ class RowError(FormatError):
 
 _MAX_NAMED = 8
 _SIMILARITY = 0.8
-"""Minimum similarity (difflib ratio) of a column name to a usual one that is suggested."""
+"""Minimum similarity (difflib ratio) between a column's name and a known name for a suggestion."""
 
 
 def near_column(header: Iterable[str], wanted: Iterable[str]) -> str:
-    """Return a question about a column of `header` that is spelled almost like one of `wanted`; empty if none is."""
+    """Return a question on a column of `header` that is spelled almost like one of `wanted`; empty if there is none."""
     known = list(wanted)
     unknown = [name for name in header if name.lower() not in known and not _has_other_unit(name, known)]
     near = ((name, nearest(name, known, cutoff=_SIMILARITY)) for name in unknown)
@@ -115,7 +116,7 @@ def near_column(header: Iterable[str], wanted: Iterable[str]) -> str:
 
 
 def _has_other_unit(name: str, wanted: Iterable[str]) -> bool:
-    """Return True for a name that differs from one of `wanted` in its unit alone."""
+    """Return True for a name that differs from one of `wanted` only in its unit."""
     without = units.IN_BRACKETS.sub("", name).strip().lower()
     return bool(units.extract_brackets(name)) and without in (
         units.IN_BRACKETS.sub("", each).strip().lower() for each in wanted
@@ -123,13 +124,15 @@ def _has_other_unit(name: str, wanted: Iterable[str]) -> bool:
 
 
 class NamedColumns:
-    """Rows of a table whose columns are found by any of their known names, in any spelling.
+    """Rows of a table whose columns are found by any of several known names, in any spelling.
 
-    `delimiter` is the usual one, found where the header lacks it. `quoted` says whether fields may stand in quotes;
-    None: if the first one does.
+    Args:
+        path: the table.
+        delimiter: preferred delimiter; another one is detected if the header lacks it. None to detect.
+        quoted: True if fields may be in quotes; None if that depends on the first field.
 
     Raises:
-        FormatError: the file is empty, or no table; of a row with more fields than columns, when that is asked for.
+        FormatError: the file is empty or not a table. Iteration raises for a row with more fields than columns.
     """
 
     def __init__(self, path: Path, *, delimiter: str | None = None, quoted: bool | None = True) -> None:
@@ -137,27 +140,27 @@ class NamedColumns:
         self.table = Table(path, delimiter=delimiter, quoted=quoted)
         self.header = self.table.header
         self._clocks: set[int] = set()
-        """Columns with times as on a clock."""
+        """Indices of columns with clock-like times, such as `1:02.5`."""
         self._used: set[int] = set()
-        """Columns that were asked for."""
+        """Indices of columns that were read."""
 
     def __iter__(self) -> Iterator[tuple[int, list[str]]]:
-        """Yield line numbers and fields, blank lines left out."""
+        """Yield line number and fields of each row, without blank lines."""
         yield from self.table
         if self.table.long_rows:
             raise RowError(self.path, self.table.long_rows[0], self._too_long())
 
     def marks(self, read: Callable[[int, list[str]], Mark], notes: MarkNotes | None) -> Iterator[Mark]:
-        """Yield `read(row)` for each row; rows that cannot be read become marks with a problem.
+        """Yield `read(line, fields)` for each row; rows that cannot be read become marks with a problem.
 
-        `notes` get what had to be guessed, and the columns that are not read.
+        `notes` get guesses about the file, such as its encoding, and columns that are not read.
         """
         return self.iterate_marks(lambda line, fields: (read(line, fields),), notes)
 
     def iterate_marks(
         self, read: Callable[[int, list[str]], Iterable[Mark]], notes: MarkNotes | None
     ) -> Iterator[Mark]:
-        """Read marks as `marks` does, from rows that may hold several marks each."""
+        """Yield the marks of all rows as `marks` does, if `read(line, fields)` returns several marks of a row."""
         notes = notes or MarkNotes()
         review = ReviewColumns(self.table)
         self.use(*review.indices)
@@ -182,20 +185,20 @@ class NamedColumns:
         )
 
     def find_column(self, names: Sequence[str]) -> int | None:
-        """Return the first column that has one of `names`; None if there is none."""
+        """Return the index of the first column that has one of `names`, and mark it as read; None if there is none."""
         column = self.table.find_column(names)
         if column is not None:
             self.use(column)
         return column
 
     def use(self, *indices: int) -> None:
-        """Mark columns as read."""
+        """Mark columns as read, so that they are not reported as unread."""
         self._used.update(indices)
 
     def score_column(self, names: Sequence[str]) -> int | None:
-        """Return the column of model scores; None if there is none.
+        """Return the index of the column of model scores; None if there is none.
 
-        A column of words (`high`), or of grades from 0 to 10, is a person's.
+        A column of words (`high`), or of grades from 0 to 10, is a person's rating and not a score.
         """
         column = self.table.find_column(names)
         if column is None:
@@ -209,7 +212,11 @@ class NamedColumns:
         return column
 
     def require(self, names: Sequence[str]) -> int:
-        """Return the column as `find_column` does, but raise FormatError if there is none."""
+        """Return the index of a column as `find_column` does.
+
+        Raises:
+            FormatError: no column has one of `names`.
+        """
         index = self.find_column(names)
         if index is None:
             usual = " or ".join(map(repr, names[:_MAX_NAMED]))
@@ -218,14 +225,22 @@ class NamedColumns:
         return index
 
     def number(self, line: int, fields: list[str], column: int) -> float:
-        """Parse a field as a number, or raise FormatError with its line."""
+        """Parse a field as a number; frequencies are converted to Hz by the unit in the column's name.
+
+        Raises:
+            FormatError: the field is not a number; the message has the line.
+        """
         value = self.table.numbers(column).parse(fields[column]) if column < len(fields) else None
         if value is None:
             raise RowError(self.path, line, self._format_expected("a number", fields, column))
         return value * (units.factor(self.header[column], units.HERTZ) or 1.0)
 
     def offset_s(self, line: int, fields: list[str], column: int) -> float:
-        """Parse a time within a recording, also as `1:02.5`, or raise FormatError with its line."""
+        """Parse a field as a time in the recording, in seconds; also a clock-like time (`1:02.5`).
+
+        Raises:
+            FormatError: the field is not a time; the message has the line.
+        """
         numbers = self.table.numbers(column)
         text = fields[column]
         value = numbers.parse(text)

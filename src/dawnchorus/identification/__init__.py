@@ -1,4 +1,4 @@
-"""Identification: audio and a bundle in, detections out."""
+"""Identification: from recordings and a model to detections."""
 
 from dawnchorus.identification.options import Options
 from dawnchorus.identification.result import RecordingFailure, Run, RunCounts

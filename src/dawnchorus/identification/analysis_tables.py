@@ -1,4 +1,4 @@
-"""Tables of a run's analyses: rows of all recordings, and their summaries."""
+"""Tables of a run's analyses: the rows of all recordings, or summaries of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Columns = np.dtype[np.void]
 
 
 def build_tables(analysis: Analysis, recordings: Iterable[AnalyzedRecording]) -> Iterator[tuple[str, Iterable[Table]]]:
-    """Yield (name suffix, pieces) for each table of an analysis; the suffix of the main table is ""."""
+    """Yield (name suffix, pieces of the table) for each table of an analysis; the suffix of the main table is ""."""
     recordings = iter(recordings)
     first = next(recordings, None)
     if first is None:  # all failed: there is nothing to summarize
@@ -32,7 +32,7 @@ def build_tables(analysis: Analysis, recordings: Iterable[AnalyzedRecording]) ->
 
 
 def find_columns(tables: Iterable[Table]) -> Columns:
-    """Return the columns of the first table with rows, in types that hold the values of all tables that fit them."""
+    """Return the columns of the first table with rows, with types that can hold the values of all compatible tables."""
     columns: Columns = np.dtype([])
     has_rows = False
     for table in tables:
@@ -44,14 +44,14 @@ def find_columns(tables: Iterable[Table]) -> Columns:
 
 
 def fit_rows(rows: Table, columns: Columns) -> Table | None:
-    """Convert rows to the types of `columns`; None if their columns have other names, shapes or kinds of values."""
+    """Convert rows to the types of `columns`; None if names, shapes or kinds of their columns differ."""
     if not len(rows):
         return np.empty(0, columns)
     return rows.astype(columns) if _list_kinds(rows.dtype) == _list_kinds(columns) else None
 
 
 def describe_misfit(name: str, rows: Table, columns: Columns) -> str:
-    """Return the warning that an analysis has other columns in a recording."""
+    """Return the warning that the columns of an analysis differ from those in the first recording."""
     expected, got = (
         ", ".join(f"{column} ({kind})" for column, kind, _ in _list_kinds(each)) for each in (columns, rows.dtype)
     )
@@ -62,7 +62,7 @@ def describe_misfit(name: str, rows: Table, columns: Columns) -> str:
 
 
 def _list_kinds(columns: Columns) -> list[tuple[str, str, tuple[int, ...]]]:
-    """Return name, kind of values and shape of each column; numbers of all types are of one kind."""
+    """Return name, kind of values and shape of each column; all numeric types are one kind."""
     return [(name, _name_kind(columns[name].base), columns[name].shape) for name in columns.names or ()]
 
 
@@ -73,7 +73,10 @@ def _name_kind(dtype: np.dtype[Any]) -> str:
 
 
 def _add_recording(recording: AnalyzedRecording) -> Table:
-    """Return the rows of a recording, with its name, and the clock time of their `start_s` or its start."""
+    """Return the rows of a recording with columns for its name and the clock time.
+
+    The clock time is that of the row's `start_s`, or, without such a column, of the recording's start.
+    """
     rows = recording.rows
     names = rows.dtype.names or ()
     start = recording.metadata.start_time

@@ -1,4 +1,7 @@
-"""Identification into an archive: units of a pinned manifest, in any number of shards."""
+"""Identification into an archive: units of a stored manifest, in any number of shards.
+
+A unit is a batch of recordings that are committed together; a shard is a part of the units.
+"""
 
 from __future__ import annotations
 
@@ -62,10 +65,10 @@ if TYPE_CHECKING:
     from dawnchorus.identification.ray_run import RayRun
 
 MAX_SHORT = 8
-"""Numbers of an embedding that is as long with lowest value and step as in half precision."""
+"""Length of an embedding for which 8 bits, with minimum and step, take as many bytes as half precision."""
 
 _READ_OPTIONS = ("species", "thresholds", "merge", "drop_out_of_range")
-"""Options that select or describe rows: in an archive, that is done when it is read."""
+"""Options that select or describe detections, which an archive does only when it is read."""
 
 SOURCE_DIGITS = 12
 
@@ -77,11 +80,11 @@ class ArchiveResult:
     Attributes:
         archive: the archive.
         run: id of the run.
-        counts: numbers of recordings, failures and kept detections of this shard, of the list that is pinned.
-        n_failed_before: failures of earlier calls among them; `resume` reads these recordings again.
-        n_units: number of units of this shard.
-        n_ended: units of this shard that have ended, now or before.
-        failures: recordings of this shard that failed now.
+        counts: numbers of recordings, failures and stored detections in this shard of the manifest.
+        n_failed_before: number of the failures in `counts` from earlier calls; `resume` scores these recordings again.
+        n_units: number of units in this shard.
+        n_ended: number of units in this shard that are committed, by this or an earlier call.
+        failures: recordings in this shard that failed in this call.
     """
 
     archive: Archive
@@ -110,36 +113,37 @@ def archive_recordings(
     report: Report = ignore_progress,
     **changes: Unpack[OptionFields],
 ) -> ArchiveResult:
-    """Identify recordings, and keep the results in an archive.
+    """Identify recordings, and store the results in an archive.
 
-    The recordings are listed once; the list is pinned in the archive. The same call, in another shard or after an
-    interruption, does what is missing of it.
+    The recordings are listed once, and the list is stored in the archive as a manifest. Calls with the same arguments,
+    for other shards or after an interruption, process what is missing of the manifest.
 
     Args:
         recordings: files, folders (searched to any depth) and globs.
-        archive: folder of the archive, or its URL in a store; created if it is not there.
-        options: overlap, location and others that decide results; `min_score` and `top` say what is kept, and are 0.05
-            and 10 where no options are given. Others that select results do not apply here.
+        archive: folder of the archive, or its URL in a store; created if it does not exist.
+        options: overlap, location and other options that determine results. `min_score` and `top` limit the stored
+            detections; without `options`, they are 0.05 and 10. Options that only select detections are refused.
         model: a built-in model's name, a bundle's or training run's folder, or a loaded model.
-        keep: "embeddings" keeps those of all windows in half precision, "embeddings:int8" in 8 bits.
-        metadata: location and time by absolute path, stronger than the files' own metadata.
-        analyses: names of analyses of the recordings' own samples.
-        shard: part of the units, like "2/8"; by default all.
-        unit_size: limits of a unit, when the recordings are listed.
-        workers: cores to use, with `ray` on each node; default: all that there are.
-        resume: list the recordings again, and add new and changed ones, and those that failed.
-        ray: address of a Ray cluster whose nodes do the work: HOST:PORT, "auto" for the one of $RAY_ADDRESS or of this
-            machine, or "local" for a new one on this machine. Nodes see archive and recordings under the same paths.
-        report: called with the progress in the caller's thread.
-        changes: options by name, which take precedence.
+        keep: "embeddings" stores the embeddings of all windows in half precision, "embeddings:int8" in 8 bits.
+        metadata: location and time by absolute path, which take precedence over the files' metadata.
+        analyses: names of analyses of the recordings' original samples.
+        shard: part of the units, like "2/8"; default: all units.
+        unit_size: limits of a unit, used when the recordings are listed.
+        workers: number of cores to use, on each node if `ray` is given; default: all cores.
+        resume: list the recordings again, and add those that are new, have changed or failed.
+        ray: address of a Ray cluster whose nodes do the work: HOST:PORT, "auto" for the cluster of $RAY_ADDRESS or on
+            this machine, or "local" for a new one on this machine. Archive and recordings must have the same paths on
+            all nodes.
+        report: function that is called with the progress, in the caller's thread.
+        changes: options by name, which take precedence over `options`.
 
     Raises:
         InputError: no recordings, an option that does not apply, an archive of a newer version, or no such cluster.
-        ModelError: the model cannot be loaded or run, or has no embeddings to keep.
+        ModelError: the model cannot be loaded or run, or has no embeddings to store.
         OutputError: the archive cannot be written.
-        StoreError: its store failed.
-        BusyError: another process writes to a store in which only one can.
-        MissingExtraError: deltalake is not installed, or Ray where it is asked for.
+        StoreError: the archive's store failed.
+        BusyError: another process writes to a store that allows only one writer.
+        MissingExtraError: deltalake is not installed, or `ray` is given and Ray is not installed.
     """
     n_workers, keep = count_workers(workers), tuple(keep)
     if ray is not None and shard is not None:
@@ -197,15 +201,15 @@ def _create_ray_run(listed: ShardRun, job: ArchivingJob, keep: tuple[Keep, ...],
 
 @dataclass(frozen=True)
 class ArchivePlan:
-    """Work of a call of `archive_recordings`, before anything is written.
+    """Work that a call of `archive_recordings` would do.
 
     Attributes:
         model: the loaded model.
         plan: settings of scoring.
         run: id of the run.
         shard: part of the units.
-        sizes: bytes of all units, those that have ended as well, in order.
-        missing: recordings of the units that have not ended, by unit.
+        sizes: size in bytes of all units, including committed ones, by name and in order.
+        missing: recordings of the uncommitted units, by unit.
     """
 
     model: LoadedModel
@@ -216,7 +220,7 @@ class ArchivePlan:
     missing: Mapping[str, list[ListedFile]]
 
     def missing_shares(self, count: int) -> list[float]:
-        """Return the share of the missing bytes that each of `count` shards has."""
+        """Return the share of the missing bytes in each of `count` shards."""
         shards = assign_shards(list(self.sizes.values()), count)
         missing = [n_bytes if unit in self.missing else 0 for unit, n_bytes in self.sizes.items()]
         sums = np.bincount(shards - 1, np.array(missing, np.float64), minlength=count)
@@ -237,11 +241,11 @@ def plan_archiving(
     unit_size: UnitSize | None = None,
     resume: bool = False,
 ) -> ArchivePlan:
-    """Return what `archive_recordings` would do with the same arguments, and write nothing.
+    """Return what `archive_recordings` would do with the same arguments, without writing anything.
 
     Raises:
         InputError: no recordings, an option that does not apply, or an archive of a newer version.
-        ModelError: the model cannot be loaded, or has no embeddings to keep.
+        ModelError: the model cannot be loaded, or has no embeddings to store.
         MissingExtraError: deltalake is not installed.
     """
     require_deltalake()
@@ -278,7 +282,7 @@ def plan_archiving(
 
 @dataclass(frozen=True)
 class ArchivingJob:
-    """Checked arguments, and what follows from them."""
+    """Checked arguments of `archive_recordings`, and objects created from them."""
 
     given: list[str | os.PathLike[str]]
     model: Model
@@ -293,7 +297,7 @@ class ArchivingJob:
         return _digest(sorted(full_name(as_path(os.fsdecode(path))) for path in self.given))
 
     def load(self) -> LoadedModel:
-        """Load the model."""
+        """Return the model with its sessions for scoring."""
         return load_sessions(self.model, self.builder.options)
 
 
@@ -309,11 +313,11 @@ def prepare_job(
     shard: Shard | str | None,
     resume: bool,
 ) -> ArchivingJob:
-    """Check the arguments of `archive_recordings`.
+    """Check the arguments of `archive_recordings`, and return what is created from them.
 
     Raises:
-        InputError: an option that does not apply.
-        ModelError: the model cannot be loaded, or has no embeddings to keep.
+        InputError: an option that does not apply, or credentials in a URL.
+        ModelError: the model cannot be loaded, or has no embeddings to store.
     """
     all_kept = Options(min_score=KEPT_MIN_SCORE, top=KEPT_TOP)
     options = (all_kept if options is None else as_options(options)).with_changes(changes)
@@ -339,10 +343,10 @@ def prepare_job(
 
 
 def _check_options(options: Options) -> None:
-    """Refuse options that would be without effect.
+    """Refuse options that would have no effect in an archive.
 
     Raises:
-        InputError: one of them is set.
+        InputError: such an option is set.
     """
     defaults = Options()
     for name in _READ_OPTIONS:
@@ -353,10 +357,10 @@ def _check_options(options: Options) -> None:
 
 
 def _check_urls(given: Sequence[str | os.PathLike[str]]) -> None:
-    """Refuse URLs that can be read only with what an archive does not keep: shards read their paths from it.
+    """Refuse URLs with credentials or parameters, which an archive does not store, so that shards could not use them.
 
     Raises:
-        InputError: one has a user, password, signature or parameters.
+        InputError: a URL has a user, password, signature or parameters.
     """
     for path in map(as_path, given):
         if isinstance(path, RemotePath) and (path.url.login or path.url.query):
@@ -421,7 +425,7 @@ def _digest(value: Any) -> str:
 def _pin(
     archive: Archive, job: ArchivingJob, files: list[ListedFile] | None, *, size: UnitSize, resume: bool
 ) -> list[Manifest]:
-    """Return the manifests of the given paths; pin the files that they name if there are none, or again to resume.
+    """Return the manifests of the given paths; store a manifest if there is none, or to resume.
 
     Raises:
         InputError: there are no recordings.
@@ -440,7 +444,9 @@ def _pin(
 def _find_listed(
     archive: Archive, job: ArchivingJob, files: list[ListedFile] | None, known: Sequence[Manifest], *, resume: bool
 ) -> tuple[list[Manifest], list[ListedFile]]:
-    """Return the known manifests of the given paths, and the files to pin: if there are none, or again to resume.
+    """Return the known manifests of the given paths, and the files for a new manifest, if one is needed.
+
+    A new manifest is needed if there is none, or, to resume, for files that are new, have changed or failed.
 
     Raises:
         InputError: there are no recordings.

@@ -1,4 +1,4 @@
-"""Conversion of a recording's hits to its table of detections."""
+"""Conversion of the hits of a scored recording to its table of detections."""
 
 from __future__ import annotations
 
@@ -32,27 +32,30 @@ Seconds = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class TableBuilder:
-    """Builder of the detection table of a scored recording."""
+    """Builder of the detection tables of a run."""
 
     bundle: Bundle
     plan: WindowPlan
     options: Options
     range_filter: RangeFilter | None
     metadata_by_path: dict[Path, RecordingMetadata]
-    """Locations and times of a `--recordings` table, by absolute path; they precede the file's metadata."""
+    """Location and time of recordings by absolute path, as given by the user.
+
+    They take precedence over the files' metadata.
+    """
 
     names: Mapping[Path, str] = field(default_factory=dict)
-    """Names of recordings that are not called by their path."""
+    """Names of recordings in tables, by path; other recordings are named by their path."""
 
     folder: str = field(default_factory=current_folder)
-    """Folder of relative paths, also if the current one is another later."""
+    """Folder that relative paths refer to, even if the process changes its working directory."""
 
     def name(self, path: Path) -> str:
         """Return the name of a recording in tables and messages."""
         return self.names.get(path) or printable(path)
 
     def build(self, scored: ScoredRecording) -> RecordingTable:
-        """Build the table of a recording, with times and location, ordered by start and falling score."""
+        """Return the detection table of a recording, ordered by start and descending score."""
         metadata = self.metadata(scored.path, scored.metadata)
         week = self._week(scored.path, metadata)
         expected = self._expected(metadata, week)
@@ -77,7 +80,7 @@ class TableBuilder:
         )
 
     def count_dropped(self, scored: ScoredRecording) -> Counter[str]:
-        """Count the detections of a recording that are out of range and left out, by scientific name."""
+        """Count, by scientific name, the detections of a recording that are left out as out of range."""
         metadata = self.metadata(scored.path, scored.metadata)
         expected = self._expected(metadata, self._week(scored.path, metadata))
         if expected is None or not self.options.drop_out_of_range:
@@ -86,7 +89,7 @@ class TableBuilder:
         return Counter(self.bundle.labels[index].scientific_name for index in indices if expected[index] is False)
 
     def _week(self, path: Path, metadata: RecordingMetadata) -> int | None:
-        """Return the week that is given, else that of the recording's day; None for all year."""
+        """Return the week (1 to 48) in the options, or else that of the recording's day; None for all year."""
         day = self._given_day(path) or metadata.start_time
         if self.options.week is not None:
             return self.options.week or None
@@ -94,14 +97,17 @@ class TableBuilder:
 
     @cached_property
     def _classes(self) -> dict[str, npt.NDArray[np.object_]]:
-        """Names and kind of each class of the model [classes]."""
+        """Scientific name, common name and kind of each class of the model [n_classes]."""
         names = ("scientific_name", "common_name", "kind")
         return {name: np.array([getattr(label, name) for label in self.bundle.labels], object) for name in names}
 
     def _detect(
         self, scored: ScoredRecording, channel: ScoredChannel, expected: list[bool | None] | None
     ) -> DetectionColumns:
-        """Return the detections in one channel; `expected` has what the range filter says of each class."""
+        """Return the detections in one channel.
+
+        `expected` has for each class if it is in range (None if unknown); None without a range filter.
+        """
         calibration, options = self.bundle.info.calibration, self.options
         index, score = channel.hits["class"], channel.hits["score"].astype(np.float64)
         start_s, end_s = self._times(scored, channel)
@@ -123,14 +129,18 @@ class TableBuilder:
         return DetectionColumns({name: values[is_kept] for name, values in columns.items()})
 
     def _times(self, scored: ScoredRecording, channel: ScoredChannel) -> tuple[Seconds, Seconds]:
-        """Return start and end of each hit in seconds of the recording."""
+        """Return start and end of each hit in the recording, in seconds."""
         windows, position = np.unique(channel.hits["window"], return_inverse=True)
         times = [channel.window_times(window, self.plan, scored.duration_s) for window in windows.tolist()]
         start_s, end_s = np.array(times, np.float64).reshape(-1, 2)[position].T
         return start_s, end_s
 
     def metadata(self, path: Path, own: RecordingMetadata) -> RecordingMetadata:
-        """Return time and location of a recording, merged from `--recordings`, the file and the options."""
+        """Return time and location of a recording.
+
+        They are merged from the user's table, the file's metadata (`own`) and the options; contradictions are described
+        in `conflict`.
+        """
         given = self.metadata_by_path.get(self._absolute(path), RecordingMetadata())
         day = self._given_day(path)
         is_same_day = day is None or own.start_time is None or own.start_time.date() == day
@@ -157,14 +167,14 @@ class TableBuilder:
         return absolute_path(path, self.folder)
 
     def _describe_other_week(self, metadata: RecordingMetadata, day: date | None) -> str | None:
-        """Return a sentence if the week that is given is not that of the recording's day."""
+        """Return a sentence if the week in the options differs from that of the recording's day; else None."""
         week = self.options.week
         if week in (None, ALL_YEAR) or day is None or week_of(day) == week:
             return None
         return f"week {week} is given, {metadata.source or 'the file'} says {day:%Y-%m-%d} (week {week_of(day)})"
 
     def _given_day(self, path: Path) -> date | None:
-        """Return the day of a recording of which a table tells no time."""
+        """Return the day of a recording for which the user's table has a date without a time; else None."""
         given = self.metadata_by_path.get(self._absolute(path))
         return None if given is None else given.day
 
@@ -175,7 +185,7 @@ class TableBuilder:
 
 
 def _has_any(segments: Sequence[Segment], start_s: Seconds, end_s: Seconds) -> npt.NDArray[np.bool_]:
-    """Return True for each start and end that a segment overlaps."""
+    """Return the mask of the intervals that overlap a segment."""
     ordered = sorted(segments, key=lambda segment: segment.start_s)
     starts_s = np.array([segment.start_s for segment in ordered])
     latest_s = np.maximum.accumulate([-np.inf, *(segment.end_s for segment in ordered)])
@@ -184,13 +194,13 @@ def _has_any(segments: Sequence[Segment], start_s: Seconds, end_s: Seconds) -> n
 
 
 _GAP_S = timedelta(milliseconds=1).total_seconds()
-"""Windows that lie this close together touch: their ends are sums of rounded seconds."""
+"""Maximum gap in seconds between windows that count as adjacent, for rounding errors of their times."""
 
 
 def merge_events(detections: DetectionColumns) -> DetectionColumns:
-    """Merge overlapping or adjacent detections of the same class and channel.
+    """Merge overlapping or adjacent detections of the same class and channel to events.
 
-    An event has the best score of its windows.
+    An event has the highest score of its windows.
     """
     if not len(detections):
         return detections
@@ -212,7 +222,7 @@ def merge_events(detections: DetectionColumns) -> DetectionColumns:
 
 
 def _begins_event(rows: DetectionColumns, name: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
-    """Return True for each row that touches none before it; rows of a class in a channel lie together, by start."""
+    """Return the mask of the rows that start an event; rows are sorted by class, channel and start."""
     start_s, end_s, channel = rows.column("start_s"), rows.column("end_s"), rows.column("channel")
     is_other = np.append(True, (np.diff(name) != 0) | (np.diff(channel) != 0))
     # One maximum for all classes and channels: each begins behind the end of the one before.

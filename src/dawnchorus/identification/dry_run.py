@@ -1,7 +1,7 @@
-"""Estimate of what a run costs, before it starts: some of its recordings are really decoded and scored.
+"""Estimate of a run's cost before it starts, by decoding and scoring some of its recordings.
 
-Lengths are read from headers; speed, number of detections and time to begin are measured on this machine, with the
-model, settings and recordings of the run. Nothing is written.
+Lengths are read from headers. Speed, number of detections and starting time are measured on this machine, with the
+run's model, settings and recordings. Nothing is written.
 """
 
 from __future__ import annotations
@@ -29,37 +29,43 @@ from dawnchorus.inference.scoring import score_recordings
 from dawnchorus.types import AudioInfo
 
 MAX_PROBED = 400
-"""Maximum number of headers that are read; other lengths are extrapolated by the sizes of the files."""
+"""Maximum number of headers that are read; other lengths are extrapolated from file sizes."""
 
 PROBE_S = 20.0
-"""Time after which no further header is read: those in a store may take a while each."""
+"""Seconds after which no further header is read, since each may take a while in a store."""
 
 MEASURE_S = 10.0
-"""Time for which recordings are scored, to measure the speed."""
+"""Seconds of scoring to measure the speed."""
 
 WARM_UP_S = 1.0
-"""Time after the first windows that is not measured: threads open their sessions one after the other."""
+"""Seconds after the first windows that are not measured, since threads open their sessions one after the other."""
 
 SEED = 1
-"""Seed of the sample, so that the same command measures the same recordings."""
+"""Seed of the sample of recordings, so that the same command measures the same ones."""
 
 ROW_BYTES = 54
-"""Size of a row of csv without the path of its recording."""
+"""Size in bytes of a CSV row without the path of its recording."""
 
 ARCHIVE_BYTES, ARCHIVE_CLASS_BYTES = 30_000, 22
-"""A new archive without results, and each class of a model in it."""
+"""Size in bytes of a new archive without results, and of each class of its model."""
 
 ARCHIVE_UNIT_BYTES, ARCHIVE_TABLE_BYTES = 20_000, 10_000
-"""A unit in an archive: files of recordings and detections, and the file of a further table, whatever is in them."""
+"""Size in bytes of a unit, a batch of recordings in an archive, without rows.
+
+The first is that of the files of recordings and detections, the second that of a file of each further table.
+"""
 
 ARCHIVE_DETECTION_BYTES = 22
-"""Size of a detection in an archive."""
+"""Size in bytes of a detection in an archive."""
 
 ARCHIVE_RECORDING_BYTES = 110
-"""Size of a recording in an archive: its row, and its line in the list."""
+"""Size in bytes of a recording in an archive: its row, and its row in the manifest."""
 
 EMBEDDING_SHARE = 0.85
-"""Compressed size of float16 embeddings, relative to that in memory. BirdNET's, with a fifth of zeros, have 0.82."""
+"""Compressed size of float16 embeddings, relative to that in memory.
+
+BirdNET embeddings, in which a fifth of the values are 0, have 0.82.
+"""
 
 
 @dataclass(frozen=True)
@@ -68,12 +74,12 @@ class SourceSize:
 
     Attributes:
         n_files: number of recordings.
-        n_bytes: bytes to read; where channels are decoded one after the other, each reads all.
-        duration_s: seconds to score: of channels that are scored by themselves, the sum.
-        n_windows: number of windows.
+        n_bytes: number of bytes to read; a recording whose channels are scored separately is read once per channel.
+        duration_s: seconds to score, summed over channels if they are scored separately.
+        n_windows: number of windows to score.
         n_probed: number of headers that were read.
-        n_unreadable: those of them that cannot be read.
-        path_length: mean length of the paths.
+        n_unreadable: number of these headers that could not be read.
+        path_length: mean length of the paths in characters.
     """
 
     n_files: int
@@ -87,15 +93,15 @@ class SourceSize:
 
 @dataclass(frozen=True)
 class MeasuredSpeed:
-    """Speed of scoring, measured.
+    """Measured speed of scoring.
 
     Attributes:
-        n_workers: cores that were used.
-        elapsed_s: time for which was measured.
-        start_s: time until the workers were busy.
-        windows_per_s: windows of all workers in a second.
-        hits_per_window: scores that are kept of a window.
-        n_failed: recordings that could not be scored.
+        n_workers: number of cores that were used.
+        elapsed_s: duration of the measurement.
+        start_s: time until all workers were busy.
+        windows_per_s: number of windows per second, by all workers together.
+        hits_per_window: number of detections per window.
+        n_failed: number of recordings that could not be scored.
     """
 
     n_workers: int
@@ -115,40 +121,45 @@ class RunCost:
 
     @property
     def x_real_time(self) -> float:
-        """Seconds of sound that the measured cores score in a second."""
+        """Seconds of audio that the measured cores score in a second."""
         return self.speed.windows_per_s * self.source.duration_s / max(self.source.n_windows, 1)
 
     @property
     def scoring_core_s(self) -> float:
-        """Seconds of one core for all windows."""
+        """Seconds that one core needs for all windows."""
         return self.source.n_windows * self.speed.n_workers / max(self.speed.windows_per_s, 1e-9)
 
     @property
     def n_detections(self) -> int:
-        """Number of scores that are kept."""
+        """Number of detections."""
         return round(self.source.n_windows * self.speed.hits_per_window)
 
     @property
     def table_bytes(self) -> int:
-        """Size of a csv of the detections, before neighbors are merged."""
+        """Size of a CSV of the detections, before neighbors are merged."""
         return round(self.n_detections * (ROW_BYTES + self.source.path_length))
 
     def wall_s(self, n_workers: int, *, share: float = 1.0) -> float:
-        """Return the seconds that a process on `n_workers` cores needs for a share of the recordings."""
+        """Return the seconds that a process with `n_workers` cores needs for a share (0 to 1) of the recordings."""
         return self.speed.start_s + share * self.scoring_core_s / n_workers
 
     def core_s(self, n_workers: int, *, n_processes: int = 1) -> float:
-        """Return the seconds of cores that processes of `n_workers` cores each need for all recordings together."""
+        """Return the core seconds that `n_processes` processes with `n_workers` cores each need together."""
         return n_processes * n_workers * self.speed.start_s + self.scoring_core_s
 
     def archive_bytes(self, *, n_units: int, n_classes: int | None) -> int:
-        """Return what is added to an archive, without embeddings and analyses; no classes: the run is in it already."""
+        """Return the bytes that are added to an archive, without embeddings and analyses.
+
+        Args:
+            n_units: number of units to commit.
+            n_classes: number of the model's classes; None if the archive has the run already.
+        """
         base = 0 if n_classes is None else ARCHIVE_BYTES + n_classes * ARCHIVE_CLASS_BYTES
         rows = self.n_detections * ARCHIVE_DETECTION_BYTES + self.source.n_files * ARCHIVE_RECORDING_BYTES
         return base + n_units * ARCHIVE_UNIT_BYTES + rows
 
     def embeddings_bytes(self, dim: int, *, n_units: int, is_short: bool = False) -> int:
-        """Return the size of the embeddings in an archive, in half precision or, if short, in 8 bits."""
+        """Return the bytes of the embeddings in an archive, in half precision, or in 8 bits if `is_short` is True."""
         value_bytes = 1 if is_short else 2 * EMBEDDING_SHARE
         return round(self.source.n_windows * dim * value_bytes) + n_units * ARCHIVE_TABLE_BYTES
 
@@ -162,19 +173,19 @@ def estimate_cost(
     clock: Callable[[], float],
     measure_s: float = MEASURE_S,
 ) -> RunCost:
-    """Probe headers, and score recordings for some seconds.
+    """Return the cost of a run, from headers and some seconds of scoring.
 
     Args:
-        files: recordings with their sizes in bytes; None for one that is not there.
+        files: recordings with their sizes in bytes; None as the size of a missing file.
         model: model of the run.
         plan: settings of the run; its analysis "hits" is a `ScoreFilter`.
-        n_workers: cores to measure on.
-        clock: returns seconds.
-        measure_s: time to score recordings for; all of them may need less.
+        n_workers: number of cores to measure on.
+        clock: function that returns the time in seconds.
+        measure_s: seconds of scoring; fewer if all recordings are scored before.
 
     Raises:
         InputError: none of the recordings can be scored.
-        ModelError: the model cannot be run, or gives scores that are not finite.
+        ModelError: the model cannot be run, or its scores are not finite.
     """
     order = random.Random(SEED).sample(range(len(files)), len(files))  # noqa: S311 - a sample, no secret
     shuffled = [files[k] for k in order]
@@ -188,7 +199,7 @@ def estimate_cost(
 
 @dataclass(frozen=True)
 class _Sums:
-    """Sums over recordings whose headers were read."""
+    """Sums over recordings whose headers were read; `n_read` counts a file once per separately scored channel."""
 
     n_bytes: int = 0
     n_read: int = 0
@@ -196,7 +207,7 @@ class _Sums:
     n_windows: int = 0
 
     def with_recording(self, n_bytes: int, info: AudioInfo | None, plan: ScoringPlan) -> _Sums:
-        """Return the sums with a recording; None for one that cannot be read."""
+        """Return the sums with one more recording; `info` is None if its header could not be read."""
         duration_s = 0.0 if info is None else info.duration_s
         if duration_s is None:  # like other recordings of its kind
             return self
@@ -217,7 +228,7 @@ def _probe_source(
     n_workers: int,
     clock: Callable[[], float],
 ) -> SourceSize:
-    """Read some headers, and extrapolate by the sizes of the files of each kind."""
+    """Read some headers, and extrapolate to all files by their sizes, separately for each suffix."""
     present = [(path, n_bytes) for path, n_bytes in files if n_bytes is not None]
     sizes: defaultdict[str, int] = defaultdict(int)
     for path, n_bytes in present:
@@ -258,7 +269,7 @@ def _read_header(decoder: DecoderProcess, path: Path) -> AudioInfo | None:
 
 
 class _HitCounter:
-    """Analysis that counts hits, also of recordings that are not scored to their end; one state for all signals."""
+    """Window analysis that counts hits, also in unfinished recordings; all signals share one state."""
 
     needs_embeddings: ClassVar[bool] = False
 
@@ -268,18 +279,18 @@ class _HitCounter:
         self.n_windows = self.n_hits = 0
 
     def create(self) -> _HitCounter:
-        """Return itself."""
+        """Return this object."""
         return self
 
     def on_windows(self, batch: WindowBatch) -> None:
-        """Count the hits in the scores of windows."""
+        """Count the hits in a batch of windows."""
         n_hits = len(self._score_filter.apply(batch.output.scores, batch.first))
         with self._lock:
             self.n_windows += len(batch.samples)
             self.n_hits += n_hits
 
     def finish(self) -> Table:
-        """Return no rows."""
+        """Return an empty table."""
         return np.empty(0, HIT)
 
 
@@ -324,10 +335,9 @@ def _measure_speed(
 
 
 def _fit(marks: Sequence[tuple[float, int]]) -> tuple[float, float, float]:
-    """Return the measured seconds, those until the workers were busy, and windows per second.
+    """Return the measured seconds, the seconds until all workers were busy, and the number of windows per second.
 
-    Args:
-        marks: seconds since the start, and number of windows by then.
+    `marks` are pairs of the seconds since the start and the number of windows scored until then.
     """
     last_s, n_last = marks[-1]
     warm = [mark for mark in marks if mark[0] >= marks[0][0] + WARM_UP_S]

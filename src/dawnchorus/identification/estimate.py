@@ -1,4 +1,4 @@
-"""Estimates of a run's duration and output size."""
+"""Quick estimate of a run's duration and output size, from headers and one batch of the model."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from dawnchorus.models.runner import BATCH_WINDOWS, open_session
 from dawnchorus.types import ChannelOption
 
 MAX_PROBED = 400
-"""Maximum number of files that are opened; others are extrapolated."""
+"""Maximum number of files that are opened; the others are extrapolated."""
 
 ROW_BYTES = 110
-"""Size of a csv row with a path of ordinary length."""
+"""Size in bytes of a CSV row with a path of ordinary length."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class Estimate:
 
     n_files: int
     duration_s: float
-    """Seconds to score: of channels that are scored by themselves, the sum."""
+    """Seconds to score, summed over channels if they are scored separately."""
     estimated_s: float
-    """Estimated duration of the run."""
+    """Estimated duration of the run in seconds."""
     output_bytes: int
-    """Size of a csv with one detection in every window."""
+    """Size of a CSV with one detection in every window."""
 
 
 def estimate_run(
@@ -46,7 +46,17 @@ def estimate_run(
     channel: ChannelOption = "mean",
     clock: Callable[[], float],
 ) -> Estimate:
-    """Probe the files' headers and time one batch of the model with `clock`, a function that returns seconds."""
+    """Return the estimate for a run.
+
+    Args:
+        paths: the recordings.
+        bundle: the model.
+        plan: length and spacing of the windows.
+        n_workers: number of cores that the run will use.
+        tta_shifts: number of test-time augmentations of each window.
+        channel: channel to score.
+        clock: function that returns the time in seconds.
+    """
     probed = paths[:: max(len(paths) // MAX_PROBED, 1)]
     known = _durations(probed, channel)
     duration_s = sum(known) * len(paths) / max(len(probed), 1)
@@ -61,7 +71,7 @@ def estimate_run(
 
 
 def _durations(paths: Sequence[Path], channel: ChannelOption) -> list[float]:
-    """Return seconds to score, from headers; none for files that cannot be opened or do not have a duration."""
+    """Return the seconds to score of each file, from its header; files without a known duration are left out."""
     known = []
     with closing(DecoderProcess()) as decoder:
         for path in paths:

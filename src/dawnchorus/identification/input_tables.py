@@ -1,4 +1,4 @@
-"""Input tables of users: species lists, thresholds, and times and locations of recordings."""
+"""Tables that users provide: species lists, thresholds, and times and locations of recordings."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class InputTable(Generic[T]):
-    """Values of a table that a user brought, and sentences on what in it was guessed, left out or not read."""
+    """Values of a user's table, and sentences on what in it was guessed, left out or not read."""
 
     values: T
     notes: tuple[str, ...] = ()
@@ -65,13 +65,13 @@ class InputTable(Generic[T]):
 
 @dataclass(frozen=True)
 class DatedMetadata(RecordingMetadata):
-    """Metadata of a recording whose date is known and whose time of day is not."""
+    """Metadata of a recording whose date is known but not its time of day."""
 
     day: date | None = None
 
 
 def _require_file(path: Path) -> None:
-    """Refuse what cannot be read; a pipe, such as the shell's `<(...)`, can."""
+    """Raise InputError for a path that cannot be read; pipes, such as the shell's `<(...)`, can be read."""
     try:
         mode = os.stat(path).st_mode
     except (OSError, ValueError):
@@ -83,10 +83,10 @@ def _require_file(path: Path) -> None:
 def read_species_list(path: Path) -> InputTable[tuple[str, ...]]:
     """Read species names, one per line: `Parus major`, `Parus major_Great Tit` or `Great Tit`.
 
-    The file may also be a table with a column scientific_name. Empty lines and lines that begin with `#` are left out.
+    The file may also be a table with a column scientific_name. Empty lines, and lines that begin with `#`, are ignored.
 
     Raises:
-        InputError: no such file, or no name in it.
+        InputError: no such file, or no names.
         FormatError: the file is not text.
     """
     _require_file(path)
@@ -108,7 +108,7 @@ def read_species_list(path: Path) -> InputTable[tuple[str, ...]]:
 
 
 def _species_lines(path: Path, text: str) -> list[str]:
-    """Return the lines of a list, or the column of species of a table."""
+    """Return the lines of a list, or the cells of a table's species column."""
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     if not lines:
         return []
@@ -120,7 +120,7 @@ def _species_lines(path: Path, text: str) -> list[str]:
 def read_thresholds(path: Path, labels: Sequence[Label] = ()) -> InputTable[dict[str, float]]:
     """Read minimum scores by species name, from a table with columns scientific_name and min_score.
 
-    Two names of one of `labels` are one species.
+    `labels` are the model's classes, by which different names of the same species are recognized.
 
     Raises:
         InputError: no such file.
@@ -159,13 +159,13 @@ def read_thresholds(path: Path, labels: Sequence[Label] = ()) -> InputTable[dict
 def read_recordings(path: Path) -> InputTable[dict[Path, RecordingMetadata]]:
     """Read location and time of recordings, by absolute path, from a table with a column of paths.
 
-    `location` holds latitude and longitude, `start_time` or `date` day and time. Any may be missing or empty. A date
-    without a time counts for the week. Paths are relative to the table's folder, or else to the current one.
+    Latitude and longitude may be in one column (`location`) or two, and date and time as well. Any of them may be
+    missing or empty. A date without a time is used for the week. Paths are relative to the table's folder, or else to
+    the working directory.
 
     Raises:
         InputError: no such file.
-        FormatError: a column is missing, a value is not what it should be, or a recording is there twice with
-            different values.
+        FormatError: a column is missing, a value is invalid, or a recording appears twice with different values.
     """
     _require_file(path)
     rows = NamedColumns(path)
@@ -212,21 +212,18 @@ def read_recordings(path: Path) -> InputTable[dict[Path, RecordingMetadata]]:
 
 
 def _metadata_text(metadata: RecordingMetadata) -> str:
-    """Return location and time as a reader of a table knows them."""
+    """Return location and time as text, for error messages."""
     parts = (metadata.latitude, metadata.longitude, metadata.start_time or metadata.day)
     return " ".join(str(part) for part in parts if part is not None) or "nothing"
 
 
 def _sentences(path: Path, notes: Notes) -> tuple[str, ...]:
-    """Return the notes, each with the name of its table."""
+    """Return the notes, each preceded by the path of the table."""
     return tuple(f"{path}: {sentence}" for sentence in notes.sentences())
 
 
 def _resolve(table: Path, name: str) -> Path:
-    """Return the absolute path of the file that a table names; of a path of Windows, with slashes forward.
-
-    A URL is that of the recording.
-    """
+    """Return the absolute path of the file that a table names, or its URL; backslashes are accepted as well."""
     if is_url(name):
         return as_path(name)
     for text in dict.fromkeys((name, posix_path(name))):
@@ -239,7 +236,7 @@ def _resolve(table: Path, name: str) -> Path:
 
 
 class _Locations:
-    """The location in a row: in two columns, or both in one."""
+    """Reader of the location in a row, from two columns or one."""
 
     def __init__(self, rows: NamedColumns) -> None:
         self._rows = rows
@@ -260,7 +257,7 @@ class _Locations:
         """Return (latitude, longitude), or None for both.
 
         Raises:
-            FormatError: it is not a location on Earth.
+            FormatError: the row has something else than a location on Earth.
         """
         given = [column for column in (self._latitude, self._longitude) if not is_blank(self._text(fields, column))]
         together = self._text(fields, self._column)
@@ -291,7 +288,7 @@ class _Locations:
 
 
 class _Moments:
-    """The time in a row: in one column, or as a date and a time of day in two."""
+    """Reader of the time in a row, from one column, or from two with date and time of day."""
 
     def __init__(self, rows: NamedColumns) -> None:
         self._rows = rows
@@ -302,16 +299,16 @@ class _Moments:
         self._moments = None if self._time is None or self._has_clock_times() else rows.table.dates(self._time)
 
     def _has_clock_times(self) -> bool:
-        """Return True if dates and times of day stand in a column each."""
+        """Return True if date and time of day are in separate columns."""
         if self._date is None or self._time is None or self._times is None:
             return False
         return all(is_blank(cell) or self._times.parse(cell) for cell in self._rows.table.column(self._time))
 
     def read(self, line: int, fields: list[str]) -> datetime | date | None:
-        """Return the time, or the date where no time of day is given.
+        """Return the time, the date if there is no time of day, or None if there is neither.
 
         Raises:
-            FormatError: it is not a time, or a date is not known to the day.
+            FormatError: the row has something else, or a date that is not exact to the day.
         """
         day_text, time_text = self._text(fields, self._date), self._text(fields, self._time)
         if is_blank(day_text) and is_blank(time_text):
@@ -336,7 +333,7 @@ class _Moments:
 def _moment(
     day: Stamp | None, at: time | None, whole: Stamp | None, *, is_time_given: bool, is_day_given: bool
 ) -> datetime | date | None:
-    """Return the moment of a date, a time of day, and a date with a time; None where they do not make one."""
+    """Return the time from a date, a time of day, and a date with time, as far as given; None if they contradict."""
     if is_day_given and day is None:
         return None
     if is_time_given and whole is None:

@@ -1,7 +1,7 @@
-"""The journal of a run: every result is on disk before it is reported.
+"""The journal of a run, which stores every result on disk before it is reported.
 
-One SQLite file. A recording's hits are committed in one transaction, so a run that is killed at any moment loses at
-most the recordings that were being scored, and the same command resumes from there.
+The journal is an SQLite file. A recording's hits are committed in one transaction. A run that is killed loses at most
+the recordings that were being scored, and the same command resumes it.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ CREATE TABLE IF NOT EXISTS analyses (
 """
 
 FileVersion = tuple[int | None, int | str | None]
-"""Size, and modification time in nanoseconds; of an object in a store, the version that the store gives."""
+"""Size, and modification time in nanoseconds or, for an object in a store, the store's version."""
 
 NO_FILE: FileVersion = (None, None)
 
 
 def file_version(path: Path) -> FileVersion:
-    """Return the file's size and modification time, or an object's size and version, by which changes are detected."""
+    """Return the version of a file or object, by which changes are detected; `NO_FILE` if it does not exist."""
     try:
         if (version := listed_version(path)) is not None:
             return version
@@ -57,17 +57,19 @@ def file_version(path: Path) -> FileVersion:
 
 
 _RENAMED_PARAMETERS = {"turns": "tta_shifts"}
-"""Names of parameters in journals written before 2026-12, and their names today."""
+"""Parameters in journals written before 2026-12, and their names today."""
 
 
 class Journal:
-    """Journal of a run in an SQLite file, created if missing; temporary if `path` is None.
+    """Journal of a run in an SQLite file, which is created if missing.
 
-    `replaced` is the new name of a damaged journal that was there before.
+    Args:
+        path: path of the file; None for a temporary one.
+        replaced: path to which a damaged earlier journal was moved; None if there was none.
 
     Raises:
-        JournalDamagedError: If the file is not a journal, or parts of it cannot be read.
-        OutputError: If it cannot be created or written. So do all methods.
+        JournalDamagedError: the file is not a journal, or parts of it cannot be read; raised by all methods.
+        OutputError: the file cannot be created or written; raised by all methods.
     """
 
     def __init__(self, path: Path | None, *, replaced: Path | None = None) -> None:
@@ -83,7 +85,7 @@ class Journal:
                 raise
 
     def _key(self, path: Path) -> bytes:
-        """Return the absolute path, as it was when the journal was opened."""
+        """Return the absolute path, relative to the working directory when the journal was opened."""
         return os.fsencode(full_name(path, self._folder))
 
     def _as_given(self, path: bytes, given: bytes) -> Path:
@@ -100,7 +102,7 @@ class Journal:
         self._update_columns()
 
     def _update_columns(self) -> None:
-        """Give the tables of versions before 2026-12 the columns of today."""
+        """Update the columns of tables written before 2026-12."""
         if "about" in self._columns("recordings"):
             self._db.execute("ALTER TABLE recordings RENAME COLUMN about TO summary")
         if "digest" not in self._columns("outputs"):
@@ -128,7 +130,7 @@ class Journal:
             ) from error
 
     def _read_row(self, query: str, *values: Any) -> tuple[Any, ...] | None:
-        """Return the first row that a query has; None if it has none."""
+        """Return the first row of a query's result; None if it is empty."""
         with self._explain():
             row: tuple[Any, ...] | None = self._db.execute(query, values).fetchone()
         return row
@@ -155,7 +157,7 @@ class Journal:
 
     @property
     def root(self) -> str | None:
-        """Return the common folder of the run's recordings."""
+        """Common folder of the run's recordings; None if there is none."""
         row = self._read_row("SELECT value FROM run WHERE key = 'root'")
         root: str | None = shared_folder(self.paths()) if row is None else json.loads(row[0])
         return root
@@ -168,7 +170,7 @@ class Journal:
         return [self._as_given(path, given) for path, given in rows]
 
     def start(self, parameters: dict[str, Any], *, root: str | None = None) -> None:
-        """Clear the journal and start a run with `parameters`."""
+        """Clear the journal, and start a run with `parameters`; `root` is the common folder of its recordings."""
         with self._transaction():
             for name in ("recordings", "analyses", "outputs", "run"):
                 self._db.execute(f"DELETE FROM {name}")  # noqa: S608 - names of ours
@@ -176,7 +178,7 @@ class Journal:
             self._db.execute("INSERT INTO run VALUES ('root', ?)", [json.dumps(root)])
 
     def scored_version(self, path: Path) -> FileVersion | None:
-        """Return the version that a scored recording's file had; None for one that was not scored."""
+        """Return the version of a recording's file when it was scored; None if it was not scored."""
         row = self._read_row(
             "SELECT size, mtime_ns, version FROM recordings WHERE path = ? AND status = 'done'", self._key(path)
         )
@@ -188,7 +190,8 @@ class Journal:
     def is_done(self, path: Path, version: FileVersion, *, analyses: Collection[str] = ()) -> bool:
         """Return True if the recording was scored, and its file has not changed since.
 
-        It must have rows of all `analyses`, for the others failed. A missing file is done: it cannot be scored again.
+        Rows of all `analyses` must be stored as well, since a missing one has failed. If the file does not exist any
+        more, the recording counts as done, because it cannot be scored again.
         """
         scored = self.scored_version(path)
         if scored is None or version == NO_FILE:
@@ -196,12 +199,12 @@ class Journal:
         return version == scored and all(self.read_analysis(path, name) is not None for name in analyses)
 
     def add(self, scored: ScoredRecording, version: FileVersion) -> None:
-        """Write a result durably; `version` is the file's version from before it was read."""
+        """Store a result durably; `version` is the file's version before it was read."""
         summary, hits = encode_recording(scored)
         self._replace(scored.path, version, ("done", None, scored.duration_s, summary, hits), scored.tables)
 
     def add_failure(self, failed: FailedRecording, version: FileVersion) -> None:
-        """Write the failure of a recording durably; see `add`."""
+        """Store the failure of a recording durably; `version` is the file's version before it was read."""
         self._replace(failed.path, version, ("failed", printable(failed.reason), None, None, None), {})
 
     def _replace(self, path: Path, version: FileVersion, values: tuple[Any, ...], tables: Mapping[str, Table]) -> None:
@@ -222,17 +225,17 @@ class Journal:
             )
 
     def output_signature(self, name: str) -> str | None:
-        """Return the signature of a written output; None if it may be incomplete."""
+        """Return the signature of an output (a hash of all that determines it); None if it may be incomplete."""
         row = self._read_row("SELECT signature FROM outputs WHERE path = ?", os.fsencode(name))
         return None if row is None else row[0]
 
     def output_digest(self, name: str) -> str | None:
-        """Return the digest of a written output's bytes; None if it is unknown."""
+        """Return the digest of an output's bytes; None if unknown."""
         row = self._read_row("SELECT digest FROM outputs WHERE path = ?", os.fsencode(name))
         return None if row is None else row[0]
 
     def note_output(self, name: str, signature: str, *, digest: str) -> None:
-        """Record that an output is written, with its signature and the digest of its bytes."""
+        """Record that an output was written, with its signature and the digest of its bytes."""
         with self._explain():
             self._db.execute("INSERT OR REPLACE INTO outputs VALUES (?, ?, ?)", [os.fsencode(name), signature, digest])
 
@@ -242,12 +245,12 @@ class Journal:
             self._db.execute("DELETE FROM outputs WHERE path = ?", [os.fsencode(name)])
 
     def earlier_layout(self) -> dict[str, Any] | None:
-        """Return formats and provenance of the tables that a version before 2026-12 wrote; None if none did."""
+        """Return formats and provenance of the tables that a version before 2026-12 wrote; None if there are none."""
         row = self._read_row("SELECT value FROM run WHERE key = 'written'")
         return None if row is None else json.loads(row[0])
 
     def earlier_tables(self) -> set[Path]:
-        """Return the recordings whose own tables that version wrote, by absolute path."""
+        """Return the absolute paths of the recordings for which a version before 2026-12 wrote tables."""
         with self._explain():
             rows = self._db.execute("SELECT path FROM recordings WHERE in_table").fetchall()
         return {Path(os.fsdecode(path)) for (path,) in rows}
@@ -258,29 +261,29 @@ class Journal:
             self._db.execute("DELETE FROM run WHERE key = 'written'")
 
     def read_failure(self, path: Path) -> str | None:
-        """Return the reason why a recording failed; None for others."""
+        """Return the reason why a recording failed; None if it did not."""
         row = self._read_row("SELECT reason FROM recordings WHERE path = ? AND status = 'failed'", self._key(path))
         return None if row is None else row[0]
 
     def read(self, path: Path) -> ScoredRecording | None:
-        """Read the result of a recording; None if it has not been scored."""
+        """Return the result of a recording, without analyses; None if it was not scored."""
         row = self._read_row(
             "SELECT duration_s, summary, hits FROM recordings WHERE path = ? AND status = 'done'", self._key(path)
         )
         return None if row is None else decode_recording(path, *row)
 
     def read_analysis(self, path: Path, name: str) -> Table | None:
-        """Read the rows of an analysis of a recording; None if it has none."""
+        """Return the rows of an analysis of a recording; None if there are none."""
         row = self._read_row("SELECT rows FROM analyses WHERE path = ? AND name = ?", self._key(path), name)
         return None if row is None else table_from_json(json.loads(row[0]))
 
     def read_summary(self, path: Path) -> RecordingSummary | None:
-        """Read a recording's summary without its hits, which is fast."""
+        """Return a recording's summary, which is faster than reading its hits; None if it was not scored."""
         row = self._read_row(
             "SELECT duration_s, summary FROM recordings WHERE path = ? AND status = 'done'", self._key(path)
         )
         return None if row is None else decode_summary(path, *row)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the journal file."""
         self._db.close()

@@ -1,4 +1,4 @@
-"""Results of recordings as the journal stores them: a summary in JSON, and hits as bytes."""
+"""Encoding of recordings' results for the journal: a summary in JSON, and hits as bytes."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class RecordingSummary:
     metadata: RecordingMetadata
     warnings: tuple[str, ...]
     speech_s: float
-    """Seconds of human voices, if they were looked for."""
+    """Seconds of human speech; 0 if speech detection was off."""
     kept_s: tuple[float, ...]
-    """Seconds that windows are cut from, for each channel that was scored by itself, or for one signal of all."""
+    """Length in seconds of the audio from which windows were cut, for each scored signal."""
     duration_s: float
 
 
 def encode_recording(scored: ScoredRecording) -> tuple[str, bytes]:
-    """Return the summary of a result in JSON, and its hits, one channel after the other."""
+    """Return the summary of a result in JSON, and the hits of all channels, one after the other, as bytes."""
     summary = {
         "info": asdict(scored.info),
         "metadata": metadata_to_json(scored.metadata),
@@ -45,7 +45,7 @@ def encode_recording(scored: ScoredRecording) -> tuple[str, bytes]:
 
 
 def decode_recording(path: Path, duration_s: float, summary: str, hits: bytes) -> ScoredRecording:
-    """Return the result of a recording, apart from the tables of its analyses."""
+    """Return a recording's result, without the tables of its analyses."""
     fields = json.loads(summary)
     return ScoredRecording(
         path=path,
@@ -59,7 +59,7 @@ def decode_recording(path: Path, duration_s: float, summary: str, hits: bytes) -
 
 
 def decode_summary(path: Path, duration_s: float, summary: str) -> RecordingSummary:
-    """Return the summary of a recording, for which its hits are not needed."""
+    """Return a recording's summary, for which its hits are not needed."""
     fields = json.loads(summary)
     speech_s = sum(end - start for start, end in fields.get("speech", ()))
     kept_s = tuple(each.kept_s(duration_s) for each in _decode_channels(fields, b""))
@@ -67,12 +67,12 @@ def decode_summary(path: Path, duration_s: float, summary: str) -> RecordingSumm
 
 
 def _decode_metadata(fields: dict[str, Any]) -> RecordingMetadata:
-    """Return the recorder's metadata; their name was "origin" before 2026-12."""
+    """Return the recording's metadata, whose field was called "origin" before 2026-12."""
     return metadata_from_json(fields["metadata"] if "metadata" in fields else fields["origin"])
 
 
 def _encode_channels(channels: Sequence[ScoredChannel]) -> dict[str, Any]:
-    """Return the fields that distinguish channels; one signal of all channels has none but what it keeps."""
+    """Return the fields with the channels, or, for the mono signal, only with the remaining segments."""
     if len(channels) == 1 and channels[0].channel is None:
         return _encode_kept(channels[0].kept)
     return {

@@ -1,4 +1,4 @@
-"""Progress of a run in a notebook."""
+"""Progress bar for notebooks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dawnchorus.types import Progress
 
 
 class NotebookProgress:
-    """Progress bar of a notebook: `identify("recordings/", report=NotebookProgress())`.
+    """Progress bar for a notebook: `identify("recordings/", report=NotebookProgress())`.
 
     Raises:
         MissingExtraError: IPython is not installed.
@@ -24,7 +24,7 @@ class NotebookProgress:
         self._handle: Any = None
 
     def __call__(self, progress: Progress) -> None:
-        """Show the progress in the bar, which is drawn by the first call."""
+        """Update the bar; the first call displays it."""
         n_failed, n_detections = (progress.metrics.get(name) for name in ("n_failed", "n_detections"))
         failed = f", {n_failed:.0f} failed" if n_failed else ""
         detections = "" if n_detections is None else f", {n_detections:.0f} detections"

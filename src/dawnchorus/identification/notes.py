@@ -1,4 +1,4 @@
-"""Messages that concern several recordings of a run."""
+"""Messages about several recordings of a run, or about its options."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from dawnchorus.tables.notes import counted
 from dawnchorus.taxonomy.classes import nearest_species
 
 MAX_UNKNOWN_NAMES = 20
-"""Maximum number of unknown names that get a suggestion, which takes 7 ms each."""
+"""Maximum number of unknown names for which similar names are searched, which takes 7 ms each."""
 
 
 def describe_times(summaries: Iterable[RecordingSummary], builder: TableBuilder) -> Iterator[str]:
-    """Yield sentences on missing times, contradicting metadata, and audio at the end that is not scored."""
+    """Yield sentences on missing times, contradictory metadata, and audio at the end that is not scored."""
     clocks, rests = ClockReport(), RestReport()
     for summary in summaries:
         name, metadata = builder.name(summary.path), builder.metadata(summary.path, summary.metadata)
@@ -34,7 +34,7 @@ def describe_times(summaries: Iterable[RecordingSummary], builder: TableBuilder)
 
 
 def describe_dropped(results: Iterable[ScoredRecording], builder: TableBuilder) -> Iterator[str]:
-    """Yield a sentence on detections left out as out of range, with an example recording."""
+    """Yield a sentence on detections that are left out because their species is out of range."""
     counts: Counter[str] = Counter()
     example = ""
     for result in results:
@@ -49,7 +49,7 @@ def describe_dropped(results: Iterable[ScoredRecording], builder: TableBuilder) 
 
 
 def describe_unknown_names(bundle: Bundle, options: Options) -> Iterator[str]:
-    """Yield a sentence for each of the first names of the options that are no classes, and one for the others."""
+    """Yield a sentence for each of the first unknown class names in the options, and one for all others."""
     names = dict.fromkeys([*(options.species or ()), *options.thresholds])
     known = find_classes(bundle, names)
     unknown = [name for name in names if name not in known]
@@ -59,7 +59,7 @@ def describe_unknown_names(bundle: Bundle, options: Options) -> Iterator[str]:
 
 
 def describe_thresholds(bundle: Bundle, options: Options) -> Iterator[str]:
-    """Yield sentences if some thresholds have no effect, or species without a threshold are reported."""
+    """Yield sentences on thresholds without effect, and on species that are reported without their own threshold."""
     by_name = find_classes(bundle, options.thresholds)
     given = set(by_name.values())
     reported = set(find_classes(bundle, options.species or bundle.class_by_scientific_name).values())
@@ -81,7 +81,10 @@ def describe_thresholds(bundle: Bundle, options: Options) -> Iterator[str]:
 
 
 def describe_range_check(builder: TableBuilder, *, has_location: bool) -> Iterator[str]:
-    """Yield a sentence if a requested range check has no effect."""
+    """Yield a sentence if a requested range check has no effect.
+
+    `has_location` is True if a recording has a location and the model a range model.
+    """
     options = builder.options
     if has_location and builder.range_filter is not None and (note := builder.range_filter.note()) is not None:
         yield note

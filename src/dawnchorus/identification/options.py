@@ -1,7 +1,7 @@
 """Options of a run: one schema for Python, the command line, HTTP, jobs, journals and provenance.
 
-A new option is one field here, with its range and help. It is stored whole with every job and table; journals have it
-if it decides scores.
+A new option is one field here, with its range and description. All options are stored with every job and table, and
+those that affect scores in the journal.
 """
 
 from __future__ import annotations
@@ -26,25 +26,32 @@ DEFAULT_MIN_SCORE = 0.25
 DEFAULT_RANGE_THRESHOLD = 0.03
 
 ALL_YEAR = 0
-"""Option `week` for all year, whatever the recording's date."""
+"""Value of the option `week` for all year, regardless of the recording's date."""
 
 SpeechUse = Literal["flag", "blank", "drop"]
-"""Mark what has a human voice; also silence the voice in clips, pictures and pages; also drop what it is in."""
+"""Use of speech detection.
+
+`flag` marks detections in human speech, `blank` also silences the speech in clips, plots and pages, and `drop` also
+leaves out these detections.
+"""
 
 KEPT_MIN_SCORE = 0.05
 KEPT_TOP = 10
-"""Defaults of what an archive keeps: the minimum score, and the maximum number of detections in a window."""
+"""Default limits of the detections that an archive stores: minimum score, and maximum number in a window."""
 
 Keep = Literal["embeddings", "embeddings:int8"]
-"""A kind of rows that an archive keeps besides detections: embeddings in half precision, or in 8 bits."""
+"""Rows that an archive stores in addition to detections: embeddings in half precision, or in 8 bits."""
 
 
 @dataclass(frozen=True)
 class DecidesScores:
-    """Marker of an option that affects scores or stored hits; other options only affect the output."""
+    """Marker of an option that affects scores or stored hits; options without it affect only the output."""
 
     is_always_written: bool = False
-    """False for options that came later: off, they are not in the journal, so that older runs can be resumed."""
+    """False for options that were added later.
+
+    With its default value, such an option is not in the journal, so that older runs can be resumed.
+    """
 
 
 MinScore = Annotated[float, Field(ge=0, le=1, description="Minimum score to report.")]
@@ -90,8 +97,9 @@ _FIRST = DecidesScores(is_always_written=True)
 class Options:
     """Options for scoring recordings and selecting detections.
 
-    A run is continued with the options that it began with (`min_score` to `thresholds`, and `speech`); the others only
-    choose and describe what is written, and may change from one `identify(..., resume=True)` to the next.
+    A run is resumed only with the scoring options that it was started with (`min_score` to `thresholds`, and `speech`).
+    All other options only select and describe what is written, and may change from one `identify(..., resume=True)` to
+    the next.
     """
 
     min_score: Annotated[MinScore, _FIRST] = DEFAULT_MIN_SCORE
@@ -113,10 +121,10 @@ class Options:
     speech: Speech = None
 
     def __post_init__(self) -> None:
-        """Convert all values to the types of their fields.
+        """Check all values, and convert them to the types of their fields.
 
         Raises:
-            InputError: one has another type or is out of range, or only one of latitude and longitude is given.
+            InputError: a value has a wrong type or is out of range, or only one of latitude and longitude is given.
         """
         for spec in option_specs().values():
             object.__setattr__(self, spec.name, spec.convert(getattr(self, spec.name)))
@@ -125,10 +133,10 @@ class Options:
 
     @classmethod
     def from_fields(cls, stored: Mapping[str, Any]) -> Options:
-        """Restore options stored as JSON; missing ones get their defaults.
+        """Restore options that were stored as JSON; missing options get their defaults.
 
         Raises:
-            InputError: a value is out of range, or a newer version of this software stored an option.
+            InputError: a value is out of range, or an option is unknown, since a newer version stored it.
         """
         for name in stored:
             if name not in option_specs():
@@ -136,10 +144,10 @@ class Options:
         return cls(**stored)
 
     def with_changes(self, changes: OptionFields) -> Options:
-        """Return a copy with some fields changed.
+        """Return a copy with some options changed.
 
         Raises:
-            TypeError: there is no such option; the message names the nearest one.
+            TypeError: there is no such option; the message suggests a similar one.
             InputError: a value is out of range.
         """
         for name in changes:
@@ -155,10 +163,10 @@ class Options:
 
 
 def as_options(options: object) -> Options:
-    """Return options that a caller gives, or those by default for None.
+    """Check that a caller's value is `Options`, and return it; None gives the default options.
 
     Raises:
-        InputError: it is something else.
+        InputError: the value is something else.
     """
     if options is None:
         return Options()
@@ -171,7 +179,7 @@ def as_options(options: object) -> Options:
 
 
 class OptionFields(TypedDict, total=False):
-    """Keyword arguments of `identify` for the fields of `Options`, which documents them."""
+    """Keyword arguments of `identify` for the fields of `Options`, where they are documented."""
 
     min_score: float
     overlap_s: float
@@ -198,7 +206,7 @@ class OptionSpec:
     is_optional: bool
     """True if the value may be None."""
     choices: tuple[str, ...]
-    """Allowed values; empty if the range says which are."""
+    """Allowed values; empty if the option has a range instead."""
     low: int | None
     high: int | None
     default: Any
@@ -206,10 +214,10 @@ class OptionSpec:
     decides_scores: DecidesScores | None
 
     def convert(self, value: Any) -> Any:
-        """Return a value as the option's type: NumPy scalars as numbers of Python, lists of names as tuples.
+        """Convert a value to the option's type: NumPy scalars to Python numbers, lists of names to tuples.
 
         Raises:
-            InputError: it, or a value of a dictionary, has another type or is out of range.
+            InputError: the value, or one in a dictionary, has a wrong type or is out of range.
         """
         if value is None and self.is_optional:
             return None
@@ -223,11 +231,11 @@ class OptionSpec:
 
     @property
     def holds_names(self) -> bool:
-        """Return True if the value is a tuple of names."""
+        """True if the value is a tuple of names."""
         return get_origin(self.type) is tuple
 
     def is_in_journal(self, options: Options) -> bool:
-        """Return True if the option is stored in a journal."""
+        """Return True if the journal of a run with these options stores this option."""
         if self.decides_scores is None:
             return False
         return self.decides_scores.is_always_written or getattr(options, self.name) != self.default
@@ -264,7 +272,7 @@ class OptionSpec:
 
 @cache
 def option_specs() -> dict[str, OptionSpec]:
-    """Return the declarations of the fields of `Options`, by name."""
+    """Return the declarations of all options by name, from the fields of `Options`."""
     hints = get_type_hints(Options, include_extras=True)
     defaults = {each.name: each.default for each in fields(Options)}
     return {name: _read_spec(name, hints[name], default) for name, default in defaults.items()}

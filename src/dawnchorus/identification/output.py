@@ -1,4 +1,4 @@
-"""Outputs of a run: its tables, and what their contents depend on, so that only those out of date are written."""
+"""Output tables of a run, which are written only if they are missing or outdated."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ class OutputLocation:
     path: Path
     formats: tuple[TableFormat, ...]
     combined: bool
-    """True if a folder gets one table of all recordings instead of one for each."""
+    """True for one table with all recordings in a folder, False for one table per recording."""
     files: RunFiles
     analyses: tuple[str, ...] = ()
-    """Names of the analyses whose tables are next to those of detections."""
+    """Names of the analyses whose tables are written next to those of detections."""
 
     @property
     def analysis_formats(self) -> tuple[str, ...]:
-        """Return the formats of analyses: Parquet where detections are, else csv."""
+        """Formats of the analyses' tables: Parquet if detections are written as Parquet, CSV if in another format."""
         return tuple(dict.fromkeys("parquet" if each.name == "parquet" else "csv" for each in self.formats))
 
 
@@ -62,10 +62,16 @@ class Output:
 def choose_location(
     path: Path, formats: Sequence[str] | None, *, combined: bool, analyses: tuple[str, ...] = ()
 ) -> OutputLocation:
-    """Return a file location if `path` has a suffix and is not a folder, else a folder location.
+    """Return the output location: a file if `path` has a suffix and is not a folder, else a folder.
+
+    Args:
+        path: path or URL.
+        formats: names of table formats; None for the format of the path's suffix, or CSV in a folder.
+        combined: True for one table with all recordings in a folder.
+        analyses: names of the analyses whose tables are written.
 
     Raises:
-        InputError: an unknown format, several formats for one file, or a suffix that no format has.
+        InputError: an unknown format, several formats for one file, or a suffix without a format.
     """
     names = formats or (["csv"] if is_folder(path) else [detect_format(path).name])
     first, *others = (FORMATS.lookup(name) for name in names)
@@ -76,12 +82,12 @@ def choose_location(
 
 
 def list_outputs(location: OutputLocation, recordings: Sequence[Path], root: str | None = None) -> list[Output]:
-    """List a run's tables: one file, one per format, or one per recording and format.
+    """Return a run's output tables: one file, one per format, or one per recording and format.
 
-    Those of each recording have its path below `root`, or below the folder that all share.
+    Tables of single recordings have the recording's path relative to `root`, or else to the recordings' common folder.
 
     Raises:
-        InputError: a recording is not below `root`, so that its table could be taken for another's.
+        InputError: a recording is not below `root`, so that two recordings might have the same table.
     """
     if not is_folder(location.path):
         return [Output(location.path, location.formats[0], tuple(recordings))]
@@ -100,7 +106,7 @@ def list_outputs(location: OutputLocation, recordings: Sequence[Path], root: str
 
 
 def list_other_files(location: OutputLocation) -> list[Path]:
-    """List the files that a run may write next to its tables of detections."""
+    """Return the paths of the other files that a run may write: parameters, failures and analyses."""
     tables = [
         _analysis_path(location, name, end, kind)
         for name in location.analyses
@@ -126,14 +132,14 @@ def _check_below(root: str, recordings: Sequence[Path], *, out: Path) -> None:
 
 
 def write_outputs(run: Run, location: OutputLocation) -> WrittenOutputs:
-    """Write missing and outdated tables, and the files next to them; the parameters come last.
+    """Write missing and outdated tables, the failures, and last the parameters.
 
-    An output is noted in the journal when it is written, with a signature of everything that it is made of and a digest
-    of its bytes. A table that was changed since is kept under another name, and written again.
+    A written output is recorded in the journal, with a hash of everything that determines its content, and a digest of
+    its bytes. If a table was changed after that, it is renamed, and written again.
 
     Raises:
         OutputError: no space, or no permission.
-        PlugInError: a format or an analysis of another package failed; all other tables are written.
+        PlugInError: a plug-in's format or analysis failed; all other tables are written.
     """
     journal, files = run.journal, location.files
     scored = [path for path in run.paths if journal.scored_version(path) is not None]
@@ -177,9 +183,9 @@ def write_outputs(run: Run, location: OutputLocation) -> WrittenOutputs:
 
 
 def _is_changed(path: Path, digest: str | None) -> bool:
-    """Return True for a file with other bytes than it was written with; a missing one is written anyway.
+    """Return True if a file has changed since it was written, by the digest of its bytes; False if it does not exist.
 
-    Of a store, that is also an object that the run knows nothing of: none was there when it began.
+    Without a digest, an object in a store counts as changed, since there was none when the run started.
     """
     if digest is None:
         return is_remote(path) and path.exists()
@@ -194,10 +200,10 @@ def _set_aside(path: Path) -> Path:
 
 
 def hash_file(path: Path) -> str:
-    """Return a digest of the bytes; of an object, the version that its store gives to them, where it has some.
+    """Return a digest of a file's bytes, or the version of an object, if its store has versions.
 
     Raises:
-        OutputError: it cannot be read.
+        OutputError: the file cannot be read.
     """
     try:
         if (version := content_version(path)) is not None:
@@ -209,12 +215,12 @@ def hash_file(path: Path) -> str:
 
 
 def is_finished(journal: Journal, files: RunFiles) -> bool:
-    """Return True if all outputs of the run are written."""
+    """Return True if the run's journal records that all of its outputs were written."""
     return journal.output_signature(files.name(files.parameters)) is not None or journal.earlier_layout() is not None
 
 
 def _hash_settings(run: Run) -> str:
-    """Return a hash of what all tables of a run depend on, apart from their recordings and their formats."""
+    """Return a hash of everything that determines all tables, apart from recordings and formats."""
     info = run.bundle.info
     settings = {
         "provenance": asdict(run.provenance),
@@ -225,7 +231,7 @@ def _hash_settings(run: Run) -> str:
 
 
 def _sign(output: Output, settings: str, run: Run) -> str:
-    """Return a hash of what an output is made of: format, settings, recordings, and what a table says of these."""
+    """Return a hash of everything that determines an output: format, settings, recordings and their metadata."""
     digest = hashlib.sha256(f"{output.format.name} {settings}".encode())
     for path in output.recordings:
         full = absolute_path(path)
@@ -242,7 +248,7 @@ def _write_table(output: Output, run: Run) -> None:
 
 
 def _note_earlier_outputs(run: Run, location: OutputLocation, outputs: Sequence[Output], settings: str) -> None:
-    """Note the tables of single recordings that a version before 2026-12 wrote with the same settings."""
+    """Record the tables of single recordings that a version before 2026-12 wrote with the same settings."""
     earlier = run.journal.earlier_layout()
     wanted = {"formats": [each.name for each in location.formats], "provenance": asdict(run.provenance)}
     if earlier is not None and earlier == as_json(wanted):
@@ -256,7 +262,7 @@ def _note_earlier_outputs(run: Run, location: OutputLocation, outputs: Sequence[
 
 
 def as_json(value: dict[str, Any]) -> Any:
-    """Return the value after a round trip through JSON."""
+    """Return a value after conversion to JSON and back."""
     return json.loads(json.dumps(value))
 
 
@@ -271,7 +277,7 @@ def _write_failures(run: Run, path: Path) -> None:
 
 
 def _write_analysis(run: Run, location: OutputLocation, name: str) -> list[Path]:
-    """Write the tables of an analysis of the run, and return their paths."""
+    """Write the tables of an analysis, and return their paths."""
     written = []
     for kind in location.analysis_formats:
         for end, pieces in run.iter_analysis(name):

@@ -1,4 +1,4 @@
-"""Paths of a run's files: its tables, named after recordings, and the files next to them."""
+"""Paths of a run's files: tables named after recordings, and the files next to them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from dawnchorus.storage.safe_names import safe_name
 RUNS_VARIABLE = "DAWNCHORUS_RUNS"
 
 _UPWARDS = {".": "_", "..": "__"}
-"""Names of folders that lead elsewhere on a disk, and not in a store."""
+"""Replacements for path segments in a store's key that have a special meaning on a disk."""
 
 _STORE_PARTS = 2
-"""Parts of the path of a whole store: its scheme and its bucket."""
+"""Number of path segments of a whole store: scheme and bucket."""
 
 _MAX_STATE_BYTES = 100
 
@@ -34,7 +34,7 @@ def printable(text: str | Path) -> str:
 
 
 def current_folder() -> str:
-    """Return the current folder; the root if it was removed, where only absolute paths mean anything."""
+    """Return the working directory, or the root folder if the working directory was removed."""
     try:
         return os.getcwd()
     except FileNotFoundError:
@@ -48,20 +48,23 @@ def is_folder(out: Path) -> bool:
 
 @dataclass(frozen=True)
 class RunFiles:
-    """Paths of the files of a run that are next to its tables."""
+    """Paths of a run's files next to its tables: journal, lock, parameters and failures."""
 
     folder: Path
-    """The folder of all files of the run; journal and lock of a run in a store are in `runs_folder()`."""
+    """Folder of all files of the run, except journal and lock of a run in a store, which are in `runs_folder()`."""
     journal: Path
     lock: Path
     parameters: Path
     failures: Path
     stem: Path
-    """Path of a table of all recordings, without a suffix."""
+    """Path of a table with all recordings, without its suffix."""
 
     @classmethod
     def next_to(cls, out: Path, suffix: str) -> RunFiles:
-        """Return the paths for a run that is written to `out`; in a file, names end with `suffix`."""
+        """Return the paths for a run whose output is `out`.
+
+        If `out` is a file, `suffix` is that of its format, which the names of other files omit.
+        """
         folder, state, name, stem = (
             (out, ".dawnchorus", "run", "detections")
             if is_folder(out)
@@ -83,13 +86,13 @@ class RunFiles:
 
 
 def runs_folder() -> Path:
-    """Return the folder of this machine's journals of runs in stores: $DAWNCHORUS_RUNS, or one of the user's."""
+    """Return the local folder for journals of runs in stores: $DAWNCHORUS_RUNS, or one in the user's state folder."""
     given = os.environ.get(RUNS_VARIABLE)
     return Path(given) if given else platformdirs.user_state_path("dawnchorus") / "runs"
 
 
 def remote_state(out: Path) -> str:
-    """Return the name of the journal of a run in a store: that of its output, and a digest of the URL."""
+    """Return the name of the journal of a run in a store: the output's name and a digest of its URL."""
     digest = hashlib.sha256(str(out).rstrip("/").encode("utf-8", "surrogateescape")).hexdigest()[:12]
     return f"{safe_name(out.name, max_bytes=_MAX_STATE_BYTES)}-{digest}"
 
@@ -100,21 +103,21 @@ class WrittenOutputs:
 
     paths: tuple[Path, ...] = ()
     changed: Mapping[Path, Path] = field(default_factory=dict)
-    """New names of those that were changed since an earlier run wrote them."""
+    """New paths of tables that were changed by others since an earlier run wrote them, by their original path."""
 
 
 def unused_path(path: Path, word: str) -> Path:
-    """Return the first of NAME.WORD-1, NAME.WORD-2 and so on that is not there."""
+    """Return the first path NAME.WORD-1, NAME.WORD-2 and so on that does not exist."""
     names = (path.with_name(f"{path.name}.{word}-{k}") for k in count(1))
     return next(name for name in names if not name.exists())
 
 
 MAX_NAME_BYTES = 240
-"""Maximum length of a file name: most file systems take 255 bytes, and names of unfinished files are six longer."""
+"""Maximum length of a file name: most file systems allow 255 bytes, and temporary names are six bytes longer."""
 
 
 def named_after(path: Path, suffix: str) -> Path:
-    """Return an output path named after a recording; long names are shortened but stay unique."""
+    """Return a recording's path with `suffix` added to its name; long names are shortened but stay unique."""
     name = os.fsencode(path.name + suffix)
     if len(name) <= MAX_NAME_BYTES:
         return path.with_name(path.name + suffix)
@@ -145,10 +148,7 @@ def _shared_url(folders: Collection[Path]) -> str | None:
 
 
 def relative_paths(paths: Sequence[Path], root: str | None = None) -> dict[Path, Path]:
-    """Return each recording's output path inside an output folder, mirroring its path below `root`.
-
-    Without a root, that is the folder that all share.
-    """
+    """Return the path of each recording relative to `root`, or else to the recordings' common folder."""
     root = root or shared_folder(paths)
     return {path: _relative(absolute_path(path), root) for path in paths}
 

@@ -12,16 +12,21 @@ from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.engines.registry import open_graph
 
 WHOLE_YEAR = -1
-"""The range model's input for "no week given"."""
+"""Input of the range model for "no week"."""
 
 
 class RangeFilter:
-    """Range model of one bundle, applied to the classes of another (or the same) bundle.
+    """Range model of one bundle (`source`), applied to the classes of another or the same bundle (`bundle`).
 
-    Species are matched by scientific name; a class that the range model does not know is neither in nor out.
+    Species are matched by scientific name; a class that the range model lacks is neither in nor out of range.
+
+    Args:
+        source: bundle with the range model.
+        bundle: bundle with the classes.
+        threshold: minimum probability of occurrence for a species in range.
 
     Raises:
-        ModelNotFoundError: the bundle has no range model.
+        ModelNotFoundError: `source` has no range model.
     """
 
     def __init__(self, source: Bundle, *, bundle: Bundle, threshold: float) -> None:
@@ -46,14 +51,17 @@ class RangeFilter:
         return probabilities
 
     def note(self) -> str | None:
-        """Return a sentence if the range model knows no species of the bundle; else None."""
+        """Return a sentence if the range model has no class of the bundle; else None."""
         if (self._classes >= 0).any():
             return None
         source, bundle = self._names
         return f"location and week have no effect: the range model of {source} knows none of the classes of {bundle}."
 
     def expected(self, *, latitude: float, longitude: float, week: int | None) -> list[bool | None]:
-        """Return for each class if it is in range; None where the range model does not know it."""
+        """Return for each class if it is in range; None for classes that the range model lacks.
+
+        `week` None is all year.
+        """
         week = WHOLE_YEAR if week is None else week
         probabilities = self._predict(round(latitude, 2), round(longitude, 2), week)
         inside = probabilities >= self._threshold

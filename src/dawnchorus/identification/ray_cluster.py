@@ -16,10 +16,10 @@ from dawnchorus.errors import InputError, MissingExtraError
 AUTO, LOCAL = "auto", "local"
 
 OBJECT_STORE_BYTES = 100_000_000
-"""Shared memory of a cluster of this machine alone: only paths and counts pass through it."""
+"""Size of the shared memory of a cluster on this machine: only paths and counts pass through it."""
 
 CONNECT_S = 10.0
-"""Longest time to connect to a head: Ray itself tries for minutes."""
+"""Maximum number of seconds to connect to a cluster's head; Ray itself tries for minutes."""
 
 _ADDRESS = re.compile(r"\[?([\w.:-]+?)\]?:(\d{1,5})")
 
@@ -32,14 +32,14 @@ _START = (
 
 @contextmanager
 def connect_to_cluster(address: str) -> Iterator[None]:
-    """Connect to a Ray cluster, and disconnect at the end, unless this program is connected already.
+    """Connect to a Ray cluster for a `with` block, unless this process is connected already.
 
     Args:
-        address: HOST:PORT of the cluster's head; "auto" for the one of $RAY_ADDRESS, else the one that runs on this
-            machine; "local" for a new one on this machine.
+        address: HOST:PORT of the cluster's head; "auto" for the cluster of $RAY_ADDRESS, or else on this machine;
+            "local" for a new cluster on this machine.
 
     Raises:
-        InputError: there is no cluster, it cannot be reached, or it wants another token.
+        InputError: there is no cluster, it cannot be reached, or it requires another token.
         MissingExtraError: Ray is not installed.
     """
     if address not in (AUTO, LOCAL):
@@ -81,10 +81,10 @@ def connect_to_cluster(address: str) -> Iterator[None]:
 
 
 def _check_reachable(address: str) -> None:
-    """Check that something listens at the address of a head.
+    """Check that a server accepts connections at the address of a cluster's head.
 
     Raises:
-        InputError: it is no address, or nothing does.
+        InputError: the text is not an address, or no server accepts connections.
     """
     match = _ADDRESS.fullmatch(address)
     if match is None:

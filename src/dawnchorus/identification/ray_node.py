@@ -1,4 +1,7 @@
-"""The part of a run on a Ray cluster that runs on each node; it knows nothing of Ray."""
+"""The part of a run on a Ray cluster that runs on each node; it does not use Ray itself.
+
+A node scores units, batches of recordings that are committed together.
+"""
 
 from __future__ import annotations
 
@@ -27,25 +30,25 @@ from dawnchorus.models.store import BUILTIN_MODELS, default_folder
 from dawnchorus.types import RecordingMetadata
 
 REPORT_S = 0.25
-"""Seconds between reports where no unit ends."""
+"""Maximum number of seconds between two reports."""
 
 AHEAD_S = 1.0
-"""Seconds for which a node has recordings when it asks for more: a report and its answer take a part of it."""
+"""Seconds of work that a node requests in advance, to bridge the time of a report and its answer."""
 
 
 @dataclass(frozen=True)
 class NodeTask:
-    """Work of a node: the arguments of `archive_recordings` that decide results.
+    """Work of all nodes: the arguments of `archive_recordings` that determine results.
 
     Attributes:
         archive: absolute path or URL of the archive.
         run: id of the run, by which other software or another model on a node is noticed.
         model: a built-in model's name, or the absolute path of a bundle's folder.
-        models_folder: folder of the built-in models; None: the one that each node has.
+        models_folder: folder of the built-in models; None for the default folder of each node.
         options: options of the run.
-        keep: what else is kept.
+        keep: "embeddings" or "embeddings:int8" to store embeddings.
         metadata: location and time by absolute path.
-        analyses: names of analyses of the recordings' own samples.
+        analyses: names of analyses of the recordings' original samples.
     """
 
     archive: str
@@ -59,7 +62,7 @@ class NodeTask:
 
     @classmethod
     def create(cls, archive: Archive, job: ArchivingJob, keep: tuple[Keep, ...]) -> NodeTask:
-        """Return the task of a job: built-in models are those of each node, other bundles are seen by all."""
+        """Return the task for a job; built-in models are passed by name, since each node has its own copy of them."""
         bundle, store = job.model.bundle, job.model.store
         builtin = (name for name in BUILTIN_MODELS if store.bundle_folder(name) == bundle.folder)
         return cls(
@@ -76,14 +79,14 @@ class NodeTask:
 
 @dataclass(frozen=True)
 class NodeReport:
-    """State of a node in the middle of its work.
+    """State of a node during its work.
 
     Attributes:
-        counts: counts of its recordings since it began.
-        committed: those of units that it has ended.
-        ended: units that have ended since the report before.
-        failures: recordings of these that failed.
-        n_wanted: number of recordings that it asks for.
+        counts: counts of the node's recordings since it started.
+        committed: counts of the recordings in units that the node has committed.
+        ended: names of the units that were committed since the previous report.
+        failures: recordings in these units that failed.
+        n_wanted: number of recordings that the node requests.
     """
 
     counts: RunCounts
@@ -94,13 +97,13 @@ class NodeReport:
 
 
 class RayNode:
-    """The inference engine of a node, and its writer of the archive.
+    """Inference engine of a node, which writes to the archive.
 
-    `score` runs in a thread of its own; `add` gives it more units meanwhile.
+    `score` runs in a thread of its own; `add` adds units in the meantime.
 
     Args:
-        task: the work, which is that of all nodes.
-        n_workers: cores to use.
+        task: the work.
+        n_workers: number of cores to use.
     """
 
     def __init__(self, task: NodeTask, n_workers: int) -> None:
@@ -141,14 +144,14 @@ class RayNode:
         return host
 
     def add(self, units: Sequence[Sequence[Entry]]) -> None:
-        """Give the node more units, unless its work has ended."""
+        """Add units to the node's work; ignored if `score` has ended."""
         self._units.add(units)
 
     def score(self, units: Sequence[Sequence[Entry]]) -> Iterator[NodeReport]:
-        """Score units, and those that are added meanwhile, and yield reports.
+        """Score units, including those that `add` adds in the meantime, and yield reports.
 
         Raises:
-            ModelError: the model cannot be run, or gives scores that are not finite.
+            ModelError: the model cannot be run, or its scores are not finite.
             OutputError: the archive cannot be written.
             RuntimeError: the node is not open.
         """
@@ -164,41 +167,41 @@ class RayNode:
         yield reporter.create()
 
     def close(self) -> None:
-        """Leave the list of workers."""
+        """Delete the node's heartbeat file in the archive."""
         if self._opened is not None:
             self._opened[0].__exit__()
 
 
 class _Units:
-    """Units that wait on a node: an iterator that has more when some are added."""
+    """Iterator over a node's waiting units, which continues after its end if units are added."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiting: deque[Sequence[Entry]] = deque()
         self._is_open = False
         self.n_begun = 0
-        """Number of recordings of the units that were taken."""
+        """Number of recordings in the units that were taken."""
 
     @property
     def n_waiting(self) -> int:
-        """Number of recordings of the units that wait."""
+        """Number of recordings in the units that wait."""
         with self._lock:
             return sum(map(len, self._waiting))
 
     def restart(self, units: Sequence[Sequence[Entry]]) -> None:
-        """Begin with some units, and forget others."""
+        """Replace the waiting units."""
         with self._lock:
             self._waiting = deque(units)
             self._is_open = True
 
     def add(self, units: Sequence[Sequence[Entry]]) -> None:
-        """Add units, unless it is closed."""
+        """Add units, unless the iterator is closed."""
         with self._lock:
             if self._is_open:
                 self._waiting.extend(units)
 
     def close_if_empty(self) -> bool:
-        """Close if no units wait, and return True then."""
+        """Close the iterator if no units wait, and return True then."""
         with self._lock:
             self._is_open = bool(self._waiting)
             return not self._is_open
@@ -216,7 +219,7 @@ class _Units:
 
 
 class _Reporter:
-    """Maker of the reports of one call."""
+    """Builder of the reports of one call of `score`."""
 
     def __init__(self, run: ShardRun, units: _Units, n_workers: int) -> None:
         self._run, self._units, self._n_workers = run, units, n_workers
@@ -231,18 +234,18 @@ class _Reporter:
 
     @property
     def is_due(self) -> bool:
-        """True if units have ended, or the last report is some time ago."""
+        """True if units were committed, or `REPORT_S` have passed since the last report."""
         return len(self._run.ended) > self._n_ended or time.monotonic() - self._last_s >= REPORT_S
 
     def create(self) -> NodeReport:
-        """Return a report of what is new."""
+        """Return a report on what has happened since the last one."""
         run = self._run
         ended, failures = tuple(run.ended[self._n_ended :]), tuple(run.failures[self._n_failures :])
         self._n_ended, self._n_failures, self._last_s = len(run.ended), len(run.failures), time.monotonic()
         return NodeReport(run.counts, run.committed, ended, failures, max(self._count_wanted(), 0))
 
     def _count_wanted(self) -> int:
-        """Return how many recordings keep all cores at work until the next ones come."""
+        """Return the number of recordings to request so that all cores stay busy until they arrive."""
         elapsed_s = max(self._last_s - self._start_s, REPORT_S)
         per_second = (self._n_finished - self._n_before) / elapsed_s
         n_left = self._units.n_waiting + self._units.n_begun - self._n_finished

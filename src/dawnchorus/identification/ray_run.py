@@ -1,7 +1,7 @@
-"""The driver of a run on a Ray cluster: it gives units to one actor on each node.
+"""The driver of a run on a Ray cluster, which assigns units to one actor on each node.
 
-The archive alone says which units have ended. So nodes may come and go, a unit that was given twice counts once, and a
-driver that was killed is started again.
+A unit is a batch of recordings that are committed together. Only the archive records which units are committed, so
+nodes may come and go, a unit that was assigned twice is committed once, and a killed driver can be started again.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from dawnchorus.identification.unit_queue import UnitQueue
 LOG = logging.getLogger(__name__)
 
 WAIT_S = 1.0
-"""Longest time that the driver waits for a report."""
+"""Maximum number of seconds to wait for a report."""
 
 LOOK_S = 5.0
-"""Seconds between looks at the cluster's nodes."""
+"""Seconds between checks of the cluster's nodes."""
 
 CLOSING_S = 5.0
-"""Longest time that actors may need to leave the archive's list of workers."""
+"""Maximum number of seconds for actors to delete their heartbeat files."""
 
 MAX_STARTS = 3
 """Maximum number of times in a row that an actor may end while it starts on a node."""
@@ -42,18 +42,18 @@ MAX_STARTS = 3
 
 @dataclass(eq=False)
 class _Node:
-    """A node of the cluster with its actor, as the driver sees it.
+    """A node of the cluster with its actor.
 
     Attributes:
         id: id of the node.
-        host: name of its machine.
+        host: name of the node's machine.
         actor: handle of the actor.
-        opening: reference that is ready when the actor is; None then.
-        reports: generator of references to reports; None if it has no work.
-        adding: reference that is ready when the actor has the units that were added last.
-        held: units that it has.
-        n_wanted: number of recordings that it asks for.
-        report: its last report.
+        opening: reference that is ready when the actor has started; None after that.
+        reports: generator of references to reports; None if the actor has no work.
+        adding: reference that is ready when the actor has received the units added last; None after that.
+        held: units assigned to the node and not committed, with their recordings.
+        n_wanted: number of recordings that the node requests.
+        report: last report of the node; None before the first.
     """
 
     id: str
@@ -75,12 +75,12 @@ class _Node:
 class RayRun:
     """Scoring of units on the nodes of the cluster that this process is connected to.
 
-    The attributes are those of `ShardRun`.
+    It has the attributes `counts`, `n_units`, `n_ended`, `n_failed_before` and `failures` of `ShardRun`.
 
     Args:
-        listed: the units, of which none are scored in this process.
-        task: the work of nodes.
-        n_workers: cores to use on each node; None: all that it has.
+        listed: the units; none of them are scored in this process.
+        task: the work of all nodes.
+        n_workers: number of cores to use on each node; None for all of its cores.
     """
 
     def __init__(self, listed: ShardRun, task: NodeTask, *, n_workers: int | None) -> None:
@@ -88,12 +88,12 @@ class RayRun:
         self._task = ray.put(task)
         self._nodes: dict[str, _Node] = {}
         self._refused: dict[str, Exception] = {}
-        """Nodes on which no actor can start, with the reason."""
+        """Errors of nodes on which no actor can start, by node id."""
         self._starts: Counter[str] = Counter()
         self._is_noted = False
         self._next_look_s = -math.inf
         self._before = listed.counts
-        """Counts of units that had ended before, and of nodes that are gone."""
+        """Counts of units that were committed before, and of nodes that are gone."""
         self._queue = UnitQueue({})
         self._entries: dict[str, list[Entry]] = {}
         self.n_units, self.n_ended = listed.n_units, listed.n_ended
@@ -110,14 +110,16 @@ class RayRun:
 
     @property
     def n_failed_before(self) -> int:
-        """Failures of earlier calls among the counts."""
+        """Number of failures in `counts` from earlier calls."""
         return max(self.counts.n_failed - len(self.failures), 0)
 
     def score(self, missing: Mapping[str, list[Entry]]) -> Generator[RunCounts, None, None]:
-        """Score the recordings of units that have not ended, and yield the counts.
+        """Score the recordings of uncommitted units, and yield the counts.
+
+        `missing` has the recordings by unit.
 
         Raises:
-            ModelError: the model cannot be run, on all nodes or on one that has the same model and software.
+            ModelError: no node can run the model, or a node with the same model and software failed to run it.
             OutputError: the archive cannot be written.
         """
         self._entries = dict(missing)
@@ -173,7 +175,7 @@ class RayRun:
         self._nodes[node_id] = _Node(node_id, host, actor, opening=actor.open.remote())
 
     def _give(self, node: _Node) -> None:
-        """Give units to a node that has none, or asks for more."""
+        """Assign units to a node that is idle or requests more."""
         if node.opening is not None or node.adding is not None or not self._queue.n_waiting:
             return
         names = self._queue.take(node.n_wanted, n_workers=len(self._nodes), held=node.held)
@@ -190,7 +192,7 @@ class RayRun:
     # ------------------------------------------------------------------ reports
 
     def _wait(self) -> list[tuple[_Node, Any]]:
-        """Wait for a report, and return all that are there."""
+        """Wait for references, and return those that are ready, with their nodes."""
         waiting = {reference: node for node in self._nodes.values() for reference in node.references}
         if not waiting:
             time.sleep(WAIT_S)
@@ -201,10 +203,10 @@ class RayRun:
         return [(waiting[reference], reference) for reference in ready]
 
     def _take(self, node: _Node, reference: Any) -> None:
-        """Take what a node has sent.
+        """Process the result of a node's reference.
 
         Raises:
-            DawnChorusError: it ended with this error.
+            DawnChorusError: the node ended with this error.
         """
         if self._nodes.get(node.id) is not node:  # it was lost by another of its references
             return
@@ -244,10 +246,10 @@ class RayRun:
         self.failures += report.failures
 
     def _fail(self, node: _Node, error: RayTaskError) -> None:
-        """Raise the error of a node, or leave out a node that cannot start.
+        """Raise the error of a node that was working; exclude a node that cannot start.
 
         Raises:
-            DawnChorusError: the node was at work.
+            DawnChorusError: the node was working.
         """
         cause = error.cause if isinstance(error.cause, DawnChorusError) else error
         if node.opening is None:
@@ -260,7 +262,7 @@ class RayRun:
         self._remove(node)
 
     def _lose(self, node: _Node, error: RayError) -> None:
-        """Give the units of a node whose actor has ended to others."""
+        """Assign the units of a node whose actor has ended to other nodes."""
         if node.opening is not None and isinstance(error, RayActorError) and self._starts[node.id] >= MAX_STARTS:
             reason = f"the actor ended {MAX_STARTS} times while it started: {error}"
             self._refuse(node, ModelError(reason, subject=node.host))
@@ -274,7 +276,7 @@ class RayRun:
             self._before = replace(self._before, n_failed=self._before.n_failed + len(entries))
 
     def _remove(self, node: _Node) -> None:
-        """Forget a node, but for the counts of what it has ended."""
+        """Remove a node, except for the counts of its committed units."""
         del self._nodes[node.id]
         ray.kill(node.actor)
         self._next_look_s = -math.inf
@@ -294,7 +296,7 @@ class RayRun:
 
 
 def _add(first: RunCounts, second: RunCounts) -> RunCounts:
-    """Return the sum of all counts but those of files."""
+    """Return the sum of all counts, except the number of files."""
     return replace(
         first,
         n_resumed=first.n_resumed + second.n_resumed,

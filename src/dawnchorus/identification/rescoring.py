@@ -1,4 +1,7 @@
-"""Rescoring of an archive with another model, from the embeddings that the archive keeps."""
+"""Rescoring of an archive with another model, from the embeddings that the archive stores.
+
+The recordings are scored in units, batches that are committed together.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +56,7 @@ from dawnchorus.types import AudioInfo, RecordingMetadata, Report, ignore_progre
 from dawnchorus.version import __version__
 
 UNITS = UnitSize(max_bytes=20e9, max_recordings=2_000, min_bytes=5e9)
-"""Limits of a unit: some seconds of work, so that its commit is a small part of it."""
+"""Limits of a unit: some seconds of work, so that its commit takes a small part of the time."""
 
 _field = pa_dataset.field
 
@@ -71,27 +74,31 @@ def rescore_archive(
     resume: bool = False,
     report: Report = ignore_progress,
 ) -> list[ArchiveResult]:
-    """Score the kept embeddings of an archive by a head on them, as new runs of the archive.
+    """Score the stored embeddings of an archive with a model on them, as new runs of the archive.
 
-    Each run whose embeddings fit gives one. The rows are those of a run from the audio, as far as embeddings in half
-    precision tell. The same call, in another shard or after an interruption, does what is missing.
+    There is a new run for each run with suitable embeddings. Its rows equal those of a run from the audio, up to the
+    precision of the stored embeddings. Calls with the same arguments, for other shards or after an interruption,
+    process what is missing.
 
     Args:
         archive: folder of the archive.
-        model: a head that was trained on the embeddings that are kept, such a head joined with its base, or the base
-            itself: a bundle's or training run's folder, or a loaded model.
-        runs: ids of the runs with the embeddings; by default all that fit.
-        min_score: smallest score that is kept.
-        top: largest number of detections that are kept of a window; None: all.
-        shard: part of the units, like "2/8"; by default all.
-        unit_size: limits of a unit, when the recordings are listed.
-        workers: cores to use; default: all that this process may use.
-        resume: list the recordings again, and add those whose embeddings are new.
-        report: called with the progress in the caller's thread.
+        model: a head that was trained on the stored embeddings, such a head merged with its base, or the base itself;
+            as the folder of a bundle or training run, or a loaded model.
+        runs: ids of the runs with the embeddings; default: all with suitable embeddings.
+        min_score: minimum score of stored detections.
+        top: maximum number of stored detections in a window; None for no limit.
+        shard: part of the units, like "2/8"; default: all units.
+        unit_size: limits of a unit, used when the recordings are listed.
+        workers: number of cores to use; default: all that this process may use.
+        resume: list the recordings again, and add those with new embeddings.
+        report: function that is called with the progress, in the caller's thread.
+
+    Returns:
+        The result of each new run.
 
     Raises:
-        InputError: no run has embeddings that the model was trained on, or an option that does not apply.
-        ModelError: the model cannot be loaded or run, or its scores do not come from embeddings alone.
+        InputError: no run has embeddings that the model was trained on, or an option does not apply.
+        ModelError: the model cannot be loaded or run, or its scores need more than embeddings.
         OutputError: the archive cannot be written.
         MissingExtraError: deltalake is not installed.
     """
@@ -122,7 +129,7 @@ def _find_sources(archive: Archive, bundle: Bundle, runs: Names | None) -> list[
 
     Raises:
         NotFoundError: there is no such run.
-        InputError: there is none whose embeddings fit, or one that is named does not.
+        InputError: no run has suitable embeddings, or a named run has not.
     """
     known = [each for each in archive.find_runs(runs) if runs is not None or each.run.embedding_dim]
     misfits = {each.id: _describe_misfit(bundle, each.run) for each in known}
@@ -138,7 +145,7 @@ def _find_sources(archive: Archive, bundle: Bundle, runs: Names | None) -> list[
 
 
 def _describe_misfit(bundle: Bundle, run: ArchiveRun) -> str | None:
-    """Return a sentence if the embeddings of a run are not those that a bundle classifies."""
+    """Return a sentence on why a bundle cannot score the embeddings of a run; None if it can."""
     info, training = bundle.info, bundle.info.training
     base = f"{info.name} {bundle.id}" if training is None or training.backbone is None else training.backbone
     if not run.embedding_dim:
@@ -163,28 +170,28 @@ def _describe_misfit(bundle: Bundle, run: ArchiveRun) -> str | None:
 
 @dataclass(frozen=True)
 class _Channel(ScoredChannel):
-    """Hits of a channel, whose windows have the times that their embeddings have."""
+    """Hits of a channel; its windows have the stored times of their embeddings."""
 
     starts_s: Sequence[float] = ()
     ends_s: Sequence[float] = ()
 
     def window_times(self, window: int, plan: WindowPlan, duration_s: float) -> tuple[float, float]:  # noqa: ARG002
-        """Return start and end of a window in seconds."""
+        """Return start and end of a window in the recording, in seconds."""
         return self.starts_s[window], self.ends_s[window]
 
 
 @dataclass(frozen=True)
 class _Rescoring:
-    """Scoring of the embeddings of one run.
+    """Rescoring of the embeddings of one run.
 
     Attributes:
         archive: the archive.
         source: the run with the embeddings.
         run: the new run.
-        scorer: the model.
-        score_filter: scores that are kept.
-        builder: makes tables of detections.
-        selection: results of the source that count.
+        scorer: classifier of the embeddings.
+        score_filter: filter for the scores to store.
+        builder: builder of the tables of detections.
+        selection: results of the source that are read; see `archive.selection`.
     """
 
     archive: Archive
@@ -199,7 +206,7 @@ class _Rescoring:
     def create(
         cls, archive: Archive, source: StoredRun, model: Model, scorer: EmbeddingScorer, floor: Options
     ) -> _Rescoring:
-        """Describe the new run."""
+        """Create the new run and its settings."""
         bundle, given = model.bundle, source.run.parameters
         options = _restore_options(source.run, floor)
         selection = archive.select([source.id])
@@ -224,7 +231,7 @@ class _Rescoring:
         return cls(archive, source, run, scorer, ScoreFilter(thresholds, options.top), builder, selection)
 
     def pin(self, size: UnitSize, *, resume: bool) -> list[Manifest]:
-        """Return the listings of the new run; list the recordings with embeddings if there are none, or to resume."""
+        """Return the manifests of the new run; store one if there is none, or to resume."""
         table = self.archive.table(MANIFEST)
         while True:
             known = list_manifests(table)
@@ -246,7 +253,7 @@ class _Rescoring:
         return [ListedFile(*file) for file in zip(*(rows[name].to_pylist() for name in columns), strict=True)]
 
     def run_shard(self, manifests: Sequence[Manifest], shard: Shard, worker: Worker, report: Report) -> ArchiveResult:
-        """Score what is missing of a shard's units."""
+        """Score and commit the missing units of a shard."""
         table = self.archive.table(MANIFEST)
         units = shard.select(unit_sizes(table, manifests))
         writer = UnitWriter(self.archive, worker)
@@ -278,9 +285,9 @@ class _Rescoring:
 
 
 def _restore_options(run: ArchiveRun, floor: Options) -> Options:
-    """Return the options of a run that decide columns of its rows, with another floor.
+    """Return the options of a run that determine its rows, with `min_score` and `top` of `floor`.
 
-    Speech was looked for in the audio: the seconds of it are kept, and where it was is not known.
+    Speech detection is turned off: the archive has its total length in each recording, but not the segments.
     """
     given = {name: value for name, value in run.parameters.items() if name in option_specs()}
     others = {"speech": None, "overlap_s": run.overlap_s, "min_score": floor.min_score, "top": floor.top}
@@ -302,9 +309,9 @@ class _UnitScores:
     """Scores of the recordings of a unit.
 
     Args:
-        rescoring: the run.
-        entries: the recordings in the new run's list.
-        attempt: name of the attempt at the unit.
+        rescoring: the rescoring that the unit belongs to.
+        entries: the recordings in the new run's manifest.
+        attempt: name of the worker's attempt at the unit.
     """
 
     def __init__(self, rescoring: _Rescoring, entries: Sequence[Entry], attempt: str) -> None:
@@ -341,7 +348,7 @@ class _UnitScores:
         return recording_rows(listed), results
 
     def _read_recordings(self) -> dict[bytes, dict[str, Any]]:
-        """Return the rows of the source's results for these versions of the files, by path."""
+        """Return the source's rows for the listed versions of the files, by path."""
         versions = {entry.file.path: entry.file.mark for entry in self._entries}
         is_listed = _field("path").isin(pa.array(list(versions), pa.binary()))
         condition = self._rescoring.selection.condition & (_field("status") == DONE) & is_listed
@@ -349,7 +356,7 @@ class _UnitScores:
         return {row["path"]: row for row in rows if versions[row["path"]] == (row["n_bytes"], row["version"])}
 
     def _score(self, ids: Sequence[int]) -> dict[int, tuple[_Channel, ...]]:
-        """Score the embeddings of recordings, and return the hits by recording and channel."""
+        """Score the embeddings of recordings; return the hits of each channel, by id of the recording."""
         if not ids:
             return {}
         pieces, times = [np.zeros(0, HIT)], []
@@ -370,7 +377,7 @@ class _UnitScores:
         return _split_by_channel(hits, windows.take(order))
 
     def _read_embeddings(self, ids: Sequence[int]) -> Iterator[pa.RecordBatch]:
-        """Yield the embeddings of recordings."""
+        """Yield the embeddings of the recordings with these ids."""
         number = _field("recording_id")
         # The limits, by which parts of files are passed over, are not seen in a set.
         condition = (number >= min(ids)) & (number <= max(ids)) & number.isin(pa.array(ids, pa.int64()))
@@ -385,7 +392,7 @@ _NO_WINDOWS = SCHEMAS[EMBEDDINGS].empty_table().select(_WINDOW_COLUMNS)
 
 
 def _split_by_channel(hits: np.ndarray[Any, Any], windows: pa.Table) -> dict[int, tuple[_Channel, ...]]:
-    """Return the hits by recording and channel; `windows` has a row for each, those of a channel in a row."""
+    """Return the hits of each channel, by id of the recording; `windows` has a row per window, ordered by channel."""
     columns = [windows[name].to_pylist() for name in _WINDOW_COLUMNS]
     recording_ids, numbers, starts_s, ends_s = columns
     keys = list(zip(recording_ids, numbers, strict=True))
@@ -402,7 +409,7 @@ def _split_by_channel(hits: np.ndarray[Any, Any], windows: pa.Table) -> dict[int
 
 
 def _as_scored(entry: Entry, row: Mapping[str, Any], channels: Sequence[_Channel]) -> ScoredRecording:
-    """Return a recording of an archive as one that was scored."""
+    """Return a recording in the archive as a scored recording."""
     start_time = row["start_time"]
     return ScoredRecording(
         path=entry.path,

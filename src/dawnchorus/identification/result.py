@@ -1,4 +1,4 @@
-"""Results of a run: tables read from its journal, counts, failures and warnings."""
+"""Results of a run: tables that are read from the journal, counts, failures and warnings."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class RecordingFailure:
 
     Attributes:
         recording: name of the recording: its path, as in tables.
-        reason: a sentence on why.
+        reason: a sentence on the reason.
     """
 
     recording: str
@@ -57,20 +57,20 @@ class RecordingFailure:
 
 @dataclass(frozen=True)
 class RunCounts:
-    """Counts of a run, while it is under way and at its end."""
+    """Counts of a run, during the run and at its end."""
 
     n_files: int
     n_resumed: int = 0
-    """Recordings that an earlier, interrupted run had scored."""
+    """Number of recordings that an earlier, interrupted run had scored."""
     n_done: int = 0
-    """Recordings scored now."""
+    """Number of recordings scored in this run."""
     n_failed: int = 0
     n_detections: int = 0
     scored_s: float = 0.0
-    """Seconds of sound scored now; of channels that are scored by themselves, the sum."""
+    """Seconds of audio scored in this run, summed over channels if they are scored separately."""
 
     def after(self, step: ScoringStep, plan: WindowPlan) -> RunCounts:
-        """Return the counts after a step."""
+        """Return the counts after a step of scoring."""
         counts = replace(self, scored_s=self.scored_s + step.n_windows * plan.hop_samples / plan.rate_hz)
         if step.failed is not None:
             return replace(counts, n_failed=self.n_failed + 1)
@@ -86,7 +86,7 @@ class RunCounts:
         )
 
     def as_progress(self, stage: str) -> Progress:
-        """Return the recordings that are finished, of all; the other counts are its metrics, by their names."""
+        """Return the progress in recordings; the other counts are its metrics, by name."""
         n_finished = self.n_resumed + self.n_done + self.n_failed
         metrics = {name: value for name, value in vars(self).items() if name != "n_files"}
         return Progress(stage, n_finished, self.n_files, "recordings", metrics)
@@ -108,13 +108,13 @@ class Run(DetectionExports):
     Attributes:
         bundle: the model that scored the recordings.
         paths: all recordings, in order.
-        counts: numbers of recordings, failures and detections, and the seconds of sound that were scored.
+        counts: numbers of recordings, failures and detections, and the seconds of audio that were scored.
         journal: store of the results on disk, from which the methods of the run read.
-        builder: makes tables of results by the options of the run.
+        builder: builder of tables from results, by the options of the run.
         analyses: names of the analyses that were computed.
-        formats: formats of the tables that are written.
-        gone: recordings of an earlier run whose files were not there any more.
-        written: tables that were written, and those of an earlier run that were changed since.
+        formats: formats of the tables that were written.
+        gone: recordings of an earlier run whose files no longer exist.
+        written: tables that were written, and tables of an earlier run that were found changed.
     """
 
     bundle: Bundle
@@ -131,7 +131,7 @@ class Run(DetectionExports):
         """Refuse to be pickled or copied.
 
         Raises:
-            TypeError: always; the message says what to give instead.
+            TypeError: always; the message names alternatives.
         """
         raise TypeError(
             "a Run cannot be pickled: it reads from its journal, a database that this process has open. Give another "
@@ -166,10 +166,10 @@ class Run(DetectionExports):
         return {end: np.concatenate(pieces) if pieces else build_table({}) for end, pieces in tables.items()}
 
     def iter_analysis(self, name: str) -> Iterator[tuple[str, Iterable[Table]]]:
-        """Yield the tables as `analysis_tables` does, each in pieces that are read one at a time.
+        """Yield (name suffix, pieces of the table) for each table of an analysis; pieces are read one at a time.
 
         Raises:
-            InputError: the run was made without this analysis.
+            InputError: the run has no such analysis.
         """
         if name not in self.analyses:
             expected = ", ".join(self.analyses) or "none"
@@ -185,7 +185,7 @@ class Run(DetectionExports):
                 yield AnalyzedRecording(self.builder.name(summary.path), summary.duration_s, metadata, fitted)
 
     def _rows(self, name: str) -> Iterator[tuple[RecordingSummary, Table]]:
-        """Yield the rows of an analysis as each recording has them."""
+        """Yield the rows of an analysis for each recording, unconverted."""
         for summary in self._scored():
             rows = self.journal.read_analysis(summary.path, name)
             if rows is not None:
@@ -193,12 +193,12 @@ class Run(DetectionExports):
 
     @cached_property
     def _columns(self) -> dict[str, Columns]:
-        """Columns of the analyses whose tables are the rows of all recordings."""
+        """Columns by analysis, for the analyses whose table has the rows of all recordings."""
         names = [name for name in self.analyses if ANALYSES.lookup(name).summarize is None]
         return {name: find_columns(rows for _, rows in self._rows(name)) for name in names}
 
     def _misfits(self) -> Iterator[RecordingFailure]:
-        """Yield the recordings in which an analysis has other columns than in the first one."""
+        """Yield the recordings in which the columns of an analysis differ from those in the first recording."""
         for name, columns in self._columns.items():
             for summary, rows in self._rows(name):
                 if fit_rows(rows, columns) is None:
@@ -216,7 +216,7 @@ class Run(DetectionExports):
 
     @cached_property
     def warnings(self) -> tuple[RecordingFailure, ...]:
-        """Recordings that are incomplete or have other problems, in the order of `paths`, those of analyses last."""
+        """Problems of recordings, such as truncated audio, in the order of `paths`; problems with analyses are last."""
         replaced = self.journal.replaced
         before = [] if replaced is None else [RecordingFailure(printable(replaced), _REPLACED)]
         before += [RecordingFailure(printable(path), _GONE) for path in self.gone]
@@ -233,7 +233,7 @@ class Run(DetectionExports):
 
     @cached_property
     def speech_s(self) -> float:
-        """Total length of detected speech in seconds, if speech detection was on."""
+        """Total length of detected speech in seconds; 0 if speech detection was off."""
         return sum(summary.speech_s for summary in self._scored())
 
     @cached_property
@@ -245,7 +245,7 @@ class Run(DetectionExports):
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
-        """Sentences that concern several recordings, such as those without a time."""
+        """Sentences on several recordings, such as those without a time, or on options without effect."""
         return tuple(self._describe())
 
     def _describe(self) -> Iterator[str]:
@@ -260,7 +260,7 @@ class Run(DetectionExports):
             yield note
 
     def _scored(self) -> Iterator[RecordingSummary]:
-        """Yield the facts on each scored recording, without its hits."""
+        """Yield the summary of each scored recording, without its hits."""
         for path in self.paths:
             summary = self.journal.read_summary(path)
             if summary is not None:
@@ -281,12 +281,12 @@ class Run(DetectionExports):
 
     @cached_property
     def provenance(self) -> Provenance:
-        """Provenance of the rows."""
+        """Model, software and options that made the rows."""
         return build_provenance(self.bundle, self.builder.options, range_filter=self.has_location)
 
 
 def has_range(detections: Sequence[Detection]) -> bool:
-    """Return True if the range filter was used for detections."""
+    """Return True if the detections were checked by a range filter."""
     return not DetectionColumns.from_detections(detections).is_null("in_range").all()
 
 

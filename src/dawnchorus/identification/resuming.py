@@ -1,4 +1,4 @@
-"""Start of a run at its output: the lock, and the journal, which is new or that of the run to continue."""
+"""Preparation of a run's output: the lock, and the journal, which is new or that of the run to resume."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ from dawnchorus.storage.listing import existing_paths
 from dawnchorus.storage.paths import is_remote
 
 MAX_NAMED = 5
-"""Maximum number of existing files that a refusal names besides the first."""
+"""Maximum number of existing files that a refusal names in addition to the first."""
 
 LATER_SETTINGS = ("activation",)
-"""Settings that journals of earlier versions do not have."""
+"""Settings that journals of earlier versions lack."""
 
 
 _TO_REPLACE = "to be replaced"
-"""Signature that no table has."""
+"""Signature of an object that may be replaced; no table has it."""
 
 
 @contextmanager
 def lock_output(location: OutputLocation) -> Iterator[None]:
-    """Lock the output against other processes.
+    """Lock the output against other processes, for a `with` block.
 
     Raises:
-        BusyError: another process is writing here.
+        BusyError: another process is writing to the output.
         OutputError: the path cannot be written.
     """
     lock = FileLock(location.files.lock, timeout=0)
@@ -71,12 +71,19 @@ def open_journal(
 ) -> Journal:
     """Open the journal for writing: a new one, or that of the run to resume.
 
-    A damaged journal is set aside: `Journal.replaced` says where it is.
+    A damaged journal is renamed, if it can be replaced; its new path is in `Journal.replaced`.
+
+    Args:
+        location: the output.
+        key: settings that determine the contents of the journal.
+        recordings: the recordings of the run.
+        resume: True to add to a finished run.
+        overwrite: True to replace a finished or interrupted run.
 
     Raises:
-        OutputExistsError: a finished run or another file is there, and may not be touched.
-        InputError: the run to continue had another model or other options, or recordings elsewhere.
-        JournalDamagedError: the journal of the run to add to is damaged.
+        OutputExistsError: there is a finished run or another file, and neither `resume` nor `overwrite` is True.
+        InputError: the run to resume had another model, other options, or recordings elsewhere.
+        JournalDamagedError: `resume` is True, and the journal is damaged.
     """
     path = location.files.journal
     if not overwrite and not path.exists():
@@ -108,7 +115,10 @@ def open_journal(
 
 
 def _note_replaced(journal: Journal, location: OutputLocation, recordings: Sequence[Path]) -> None:
-    """Note the objects that may be replaced, so that none is that another machine writes during the run."""
+    """Record the objects that exist when the run starts and may be replaced.
+
+    Objects that others write later may not.
+    """
     for path in existing_paths(output.path for output in list_outputs(location, recordings)):
         journal.note_output(location.files.name(path), _TO_REPLACE, digest=hash_file(path))
 
@@ -145,7 +155,7 @@ def _refuse_finished(location: OutputLocation, journal: Journal) -> None:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a damaged journal, and return its new name."""
+    """Rename a damaged journal, and return its new path."""
     kept = unused_path(path, "damaged")
     for suffix in ("-wal", "-shm", ""):
         part = path.with_name(path.name + suffix)

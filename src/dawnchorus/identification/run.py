@@ -1,4 +1,4 @@
-"""The function `identify`: from recordings to detections, resumable by a journal."""
+"""The function `identify`, from recordings to detections; a journal makes runs resumable."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ from dawnchorus.storage.paths import absolute_path, as_path, full_name, is_remot
 from dawnchorus.types import RecordingMetadata, Report, ignore_progress
 
 N_SPARE_REMOTE = 1
-"""Recordings of a store that are decoded at the same time beyond one for each worker.
+"""Number of recordings from a store that are decoded in addition to one for each worker.
 
-While the first bytes of one come, the others feed all workers: a decoder reads twenty times as fast as a worker scores.
-Each is a process, whose start takes a quarter of a second of CPU time (`python -m bench storage`).
+They keep all workers busy while the first bytes of a recording arrive: decoding is twenty times as fast as scoring.
+Each one is a process, whose start takes a quarter of a second of CPU time (`python -m bench storage`).
 """
 
 
@@ -65,34 +65,35 @@ def identify(
 ) -> Run:
     """Detect birds in recordings.
 
+    An interrupted run is resumed by the same call; its result equals that of an undisturbed run.
+
     Args:
         audio: files, folders (searched to any depth) and globs, also by URL (docs/STORES.md); or one sound: an open
             file, a file's bytes, or `(samples, sample_rate_hz)` with samples [frames] or [frames, channels].
         options: thresholds, overlap, location, merging; default: those of `Options`.
         model: a built-in model's name, a bundle's or training run's folder, or a loaded model.
-        out: a file for one table of all recordings, or a folder for one table per recording, also by URL; None keeps
-            the detections in the returned `Run` only.
+        out: a file for one table of all recordings, or a folder for one table per recording, also by URL; None returns
+            the detections in the `Run` only.
         formats: name or names of table formats; default: by the suffix of `out`, else csv.
-        combined: with a folder as `out`, one table of all recordings in each format, instead of one per recording.
-        recordings: location and time by path, stronger than the files' own metadata.
-        analyses: name or names of analyses of the recordings' own samples ("health", "indices", or another package's),
-            whose tables `Run.analysis_tables` has; they are written next to `out`.
-        workers: cores to use; default: all that this process may use.
-        resume: add to a finished run: new and changed recordings, and those that failed or of which an analysis
-            failed. What it had stays; a table that was changed since is kept under another name, and written again.
+        combined: with a folder as `out`, write one table of all recordings in each format, instead of one per
+            recording.
+        recordings: location and time by path, which take precedence over the files' metadata.
+        analyses: name or names of analyses of the recordings' original samples ("health", "indices", or a plug-in's);
+            their tables are in `Run.analysis_tables`, and are written next to `out`.
+        workers: number of cores to use; default: all that this process may use.
+        resume: add to a finished run: new and changed recordings, those that failed, and those for which an analysis
+            failed. Earlier results stay; a table that was changed by others since is renamed, and written again.
         overwrite: replace a finished or interrupted run.
-        report: called with the progress in the caller's thread, after every recording and some times in a second;
-            `RunCounts` has its metrics.
+        report: function that is called with the progress, in the caller's thread, after every recording and several
+            times per second; `RunCounts` has its metrics.
         changes: options by name, which take precedence: `identify("recordings/", latitude=52.5, longitude=13.4)`.
 
-    An interrupted run is continued by the same call; its result equals that of an undisturbed one.
-
     Raises:
-        InputError: no recordings, or an argument out of range, or another model or options than the run to continue.
-        ModelError: the model cannot be loaded or run, or gives scores that are not finite.
-        StoreError: a store by URL refused, or cannot be reached.
+        InputError: no recordings, an argument out of range, or another model or options than the run to resume.
+        ModelError: the model cannot be loaded or run, or its scores are not finite.
+        StoreError: a store refused access, or cannot be reached.
         MissingExtraError: the extra [cloud] is not installed, and there are URLs.
-        OutputExistsError: `out` is there already, and neither `resume` nor `overwrite` was given.
+        OutputExistsError: `out` exists, and neither `resume` nor `overwrite` was given.
         OutputError: results cannot be written.
         BusyError: another process is writing to `out`.
     """
@@ -155,7 +156,7 @@ def _by_absolute_path(recordings: object) -> dict[Path, RecordingMetadata]:
     """Return the metadata of recordings by absolute path.
 
     Raises:
-        InputError: something else than metadata by path.
+        InputError: `recordings` is not a mapping from paths to metadata.
     """
     got = list(recordings.values()) if isinstance(recordings, Mapping) else [recordings]
     wrong = [type(each).__name__ for each in got if not isinstance(each, RecordingMetadata)]
@@ -169,7 +170,7 @@ def _by_absolute_path(recordings: object) -> dict[Path, RecordingMetadata]:
 def _list_recordings(
     audio: AudioSource | Iterable[str | os.PathLike[str]],
 ) -> Iterator[tuple[list[Path], dict[Path, str]]]:
-    """Yield the recordings, and the names of those that are shown by another one than their path."""
+    """Yield the recordings, and the names of those that are not named by their path."""
     if is_in_memory(audio):
         with open_audio(audio) as file:
             yield [file.path], {file.path: printable(file.name)}
@@ -178,10 +179,10 @@ def _list_recordings(
 
 
 def _check_paths(audio: object) -> list[str | os.PathLike[str]]:
-    """Return several paths as a list.
+    """Check that all elements are paths, and return them as a list.
 
     Raises:
-        InputError: anything else, such as samples without their rate.
+        InputError: the value is something else, such as samples without their rate.
     """
     paths: list[str | os.PathLike[str]] = []
     for path in audio if isinstance(audio, Iterable) else (None,):
@@ -198,7 +199,10 @@ def _check_paths(audio: object) -> list[str | os.PathLike[str]]:
 def _open_journal(
     location: OutputLocation | None, key: dict[str, Any], paths: list[Path], *, resume: bool, overwrite: bool
 ) -> Iterator[Journal]:
-    """Yield the journal next to the output, locked meanwhile, or a temporary one; it stays open for a `Run`."""
+    """Yield the journal: next to the output, which is locked meanwhile, or a temporary one.
+
+    It stays open after the block, for the `Run`.
+    """
     with nullcontext() if location is None else lock_output(location):
         if location is None:
             journal = Journal(None)
@@ -213,7 +217,7 @@ def _open_journal(
 
 
 def _build_key(bundle: Bundle, options: Options, analyses: Sequence[str]) -> dict[str, Any]:
-    """Return what decides the contents of a journal."""
+    """Return the settings that determine the contents of a journal."""
     # Two bundles may have one graph, and activate or clean differently.
     key = {"bundle_id": bundle.id, "activation": bundle.info.activation, **options.scoring()}
     if bundle.info.cleaning:
@@ -224,7 +228,7 @@ def _build_key(bundle: Bundle, options: Options, analyses: Sequence[str]) -> dic
 
 
 def build_run_plan(model: Model, options: Options, analyses: Sequence[str]) -> ScoringPlan:
-    """Return the scoring plan of a run, with its speech detector and the analyses of the given names."""
+    """Return the scoring plan of a run, with a speech detector if needed; `analyses` are names of sample analyses."""
     detector = VoiceActivityDetector(speech_graph(model.store.folder)) if options.speech is not None else None
     sample_analyses = [ANALYSES[name] for name in analyses]
     for analysis in sample_analyses:
@@ -233,14 +237,14 @@ def build_run_plan(model: Model, options: Options, analyses: Sequence[str]) -> S
 
 
 def load_sessions(model: Model, options: Options) -> LoadedModel:
-    """Return the loaded model, with sessions of its own for test-time augmentation."""
+    """Return the loaded model, with separate sessions for test-time augmentation if that is used."""
     if options.tta_shifts == 1:
         return model.loaded
     return replace(model.loaded, sessions=SessionPool(model.bundle, options.tta_shifts))
 
 
 def _with_earlier(paths: list[Path], journal: Journal) -> list[Path]:
-    """Return the recordings that earlier runs scored and `paths` does not have, and then these."""
+    """Return the recordings in the journal that `paths` lacks, followed by `paths`."""
     given = {full_name(path) for path in paths}
     return [path for path in journal.paths() if full_name(path) not in given] + paths
 
@@ -254,7 +258,10 @@ def _score(
     *,
     n_workers: int,
 ) -> Generator[RunCounts, None, None]:
-    """Score recordings, given with the versions of their files; write each result as it comes, and yield the counts."""
+    """Score recordings, store each result in the journal, and yield the counts.
+
+    `waiting` has the version of each recording's file.
+    """
     yield counts
     if not waiting:
         return
@@ -270,7 +277,7 @@ def _score(
 
 
 def count_active(paths: Iterable[Path], n_workers: int) -> int:
-    """Return how many recordings are decoded at the same time: where some are in a store, more than workers."""
+    """Return the number of recordings to decode at the same time: more than workers if some are in a store."""
     return n_workers + N_SPARE_REMOTE if any(map(is_remote, paths)) else n_workers
 
 
@@ -282,10 +289,17 @@ def build_scoring_plan(
     limits: Limits | None = None,
     sample_analyses: Sequence[Analysis] = (),
 ) -> ScoringPlan:
-    """Return the scoring plan that the options describe.
+    """Return the scoring plan for a bundle and options.
+
+    Args:
+        bundle: the model.
+        options: options of the run.
+        speech_detector: speech detector; None for no speech detection.
+        limits: limits of length and channels; None for none.
+        sample_analyses: analyses of the recordings' original samples.
 
     Raises:
-        InputError: the overlap is as long as the bundle's window, or none of the species asked for is a class.
+        InputError: the overlap is as long as the bundle's window, or none of the requested species is a class.
     """
     windows = WindowPlan.from_seconds(
         rate_hz=bundle.info.sample_rate_hz, window_s=bundle.info.window_s, overlap_s=options.overlap_s
@@ -304,7 +318,10 @@ def build_scoring_plan(
 def open_range_filter(
     model: Model, options: Options, recordings: Mapping[Path, RecordingMetadata] | None
 ) -> RangeFilter | None:
-    """Open the range filter if a location is known or the bundle has a range model; else return None."""
+    """Open the range filter; None if it would not be used.
+
+    The bundle's own range model is used, or else, if any location is known, that of the default model.
+    """
     if model.bundle.range_path.is_file():
         source = model.bundle
     elif options.latitude is None and not any(o.latitude is not None for o in (recordings or {}).values()):

@@ -1,4 +1,4 @@
-"""Construction of the score filter of a run from its options."""
+"""Construction of a run's score filter from its options."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from dawnchorus.taxonomy.labels import Label
 
 
 def build_score_filter(bundle: Bundle, options: Options) -> ScoreFilter:
-    """Build the score filter that the options describe.
+    """Return the score filter for a bundle and options.
 
     Raises:
-        InputError: none of the species asked for is a class.
+        InputError: none of the requested species is a class of the bundle.
     """
     thresholds = np.full(len(bundle.labels), options.min_score, np.float32)
     known = bundle.class_by_scientific_name
@@ -42,7 +42,7 @@ def build_score_filter(bundle: Bundle, options: Options) -> ScoreFilter:
 
 
 def find_classes(bundle: Bundle, names: Iterable[str]) -> dict[str, int]:
-    """Return the class index of each name, scientific or common, that the bundle knows."""
+    """Return the class index of each scientific or common name; names that the bundle lacks are left out."""
     names = tuple(names)
     known = bundle.class_by_scientific_name
     others = [name for name in names if name not in known]
@@ -56,10 +56,10 @@ def find_classes(bundle: Bundle, names: Iterable[str]) -> dict[str, int]:
 
 
 def _thresholds_by_class(bundle: Bundle, options: Options) -> dict[int, float]:
-    """Return the smallest scores that the options give, by the index of the class.
+    """Return the minimum scores in the options, by class index.
 
     Raises:
-        InputError: two names of one class have different ones.
+        InputError: two names of the same class have different minimum scores.
     """
     first: dict[int, str] = {}
     for name, index in find_classes(bundle, options.thresholds).items():

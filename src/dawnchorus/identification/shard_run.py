@@ -1,4 +1,4 @@
-"""Scoring of units of an archive: those of a shard, or those that come while others are scored."""
+"""Scoring of units of an archive: those of a shard, or those that are added during the scoring."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from dawnchorus.storage.stores import CHANGED
 
 
 class _Unit:
-    """A unit under way: its recordings, and the rows of those that are finished."""
+    """A unit in progress: its recordings, and the rows of the finished ones."""
 
     def __init__(self, name: str, entries: Sequence[Entry]) -> None:
         self.name, self.entries = name, entries
@@ -52,23 +52,23 @@ class _Unit:
         return len(self.recordings) == len(self.entries)
 
     def joined(self) -> tuple[pa.Table, dict[str, pa.Table]]:
-        """Return the rows of the recordings in their order, and the results by table."""
+        """Return the rows of the recordings in order, and the results by table."""
         rows = recording_rows([self.recordings[entry.recording_id] for entry in self.entries])
         tables = {name: pa.concat_tables(parts, promote_options="default") for name, parts in self.results.items()}
         return rows, tables
 
 
 class ShardRun:
-    """Scoring of units: one stream of recordings, whose units are committed as they are complete.
+    """Scoring of units; all recordings are scored as one stream, and units are committed when they are complete.
 
     Attributes:
         counts: counts of the recordings so far.
-        committed: those of units that this process has ended, which are the ones that stay if it dies now.
-        ended: names of the units that have ended since the list of missing recordings, in this process or another.
-        n_units: number of units of the shard.
-        n_ended: units of the shard that have ended.
-        n_failed_before: failures of earlier calls among the counts.
-        failures: recordings that failed, of units that this process has ended.
+        committed: counts of the recordings in units that this process has committed, which would survive a crash.
+        ended: names of the units that any process has committed since `list_missing`.
+        n_units: number of units in the shard.
+        n_ended: number of committed units in the shard.
+        n_failed_before: number of the failures in `counts` from earlier calls.
+        failures: recordings that failed, in units that this process has committed.
     """
 
     def __init__(self, builder: TableBuilder, plan: ScoringPlan, writer: UnitWriter) -> None:
@@ -83,10 +83,10 @@ class ShardRun:
         self.failures: list[RecordingFailure] = []
         self._units: dict[str, _Unit] = {}
         self._entries: dict[Path, list[Entry]] = {}
-        """Recordings that are submitted and not finished, by path."""
+        """Recordings that are being scored, by path."""
 
     def list_missing(self, manifests: Sequence[Manifest], shard: Shard) -> dict[str, list[Entry]]:
-        """Return the recordings of the shard's units that have not ended, by unit, and count the others."""
+        """Return the recordings of the shard's uncommitted units, by unit, and count all others."""
         table = self.writer.archive.table(MANIFEST)
         units = shard.select(unit_sizes(table, manifests))
         entries = read_entries(table, manifests, units)
@@ -107,12 +107,12 @@ class ShardRun:
     def score(
         self, units: Iterator[Sequence[Entry]], model: LoadedModel, *, n_workers: int
     ) -> Generator[RunCounts, None, None]:
-        """Score the recordings of units that have not ended, and yield the counts.
+        """Score the recordings of uncommitted units, and yield the counts.
 
-        `units` is asked again after its end: it may have more while earlier ones are scored.
+        `units` is read again after its end, since units may be added during the scoring.
 
         Raises:
-            ModelError: the model cannot be run, or gives scores that are not finite.
+            ModelError: the model cannot be run, or its scores are not finite.
             OutputError: the archive cannot be written.
         """
         yield self.counts
@@ -126,9 +126,9 @@ class ShardRun:
                 yield self.counts
 
     def start_unit(self, entries: Sequence[Entry]) -> Sequence[Entry]:
-        """Register a unit, a batch of recordings that are committed together, as started, and return its recordings.
+        """Register a unit, a batch of recordings that are committed together, as started; return its recordings.
 
-        If another worker has committed it, they are counted as done before, and none are returned.
+        If another worker has committed the unit, the recordings are counted as done before, and none are returned.
         """
         name = entries[0].unit
         if self.writer.has_ended(name):
@@ -146,14 +146,14 @@ class ShardRun:
         self.ended.append(unit)
 
     def _count_before(self, paths: set[bytes], counts: RunCounts) -> None:
-        """Count recordings of units that had ended, those that failed as failures."""
+        """Count the recordings of units that were committed before, those that failed as failures."""
         n_failed = len(paths & self.writer.list_failed()) if paths else 0
         self.n_failed_before += n_failed
         n_resumed = counts.n_resumed + len(paths) - n_failed
         self.counts = replace(counts, n_resumed=n_resumed, n_failed=counts.n_failed + n_failed)
 
     def _finish(self, step: ScoringStep) -> None:
-        """Take the result of a recording, and commit its unit if it was the last one."""
+        """Add the result of a recording to its unit, and commit the unit if it is complete."""
         self.counts = self.counts.after(step, self.plan.windows)
         result = step.scored or step.failed
         if result is None:
@@ -208,23 +208,23 @@ class ShardRun:
 
 
 class _Paths:
-    """Paths of the recordings of units in their order; after the end, there may be more."""
+    """Iterator over the paths of the units' recordings, which continues after its end if units are added."""
 
     def __init__(self, units: Iterator[Sequence[Entry]], run: ShardRun) -> None:
         self._units, self._run = units, run
         self._left: deque[Entry] = deque()
 
     def peek(self) -> list[Path]:
-        """Return the next paths: those of a unit, or none at the end."""
+        """Return the paths of the next unit; empty at the end."""
         with suppress(StopIteration):
             self._fill()
         return [entry.path for entry in self._left]
 
     def _fill(self) -> None:
-        """Begin units until there are paths.
+        """Start units until there are recordings.
 
         Raises:
-            StopIteration: there are no more.
+            StopIteration: there are no more units.
         """
         while not self._left:
             self._left.extend(self._run.start_unit(next(self._units)))
@@ -238,13 +238,13 @@ class _Paths:
 
 
 def read_mark(path: Path) -> tuple[int | None, str | None]:
-    """Return size and version of a file, by which changes are detected; see `ListedFile`."""
+    """Return size and version of a file, by which changes are detected; see `ListedFile.mark`."""
     n_bytes, changed = file_version(path)
     return n_bytes, None if changed is None else str(changed)
 
 
 def _describe_change(entry: Entry) -> str | None:
-    """Return the reason why a result does not count, if the file is not the one that was listed."""
+    """Return a reason if the file has changed since it was listed, so that its result is not used; else None."""
     n_bytes, version = read_mark(entry.path)
     if (n_bytes, version) == entry.file.mark:
         return None

@@ -1,4 +1,7 @@
-"""Units of a run that workers take one after the other, as they are done with earlier ones."""
+"""Queue of units, from which workers take more as they finish earlier ones.
+
+A unit is a batch of recordings that are committed together.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,17 @@ from collections import Counter, deque
 from collections.abc import Collection, Iterable, Mapping
 
 MAX_ATTEMPTS = 4
-"""Maximum number of workers that may end in the middle of a unit before it is given up.
+"""Maximum number of workers that may end while processing a unit before the unit is given up.
 
-One unit is given again this often where machines go for other reasons, as those of a spot market do.
+The number allows for machines that stop for other reasons, such as spot instances.
 """
 
 
 class UnitQueue:
-    """Units in the order of the listing, of which workers ask for some recordings' worth at a time.
+    """Queue of units in the order of the manifest, of which workers take some at a time.
 
-    What a worker had when it ended is given to others. A unit that is in the middle when its worker ends may be the
-    cause, so it is given alone from then on, after the others, until it is given up.
+    Units of a worker that has ended are assigned to others. A unit that was being processed may be the cause, so it is
+    assigned alone from then on, after all others, until it is given up.
 
     Args:
         units: number of recordings by unit.
@@ -29,27 +32,27 @@ class UnitQueue:
         self._attempts: Counter[str] = Counter()
         self._n_given = 0
         self.given_up: list[str] = []
-        """Units that are not given any more."""
+        """Units that are no longer assigned."""
 
     @property
     def n_left(self) -> int:
-        """Number of units that have not ended and are not given up."""
+        """Number of units that are neither finished nor given up."""
         return len(self._waiting) + len(self._suspects) + self._n_given
 
     @property
     def n_waiting(self) -> int:
-        """Number of units that no worker has."""
+        """Number of units that are not assigned to a worker."""
         return len(self._waiting) + len(self._suspects)
 
     def take(self, n_recordings: int, *, n_workers: int, held: Collection[str] = ()) -> list[str]:
-        """Return units for a worker: some if any are waiting and the worker may have more.
+        """Return units for a worker; none if no units wait, or the worker may not have more now.
 
-        Towards the end, a worker gets fewer of those that are left, so that all workers end at about the same time.
+        Towards the end, workers get fewer units at a time, so that all end at about the same time.
 
         Args:
-            n_recordings: number of recordings that the worker asks for.
+            n_recordings: number of recordings that the worker requests.
             n_workers: number of workers that share the units.
-            held: units that the worker has not ended.
+            held: units that are assigned to the worker and not finished.
         """
         if any(self._attempts[unit] for unit in held):
             return []
@@ -65,17 +68,17 @@ class UnitQueue:
         return taken
 
     def end(self, units: Collection[str]) -> None:
-        """Note that units which were taken have ended."""
+        """Record that assigned units are finished."""
         self._n_given -= len(units)
 
     def put_back(self, units: Iterable[str]) -> None:
-        """Take back units that a worker did not begin."""
+        """Return units to the queue that a worker has not started."""
         for unit in units:
             self._n_given -= 1
             (self._suspects if self._attempts[unit] else self._waiting).append(unit)
 
     def lose(self, units: Iterable[str]) -> list[str]:
-        """Take back units whose worker ended in the middle of them; return those that are given up now."""
+        """Return units to the queue whose worker ended while processing them; return those that are now given up."""
         given_up = []
         for unit in units:
             self._n_given -= 1

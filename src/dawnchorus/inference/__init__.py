@@ -1,1 +1,1 @@
-"""Scoring of recordings: preparation, windows, models."""
+"""Scoring of recordings with models: cleaning, cutting into windows, inference and analyses of the outputs."""

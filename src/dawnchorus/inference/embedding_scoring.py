@@ -1,4 +1,4 @@
-"""Scores of a bundle from kept embeddings of its base, without the audio."""
+"""Scores of a model from stored embeddings of its base model, without the audio."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from dawnchorus.models.graphs.embedding_classifier import cut_classifier
 from dawnchorus.models.runner import apply_activation
 
 BATCH_ROWS = 4_096
-"""Embeddings in one call of the graph."""
+"""Number of embeddings in one call of the graph."""
 
 
 class EmbeddingScorer:
-    """The classifier of a bundle: base's embeddings in, scores out.
+    """Classifier that computes a bundle's scores from embeddings of its base model.
 
     Args:
-        bundle: a head on embeddings, or a model whose own embeddings are kept.
-        dim: length of the embeddings.
-        n_threads: threads of a run.
+        bundle: a head that was trained on the base's embeddings, or the base itself.
+        dim: length of an embedding.
+        n_threads: number of threads of a run.
 
     Raises:
-        ModelError: the bundle's scores do not come from embeddings alone, or from those of another length.
+        ModelError: the bundle's scores need more than embeddings, or embeddings of another length.
     """
 
     def __init__(self, bundle: Bundle, *, dim: int, n_threads: int) -> None:
@@ -46,7 +46,7 @@ class EmbeddingScorer:
         """Return the scores [n, classes] of embeddings [n, dim].
 
         Raises:
-            ModelError: the graph does not run on them, or gives scores that are not finite.
+            ModelError: the graph does not run on these embeddings, or its scores are not finite.
         """
         parts = [embeddings[k : k + BATCH_ROWS] for k in range(0, len(embeddings), BATCH_ROWS)]
         logits = [self._graph.run({self._input.name: part.astype(np.float32)}, ["logits"])[0] for part in parts]

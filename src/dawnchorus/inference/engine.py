@@ -1,11 +1,12 @@
 """The inference engine: a pool of threads that scores recordings.
 
-A recording under way is `Work`: it gives windows and takes their output. There are two queues: `waiting`, and `active`
-for recordings that are being decoded. There is one rule: a thread admits the next recording while there is room, else
-it takes the first active one, pulls its next windows, and puts it back at the end before it runs the model. There is
-room while fewer than the limit are active, and fewer than there are threads have given no windows yet. So one long
-recording keeps all threads at work, and delays no short one, and many short ones are decoded no further ahead than the
-model needs. What is missing in a batch comes from other active recordings with the same model.
+A recording in the engine is `Work`: it provides windows and receives the model's output for them. There are two queues:
+`waiting`, and `active` for recordings that are being decoded. Each thread repeats the same steps. If there is room, it
+admits the next waiting recording. Otherwise it takes the first active recording, pulls its next windows, puts the
+recording at the end of the queue, and runs the model. There is room while fewer recordings than the limit are active,
+and fewer of them than there are threads have not provided windows yet. So one long recording keeps all threads busy
+without delaying short ones, and short ones are not decoded further ahead than needed. Incomplete batches are filled
+with windows of other active recordings with the same model.
 """
 
 from __future__ import annotations
@@ -32,15 +33,15 @@ from dawnchorus.inference.work import NumberedWindows, ResultT, Work, WorkFuture
 from dawnchorus.models.runner import BATCH_WINDOWS
 
 N_SHARED_DECODERS = 4
-"""Number of decoders for headers, clips and spectrograms, of which a server renders two at once."""
+"""Number of decoders for headers, clips and spectrograms; a server renders two spectrograms at once."""
 
 CLOSING_S = 10.0
-"""Longest time that a thread may need for its last batch when the engine closes."""
+"""Maximum number of seconds to wait for a thread's last batch when the engine closes."""
 
 
 @dataclass(eq=False)
 class _Entry(Generic[ResultT]):
-    """Work in the engine, and its state."""
+    """A recording in the engine, with its state."""
 
     work: Work[ResultT]
     future: WorkFuture[ResultT]
@@ -48,12 +49,12 @@ class _Entry(Generic[ResultT]):
     wait_s: float
     submitted_s: float = field(default_factory=time.monotonic)
     n_out: int = 0
-    """Batches whose output was not added yet."""
+    """Number of batches whose output was not added yet."""
     is_open: bool = False
     has_begun: bool = False
-    """True if it has given windows."""
+    """True once the recording has provided windows."""
     is_decoded: bool = False
-    """True if there are no more windows."""
+    """True if the recording has no more windows."""
     is_over: bool = False
     """True if the future is done, or about to be."""
 
@@ -65,12 +66,12 @@ class _Batch:
 
 
 class InferenceEngine:
-    """Thread pool that scores recordings; see the module.
+    """Thread pool that scores recordings; the module's docstring describes the scheduling.
 
     Args:
         n_threads: number of threads, each of which uses one core.
         max_active: maximum number of recordings that are decoded at the same time.
-        max_batch_delay_s: maximum time for which a batch that is not full waits for windows of other recordings.
+        max_batch_delay_s: maximum time for which an incomplete batch waits for windows of other recordings.
     """
 
     def __init__(self, *, n_threads: int, max_active: int, max_batch_delay_s: float = 0.0) -> None:
@@ -82,7 +83,7 @@ class InferenceEngine:
         self._waiting: deque[_Entry[Any]] = deque()
         self._active: deque[_Entry[Any]] = deque()
         self._pulled: set[_Entry[Any]] = set()
-        """Active recordings that a thread has at the moment, to open them or to pull windows."""
+        """Active recordings that a thread is opening or pulling windows from."""
         self._n_unfinished = 0
         self._is_closing = self._is_aborted = False
         self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(n_threads)]
@@ -102,17 +103,17 @@ class InferenceEngine:
 
     @property
     def waiting_s(self) -> float:
-        """Estimated seconds of work that waits for admission."""
+        """Estimated seconds of work of the recordings that wait for admission."""
         with self._changed:
             return sum(entry.work_s for entry in self._waiting if not entry.future.cancelled())
 
     def submit(self, work: Work[ResultT], *, work_s: float = 0.0, wait_s: float = math.inf) -> WorkFuture[ResultT]:
-        """Submit a recording for scoring.
+        """Submit a recording for scoring, and return its future.
 
         Args:
             work: the recording.
             work_s: estimated seconds of work, for `waiting_s`.
-            wait_s: longest time until it is admitted; the future of one that waits longer raises OverloadedError.
+            wait_s: maximum time until the recording is admitted; after that, its future raises OverloadedError.
 
         Raises:
             OverloadedError: the engine is closing.
@@ -129,10 +130,10 @@ class InferenceEngine:
     def complete(
         self, recordings: Iterable[Work[ResultT]], *, interval_s: float
     ) -> Generator[WorkFuture[ResultT] | None, None, None]:
-        """Score recordings and yield their futures as they complete.
+        """Score recordings, and yield their futures as they complete.
 
-        Recordings are read lazily, a few ahead. Where nothing is done for `interval_s`, None is yielded, so that the
-        caller can show its progress.
+        Recordings are read lazily, a few ahead. If none completes for `interval_s` seconds, None is yielded, so that
+        the caller can show progress.
         """
         done: SimpleQueue[WorkFuture[ResultT]] = SimpleQueue()
         left = iter(recordings)
@@ -152,7 +153,7 @@ class InferenceEngine:
                 yield future
 
     def close(self, *, grace_s: float = 0.0) -> None:
-        """Finish recordings within `grace_s`, cancel the others, and stop."""
+        """Stop the engine: let recordings finish for up to `grace_s` seconds, then cancel the others."""
         until_s = time.monotonic() + grace_s
         with self._changed:
             self._is_closing = True
@@ -179,7 +180,7 @@ class InferenceEngine:
             self._score(group)
 
     def _next_batch(self) -> _Batch | None:
-        """Wait for windows; return None when the engine has closed."""
+        """Wait for windows, and return a batch of them; None when the engine has closed."""
         while True:
             self._reject_late()
             with self._changed:
@@ -191,7 +192,11 @@ class InferenceEngine:
                 return batch
 
     def _fill(self, batch: _Batch) -> tuple[list[_Batch], _Batch | None]:
-        """Add windows of other recordings, up to a full batch; return a batch that does not fit any more as well."""
+        """Fill a batch with windows of other recordings.
+
+        Returns:
+            The batches to run together, and a batch that was pulled but does not fit, or None.
+        """
         self._reject_late()
         until_s = time.monotonic() + self._max_batch_delay_s
         group, n = [batch], len(batch.windows)
@@ -212,9 +217,10 @@ class InferenceEngine:
         return group, None
 
     def _pop_entry(self, model: LoadedModel | None = None) -> _Entry[Any] | None:
-        """Remove the next waiting recording if there is room, else the first active one (of a `model`) that is ready.
+        """Remove the next waiting recording if there is room, else the first active one that is ready, and return it.
 
-        Where none is ready, the first one is taken.
+        With `model`, only active recordings of this model are considered. If none is ready, the first one is returned;
+        None if there is no recording.
         """
         if self._is_aborted:
             return None
@@ -230,12 +236,12 @@ class InferenceEngine:
         return entry
 
     def _has_room(self) -> bool:
-        """Return True if another recording may begin; see the module."""
+        """Return True if another recording may be admitted; see the module's docstring."""
         begun = [entry.has_begun for entry in (*self._active, *self._pulled)]
         return len(begun) < self._max_active and begun.count(False) < len(self._threads)
 
     def _put_back(self, entry: _Entry[Any]) -> None:
-        """Return a recording, first, from which nothing was pulled."""
+        """Put a recording from which nothing was pulled back at the start of the queue."""
         with self._changed:
             self._pulled.discard(entry)
             is_over = entry.is_over
@@ -246,7 +252,10 @@ class InferenceEngine:
             entry.work.close()
 
     def _pull(self, entry: _Entry[Any]) -> _Batch | None:
-        """Pull windows of a recording and put it back at the end; None if it was opened only, has ended or failed."""
+        """Pull windows of a recording, and put it back at the end of the queue.
+
+        Returns None if the recording was only opened, has ended or failed.
+        """
         windows, failure = None, None
         was_open, entry.is_open = entry.is_open, True
         try:
@@ -277,7 +286,7 @@ class InferenceEngine:
         return None if windows is None else _Batch(entry, windows)
 
     def _score(self, group: list[_Batch]) -> None:
-        """Run the model on a batch, and give each recording its output."""
+        """Run the model on batches together, and pass each recording its part of the output."""
         work = [batch.entry.work for batch in group]
         samples = [batch.windows.samples for batch in group]
         try:
@@ -312,7 +321,7 @@ class InferenceEngine:
     # ------------------------------------------------------------------ ends
 
     def _reject_late(self) -> None:
-        """Remove waiting recordings that were cancelled, and those that have waited too long."""
+        """Remove waiting recordings that were cancelled or have waited too long."""
         now = time.monotonic()
         with self._changed:
             late = [
@@ -325,7 +334,7 @@ class InferenceEngine:
             self._fail(entry, OverloadedError(reason, retry_after_s=entry.wait_s))
 
     def _resolve(self, entry: _Entry[Any]) -> None:
-        """Give the future its result."""
+        """Set the result of a recording's future."""
         try:
             result = entry.work.result()
         except BaseException as error:  # noqa: BLE001 - it is the caller's
@@ -335,7 +344,7 @@ class InferenceEngine:
             entry.future.set_result(result)
 
     def _fail(self, entry: _Entry[Any], error: BaseException) -> None:
-        """Give the future an error, and give the work up; a thread that has it at the moment closes it."""
+        """Set an error as the future's outcome, and close the work; if a thread is using it, that thread closes it."""
         if not self._finish(entry):
             return
         with self._changed:
@@ -348,7 +357,7 @@ class InferenceEngine:
             entry.future.set_exception(error)
 
     def _finish(self, entry: _Entry[Any]) -> bool:
-        """Return True for one thread: the first one that ends this recording."""
+        """Mark a recording as ended; return True only for the first call."""
         with self._changed:
             is_first = not entry.is_over
             entry.is_over = True

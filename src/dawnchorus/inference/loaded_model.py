@@ -1,4 +1,4 @@
-"""A loaded bundle, which scores windows on several threads."""
+"""An opened bundle that scores windows on several threads."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class LoadedModel:
     cleaner: Cleaner
     sessions: SessionPool
     others: tuple[LoadedModel, ...] = ()
-    """Other models of the same windows and cleaning, which score them as well, so that one decoding is for all."""
+    """Other models with equal windows and cleaning, which score the same windows, so that audio is decoded once."""
 
     @classmethod
     def open(cls, bundle: Bundle, models_folder: Path, *, tta_shifts: int = 1) -> LoadedModel:
         """Open a bundle, with a speech detector from `models_folder` if its cleaning removes speech.
 
-        Its sessions are opened when they are used. For `tta_shifts` see `open_session`.
+        Sessions are opened when they are first used. `open_session` describes `tta_shifts`.
 
         Raises:
             ModelError: see `open_cleaner`.
@@ -36,7 +36,7 @@ class LoadedModel:
         return cls(bundle, open_cleaner(bundle.info.cleaning, models_folder), SessionPool(bundle, tta_shifts))
 
     def load(self, n_threads: int) -> None:
-        """Open a session in advance, unless `n_threads` are open already.
+        """Open a session in advance for this and all other models, unless `n_threads` sessions are open already.
 
         Raises:
             ModelError: the graph cannot be loaded.
@@ -45,7 +45,13 @@ class LoadedModel:
             each.sessions.load(n_threads)
 
     def invalid_output(self, kind: str, path: Path, *, at_s: float) -> ModelError:
-        """Return the error for a recording's window whose "scores" or "embeddings" (`kind`) are not finite."""
+        """Return the error for output that is not finite.
+
+        Args:
+            kind: "scores" or "embeddings".
+            path: the recording.
+            at_s: start of the window in the recording.
+        """
         return ModelError(
             f"expected finite {kind}, got NaN or infinity for the window at {at_s:g} s of {path.name}. Export the "
             f"model again, as in 32 bits, or use another.",
@@ -53,11 +59,11 @@ class LoadedModel:
         )
 
     def run(self, windows: Windows, *, embeddings: bool = False) -> WindowOutput:
-        """Run the model on windows [n, samples].
+        """Run the model, and those in `others`, on windows [n, samples]; `embeddings` is True to compute embeddings.
 
         Raises:
-            InputError: windows of another length or type.
-            ModelError: the bundle cannot be run.
+            InputError: the windows have a wrong length or type.
+            ModelError: the graph cannot be run.
         """
         output = self.sessions.run(windows, embeddings=embeddings)
         scores = apply_activation(output.logits, self.bundle.info.activation)

@@ -1,4 +1,4 @@
-"""The public `Model`: a loaded model with `predict` and `embed`."""
+"""`Model` of the Python interface: an opened bundle with `predict` and `embed`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Model:
 
     Attributes:
         bundle: the model's files: graph, labels and description.
-        store: folder of built-in models, which have the range model and the speech detector.
+        store: folder of built-in models, which also has the speech detector.
     """
 
     bundle: Bundle
@@ -95,14 +95,14 @@ class Model:
 
         Args:
             audio: a path, a sound file's bytes, an open sound file, or samples [frames] or [frames, channels], alone or
-                in a tuple with their rate.
-            sample_rate_hz: rate of the samples; it may differ from the model's.
+                in a tuple with their sample rate.
+            sample_rate_hz: rate of samples without a tuple; it may differ from the model's.
             overlap_s: seconds that neighboring windows share; window k starts at `k * (window_s - overlap_s)`.
-            channel: the channel that is scored, by name or number from 1; by default the mean of all.
+            channel: channel to score, by name or number from 1; "mean" is the mean of all channels.
 
         Raises:
-            ModelError: the model gives scores that are not finite.
-            InputError: samples of another shape or type, or without a rate, or a wrong overlap or channel.
+            ModelError: the model's scores are not finite.
+            InputError: samples of a wrong shape or type, or without a rate, or an invalid overlap or channel.
             AudioError: the file cannot be decoded.
         """
         analysis = DenseScores(np.arange(len(self.labels)))
@@ -117,11 +117,11 @@ class Model:
         overlap_s: float = 0.0,
         channel: ChannelSource = "mean",
     ) -> Embeddings:
-        """Return the embeddings [windows, dim] of a recording; arguments as for `predict`.
+        """Return the embeddings [windows, dim] of a recording; the arguments are those of `predict`.
 
         Raises:
-            ModelError: the model has no embeddings, or gives some that are not finite.
-            InputError: samples of another shape or type, or without a rate, or an overlap out of range.
+            ModelError: the model has no embeddings, or they are not finite.
+            InputError: samples of a wrong shape or type, or without a rate, or an invalid overlap or channel.
             AudioError: the file cannot be decoded.
         """
         if self.embedding_dim is None:
@@ -132,7 +132,7 @@ class Model:
 
     @cached_property
     def loaded(self) -> LoadedModel:
-        """The loaded bundle, which scores windows."""
+        """The opened bundle, with its inference sessions."""
         cleaner = open_cleaner(self.bundle.info.cleaning, self.store.folder)
         return LoadedModel(self.bundle, cleaner, SessionPool(self.bundle))
 
@@ -145,7 +145,7 @@ class Model:
         overlap_s: float,
         channel: ChannelSource,
     ) -> Table:
-        """Return what the analysis computes of a recording."""
+        """Return the table that the analysis computes for a recording."""
         channel = as_channel(channel)
         windows = WindowPlan.from_seconds(rate_hz=self.sample_rate_hz, window_s=self.window_s, overlap_s=overlap_s)
         with open_audio(_with_rate(audio, sample_rate_hz)) as file:
@@ -160,7 +160,7 @@ class Model:
                 return scored.channels[0].tables[""]
 
     def _compute_here(self, analysis: WindowAnalysis, path: Path, plan: WindowPlan, channel: ChannelSource) -> Table:
-        """Return what the analysis computes of samples of this process, which need no decoder and no threads."""
+        """Return the table that the analysis computes for samples of this process, without a decoder process."""
         state, n = analysis.create(), 0
         for windows in _cut_windows(path, plan, channel):
             output = self.loaded.run(windows, embeddings=analysis.needs_embeddings)
@@ -173,7 +173,7 @@ class Model:
         return state.finish()
 
     def _repr_html_(self) -> str:
-        """Return the model's facts for notebooks."""
+        """Return the model's properties as HTML for notebooks."""
         info = self.bundle.info
         names = ", ".join(label.common_name for label in self.labels[:MAX_SHOWN_LABELS])
         more = len(self.labels) - MAX_SHOWN_LABELS
@@ -204,13 +204,13 @@ def load_model(
     """Load a built-in model by name, or a bundle or training run by folder.
 
     Args:
-        model: name or folder; a folder that is called like a built-in model is given as `./NAME`. A loaded model is
-            returned as it is.
+        model: name or folder; a folder with the name of a built-in model is given as `./NAME`. A loaded model is
+            returned unchanged.
         models_folder: folder of the built-in models; default: `$DAWNCHORUS_MODELS`, or the user's cache.
 
     Raises:
-        InputError: neither a name, a path nor a model.
-        ModelNotFoundError: neither a folder nor a built-in model's name, or its weights cannot be downloaded.
+        InputError: `model` is neither a name, a path nor a loaded model.
+        ModelNotFoundError: neither a folder nor a built-in model's name, or the weights cannot be downloaded.
         InvalidBundleError: the folder is not a bundle.
     """
     if isinstance(model, Model):
@@ -225,10 +225,10 @@ def load_model(
 
 
 def _with_rate(audio: AudioSource | npt.ArrayLike, sample_rate_hz: int | None) -> AudioSource:
-    """Return samples in a tuple with their rate, and other sounds as they are.
+    """Return samples in a tuple with their rate, and other audio unchanged.
 
     Raises:
-        InputError: samples without a rate, or a rate for a sound that has one.
+        InputError: samples without a rate, or a rate for audio that has its own.
     """
     is_array = hasattr(audio, "__array__") or isinstance(audio, list)
     if is_array and sample_rate_hz is None:

@@ -1,7 +1,7 @@
-"""Cleaning of recordings before they are cut into windows.
+"""Cleaning of recordings before they are cut into windows: noise reduction, trimming and removal of speech.
 
-A bundle names the steps that its model was trained with, and every path that scores with it takes them: identify,
-evaluate and serve. Times stay those of the recording: `Kept` maps them.
+A bundle names the cleaning that its model was trained with, and identification, evaluation and server all apply it.
+Results have times in the original recording, to which `Kept` maps times in the cleaned audio.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from dawnchorus.models.cleaning import Cleaning
 from dawnchorus.types import AudioInfo, ChannelSource, RecordingMetadata, Segment
 
 CHUNK_S = 120.0
-"""Noise is estimated in chunks of this length, so that memory does not depend on a recording's."""
+"""Length in seconds of chunks for noise reduction, so that memory does not depend on a recording's length."""
 
 _FRAME, _HOP = 2048, 512
 """Samples in a frame whose level is measured for trimming, and between the centers of neighboring frames."""
@@ -36,32 +36,35 @@ _FRAME, _HOP = 2048, 512
 
 @dataclass(frozen=True)
 class Kept:
-    """Segments of a recording that cleaning keeps, in order.
+    """Segments of a recording that remain after cleaning, in order, and the mapping of times.
 
     Args:
-        segments: seconds of the recording.
-        is_whole: the whole recording is kept.
+        segments: the segments, with times in the recording.
+        is_whole: True if the whole recording remains; `segments` is then ignored.
     """
 
     segments: tuple[Segment, ...] = ()
     is_whole: bool = True
 
     def start_s(self, kept_s: float) -> float:
-        """Convert a start time in the kept audio to the time in the recording, both in seconds."""
+        """Convert a start time in the remaining audio to the time in the recording, both in seconds."""
         if self.is_whole or not self.segments:
             return kept_s
         k = max(bisect.bisect_right(self._starts_s, kept_s + 1e-9) - 1, 0)
         return self.segments[k].start_s + kept_s - self._starts_s[k]
 
     def end_s(self, kept_s: float) -> float:
-        """Convert an end time in the kept audio to the time in the recording, both in seconds."""
+        """Convert an end time in the remaining audio to the time in the recording, both in seconds."""
         if self.is_whole or not self.segments:
             return kept_s
         k = max(bisect.bisect_left(self._starts_s, kept_s - 1e-9) - 1, 0)
         return min(self.segments[k].start_s + kept_s - self._starts_s[k], self.segments[k].end_s)
 
     def kept_s(self, recording_s: float) -> float:
-        """Convert a time in the recording to the time in the kept audio; removed audio maps to the cut."""
+        """Convert a time in the recording to the time in the remaining audio.
+
+        A removed time becomes that of the cut.
+        """
         if self.is_whole or not self.segments:
             return recording_s
         k = max(bisect.bisect_right([segment.start_s for segment in self.segments], recording_s) - 1, 0)
@@ -69,7 +72,7 @@ class Kept:
         return self._starts_s[k] + inside_s
 
     def removed(self, duration_s: float) -> tuple[Segment, ...]:
-        """Return the removed segments of a recording of this length."""
+        """Return the removed segments of a recording that is `duration_s` long."""
         if self.is_whole:
             return ()
         ends = [0.0, *(segment.end_s for segment in self.segments)]
@@ -83,17 +86,15 @@ class Kept:
 
 
 WHOLE = Kept()
-"""The whole recording: nothing is removed."""
+"""The mapping for a recording from which nothing was removed."""
 
 
 class Cleaner:
-    """Opens recordings with cleaning applied.
-
-    Threads may share one.
+    """Opener of recordings with cleaning applied; threads may share it.
 
     Args:
-        cleaning: the steps.
-        detector: finds speech; needed where speech is cut.
+        cleaning: settings of the cleaning.
+        detector: speech detector; required if speech is removed.
     """
 
     def __init__(self, cleaning: Cleaning, detector: VoiceActivityDetector | None = None) -> None:
@@ -111,9 +112,15 @@ class Cleaner:
         channel: ChannelSource = "mean",
         analyses: Mapping[str, SampleAnalysis] | None = None,
     ) -> CleanedRecording:
-        """Open a recording for a `with` block; it is decoded twice if cleaning removes segments.
+        """Open a recording for a `with` block; if cleaning removes segments, it is decoded twice.
 
-        The `analyses` get the samples before anything is removed.
+        Args:
+            decoder: process that decodes.
+            path: the recording.
+            rate_hz: sample rate of the cleaned audio.
+            max_samples: maximum number of frames x channels.
+            channel: channel to read.
+            analyses: analyses by name, which get the original samples.
 
         Raises:
             AudioError: the recording cannot be decoded, or the decoder crashed or hung on it.
@@ -126,7 +133,10 @@ class Cleaner:
         return CleanedRecording(opened, self.cleaning, kept, rate_hz)
 
     def _find_kept(self, blocks: Iterator[FloatArray], rate_hz: int) -> Kept:
-        """Go through the whole recording once: chunk by chunk, words at edges would be missed."""
+        """Return the segments that remain, from the blocks of the whole recording.
+
+        In separate chunks, words at their edges would be missed.
+        """
         vad_stream = None if self._detector is None else VadStream(self._detector, rate_hz=rate_hz)
         levels = _Levels()
         n = 0
@@ -148,10 +158,10 @@ class CleanedRecording:
     def __init__(self, source: IsolatedRecording, cleaning: Cleaning, kept: Kept, rate_hz: int) -> None:
         self._source, self._cleaning, self._rate_hz = source, cleaning, rate_hz
         self.kept = kept
-        """Segments that `blocks()` are cut from."""
+        """Segments of the recording that `blocks()` yields."""
 
     def __enter__(self) -> Self:
-        """Read the header.
+        """Read the header, and return the recording.
 
         Raises:
             AudioError: the file cannot be opened, or the decoder crashed or hung on it.
@@ -165,12 +175,12 @@ class CleanedRecording:
         self.close()
 
     def close(self) -> None:
-        """Abandon the recording; see `IsolatedRecording`."""
+        """End the decoding; see `IsolatedRecording.close`."""
         self._source.close()
 
     @property
     def info(self) -> AudioInfo:
-        """Header of the sound file."""
+        """Properties in the audio file's header."""
         return self._source.info
 
     @property
@@ -180,12 +190,12 @@ class CleanedRecording:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Problems of the header; after the last block, also those of the samples."""
+        """Problems with the header and, after the last block, with the samples."""
         return self._source.warnings
 
     @property
     def tables(self) -> Mapping[str, Table]:
-        """Tables of the sample analyses by name, after the last block."""
+        """Tables of the sample analyses by name; empty before the last block."""
         return self._source.tables
 
     @property
@@ -194,7 +204,7 @@ class CleanedRecording:
         return self._source.duration_s
 
     def blocks(self) -> Iterator[FloatArray]:
-        """Yield the kept audio as mono float32 blocks [samples]; a block is valid until the next one.
+        """Yield the cleaned audio as mono float32 blocks [samples]; a block is valid until the next one is requested.
 
         Raises:
             AudioError: the recording cannot be decoded, or the decoder crashed or hung on it.
@@ -216,7 +226,7 @@ class CleanedRecording:
 
 
 def open_cleaner(cleaning: Cleaning | None, folder: Path) -> Cleaner:
-    """Open the cleaner of a bundle, with a speech detector from `folder` if speech is removed.
+    """Return the cleaner for a bundle's settings (None: no cleaning), with a speech detector from `folder` if needed.
 
     Raises:
         ModelError: see `speech_graph`.
@@ -226,7 +236,7 @@ def open_cleaner(cleaning: Cleaning | None, folder: Path) -> Cleaner:
 
 
 def _chunks(blocks: Iterator[FloatArray], rate_hz: int) -> Iterator[FloatArray]:
-    """Join the blocks to chunks of `CHUNK_S`."""
+    """Yield the blocks joined to chunks of `CHUNK_S` seconds."""
     waiting: list[FloatArray] = []
     n = 0
     for block in blocks:
@@ -240,7 +250,7 @@ def _chunks(blocks: Iterator[FloatArray], rate_hz: int) -> Iterator[FloatArray]:
 
 
 def sample_ranges(segments: Sequence[Segment], n_before: int, n: int, rate_hz: int) -> list[tuple[int, int]]:
-    """Return start and stop of each segment within a block of `n` samples that starts at sample `n_before`."""
+    """Return (start, stop) of each segment within a block of `n` samples that starts at sample `n_before`."""
     ranges = []
     for segment in segments:
         start = max(round(segment.start_s * rate_hz) - n_before, 0)
@@ -251,7 +261,7 @@ def sample_ranges(segments: Sequence[Segment], n_before: int, n: int, rate_hz: i
 
 
 def _without(segment: Segment, removed: tuple[Segment, ...]) -> list[Segment]:
-    """Return what is left of a segment."""
+    """Return the parts of a segment that are not in `removed`."""
     kept, start_s = [], segment.start_s
     for cut in removed:
         if cut.start_s > start_s:
@@ -263,7 +273,7 @@ def _without(segment: Segment, removed: tuple[Segment, ...]) -> list[Segment]:
 
 
 class _Levels:
-    """The energy of every `_HOP` samples of a recording, block by block."""
+    """Energy of every `_HOP` samples of a recording, updated block by block."""
 
     def __init__(self) -> None:
         self._energies: list[npt.NDArray[np.float64]] = []
@@ -276,7 +286,7 @@ class _Levels:
         self._rest = samples[n:]
 
     def frames(self) -> npt.NDArray[np.float64]:
-        """Return the energy of each frame; frames are centered and padded with silence."""
+        """Return the energy of each frame; frames are centered, and padded with silence."""
         tail = np.pad(self._rest, (0, _HOP - len(self._rest)))
         energies = np.concatenate([np.zeros(2), *self._energies, _energies(tail), np.zeros(1)])
         frames: npt.NDArray[np.float64] = np.lib.stride_tricks.sliding_window_view(energies, _FRAME // _HOP).sum(1)
@@ -289,7 +299,7 @@ def _energies(samples: FloatArray) -> npt.NDArray[np.float64]:
 
 
 def _trim(energies: npt.NDArray[np.float64], trim_db: float, n: int) -> tuple[int, int]:
-    """Return first and last sample, of `n`, between which frames are louder than `trim_db` below the loudest."""
+    """Return the range of samples, of `n`, from the first to the last frame less than `trim_db` below the loudest."""
     loud = np.flatnonzero(energies > energies.max() * 10 ** (-trim_db / 10))
     if not len(loud):
         return 0, n

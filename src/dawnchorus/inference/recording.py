@@ -1,4 +1,4 @@
-"""Scoring of one recording: decoding, cleaning and windows, and analyses of the outputs."""
+"""Scoring of one recording: decoding, cleaning, cutting into windows, and analyses of the outputs."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class ScoringPlan:
     """Settings for scoring recordings.
 
     Args:
-        windows: how it is cut into windows.
-        analyses: what is computed of them, by the names of the tables.
-        channel: the signal of a recording with several channels; "each": each channel, as if it was a recording.
-        speech_detector: finds speech, if that is wanted.
-        limits: recordings that exceed them fail.
-        sample_analyses: what is computed of its own samples, in its decoder.
+        windows: length and spacing of the windows.
+        analyses: analyses of windows and model outputs, by the names of their tables.
+        channel: channel to score; "each" scores every channel like a recording of its own.
+        speech_detector: speech detector; None for no speech detection.
+        limits: limits of length and channels, beyond which recordings fail; None for none.
+        sample_analyses: analyses of the original samples, which run in the decoder process.
     """
 
     windows: WindowPlan
@@ -57,16 +57,16 @@ class ScoringPlan:
 
 @dataclass(frozen=True)
 class _Signal:
-    """One mono signal of a recording."""
+    """One mono signal of a recording: a channel, or the mix of all."""
 
     source: ChannelSource
     recording: CleanedRecording
     analyses: Mapping[str, SignalAnalysis]
     first_window: int
-    """Number of windows in the signals before it."""
+    """Number of windows in all signals before it."""
 
     def result(self) -> ScoredChannel:
-        """Return the results, after the last window."""
+        """Return the results of the signal, after its last window."""
         channel = self.source if isinstance(self.source, int) else None
         tables = {name: analysis.finish() for name, analysis in self.analyses.items()}
         return ScoredChannel(tables, self.recording.kept, channel)
@@ -88,9 +88,9 @@ class RecordingWork:
         self._lock = threading.Lock()
         self._n_pulled = self._n_scored = 0
         self._pulled: dict[int, tuple[_Signal, FloatArray]] = {}
-        """Windows that were not analyzed yet, by the number of the first one."""
+        """Signal and samples of the windows without output, by the number of the first window."""
         self._outputs: dict[int, WindowOutput] = {}
-        """Output for some of them, likewise."""
+        """Outputs that arrived early, by the number of the first window."""
 
     @property
     def share_done(self) -> float:
@@ -106,10 +106,10 @@ class RecordingWork:
     # ------------------------------------------------------------------ windows
 
     def open(self) -> None:
-        """Start decoding.
+        """Borrow a decoder, and start decoding.
 
         Raises:
-            AudioError: the bundle's cleaning needs the whole recording, which cannot be decoded.
+            AudioError: the bundle's cleaning has to decode the recording first, and that failed.
         """
         self._decoder = self._decoders.borrow()
         first: ChannelSource = 1 if self.plan.channel == "each" else self.plan.channel
@@ -120,7 +120,7 @@ class RecordingWork:
         return self._decoder is None or self._decoder.is_ready(within_s=within_s)
 
     def next_windows(self) -> NumberedWindows | None:
-        """Return the next windows; None after the last one.
+        """Return the next windows; None after the last ones.
 
         Raises:
             AudioError: the recording cannot be decoded, or exceeds the limits.
@@ -128,7 +128,7 @@ class RecordingWork:
         return None if self._windows is None else next(self._windows, None)
 
     def close(self) -> None:
-        """Cancel the remaining decoding."""
+        """Cancel decoding, and give the decoder back."""
         if self._windows is not None:
             self._windows.close()
         self._release_decoder()
@@ -141,7 +141,7 @@ class RecordingWork:
                 yield from self._pull_signal(self._request(self._decoder, number), number)
 
     def _pull_signal(self, opened: CleanedRecording, source: ChannelSource) -> Iterator[NumberedWindows]:
-        """Decode one signal, and give the decoder back after the last one."""
+        """Yield the windows of one signal; give the decoder back after the last signal was decoded."""
         plan = self.plan
         windower = Windower(plan.windows, batch=BATCH_WINDOWS)
         detector = plan.speech_detector
@@ -192,7 +192,7 @@ class RecordingWork:
     # ------------------------------------------------------------------ output
 
     def add(self, first_window: int, output: WindowOutput) -> None:
-        """Pass outputs of windows to the analyses in temporal order; early outputs are buffered.
+        """Pass the outputs of windows to the analyses in temporal order; early outputs are buffered.
 
         Raises:
             ModelError: a score or an embedding is not finite.
@@ -216,7 +216,7 @@ class RecordingWork:
                 raise model.invalid_output(kind, self.path, at_s=start_s)
 
     def result(self) -> ScoredRecording:
-        """Return the results of all analyses."""
+        """Return the results of all analyses, after the last output."""
         recordings = [signal.recording for signal in self._signals]
         return ScoredRecording(
             path=self.path,

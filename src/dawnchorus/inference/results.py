@@ -14,28 +14,34 @@ from dawnchorus.types import AudioInfo, RecordingMetadata, Segment
 
 @dataclass(frozen=True)
 class ScoredChannel:
-    """Results of one channel, or of the single signal scored for a recording."""
+    """Results of one channel, or of the mono signal of a recording."""
 
     tables: Mapping[str, Table]
-    """Rows that each analysis computed, by the name that it was requested under."""
+    """Table of each window analysis, by its name in the scoring plan."""
     kept: Kept = WHOLE
-    """Segments of the recording that the bundle's cleaning keeps, and that windows are cut from."""
+    """Segments of the recording that remained after cleaning, from which windows were cut."""
     channel: int | None = None
-    """Number of the channel, from 1; None for one signal of all channels."""
+    """Number of the channel, from 1; None if all channels were mixed or one was selected by name."""
 
     @property
     def hits(self) -> Table:
-        """Rows of the analysis "hits"."""
+        """Table of the analysis "hits"."""
         return self.tables["hits"]
 
     def window_times(self, window: int, plan: WindowPlan, duration_s: float) -> tuple[float, float]:
-        """Return start and end of a window in seconds."""
+        """Return start and end of a window in the recording, in seconds.
+
+        Args:
+            window: number of the window.
+            plan: length and spacing of the windows.
+            duration_s: length of the recording.
+        """
         kept_s = plan.start_s(window)
         start_s = self.kept.start_s(kept_s)
         return start_s, max(min(self.kept.end_s(kept_s + plan.window_s), duration_s), start_s)
 
     def kept_s(self, duration_s: float) -> float:
-        """Return the length in seconds of the audio that windows are cut from."""
+        """Return the length in seconds of the audio from which windows were cut."""
         return duration_s if self.kept.is_whole else sum(segment.length_s for segment in self.kept.segments)
 
 
@@ -49,11 +55,11 @@ class ScoredRecording:
     duration_s: float
     warnings: tuple[str, ...]
     channels: tuple[ScoredChannel, ...]
-    """Results of each channel that was scored by itself, in order, or of one signal."""
+    """Results of each channel in order, if channels were scored separately; else of the one signal."""
     speech: tuple[Segment, ...] = ()
-    """Segments of human speech in any channel, if speech was looked for."""
+    """Segments with human speech in any channel, if speech detection was requested."""
     tables: Mapping[str, Table] = field(default_factory=dict)
-    """Rows that analyses of the recording's own samples computed, by their names."""
+    """Table of each sample analysis, by name."""
 
     @property
     def n_hits(self) -> int:
@@ -62,7 +68,7 @@ class ScoredRecording:
 
     @property
     def kept_s(self) -> tuple[float, ...]:
-        """Length in seconds of the audio that windows are cut from, for each of `channels`."""
+        """Length in seconds of the audio from which windows were cut, for each of `channels`."""
         return tuple(each.kept_s(self.duration_s) for each in self.channels)
 
 

@@ -1,4 +1,4 @@
-"""Scoring of many recordings on all cores, in order of completion."""
+"""Scoring of many recordings on all cores; results come in order of completion."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from dawnchorus.inference.results import FailedRecording, ScoredRecording
 from dawnchorus.inference.work import WorkFuture
 
 PROGRESS_S = 0.2
-"""Time after which a step is yielded though no recording has finished."""
+"""Maximum time between two steps; a step without a finished recording reports progress."""
 
 MAX_BATCH_DELAY_S = 0.1
-"""Maximum time for which a batch waits for windows of other recordings."""
+"""Maximum time for which an incomplete batch waits for windows of other recordings."""
 
 
 @dataclass(frozen=True)
 class ScoringStep:
-    """Progress of scoring many recordings: newly scored windows, and a finished recording if any."""
+    """Progress of scoring many recordings: number of newly scored windows, and a finished recording, if any."""
 
     n_windows: int
-    """Windows that were scored since the step before."""
+    """Number of windows that were scored since the previous step."""
     scored: ScoredRecording | None = None
-    """A recording that has finished."""
+    """Results of a recording that has just finished; None if there is none."""
     failed: FailedRecording | None = None
-    """A recording that could not be scored."""
+    """A recording that has just failed; None if there is none."""
 
 
 def score_recordings(
@@ -42,15 +42,21 @@ def score_recordings(
     n_workers: int,
     max_active: int | None = None,
 ) -> Generator[ScoringStep, None, None]:
-    """Score recordings and yield a step whenever one finishes, and several times per second.
+    """Score recordings; yield a step whenever a recording finishes, and at least every `PROGRESS_S` seconds.
 
-    A recording that cannot be decoded gives a `FailedRecording` and touches no other. Memory is bounded by the number
-    of workers, not by the length or number of recordings. At most `max_active` recordings are decoded at the same time,
-    by default as many as there are workers. Recordings on which the decoder crashes with analyses of other packages are
-    scored once more, without these.
+    A recording that cannot be decoded becomes a `FailedRecording` and does not affect others. Memory depends on the
+    number of workers, not on the length or number of recordings. A recording on which the decoder crashed while it ran
+    analyses of plug-ins is scored again without these analyses.
+
+    Args:
+        paths: the recordings, read lazily.
+        model: the model.
+        plan: settings.
+        n_workers: number of threads that score.
+        max_active: maximum number of recordings that are decoded at the same time; default: `n_workers`.
 
     Raises:
-        ModelError: the bundle cannot be run, or gives scores that are not finite.
+        ModelError: the model cannot be run, or its scores are not finite.
     """
     n_reported = 0
     with InferenceEngine(
@@ -67,7 +73,7 @@ def score_recordings(
 
 
 class _Recordings:
-    """Recordings to score, some of them once more: after its end, there may be another one."""
+    """Iterator over the recordings to score, which may continue after its end with recordings to score again."""
 
     def __init__(self, paths: Iterable[Path], model: LoadedModel, plan: ScoringPlan, decoders: DecoderPool) -> None:
         self._paths, self._model, self._plan, self._decoders = iter(paths), model, plan, decoders
@@ -87,7 +93,7 @@ class _Recordings:
         return RecordingWork(path, self._model, self._own_plan, decoders=self._decoders, warnings=(reason,))
 
     def repeat(self, future: WorkFuture[ScoredRecording]) -> bool:
-        """Return True for a recording on which the decoder crashed, if it is tried again without others' analyses."""
+        """Return True, and queue the recording again, if its decoder crashed and it had analyses of plug-ins."""
         work = cast(RecordingWork, future.work)
         is_repeated = work.plan is self._own_plan or not self._plug_ins
         if is_repeated or not isinstance(future.exception(), DecoderCrashError):
@@ -97,7 +103,7 @@ class _Recordings:
 
 
 def _finish_step(n_windows: int, future: WorkFuture[ScoredRecording]) -> ScoringStep:
-    """Return the step in which a recording has finished."""
+    """Return the step for a recording that has finished or failed."""
     try:
         return ScoringStep(n_windows, scored=future.result())
     except AudioError as error:

@@ -1,4 +1,4 @@
-"""Pool of inference sessions, shared by threads and forked processes."""
+"""Pool of inference sessions of a model, shared by threads, and usable after a fork."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from dawnchorus.models.runner import Output, Session, open_session
 
 
 class SessionPool:
-    """Pool of inference sessions for one bundle, one per thread in use.
+    """Pool of inference sessions for one bundle, with one session for each thread in use.
 
-    For `tta_shifts` see `open_session`.
+    `open_session` describes `tta_shifts`.
     """
 
     def __init__(self, bundle: Bundle, tta_shifts: int = 1) -> None:
@@ -38,10 +38,10 @@ class SessionPool:
             self._idle.append(self._open())
 
     def warm_up(self, n_threads: int) -> None:
-        """Open `n_threads` sessions and run each once.
+        """Open `n_threads` sessions, and run each once on silence.
 
         Raises:
-            ModelError: the graph cannot be loaded, or gives numbers that are not finite.
+            ModelError: the graph cannot be loaded, or its output is not finite.
         """
         silence = np.zeros((1, self._bundle.window_samples), np.float32)
         for _ in range(n_threads):
@@ -51,10 +51,10 @@ class SessionPool:
             self._idle.append(session)
 
     def run(self, windows: Windows, *, embeddings: bool = False) -> Output:
-        """Return logits, and embeddings if requested, of windows [n, samples].
+        """Run an idle or a new session on windows [n, samples]; compute embeddings only if `embeddings` is True.
 
         Raises:
-            InputError: windows of another length or type.
+            InputError: the windows have a wrong length or type.
             ModelError: the graph cannot be loaded.
         """
         check_windows(windows, window_samples=self._bundle.window_samples)

@@ -13,29 +13,32 @@ from dawnchorus.models.engines.registry import open_graph
 from dawnchorus.types import Segment
 
 RATE_HZ = 16_000
-"""Sample rate of the graph's input."""
+"""Sample rate of the graph's input in Hz."""
 
 _FRAME, _CONTEXT = 512, 64
-"""Samples in a frame, and of the frame before it that the graph sees as well."""
+"""Samples in a frame, and samples before it that the graph gets as context."""
 
 FRAME_S = _FRAME / RATE_HZ
 
 _FRAMES_AT_A_TIME = 1024
 
 ON, OFF = 0.4, 0.2
-"""Speech begins at a probability of `ON` and ends below `OFF`. The authors advise 0.5 and 0.35 for clear speech; over
-birds these find more of it, and cost few birds (bench/speech.py)."""
+"""Probabilities at which speech starts (`ON` or more) and ends (below `OFF`).
+
+The authors advise 0.5 and 0.35 for clear speech. With birds in the background, these values detect more of the speech
+and remove few birds (bench/speech.py).
+"""
 
 MIN_SPEECH_S = 0.2
 MAX_GAP_S = 1.0
-"""Maximum length of a pause that belongs to the speech around it."""
+"""Maximum length in seconds of a pause that is included in the speech around it."""
 
 PAD_S = 0.3
-"""Seconds cut before and after speech."""
+"""Seconds that are added to speech segments at each end."""
 
 
 class VoiceActivityDetector:
-    """The loaded Silero model; stateless, so threads may share it."""
+    """Silero's voice-activity detection; stateless, so that threads may share it."""
 
     def __init__(self, graph: Path) -> None:
         self._graph = open_graph(graph)
@@ -43,13 +46,13 @@ class VoiceActivityDetector:
     def probabilities(
         self, frames: FloatArray, state: FloatArray, cell: FloatArray
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Return the speech probability of successive frames [n, 576], and the network's new state."""
+        """Return the speech probability [n] of successive frames [n, 576], and the new states of the network."""
         names = ["speech_probs", "hn", "cn"]
         values, state, cell = self._graph.run({"input": frames, "h": state, "c": cell}, names)
         return values.reshape(-1), state, cell
 
     def find(self, samples: FloatArray, *, rate_hz: int = RATE_HZ) -> tuple[Segment, ...]:
-        """Return the speech segments in mono samples [n]."""
+        """Return the segments with speech in mono samples [n]."""
         vad_stream = VadStream(self, rate_hz=rate_hz)
         vad_stream.add(samples)
         return vad_stream.finish()
@@ -67,11 +70,11 @@ class VadStream:
         self._probabilities: list[FloatArray] = []
 
     def add(self, block: FloatArray) -> None:
-        """Append the next mono samples [n]."""
+        """Append a block of mono samples [n]."""
         self._append(block.copy() if self._resampler is None else self._resampler.resample_chunk(block))
 
     def finish(self) -> tuple[Segment, ...]:
-        """Return the speech segments, after the last block."""
+        """Return the segments with speech, after the last block."""
         if self._resampler is not None:
             self._append(self._resampler.resample_chunk(np.zeros(0, np.float32), last=True))
         self._score_frames(np.concatenate([*self._waiting, np.zeros(-self._n_waiting % _FRAME, np.float32)]))
@@ -86,7 +89,7 @@ class VadStream:
             self._score_frames(np.concatenate(self._waiting))
 
     def _score_frames(self, samples: FloatArray) -> None:
-        """Compute the probabilities of all whole frames; each is seen with the end of the one before it."""
+        """Compute the probabilities of all complete frames, each with the end of the previous frame as context."""
         n_frames = (len(samples) - _CONTEXT) // _FRAME
         frames = np.lib.stride_tricks.sliding_window_view(samples, _CONTEXT + _FRAME)[::_FRAME] if n_frames else ()
         for start in range(0, n_frames, _FRAMES_AT_A_TIME):
@@ -98,7 +101,10 @@ class VadStream:
 
 
 def build_segments(probabilities: FloatArray, *, duration_s: float) -> tuple[Segment, ...]:
-    """Build segments of speech from frame probabilities by hysteresis; close gaps, drop short ones, pad the edges."""
+    """Return segments of speech from frame probabilities, by hysteresis.
+
+    Short pauses are closed, short segments are dropped, and the remaining ones are padded, at most to `duration_s`.
+    """
     raw: list[tuple[float, float]] = []
     start: int | None = None
     for k, value in enumerate(probabilities):
@@ -125,7 +131,7 @@ def join_overlapping(segments: Iterable[Segment]) -> tuple[Segment, ...]:
 
 
 def _join_over_pauses(segments: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Join segments, which follow each other, over pauses of `MAX_GAP_S`; padding fits twice into a longer one."""
+    """Join successive segments (start, end) over pauses of up to `MAX_GAP_S`."""
     joined: list[tuple[float, float]] = []
     for a, b in segments:
         if joined and a - joined[-1][1] <= MAX_GAP_S:

@@ -1,4 +1,4 @@
-"""Protocol of work in the inference engine, and its futures."""
+"""Protocol of a recording in the inference engine, and its future."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ ResultT_co = TypeVar("ResultT_co", covariant=True)
 
 @dataclass(frozen=True)
 class NumberedWindows:
-    """Windows [n, samples] of a recording from window `first` on; `is_last` is True at its end."""
+    """Windows [n, samples] of a recording from number `first` on.
+
+    `is_last` is True for the recording's last windows.
+    """
 
     first: int
     samples: FloatArray
@@ -27,7 +30,7 @@ class NumberedWindows:
 
 
 class Work(Protocol[ResultT_co]):
-    """Protocol of one unit of work in the engine; methods other than `add` are called by one thread at a time."""
+    """Protocol of a recording that the engine scores; methods other than `add` are called by one thread at a time."""
 
     @property
     def model(self) -> LoadedModel:
@@ -36,7 +39,7 @@ class Work(Protocol[ResultT_co]):
 
     @property
     def needs_embeddings(self) -> bool:
-        """True if embeddings are needed."""
+        """True if the model must compute embeddings."""
         ...
 
     @property
@@ -45,7 +48,7 @@ class Work(Protocol[ResultT_co]):
         ...
 
     def open(self) -> None:
-        """Start decoding in advance; called once, first."""
+        """Start decoding; called once, before all other methods."""
         ...
 
     def is_ready(self, *, within_s: float) -> bool:
@@ -57,11 +60,11 @@ class Work(Protocol[ResultT_co]):
         ...
 
     def add(self, first_window: int, output: WindowOutput) -> None:
-        """Add outputs of windows; called by any thread, in any order."""
+        """Add the model's output for windows from number `first_window` on; called by any thread, in any order."""
         ...
 
     def result(self) -> ResultT_co:
-        """Return the result, after the last output."""
+        """Return the result, after the last output was added."""
         ...
 
     def close(self) -> None:
@@ -70,7 +73,7 @@ class Work(Protocol[ResultT_co]):
 
 
 class WorkFuture(Future[ResultT]):
-    """Future of work in the engine; cancelling it stops the work."""
+    """Future of a recording in the engine; cancelling it stops the work."""
 
     def __init__(self, work: Work[ResultT]) -> None:
         super().__init__()

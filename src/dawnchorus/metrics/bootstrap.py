@@ -12,36 +12,42 @@ from dawnchorus.metrics.classification import BoolArray, FloatArray, average_kno
 from dawnchorus.tables.notes import counted
 
 Metric = Callable[[BoolArray, FloatArray], FloatArray]
-"""A value for each [..., recordings, classes]; see `metrics`."""
+"""Metric of truth and scores [..., recordings, classes], with one value for each of the leading dimensions [...]."""
 
 
 @dataclass(frozen=True)
 class RowMean:
-    """A metric that is the mean of per-row values, so it is computed once for all resamples."""
+    """A metric that is the mean of values per row; the values are computed once for all bootstrap samples."""
 
     of_rows: Metric
-    """A value for each row [..., rows]; NaN: it has none."""
+    """Function of truth and scores [..., rows, classes] that returns values [..., rows]; NaN leaves a row out."""
 
     def __call__(self, truth: BoolArray, scores: FloatArray) -> FloatArray:
-        """Return the mean of the rows that have a value [...]."""
+        """Return the mean of the rows' values that are not NaN [...]."""
         return average_known(self.of_rows(truth, scores))
 
 
 class RowShare(RowMean):
-    """A proportion: the share of rows with value 1, with a binomial interval."""
+    """A proportion: the share of rows with value 1 among rows with value 0 or 1.
+
+    `interval` uses the exact binomial interval for a share of 0 or 1.
+    """
 
 
 N_DRAWS = 1000
+"""Number of bootstrap samples."""
 BLOCK_SIZE = 20_000
+"""Maximum number of values of bootstrap samples that are computed at once; blocks of this size stay in the cache."""
 LEVEL = 0.95
+"""Confidence level of intervals."""
 
 NO_WIDTH = 1e-9
-"""Width of an interval that is none but for rounding."""
+"""Width below which an interval counts as having no width, because of rounding."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A value with its 95 % confidence interval."""
+    """A value with the limits of its 95 % confidence interval; NaN where the value is not defined."""
 
     value: float
     low: float
@@ -49,7 +55,7 @@ class Interval:
 
     @property
     def has_no_width(self) -> bool:
-        """Return True if all resamples gave the same value, so the interval is not informative."""
+        """Return True if all bootstrap samples gave the same value, so that the interval is not informative."""
         return self.high - self.low < NO_WIDTH
 
     def __str__(self) -> str:
@@ -59,9 +65,15 @@ class Interval:
 
 
 def interval(metric: Metric, truth: BoolArray, scores: FloatArray, *, seed: int = 1) -> Interval:
-    """Compute the metric of recordings [recordings, classes] with its percentile interval (Efron, 1979).
+    """Compute a metric with its percentile bootstrap interval over recordings (Efron, 1979).
 
-    A share of recordings that are all right, or all wrong, has that of `_exact_interval`: every draw gives the same.
+    A `RowShare` of 0 or 1 has the exact binomial interval instead, since all bootstrap samples would be equal.
+
+    Args:
+        metric: function of truth and scores.
+        truth: True if the class is present in the recording [recordings, classes].
+        scores: scores of the recordings [recordings, classes].
+        seed: seed of the bootstrap samples.
     """
     result = Interval(float(metric(truth, scores)), *_limits(_resample(metric, truth, scores, _draws(truth, seed))))
     if isinstance(metric, RowShare) and result.value in (0, 1):
@@ -70,7 +82,12 @@ def interval(metric: Metric, truth: BoolArray, scores: FloatArray, *, seed: int 
 
 
 def describe_no_width(intervals: Mapping[str, Interval], n_recordings: int) -> str | None:
-    """Return a sentence on metrics whose intervals are not informative; None if there are none."""
+    """Return a sentence that names the metrics whose intervals have no width; None if there are none.
+
+    Args:
+        intervals: intervals by name of the metric, such as "top_1_accuracy".
+        n_recordings: number of recordings that were resampled.
+    """
     names = [name.replace("_", " ") for name, each in intervals.items() if each.has_no_width]
     if not names:
         return None
@@ -81,7 +98,15 @@ def describe_no_width(intervals: Mapping[str, Interval], n_recordings: int) -> s
 def paired_interval(
     metric: Metric, truth: BoolArray, first: FloatArray, second: FloatArray, *, seed: int = 1
 ) -> Interval:
-    """Compute the difference of the metrics of `first` and `second` on the same recordings, with its interval."""
+    """Compute the difference of a metric between two models on the same recordings, with its bootstrap interval.
+
+    Args:
+        metric: function of truth and scores.
+        truth: True if the class is present in the recording [recordings, classes].
+        first: scores of the first model [recordings, classes].
+        second: scores of the second model [recordings, classes], whose metric is subtracted.
+        seed: seed of the bootstrap samples, which are the same for both models.
+    """
     value = float(metric(truth, first)) - float(metric(truth, second))
     draws = _draws(truth, seed)
     values, others = (_resample(metric, truth, scores, draws) for scores in (first, second))
@@ -89,12 +114,26 @@ def paired_interval(
 
 
 def resampled_sums(values: FloatArray, *, seed: int = 1) -> FloatArray:
-    """Return bootstrap sums [draws, columns] of values [recordings, columns]."""
+    """Return the sum of each column in each bootstrap sample of the rows.
+
+    Args:
+        values: values to sum [recordings, columns].
+        seed: seed of the bootstrap samples.
+
+    Returns:
+        Sums [bootstrap samples, columns].
+    """
     return np.concatenate([values[draws].sum(1) for draws in _draws(values.astype(bool), seed)])
 
 
 def ratio_interval(numerator: FloatArray, denominator: FloatArray, *, seed: int = 1) -> Interval:
-    """Compute the ratio of two sums over recordings [recordings], with its interval; NaN: the denominator is 0."""
+    """Compute the ratio of two sums over recordings, with its bootstrap interval.
+
+    Args:
+        numerator: value of each recording [recordings].
+        denominator: value of each recording [recordings]; the ratio is NaN if the sum is 0.
+        seed: seed of the bootstrap samples.
+    """
     values = np.stack([numerator, denominator], axis=1).astype(np.float64)
     total, whole = values.sum(0)
     rng, n = np.random.default_rng(seed), len(values)
@@ -108,7 +147,7 @@ def ratio_interval(numerator: FloatArray, denominator: FloatArray, *, seed: int 
 def _resample(
     metric: Metric, truth: BoolArray, scores: FloatArray, draws: list[npt.NDArray[np.int64]]
 ) -> list[FloatArray]:
-    """Return the metric of each draw, in blocks [draws]."""
+    """Return the metric of each bootstrap sample, in blocks [draws]."""
     if isinstance(metric, RowMean):
         rows = metric.of_rows(truth, scores)
         return [average_known(rows[d]) for d in draws]
@@ -116,7 +155,7 @@ def _resample(
 
 
 def _draws(truth: BoolArray, seed: int) -> list[npt.NDArray[np.int64]]:
-    """Draw recordings with replacement, in blocks [draws, recordings] of which the values stay in the cache."""
+    """Draw indices of recordings with replacement, in blocks [draws, recordings] (`BLOCK_SIZE`)."""
     n = len(truth)
     draws = np.random.default_rng(seed).integers(0, n, (N_DRAWS, n))
     n_blocks = min(N_DRAWS, -(-N_DRAWS * truth.size // BLOCK_SIZE))

@@ -1,9 +1,9 @@
-"""Classification metrics of scores and ground truth [..., rows, classes]; a row is a window, recording or event.
+"""Classification metrics of scores and ground truth, both [..., rows, classes].
 
-Dimensions before these are kept, so that a thousand resamples are computed at once. A class without a positive row
-(or without a negative one) has no rank metrics and is left out of their means, as in BirdCLEF. A score of NaN masks
-its class in its row: the pair, whose truth must be False, counts neither for nor against. All give NaN where nothing
-can be said.
+A row is a window, recording or event. `truth` is converted to bool, and scores are from 0 to 1. Leading dimensions
+(`...`) are kept in the result, so that a call computes the metric of many bootstrap samples. A class without a positive
+row, or for `roc_auc` without a negative row, has no value and is left out of means over classes, as in BirdCLEF. A NaN
+score masks the class in this row: the pair is ignored; its truth must be False. A metric that is not defined is NaN.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
 SMALLEST_PROBABILITY = 1e-12
-"""Lower bound of probabilities in logarithms, so that a loss is finite."""
+"""Lower bound of probabilities in logarithms, which keeps losses finite."""
 
 
 def roc_auc(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArray:
     """Return the area under the ROC curve of each class [..., classes].
 
-    By mean ranks (Mann and Whitney, 1947), so that ties count half.
+    Computed from mean ranks (Mann and Whitney, 1947): a positive and a negative row with equal scores count as half a
+    correct pair.
     """
     truth, scores = np.asarray(truth, bool), np.asarray(scores, np.float64)
     n_positive = truth.sum(-2)
@@ -58,12 +59,12 @@ def _find_first_equal(ordered: FloatArray) -> npt.NDArray[np.int64]:
 
 
 def macro_roc_auc(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArray:
-    """Return the mean of `roc_auc` over classes for which it is defined [...]."""
+    """Return the mean of `roc_auc` over the classes that have positive and negative rows [...]."""
     return average_known(roc_auc(truth, scores))
 
 
 def average_precision(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArray:
-    """Return the average precision of each class [..., classes]."""
+    """Return the average precision of each class [..., classes], as scikit-learn defines it."""
     truth, scores = np.asarray(truth, bool), np.asarray(scores, np.float64)
     order = np.argsort(-scores, axis=-2, kind="stable")
     hits = np.take_along_axis(truth, order, -2)
@@ -74,9 +75,14 @@ def average_precision(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArray
 
 
 def cmap(truth: npt.ArrayLike, scores: npt.ArrayLike, *, n_padding: int = 0) -> FloatArray:
-    """Return the mean of the classes' average precision [...]; `n_padding` = 5 gives the padded cmAP of BirdCLEF 2023.
+    """Return cmAP, the mean of the average precision of the classes [...].
 
-    Padding adds so many rows that are positive for every class and score 1, so that rare classes weigh less.
+    Args:
+        truth: ground truth [..., rows, classes].
+        scores: scores [..., rows, classes].
+        n_padding: number of added rows in which every class is present and has the score 1, so that classes with few
+            positive rows vary less. 0 leaves classes without a positive row out of the mean; 5 gives the padded cmAP of
+            BirdCLEF 2023.
     """
     truth, scores = np.asarray(truth, bool), np.asarray(scores, np.float64)
     is_of_any = truth.any((-2, -1))
@@ -88,51 +94,63 @@ def cmap(truth: npt.ArrayLike, scores: npt.ArrayLike, *, n_padding: int = 0) -> 
 
 
 def label_ranking_average_precision(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArray:
-    """Return, for each row, the average precision of its species among all classes [..., rows].
+    """Return the average precision of each row's true species in the row's ranking of classes [..., rows].
 
-    scikit-learn counts a row without a species as 1; here it has no value.
+    A row without a species is NaN; scikit-learn counts such a row as 1.
     """
     by_class, scores_by_class = (np.swapaxes(np.asarray(values), -1, -2) for values in (truth, scores))
     return average_precision(by_class, scores_by_class)
 
 
 def top_k_hits(truth: npt.ArrayLike, scores: npt.ArrayLike, k: int) -> FloatArray:
-    """Return 1 for each row with a true species among the k highest-scoring classes, else 0 [..., rows]."""
+    """Return 1 for each row with a true species among its k highest-scoring classes, else 0 [..., rows].
+
+    A row without a species is NaN.
+    """
     truth, scores = np.asarray(truth, bool), np.asarray(scores)
     best = np.argsort(-scores, axis=-1, kind="stable")[..., :k]
     return np.where(truth.any(-1), np.take_along_axis(truth, best, -1).any(-1), np.nan)
 
 
 def top_k_accuracy(truth: npt.ArrayLike, scores: npt.ArrayLike, k: int) -> FloatArray:
-    """Return the share of rows with a true species among the k highest-scoring classes [...]."""
+    """Return the share of rows with a true species among their k highest-scoring classes [...].
+
+    Rows without a species are left out.
+    """
     return average_known(top_k_hits(truth, scores, k))
 
 
 def precision_recall_f1(y_true: npt.ArrayLike, y_pred: npt.ArrayLike) -> FloatArray:
-    """Return precision, recall and F1 of each class [3, ..., classes] for `y_pred` [..., rows, classes]."""
+    """Return precision, recall and F1 of each class, in this order [3, ..., classes].
+
+    Args:
+        y_true: True if the class is present [..., rows, classes].
+        y_pred: True if the class is predicted [..., rows, classes].
+    """
     y_true, y_pred = np.asarray(y_true, bool), np.asarray(y_pred, bool)
     hits, n_predicted, n_true = (y_true & y_pred).sum(-2), y_pred.sum(-2), y_true.sum(-2)
     return np.stack([_over(hits, n_predicted), _over(hits, n_true), _over(2 * hits, n_predicted + n_true)])
 
 
 def best_index(scores: npt.ArrayLike) -> npt.NDArray[np.int64]:
-    """Return the index of the highest-scoring class of each row [..., rows]."""
+    """Return the index of the highest-scoring class of each row [..., rows]; scores of NaN are lowest."""
     scores = np.asarray(scores, np.float64)
     best: npt.NDArray[np.int64] = np.where(np.isnan(scores), -np.inf, scores).argmax(-1)
     return best
 
 
 def best_class(scores: npt.ArrayLike) -> BoolArray:
-    """Return a one-hot mask of the highest-scoring class of each row [..., rows, classes]."""
+    """Return a mask that is True for the highest-scoring class of each row only [..., rows, classes]."""
     is_best = np.zeros(np.shape(scores), bool)
     np.put_along_axis(is_best, best_index(scores)[..., None], values=True, axis=-1)
     return is_best
 
 
 def log_loss(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArray:
-    """Return the cross-entropy of each row's true species, with scores normalized to sum to 1 [..., rows].
+    """Return the log loss of each row, with its scores normalized to sum to 1 [..., rows].
 
-    The cross-entropy where a row has one species.
+    The loss is the negative logarithm of the sum of the normalized scores of the row's true species: for a row with one
+    species, the cross-entropy. A row without a species is NaN.
     """
     truth, scores = np.asarray(truth, bool), np.nan_to_num(np.asarray(scores, np.float64))
     shares = (scores * truth).sum(-1) / np.maximum(scores.sum(-1), SMALLEST_PROBABILITY)
@@ -146,7 +164,13 @@ def multilabel_log_loss(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArr
 
 
 def expected_calibration_error(truth: npt.ArrayLike, probabilities: npt.ArrayLike, *, n_bins: int = 10) -> float:
-    """Return the expected calibration error: the mean gap between probability and accuracy (Guo et al., 2017)."""
+    """Return the expected calibration error, the mean gap between probability and accuracy (Guo et al., 2017).
+
+    Args:
+        truth: True for correct predictions, of any shape.
+        probabilities: predicted probabilities of the same shape; NaN is ignored.
+        n_bins: number of bins of equal width from 0 to 1, weighted by their number of predictions.
+    """
     each = np.asarray(probabilities, np.float64)
     known = ~np.isnan(each)
     is_right, each = np.asarray(truth, bool)[known], each[known]
@@ -160,7 +184,7 @@ def expected_calibration_error(truth: npt.ArrayLike, probabilities: npt.ArrayLik
 
 
 def average_known(values: FloatArray) -> FloatArray:
-    """Return the mean of the values that are not NaN [...]."""
+    """Return the mean over the last axis of the values that are not NaN [...]; NaN if there are none."""
     known = ~np.isnan(values)
     return _over(np.where(known, values, 0).sum(-1), known.sum(-1))
 

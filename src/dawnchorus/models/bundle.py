@@ -4,11 +4,11 @@ bundle.json     what the model is (`BundleInfo`)
 model.onnx      input `waveform` float32 [batch, samples]; outputs `logits` [batch, classes] and, where the model
                 has them, `embeddings` [batch, dim]. The front end is inside the graph. (Or `model.tflite`, or a file
                 that another engine reads.)
-range.onnx      optional: input `place` float32 [batch, 3] = latitude, longitude, week 1 to 48; output
-                `probabilities` [batch, classes] that a species occurs there and then
+range.onnx      optional: input `location` float32 [batch, 3] = latitude, longitude, week 1 to 48; output
+                `probabilities` [batch, classes] that a species occurs there at that time
 labels.csv      one row per class, in output order: scientific_name, common_name, kind
-recordings.parquet  optional: its training recordings, as a recordings table without locations
-MODEL_CARD.md   the same for a reader, with the license
+recordings.parquet  optional: the recordings of the training data with their splits, without locations
+MODEL_CARD.md   a description for readers, with the license
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ RECORDINGS_NAME = "recordings.parquet"
 RANGE_NAME = "range.onnx"
 
 RUN_BUNDLE_NAME = "bundle"
-"""The bundle's folder in the folder of a training run."""
+"""Name of the bundle's folder in the folder of a training run."""
 
 Activation = Literal["sigmoid", "softmax", "identity"]
 OutputName = Literal["logits", "embeddings"]
@@ -50,27 +50,29 @@ class Calibration(BaseModel):
     scale: float
     offset: float
     n_recordings: int
-    """Recordings that it was fitted on."""
+    """Number of recordings that the scaling was fitted on."""
 
 
 class TrainingSummary(BaseModel):
-    """Training data and settings of a bundle that was trained here."""
+    """Training data and settings of a bundle that was trained with Dawn Chorus."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     data: str
-    """Fingerprint of the recordings, their labels and parts."""
+    """Fingerprint of the data set: its recordings, their labels and their splits."""
     n_recordings: int
     n_clips: int
     licenses: dict[str, int]
-    """Recordings by license."""
+    """Number of recordings by license."""
     backbone: str | None = None
-    """Name and id of the bundle that it is built on."""
+    """Name and id of the bundle whose embeddings or weights were used, separated by a space; None without one."""
     metrics: dict[str, float] = Field(default_factory=dict)
-    """Metrics on validation data."""
+    """Metrics on validation data by name."""
     recipe: dict[str, Any] | None = None
-    """Settings of `dawnchorus train` that made it, without classes and paths of data; a backbone or weights that were
-    given as a folder are named by its path."""
+    """Settings of `dawnchorus train` for this training, without classes and paths of data.
+
+    A backbone or weights that were given as a folder are named by its path.
+    """
 
 
 class BundleDescription(BaseModel):
@@ -83,33 +85,36 @@ class BundleDescription(BaseModel):
     version: str
     family: str
     graph: str = Field(default="model.onnx", pattern=r"^model\.[a-z0-9]+$")
-    """Name of the graph's file, by whose end an engine is chosen."""
+    """Name of the graph's file, whose suffix decides on the engine."""
     engine: str | None = None
-    """Name of the engine that runs the graph; None: the first that reads such files."""
+    """Name of the engine that runs the graph; None for the first engine that reads such files."""
     sample_rate_hz: int = Field(ge=4_000, le=500_000)
     window_s: float = Field(gt=0, le=120)
     activation: Activation
-    """Function from logits to scores; "identity": the graph's output is a score already."""
+    """Function from logits to scores; "identity" if the graph's outputs are scores already."""
     embedding_dim: int | None = Field(default=None, ge=1)
     graph_outputs: dict[OutputName, int] | None = None
-    """Positions of these among the outputs of a graph that is not ONNX; None: logits are the only one of their size."""
+    """Positions of logits and embeddings among the outputs of a graph that is not ONNX.
+
+    None if the logits are the only output of the right size.
+    """
     license: str
     """SPDX identifier of the weights' license."""
     attribution: str
     source: str
-    """Origin of the weights."""
+    """Origin of the weights, in words."""
     made_by: str
-    """The software that wrote the bundle, with its version."""
+    """Software that wrote the bundle, with its version."""
     thresholds: dict[str, float] = Field(default_factory=dict)
-    """Smallest score by scientific name, where one differs from the run's."""
+    """Minimum score by scientific name, for classes whose minimum differs from the run's."""
     cleaning: Cleaning | None = None
-    """Steps that recordings go through before they are cut into windows; None: none."""
+    """Processing of recordings before they are cut into windows; None for none."""
     calibration: Calibration | None = None
     training: TrainingSummary | None = None
 
 
 class BundleInfo(BundleDescription):
-    """Content of `bundle.json`."""
+    """Content of `bundle.json`: the description with checksums."""
 
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     range_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
@@ -130,12 +135,12 @@ class Bundle:
 
     @property
     def graph_path(self) -> Path:
-        """File of the graph."""
+        """Path of the graph."""
         return self.folder / self.info.graph
 
     @property
     def range_path(self) -> Path:
-        """File of the range model, which may not exist."""
+        """Path of the range model, which may not exist."""
         return self.folder / RANGE_NAME
 
     @property
@@ -145,7 +150,7 @@ class Bundle:
 
     @cached_property
     def class_by_scientific_name(self) -> dict[str, int]:
-        """Output index by scientific name."""
+        """Index of each class in the graph's output, by scientific name."""
         return {label.scientific_name: k for k, label in enumerate(self.labels)}
 
 
@@ -156,12 +161,12 @@ def file_sha256(path: Path) -> str:
 
 
 def read_bundle(folder: Path) -> Bundle:
-    """Open the bundle in a folder, or that of a training run.
+    """Open the bundle in a folder, or the bundle of the training run in a folder.
 
-    The graph's bytes are not hashed here (`verify_bundle` does that).
+    The graph's checksum is not verified here; `verify_bundle` does that.
 
     Raises:
-        InvalidBundleError: a file is missing, or its content breaks the contract.
+        InvalidBundleError: a file is missing or invalid.
     """
     if not (folder / "bundle.json").is_file() and (folder / RUN_BUNDLE_NAME / "bundle.json").is_file():
         folder = folder / RUN_BUNDLE_NAME
@@ -193,10 +198,10 @@ def validation_lines(error: ValidationError) -> str:
 
 
 def verify_bundle(bundle: Bundle) -> None:
-    """Check the graph's checksum.
+    """Verify the checksums of the graph and the range model.
 
     Raises:
-        InvalidBundleError: they are not.
+        InvalidBundleError: a file is missing, or its checksum differs.
     """
     expected = {bundle.graph_path: bundle.info.sha256}
     if bundle.info.range_sha256 is not None:
@@ -216,12 +221,14 @@ class BundleDraft:
     """A bundle under construction in a temporary `folder`, moved to its path by `finish`."""
 
     folder: Path
-    """A temporary folder next to the bundle's path."""
+    """Temporary folder next to the bundle's final path."""
     out_folder: Path
     """Final path of the bundle."""
 
     def describe(self, description: BundleDescription, labels: Sequence[Label]) -> Bundle:
-        """Write `bundle.json` with checksums and the labels, and open the draft.
+        """Write the labels and `bundle.json` with the checksums, and open the draft as a bundle.
+
+        The graph, and the range model if there is one, have to be in the draft's folder already.
 
         Raises:
             InvalidBundleError: the graph is missing.
@@ -242,7 +249,10 @@ class BundleDraft:
         return read_bundle(self.folder)
 
     def finish(self, card: str) -> Bundle:
-        """Write the model card, and move the draft to the bundle's path, replacing an older bundle."""
+        """Write the model card, and move the draft to its final path; an older bundle there is replaced.
+
+        `card` is the card's text in Markdown.
+        """
         read_bundle(self.folder)
         (self.folder / "MODEL_CARD.md").write_text(card, encoding="utf-8")
         self.folder.chmod(0o755)
@@ -252,7 +262,7 @@ class BundleDraft:
 
 @contextmanager
 def new_bundle(folder: Path) -> Iterator[BundleDraft]:
-    """Yield a draft for the bundle `folder`; without `BundleDraft.finish`, it is deleted.
+    """Yield a draft for a new bundle at `folder`; the draft is deleted unless `BundleDraft.finish` is called.
 
     Raises:
         OutputExistsError: there is something else than a bundle at `folder`.

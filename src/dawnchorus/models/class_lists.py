@@ -1,4 +1,4 @@
-"""Readers of the class lists that come with models of others."""
+"""Readers of class lists, the files that name the classes of a model from elsewhere."""
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ NAME_COLUMNS = (
 )
 COMMON_NAME_COLUMNS = ("common_name", "com_name")
 INDEX_COLUMNS = ("index", "idx", "id")
-"""Columns with the index of the output that a row describes."""
+"""Columns with the index of a class in the model's output."""
 
 MAX_NAMED = 10
-"""Maximum number of classes that a note names."""
+"""Maximum number of classes that a log message names."""
 
 _NO_LISTS = frozenset((".json", ".yaml", ".yml", ".pkl", ".npy", ".npz", ".xlsx"))
 _INDEX_BEFORE = re.compile(r"[\[(]?(?P<index>\d+)\s*[\s,:;=|.)\]_-]\s*(?P<name>\S.*)")
-"""A line that starts with its index: `0 Background Noise`, `0. Noise`, `0_Noise`, `[0] Noise`."""
+"""A line that starts with an index: `0 Background Noise`, `0. Noise`, `0_Noise`, `[0] Noise`."""
 _INDEX_BEHIND = re.compile(r"(?P<name>\S.*?)\s*[\s,:;=|_(\[]\s*(?P<index>\d+)[)\]]?")
-"""A line that ends in its index: `Background Noise 0`, `Noise: 0`, `Noise (0)`."""
+"""A line that ends in an index: `Background Noise 0`, `Noise: 0`, `Noise (0)`."""
 _QUOTED = re.compile(r"(?P<quote>['\"])(?P<name>.+)(?P=quote)")
 _STRUCTURE = re.compile(r".*[{}].*|\[.*,.*\]|[\[\]]")
-"""A line of JSON, of Python, or of a `.pbtxt`, and no name."""
+"""A line of JSON, Python or `.pbtxt` syntax, which is not a name."""
 
 
 @dataclass(frozen=True)
 class _Row:
-    """One class as a file names it."""
+    """One class as a row of the file names it."""
 
     line: int
     name: str
@@ -63,17 +63,17 @@ class _Row:
 
 
 def read_classes(path: Path, *, kind: Kind | None = None) -> tuple[Label, ...]:
-    """Read labels in output order, one per line or from a CSV with a header.
+    """Read the labels of a model in output order, one per line or from a CSV with a header.
 
-    The rows of a csv are sorted by a column `index`, `idx` or `id`, if its values are whole numbers; lines that all
-    begin with a number, or all end in one, are sorted by it. Numbers may begin at 0 or at 1.
+    The rows of a CSV are sorted by a column `index`, `idx` or `id` if its values are whole numbers. Lines that all
+    begin with a number, or all end in one, are sorted by this number. Numbers may start at 0 or 1.
 
-    `kind` overrides what the names look like.
+    `kind` is the kind of all classes; None to infer it from each name.
 
     Raises:
-        FormatError: the file is not text, a class has no name or is there twice, or the indices are not 0, 1, 2..., or
-            only some lines have one.
-        InputError: no such file, a file of another kind, no labels, or a csv without a column of names.
+        FormatError: the file is not text, a class has no name or appears twice, the indices are not 0, 1, 2..., or only
+            some lines have an index.
+        InputError: no such file, a file of another kind, no labels, or a CSV without a column of names.
     """
     if not path.is_file():
         raise InputError(
@@ -134,10 +134,10 @@ def _line_rows(path: Path) -> tuple[str, list[_Row]]:
 
 
 def _refuse_other_lines(path: Path, rows: Sequence[_Row]) -> None:
-    """Refuse a remark, and the header of a table, which would be classes and move all others by one.
+    """Refuse comments and table headers, which would be read as classes and shift all others.
 
     Raises:
-        FormatError: there is one.
+        FormatError: a line is a comment or a header.
     """
     names = {header_key(name) for name in NAME_COLUMNS}
     for row in rows:
@@ -152,7 +152,7 @@ def _refuse_other_lines(path: Path, rows: Sequence[_Row]) -> None:
 
 
 def _without_quotes(line: str) -> str:
-    """Return a line without blanks, a comma at its end, and the quotes around the whole."""
+    """Return a line without surrounding spaces, a comma at its end, and quotes around the whole."""
     text = line.strip().removesuffix(",").rstrip()
     match = _QUOTED.fullmatch(text)
     return text if match is None else match["name"].strip()
@@ -166,25 +166,25 @@ def _strip_indices(rows: list[_Row], matches: Sequence[re.Match[str] | None]) ->
 
 
 def _n_distinct(matches: Sequence[re.Match[str] | None]) -> int:
-    """Return the number of names without their numbers; 0 if two are alike, so that the number belongs to the name."""
+    """Return the number of names without their numbers; 0 if two are equal, so that the number is part of the name."""
     names = [name_key(match["name"]) for match in matches if match is not None]
     return len(names) if len(set(names)) == len(names) else 0
 
 
 def _are_all_indexed(behind: Sequence[re.Match[str] | None]) -> bool:
-    """Return True if every line ends in an index: names differ without it (`Song 1`, `Song 2` do not)."""
+    """Return True if every line ends in an index: without it, names must differ (`Song 1` and `Song 2` do not)."""
     numbers = [int(match["index"]) for match in behind if match is not None]
     return 1 < len(behind) == _n_distinct(behind) and max(numbers) <= len(behind)
 
 
 def _are_positions(matches: Sequence[re.Match[str] | None]) -> bool:
-    """Return True if the numbers of two lines or more are those of the lines, from 0 or from 1."""
+    """Return True if at least two lines have a number, and all numbers are line positions, counted from 0 or from 1."""
     apart = [int(match["index"]) - index for index, match in enumerate(matches) if match is not None]
     return len(apart) > 1 and set(apart) in ({0}, {1})
 
 
 def _is_partly_indexed(rows: list[_Row], before: Sequence[re.Match[str] | None]) -> bool:
-    """Return True if some lines begin with an index, which is no part of a name as in `2 stroke engine`."""
+    """Return True if some lines begin with an index, as opposed to a number in a name (`2 stroke engine`)."""
     numbered = [(row, match) for row, match in zip(rows, before, strict=True) if match is not None]
     is_list = 2 * len(numbered) >= len(rows) and all(int(match["index"]) <= len(rows) for _, match in numbered)
     is_dropped = any(parse_label(row.name) == parse_label(match["name"]) for row, match in numbered)
@@ -237,10 +237,10 @@ def _cell(cells: list[str], column: int | None) -> str:
 
 
 def _refuse_other_order(path: Path, column: str, values: list[str], indices: list[str]) -> None:
-    """Refuse a column that counts the classes in another order than the rows, or than their indices.
+    """Refuse a column that numbers the classes in another order than the rows or their indices.
 
     Raises:
-        FormatError: it does.
+        FormatError: the column numbers them in another order.
     """
     order = [value.removesuffix(".0") for value in values]
     if len(order) < 2 or not all(value.isdecimal() for value in order):
@@ -260,10 +260,10 @@ def _refuse_other_order(path: Path, column: str, values: list[str], indices: lis
 
 
 def _in_output_order(path: Path, rows: list[_Row], column: str) -> list[_Row]:
-    """Return the rows sorted by their indices, if they have a column of such.
+    """Return the rows sorted by their indices in `column`; unchanged if `column` is empty.
 
     Raises:
-        FormatError: the indices are not 0, 1, 2... or 1, 2, 3... once each.
+        FormatError: the indices are not 0, 1, 2... or 1, 2, 3... without repetition.
     """
     if not column:
         return rows
@@ -284,10 +284,10 @@ def _in_output_order(path: Path, rows: list[_Row], column: str) -> list[_Row]:
 
 
 def _refuse_doubled(path: Path, rows: list[_Row], labels: tuple[Label, ...]) -> None:
-    """Refuse a class that is named twice: results could not tell its two outputs apart.
+    """Refuse a class that appears twice: results could not distinguish its two outputs.
 
     Raises:
-        FormatError: a class is there twice.
+        FormatError: a class appears twice.
     """
     doubled = doubled_class(labels)
     if doubled is None:
@@ -301,7 +301,7 @@ def _refuse_doubled(path: Path, rows: list[_Row], labels: tuple[Label, ...]) -> 
 
 
 def _log_other_sounds(path: Path, labels: tuple[Label, ...]) -> None:
-    """Name the classes that are no species."""
+    """Log the classes that are not species."""
     others = [label.scientific_name for label in labels if label.kind == "sound"]
     if others:
         LOG.info(

@@ -1,4 +1,4 @@
-"""Settings of the cleaning of recordings, which a bundle stores."""
+"""Settings of the cleaning of recordings (noise reduction, removal of silence and speech), which a bundle stores."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dawnchorus.audio.noise import NoiseKind
 
 
 class Cleaning(BaseModel):
-    """Cleaning of recordings, in order of application; nothing by default."""
+    """Processing steps of recordings before scoring, in order of application; by default none."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     trim_db: float | None = Field(default=None, gt=0, le=120)
-    """Remove the start and the end as far as they are this much below the loudest frame (as librosa.effects.trim)."""
+    """Trim start and end that are this many dB below the loudest frame, as librosa.effects.trim; None: no trimming."""
     denoise: NoiseKind | None = None
-    """Reduce noise by spectral gating (noisereduce)."""
+    """Kind of noise reduction by spectral gating (noisereduce); None for none."""
     cut_speech: bool = False
-    """Remove human speech (Silero VAD)."""
+    """True to remove human speech (Silero VAD)."""
 
     @property
     def removes(self) -> bool:

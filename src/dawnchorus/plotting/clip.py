@@ -1,4 +1,4 @@
-"""Image and audio of one detection."""
+"""Spectrogram image and audio of one detection."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from dawnchorus.plotting.style import DAWN, FAINT, GRID, INK, NIGHT
 from dawnchorus.types import ChannelSource, Detection, Segment
 
 CLIP_MARGIN_S = 1.0
-"""Sound before and after the detection in a clip."""
+"""Length of the audio before and after the detection in a clip."""
 
 MAX_CLIP_S = 8.0
+"""Maximum length of a clip, with margins; later audio of a long detection is left out."""
 DPI = 100
 
 
@@ -30,19 +31,27 @@ class Clip:
     """A detection to show, with its recording."""
 
     path: Path
+    """File of the recording."""
     detection: Detection
     time: datetime | None
+    """Clock time of the detection's start, if known."""
     recording_s: float
+    """Length of the recording in seconds."""
     silent: tuple[Segment, ...] = ()
-    """Spans of the recording that must not be audible."""
+    """Segments of the recording to silence, such as speech."""
     channel: ChannelSource = "mean"
+    """Channel of the recording to show."""
 
 
 def clip_png_and_mp3(clip: Clip, decoder: DecoderProcess) -> tuple[bytes, bytes]:
-    """Return a PNG and an MP3 of a detection, with a margin of one second.
+    """Return the PNG of a spectrogram and the MP3 of a detection, with one second of audio before and after it.
+
+    Args:
+        clip: the detection.
+        decoder: process that decodes the recording.
 
     Raises:
-        AudioError: the recording cannot be decoded (any more).
+        AudioError: the recording is missing or cannot be decoded.
     """
     detection = clip.detection
     start_s = max(detection.start_s - CLIP_MARGIN_S, 0.0)
@@ -55,7 +64,12 @@ def clip_png_and_mp3(clip: Clip, decoder: DecoderProcess) -> tuple[bytes, bytes]
 
 
 def draw_clip(spectrogram: Spectrogram, edges_s: Sequence[float] = ()) -> bytes:
-    """Draw a small PNG of a spectrogram, with dotted vertical lines at the given times."""
+    """Draw a small PNG of a spectrogram.
+
+    Args:
+        spectrogram: the spectrogram.
+        edges_s: times of dotted vertical lines, in seconds from the start of the recording.
+    """
     figure = Figure(figsize=(4.4, 2.0), dpi=DPI)
     figure.set_facecolor(NIGHT)
     FigureCanvasAgg(figure)

@@ -1,4 +1,4 @@
-"""Curves of training runs, and their comparison."""
+"""Learning curves of training runs, and a plot that compares the runs' results."""
 
 from __future__ import annotations
 
@@ -14,27 +14,37 @@ from matplotlib.ticker import MaxNLocator
 from dawnchorus.plotting.style import FAINT, GRID, INK, NIGHT, colors_by_name
 
 Points = Sequence[tuple[float, float]]
+"""Points of a curve: epoch and value."""
 
 SHOWN = ("loss", "val_loss", "val_accuracy", "val_auc")
+"""Metrics with a plot, by their names in the training log."""
 MAX_IN_LEGEND = 16
 MAX_LETTERS = 40
+"""Maximum length of a label; longer labels are cut."""
 
 
 @dataclass(frozen=True)
 class Curves:
-    """Metrics of a run by epoch, and its final result."""
+    """Metrics of a training run by epoch, and its final result."""
 
     label: str
-    """The value of the setting that varies between runs; runs may share one."""
+    """Value of the setting that varies between the runs; several runs may have the same value."""
     metrics: Mapping[str, Points]
-    """Epoch and value, by name."""
+    """Curve of each metric by name."""
     result: float | None
+    """Value of the compared metric (`draw_runs(metric=...)`) after the training; None if the run has no such value."""
     limits: tuple[float, float] | None
-    """The 95 % interval of the result."""
+    """Limits of the 95 % confidence interval of the result; None without an interval."""
 
 
 def draw_runs(runs: Sequence[Curves], *, setting: str, metric: str) -> bytes:
-    """Draw a PNG of each metric over the epochs, and of `metric` against `setting`."""
+    """Draw a PNG with the curve of each metric in `SHOWN` by epoch, and the result of each run by its label.
+
+    Args:
+        runs: runs to compare.
+        setting: name of the setting that varies between the runs, the title of the labels.
+        metric: name of the results' metric.
+    """
     figure = draw_figure(runs, setting=setting, metric=metric)
     out = io.BytesIO()
     figure.savefig(out, format="png", facecolor=NIGHT)
@@ -42,7 +52,7 @@ def draw_runs(runs: Sequence[Curves], *, setting: str, metric: str) -> bytes:
 
 
 def draw_figure(runs: Sequence[Curves], *, setting: str, metric: str) -> Figure:
-    """Return the figure that `draw_runs` saves."""
+    """Draw the matplotlib figure that `draw_runs` saves; the arguments are the same."""
     labels = _in_order({run.label for run in runs})
     figure = Figure(figsize=(13, min(max(7, 0.25 * len(labels)), 40)), dpi=110, layout="constrained")
     figure.set_facecolor(NIGHT)
@@ -97,7 +107,7 @@ def _draw_results(
 
 
 def _in_order(labels: set[str]) -> list[str]:
-    """Sort labels, as numbers where all of them are."""
+    """Sort labels as numbers if all labels are numbers, else as text."""
     try:
         return sorted(labels, key=float)
     except ValueError:
@@ -105,7 +115,7 @@ def _in_order(labels: set[str]) -> list[str]:
 
 
 def _short(text: str, n_letters: int = MAX_LETTERS) -> str:
-    """Cut a text that is longer than so many letters, and keep matplotlib from reading formulas in it."""
+    """Cut a text to `n_letters` characters, and escape dollar signs, which start formulas in matplotlib."""
     cut = text if len(text) <= n_letters else f"{text[: n_letters - 1]}…"
     return cut.replace("$", r"\$")
 

@@ -22,11 +22,14 @@ from dawnchorus.plotting.waveform import Waveform, recording_waveform
 from dawnchorus.types import Detection, RecordingTable, Segment
 
 ROW_S = 30.0
-"""Seconds in a row, up to `MAX_ROWS` rows; longer recordings get longer rows."""
+"""Seconds in a row of the spectrogram; recordings longer than `MAX_ROWS` rows of this length get longer rows."""
 
 MAX_ROWS = 8
 MAX_LABEL_ROWS = 12
-"""Maximum rows of name tags above a row of the spectrogram; the lowest scores of a crowded row are not named."""
+"""Maximum number of rows of name tags above a row of the spectrogram.
+
+If they do not suffice, the detections with the lowest scores have no name tag.
+"""
 
 WIDTH_IN, ROW_IN, LABEL_ROW_IN, WAVEFORM_IN = 14.0, 2.1, 0.24, 0.7
 DPI = 110
@@ -38,7 +41,12 @@ _AXES_WIDTH = 0.918
 
 
 def draw_recording(path: Path, table: RecordingTable, *, decoder: DecoderProcess) -> bytes:
-    """Draw a PNG of the recording with the detections of `table`.
+    """Draw a PNG of a recording's spectrogram with the detections of `table` boxed and named.
+
+    Args:
+        path: file of the recording.
+        table: detections of the recording, its channel and its segments to silence.
+        decoder: process that decodes the recording.
 
     Raises:
         AudioError: the recording cannot be decoded.
@@ -50,7 +58,12 @@ def draw_recording(path: Path, table: RecordingTable, *, decoder: DecoderProcess
 
 
 def draw_recording_with_waveform(path: Path, table: RecordingTable, *, decoder: DecoderProcess) -> bytes:
-    """Draw a PNG of the recording with its waveform above each row of the spectrogram.
+    """Draw the same PNG as `draw_recording`, with the waveform above each row of the spectrogram.
+
+    Args:
+        path: file of the recording.
+        table: detections of the recording, its channel and its segments to silence.
+        decoder: process that decodes the recording.
 
     Raises:
         AudioError: the recording cannot be decoded.
@@ -67,7 +80,14 @@ def draw_recording_with_waveform(path: Path, table: RecordingTable, *, decoder: 
 def draw_table(
     spectrogram: Spectrogram, table: RecordingTable, *, title: str, waveform: Waveform | None = None
 ) -> bytes:
-    """Draw a PNG of a spectrogram with the detections of `table`; the axis shows clock time if known."""
+    """Draw a PNG of a spectrogram with the detections of `table`; the time axis shows clock time if it is known.
+
+    Args:
+        spectrogram: spectrogram of the whole recording.
+        table: detections, and metadata for the title and the time axis.
+        title: name of the recording, the first part of the plot's title.
+        waveform: waveform to draw above the spectrogram; None for none.
+    """
     row_s = _row_length(spectrogram.end_s)
     starts = [k * row_s for k in range(max(math.ceil(spectrogram.end_s / row_s - 1e-6), 1))]
     detections = tuple(table.detections)  # made on access, of which each row asks for all
@@ -123,7 +143,7 @@ def _title(title: str, table: RecordingTable) -> str:
 
 @dataclass(frozen=True)
 class _Tag:
-    """The name tag of a detection: above the row, in a label row, from `left_s` to `right_s`."""
+    """The name tag of a detection, above a row of the spectrogram: in row `label_row`, from `left_s` to `right_s`."""
 
     detection: Detection
     text: str
@@ -133,7 +153,10 @@ class _Tag:
 
 
 def _tags(row: Sequence[Detection], start_s: float, end_s: float) -> list[_Tag]:
-    """Return tags that do not overlap, the best scores in the lowest rows of tags; none where all rows are full."""
+    """Return name tags that do not overlap, the highest scores in the lowest rows of tags.
+
+    Detections that find no place in `MAX_LABEL_ROWS` rows have no tag.
+    """
     per_character_s = _CHARACTER_IN * (end_s - start_s) / (WIDTH_IN * _AXES_WIDTH)
     label_rows: list[list[_Tag]] = []
     for detection in sorted(row, key=lambda d: (-round(d.score, 2), d.start_s)):
@@ -173,7 +196,7 @@ def _draw_spectrogram(axes: Axes, spectrogram: Spectrogram, limits: tuple[float,
 
 
 def _draw_waveform(axes: Axes, waveform: Waveform, *, height: float) -> None:
-    """Draw the row's part of the waveform above it, `height` as a share of the row's height."""
+    """Draw the waveform of a row's times above the row; `height` is a share of the row's height."""
     left_s, right_s = axes.get_xlim()
     above = axes.inset_axes((0, 1, 1, height))
     is_visible = (waveform.times_s >= left_s) & (waveform.times_s <= right_s)

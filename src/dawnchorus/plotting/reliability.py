@@ -1,4 +1,4 @@
-"""Reliability diagrams: probability against accuracy."""
+"""Reliability diagrams: predicted probability against the share of correct detections."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ from dawnchorus.plotting.style import FAINT, GRID, INK, NIGHT, SPECIES_COLORS
 
 
 def draw_reliability(curves: Mapping[str, Sequence[tuple[float, float, int]]]) -> bytes:
-    """Draw a PNG of reliability curves; each curve is a list of (score, accuracy, count)."""
+    """Draw a PNG of reliability curves.
+
+    Args:
+        curves: curves by name; a point is the mean score of a bin, its share of correct detections, and its number of
+            detections.
+    """
     figure = Figure(figsize=(4.6, 4.2), dpi=100)
     figure.set_facecolor(NIGHT)
     FigureCanvasAgg(figure)

@@ -1,4 +1,4 @@
-"""Spectrograms, computed block by block."""
+"""Spectrograms in dB, computed block by block in constant memory."""
 
 from __future__ import annotations
 
@@ -15,25 +15,29 @@ from dawnchorus.audio.silencing import silence_blocks
 from dawnchorus.types import ChannelSource, Segment
 
 RATE_HZ = 24_000
-"""Maximum sample rate of the audio: plots go up to 12 kHz, where nearly all birds are."""
+"""Maximum sample rate of the audio, so that plots reach 12 kHz, above which few birds sing."""
 
 N_FFT = 512
+"""Window length of the Fourier transform in samples."""
 N_HOP = 256
+"""Samples from one column to the next."""
 
 SILENCE = 1e-12
-"""Power that is added before the logarithm: levels are not below -120 dB."""
+"""Power that is added before the logarithm, so that levels are -120 dB or more."""
 
 MAX_COLUMNS = 12_000
-"""Maximum number of columns; long recordings get fewer per second, each of which shows its loudest moment."""
+"""Maximum number of columns; in long recordings, a column shows the maximum of several neighboring columns."""
 
 
 @dataclass(frozen=True)
 class Spectrogram:
-    """Levels in dB [bins, columns], from 0 to `top_hz` and from `start_s` to `end_s`."""
+    """Levels of frequencies from 0 to `top_hz` and times from `start_s` to `end_s`."""
 
     levels_db: FloatArray
+    """Levels in dB [bins, columns], low frequencies first."""
     top_hz: float
     start_s: float
+    """Time of the first column in seconds from the start of the recording."""
     end_s: float
 
     @property
@@ -42,14 +46,17 @@ class Spectrogram:
         return float(self.levels_db.shape[1] / (self.end_s - self.start_s))
 
     def between(self, start_s: float, end_s: float) -> Spectrogram:
-        """Return the spectrogram between two times."""
+        """Return the columns from `start_s` to `end_s` (seconds from the start of the recording), at least one."""
         first = max(round((start_s - self.start_s) * self.columns_per_s), 0)
         last = max(round((end_s - self.start_s) * self.columns_per_s), first + 1)
         levels_db = self.levels_db[:, first:last]
         return Spectrogram(levels_db, self.top_hz, start_s, start_s + levels_db.shape[1] / self.columns_per_s)
 
     def limits_db(self) -> tuple[float, float]:
-        """Return the color limits: slightly below the background level, and near the maximum."""
+        """Return the levels of the darkest and the brightest color: the 40th and the 99.95th percentile.
+
+        The brightest color is at least 35 dB above the darkest, so that faint noise stays dark.
+        """
         floor, loudest = np.percentile(self.levels_db, [40, 99.95])
         return float(floor), float(max(loudest, floor + 35))
 
@@ -62,9 +69,14 @@ def recording_spectrogram(
     silent: Sequence[Segment] = (),
     channel: ChannelSource = "mean",
 ) -> Spectrogram:
-    """Compute the spectrogram of a recording of about `duration_s` seconds, in constant memory.
+    """Compute the spectrogram of a recording in constant memory, up to 12 kHz and with at most about `MAX_COLUMNS`.
 
-    The segments `silent` are blank.
+    Args:
+        path: file of the recording.
+        decoder: process that decodes the recording.
+        duration_s: approximate length of the recording, from which the number of columns follows.
+        silent: segments that are replaced by silence before the computation.
+        channel: channel to use.
 
     Raises:
         AudioError: the recording cannot be decoded.
@@ -78,10 +90,18 @@ def recording_spectrogram(
 
 
 def stretch_spectrogram(path: Path, *, decoder: DecoderProcess, start_s: float, end_s: float) -> Spectrogram:
-    """Compute the spectrogram of a segment of a recording, up to 12 kHz, in constant memory.
+    """Compute the spectrogram of a segment of a recording in constant memory, up to 12 kHz.
+
+    The mean of all channels is used, and the spectrogram has at most about `MAX_COLUMNS` columns.
+
+    Args:
+        path: file of the recording.
+        decoder: process that decodes the segment.
+        start_s: start of the segment in seconds from the start of the recording.
+        end_s: end of the segment.
 
     Raises:
-        AudioError: the recording cannot be decoded there.
+        AudioError: the segment cannot be decoded.
     """
     pool = max(math.ceil((end_s - start_s) * RATE_HZ / N_HOP / MAX_COLUMNS), 1)
     with decoder.open_clip(path, start_s=start_s, end_s=end_s, rate_hz=RATE_HZ) as clip:
@@ -90,7 +110,13 @@ def stretch_spectrogram(path: Path, *, decoder: DecoderProcess, start_s: float, 
 
 
 def clip_spectrogram(samples: FloatArray, *, rate_hz: int, start_s: float = 0.0) -> Spectrogram:
-    """Compute the spectrogram of mono samples [n]."""
+    """Compute the spectrogram of mono samples [samples].
+
+    Args:
+        samples: samples from -1 to 1.
+        rate_hz: sample rate of the samples.
+        start_s: time of the first sample in the recording.
+    """
     levels = np.concatenate(list(_columns([samples])), axis=1)
     return Spectrogram(levels, rate_hz / 2, start_s, start_s + len(samples) / rate_hz)
 
@@ -98,7 +124,11 @@ def clip_spectrogram(samples: FloatArray, *, rate_hz: int, start_s: float = 0.0)
 def power_columns(blocks: Iterable[FloatArray], *, n_fft: int = N_FFT) -> Iterator[FloatArray]:
     """Yield the power [columns, bins] of Hann windows of `n_fft` samples that overlap by half.
 
-    Column k is centered at sample k * n_fft / 2; the end is filled up with zeros.
+    Column k is centered at sample k * n_fft / 2; the audio is padded with zeros at both ends.
+
+    Args:
+        blocks: consecutive blocks [samples] of mono audio.
+        n_fft: window length in samples, even.
     """
     window = np.hanning(n_fft).astype(np.float32)
     rest = np.zeros(n_fft // 2, np.float32)
@@ -120,13 +150,13 @@ def _power(frames: FloatArray) -> FloatArray:
 
 
 def _columns(blocks: Iterable[FloatArray]) -> Iterator[FloatArray]:
-    """Yield levels in dB [bins, columns]; see `power_columns`."""
+    """Yield levels in dB [bins, columns] of the columns of `power_columns`."""
     for power in power_columns(blocks):
         yield (10 * np.log10(power + SILENCE)).T.astype(np.float32)
 
 
 def _pool(blocks: Iterable[FloatArray], pool: int) -> Iterator[FloatArray]:
-    """Yield the maximum of every `pool` neighboring columns."""
+    """Yield the maximum of every `pool` neighboring columns [bins, columns]."""
     if pool == 1:
         yield from blocks
         return

@@ -1,4 +1,4 @@
-"""A spectrogram as a bare image, for pages that draw axes and detections over it."""
+"""Spectrogram images without axes, over which web pages draw axes and detections."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _COLORS = (DAWN(np.arange(DAWN.N))[:, :3] * 255).astype(np.uint8)
 
 
 def draw_strip(spectrogram: Spectrogram, *, width: int, height: int) -> bytes:
-    """Draw a PNG of `width` x `height` pixels of the spectrogram alone, without axes."""
+    """Draw a PNG of the spectrogram without axes and margins, `width` times `height` pixels in size."""
     low, high = spectrogram.limits_db()
     steps = (spectrogram.levels_db[::-1] - low) * (len(_COLORS) / (high - low))
     colors = _COLORS[np.clip(steps, 0, len(_COLORS) - 1, out=steps).astype(np.uint8)]

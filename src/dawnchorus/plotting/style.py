@@ -1,4 +1,4 @@
-"""Colors and fonts shared by all plots."""
+"""Colors shared by all plots."""
 
 from __future__ import annotations
 
@@ -31,6 +31,6 @@ SPECIES_COLORS = (
 
 
 def colors_by_name(names: Iterable[str]) -> dict[str, str]:
-    """Return a color for each name, in order of first appearance; colors repeat after ten."""
+    """Return a color (`#rrggbb`) for each distinct name, in order of first appearance; ten colors are repeated."""
     distinct = dict.fromkeys(names)
     return {name: SPECIES_COLORS[k % len(SPECIES_COLORS)] for k, name in enumerate(distinct)}

@@ -1,8 +1,9 @@
-"""Tiles of a spectrogram: gray images of one size by level of detail, for viewers of recordings of any length.
+"""Tiles of a spectrogram for the zoomable viewer in the browser: gray images of equal size, by zoom level.
 
-A column of level 0 is 1/93.75 s, and each level halves the number of columns; a column shows the loudest of those that
-it replaces. All tiles have one scale of gray, so that neighbors have no seams. Coarse levels are pooled from the
-columns of stretches, so that no zoom step decodes what another one has decoded.
+A column of level 0 lasts 1/93.75 s. Each next level has half as many columns; a column of it is the maximum of two
+columns of the level below. All tiles have the same gray scale, so that neighboring tiles fit together. Fine tiles are
+computed from the audio. Coarse tiles are pooled from *stretches*: segments of the recording of 11.6 minutes, whose
+columns are computed once at `STRETCH_LEVEL` and cached, so that every zoom level uses the same decoding.
 """
 
 from __future__ import annotations
@@ -20,31 +21,35 @@ from dawnchorus.arrays import FloatArray
 from dawnchorus.plotting.spectrogram import N_FFT, N_HOP, RATE_HZ, SILENCE, power_columns
 
 TILE_COLUMNS, TILE_BINS = 512, 256
+"""Width and height of a tile in pixels: columns of the spectrogram, and frequency bins."""
 
 COLUMNS_PER_S = RATE_HZ / N_HOP
-"""Columns in a second at level 0."""
+"""Columns per second at level 0."""
 
 TOPS_KHZ = (12, 24, 48, 96, 192)
-"""Upper ends of the frequency axis; a recording has those up to the first that covers half of its sample rate."""
+"""Upper limits of the frequency axis to choose from.
+
+A recording has tiles for each limit up to the first that reaches half of its sample rate.
+"""
 
 FLOOR_DB, STEP_DB = -115.0, 0.6
-"""Level of black, and of a step of gray."""
+"""Level that is drawn black, and the increase in level for each of the 255 steps of gray."""
 
 STRETCH_LEVEL = 5
-"""Level of the columns of stretches; finer tiles are computed from the audio, coarser ones from stretches."""
+"""Zoom level of the columns of stretches. Tiles of lower levels are computed from the audio, others from stretches."""
 
 STRETCH_COLUMNS = 4 * TILE_COLUMNS
-"""Columns in a stretch, of 11.6 minutes."""
+"""Columns in a stretch, at `STRETCH_LEVEL`."""
 
 MARGIN_COLUMNS = 16
-"""Columns of full resolution (level 0) that are decoded beyond each edge of a range, for the resampler."""
+"""Columns of level 0 that are computed beyond each edge of a range, because the resampler distorts the edges."""
 
 GrayArray = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class ColumnRange:
-    """A range of `n` columns of a zoom level's spectrogram, from the column `first` on."""
+    """A range of `n` columns of the spectrogram at a zoom level, starting with the column number `first`."""
 
     level: int
     first: int
@@ -52,62 +57,65 @@ class ColumnRange:
 
     @property
     def first_decoded(self) -> int:
-        """First column of level 0 to compute, with the margin."""
+        """Number of the first column of level 0 to compute, margin included."""
         return max((self.first << self.level) - MARGIN_COLUMNS, 0)
 
     @property
     def start_s(self) -> float:
-        """Start of the audio to decode."""
+        """Start of the audio to decode, in seconds."""
         return self.first_decoded / COLUMNS_PER_S
 
     @property
     def end_s(self) -> float:
-        """End of the audio to decode."""
+        """End of the audio to decode, in seconds."""
         return (((self.first + self.n) << self.level) + MARGIN_COLUMNS) / COLUMNS_PER_S
 
 
 @dataclass(frozen=True)
 class Tile:
-    """The tile number `index` of a level."""
+    """Position of a tile: its zoom level, and its number in the level from 0 at the start of the recording."""
 
     level: int
     index: int
 
     @property
     def columns(self) -> ColumnRange:
-        """Columns of the tile."""
+        """Columns of the spectrogram that the tile shows, at its zoom level."""
         return ColumnRange(self.level, self.index * TILE_COLUMNS, TILE_COLUMNS)
 
     @property
     def n_pooled(self) -> int:
-        """Columns of a stretch in one column of the tile."""
+        """Number of columns of a stretch that are pooled into one column of a coarse tile."""
         return 1 << (self.level - STRETCH_LEVEL)
 
     @property
     def stretches(self) -> range:
-        """Numbers of the stretches that a coarse tile is pooled from."""
+        """Numbers of the stretches from which a coarse tile is pooled."""
         first = self.index * TILE_COLUMNS * self.n_pooled
         end = first + TILE_COLUMNS * self.n_pooled
         return range(first // STRETCH_COLUMNS, -(-end // STRETCH_COLUMNS))
 
     @property
     def is_coarse(self) -> bool:
-        """True if the tile is pooled from stretches."""
+        """True if the tile is pooled from stretches, False if it is computed from the audio."""
         return self.level >= STRETCH_LEVEL
 
 
 def stretch(number: int) -> ColumnRange:
-    """Return the columns of a stretch."""
+    """Return the columns of the stretch with this number, from 0 at the start of the recording."""
     return ColumnRange(STRETCH_LEVEL, number * STRETCH_COLUMNS, STRETCH_COLUMNS)
 
 
 def find_top_khz(rate_hz: int) -> int:
-    """Return the upper end of the frequency axis that shows all of a recording."""
+    """Return the lowest of `TOPS_KHZ` that shows all frequencies of audio of this sample rate, or the last one."""
     return next((top for top in TOPS_KHZ if 2000 * top >= rate_hz), TOPS_KHZ[-1])
 
 
 def count_tiles(duration_s: float, level: int) -> int:
-    """Return the number of tiles of a level; 0 for levels coarser than the first with a single tile."""
+    """Return the number of tiles of a recording at a zoom level.
+
+    The coarsest level is the first in which one tile shows the whole recording; levels above it have 0 tiles.
+    """
     n_columns = max(math.ceil(duration_s * COLUMNS_PER_S), 1)
     n_tiles = -(-n_columns // (TILE_COLUMNS << level))
     is_too_coarse = level > 0 and n_columns <= TILE_COLUMNS << (level - 1)
@@ -115,12 +123,15 @@ def count_tiles(duration_s: float, level: int) -> int:
 
 
 def compute_columns(blocks: Iterable[FloatArray], columns: ColumnRange, *, top_khz: int) -> GrayArray:
-    """Compute gray columns [columns, bins] from mono audio at 2000 * `top_khz` Hz; those after its end are black.
+    """Compute columns of a spectrogram as gray values from audio.
 
     Args:
-        blocks: Audio from `columns.start_s` on.
-        columns: Columns to compute.
-        top_khz: One of `TOPS_KHZ`.
+        blocks: mono audio from `columns.start_s` on, in blocks [samples], with a sample rate of 2000 * `top_khz` Hz.
+        columns: columns to compute.
+        top_khz: upper limit of the frequency axis, one of `TOPS_KHZ`.
+
+    Returns:
+        Gray values [columns, bins], low frequencies first; columns after the end of the audio are black.
     """
     scale = top_khz // TOPS_KHZ[0]
     power = np.zeros((columns.n, TILE_BINS), np.float32)
@@ -140,7 +151,16 @@ def compute_columns(blocks: Iterable[FloatArray], columns: ColumnRange, *, top_k
 
 
 def cut_from_stretch(tile: Tile, number: int, columns: GrayArray) -> GrayArray:
-    """Return the columns of a coarse tile that lie in a stretch, of which `columns` are all."""
+    """Pool the columns of a coarse tile that lie in a stretch.
+
+    Args:
+        tile: the tile.
+        number: number of the stretch, one of `tile.stretches`.
+        columns: gray values of the whole stretch [columns, bins].
+
+    Returns:
+        Gray values at the tile's zoom level [columns, bins].
+    """
     first = tile.index * TILE_COLUMNS * tile.n_pooled - number * STRETCH_COLUMNS
     part = columns[max(first, 0) : first + TILE_COLUMNS * tile.n_pooled]
     pooled: GrayArray = part.reshape(-1, tile.n_pooled, TILE_BINS).max(axis=1)
@@ -148,7 +168,11 @@ def cut_from_stretch(tile: Tile, number: int, columns: GrayArray) -> GrayArray:
 
 
 def encode_tile(parts: Sequence[GrayArray]) -> bytes:
-    """Encode consecutive columns as a gray PNG of a tile, black after the last."""
+    """Encode the gray values of a tile as a PNG; if there are fewer than `TILE_COLUMNS` columns, the rest is black.
+
+    Args:
+        parts: consecutive gray values [columns, bins], low frequencies first.
+    """
     gray = np.zeros((TILE_COLUMNS, TILE_BINS), np.uint8)
     columns = np.concatenate(parts)
     gray[: len(columns)] = columns

@@ -1,4 +1,4 @@
-"""Waveform outlines, computed block by block."""
+"""Waveform outlines (minimum and maximum of each column of a plot), computed block by block."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dawnchorus.types import ChannelSource, Segment
 
 @dataclass(frozen=True)
 class Waveform:
-    """Minimum and maximum sample of each column [columns], evenly spaced from 0 to `end_s`."""
+    """Minimum (`low`) and maximum (`high`) sample of each column [columns], evenly spaced from 0 to `end_s`."""
 
     low: FloatArray
     high: FloatArray
@@ -26,7 +26,7 @@ class Waveform:
 
     @property
     def times_s(self) -> npt.NDArray[np.float64]:
-        """Center of each column in seconds."""
+        """Center of each column in seconds [columns]."""
         n = len(self.low)
         return np.linspace(0, self.end_s, n, endpoint=False, dtype=np.float64) + self.end_s / n / 2
 
@@ -44,9 +44,14 @@ def recording_waveform(
     silent: Sequence[Segment] = (),
     channel: ChannelSource = "mean",
 ) -> Waveform:
-    """Compute the waveform of a recording of about `duration_s` seconds, in constant memory.
+    """Compute the waveform of a recording in constant memory, with at most about `MAX_COLUMNS` columns.
 
-    What is to be `silent` is flat.
+    Args:
+        path: file of the recording.
+        decoder: process that decodes the recording.
+        duration_s: approximate length of the recording, from which the number of columns follows.
+        silent: segments that are replaced by silence.
+        channel: channel to use.
 
     Raises:
         AudioError: the recording cannot be decoded.

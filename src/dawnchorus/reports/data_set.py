@@ -25,9 +25,10 @@ from dawnchorus.plotting.style import DAWN, FAINT, GRID, INK, NIGHT, SPECIES_COL
 from dawnchorus.reports.environment import page_environment
 
 MAX_SPECIES = 40
-"""Maximum number of species in plots that have a row for each."""
+"""Maximum number of species in plots with a row for each species."""
 
 MAX_VALUES = 12
+"""Maximum number of bars in plots of other values, such as licenses and recordists."""
 
 _BLUE, _ORANGE = SPECIES_COLORS[0], SPECIES_COLORS[5]
 
@@ -58,7 +59,7 @@ def _text(value: str) -> str:
 
 
 def _bars(title: str, values: Sequence[tuple[str, float]], unit: str, *, color: str = _BLUE) -> bytes:
-    """Draw horizontal bars, the first on top, each with its value."""
+    """Draw a PNG of horizontal bars from pairs of name and value, the first bar on top."""
     figure, axes = _figure(6.4, 0.9 + 0.26 * max(len(values), 2), title)
     positions = range(len(values))
     axes.barh(positions, [value for _, value in values], color=color, height=0.72)
@@ -75,7 +76,11 @@ def _bars(title: str, values: Sequence[tuple[str, float]], unit: str, *, color: 
 
 
 def draw_data_set(summary: DataSetSummary) -> dict[str, bytes]:
-    """Return PNG plots by name, in page order; plots without data are omitted."""
+    """Draw the plots of a data set's page.
+
+    Returns:
+        PNG by name of the plot, such as "species-recordings", in the order of the page; plots without data are omitted.
+    """
     plots: dict[str, bytes] = {}
     named = [(s.common_name, s) for s in summary.species[:MAX_SPECIES]]
     if named:
@@ -171,14 +176,16 @@ class _RenderedExample:
 
 @dataclass(frozen=True)
 class ExampleClips:
-    """Example clips of species, and their mean spectra."""
+    """Example clips of species, and a plot of the species' mean spectra."""
 
     rendered: tuple[_RenderedExample, ...]
+    """Examples with spectrogram and audio, base64-encoded for the page."""
     spectra: bytes | None
+    """PNG of the mean spectrum of each species; None without examples."""
 
 
 def show_examples(examples: Iterable[Example], decoder: DecoderProcess) -> ExampleClips:
-    """Read and draw the examples, skipping unreadable ones."""
+    """Decode and draw the examples; examples that cannot be decoded are left out."""
     rendered: list[_RenderedExample] = []
     spectra: dict[str, list[FloatArray]] = {}
     for example in examples:
@@ -195,7 +202,7 @@ def show_examples(examples: Iterable[Example], decoder: DecoderProcess) -> Examp
 
 
 def _spectrum(spectrogram: Spectrogram) -> FloatArray:
-    """Return the level of each frequency's loud moments above its usual level, in dB [bins]."""
+    """Return the 97th percentile of the levels of each frequency above its 30th percentile, in dB [bins]."""
     levels = spectrogram.levels_db
     above = np.percentile(levels, 97, axis=1) - np.percentile(levels, 30, axis=1)
     return above.astype(np.float32)
@@ -219,7 +226,15 @@ def _draw_spectra(spectra: dict[str, list[FloatArray]]) -> bytes:
 def render_data_page(
     summary: DataSetSummary, plots: dict[str, bytes], examples: ExampleClips, *, name: str, advice: dict[str, str]
 ) -> str:
-    """Render the page as HTML with embedded images and audio; `advice` has a text for each issue."""
+    """Render the page of a data set as HTML with embedded images and audio.
+
+    Args:
+        summary: numbers and tables of the page.
+        plots: PNG by name, from `draw_data_set`.
+        examples: example clips, from `show_examples`.
+        name: name of the data set, the title of the page.
+        advice: text by kind of issue (such as "silent") that tells the user what to do about it.
+    """
     return (
         page_environment()
         .get_template("data.html")

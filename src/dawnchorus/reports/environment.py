@@ -1,4 +1,4 @@
-"""The Jinja environment of HTML pages."""
+"""Jinja environment of the HTML reports."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 
 def page_environment() -> Environment:
-    """Return the Jinja environment of pages, which escapes values and rejects undefined ones."""
+    """Return the Jinja environment of the reports, which escapes values and raises an error for undefined names."""
     environment = Environment(
         loader=ChoiceLoader([PackageLoader("dawnchorus.reports", folder) for folder in ("templates", "static")]),
         autoescape=True,
@@ -17,5 +17,5 @@ def page_environment() -> Environment:
 
 
 def _readable(text: str) -> str:
-    """Return text that can be encoded, whatever bytes a name came from."""
+    """Replace the surrogates of undecodable file names by escapes, so that the text can be encoded as UTF-8."""
     return text.encode("utf-8", "backslashreplace").decode()

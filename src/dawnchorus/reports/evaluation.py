@@ -1,4 +1,4 @@
-"""The HTML page of an evaluation: metrics with intervals, audible confusions, the worst mistakes."""
+"""The HTML page of an evaluation: metrics with intervals, confusion matrix, and mistakes with spectrogram and audio."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dawnchorus.reports.environment import page_environment
 from dawnchorus.types import Detection
 
 MAX_MISTAKES = 60
-"""Maximum number of mistakes shown with spectrogram and audio."""
+"""Maximum number of mistakes (misclassified recordings) that are shown with spectrogram and audio."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,14 @@ class _Mistake:
 def render_evaluation(
     table: RecordingsTable, results: Sequence[tuple[Evaluation, Scores]], differences: Sequence[Comparison]
 ) -> str:
-    """Render the page as HTML; confusions and mistakes are those of the first bundle."""
+    """Render the page of an evaluation as HTML with embedded images and audio.
+
+    Args:
+        table: recordings of the data set.
+        results: evaluation and scores of each bundle. The page has the confusions and mistakes of the first bundle, and
+            the metrics of all.
+        differences: comparison of each further bundle with the first [len(results) - 1].
+    """
     first, scores = results[0]
     with closing(DecoderProcess()) as decoder:
         mistakes = _mistakes(table, first, scores, decoder=decoder)
@@ -65,7 +72,7 @@ def render_evaluation(
 
 
 def _cells(evaluation: Evaluation) -> list[list[tuple[int, float]]]:
-    """Count and share of its row, of every cell."""
+    """Return the count of each cell of the confusion matrix, and the count's share of the row's sum."""
     total = evaluation.confusion.sum(1, keepdims=True).clip(min=1)
     shares = evaluation.confusion / total
     return [
@@ -77,7 +84,7 @@ def _cells(evaluation: Evaluation) -> list[list[tuple[int, float]]]:
 def _mistakes(
     table: RecordingsTable, evaluation: Evaluation, scores: Scores, *, decoder: DecoderProcess
 ) -> list[_Mistake]:
-    """Return the misclassified recordings, the highest scores first, each with its highest window."""
+    """Return the misclassified recordings by falling score, each with the window of the highest score."""
     by_recording, truth = scores.by_recording(evaluation.pool)
     best = best_index(by_recording)
     wrong = [k for k in range(len(best)) if truth[k].any() and not truth[k, best[k]]]

@@ -1,4 +1,4 @@
-"""The HTML report of a run, with embedded images and audio."""
+"""The HTML report of an identification run, with embedded images and audio."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dawnchorus.reports.summary import N_HOURS, ClassSummary, RunSummary
 from dawnchorus.types import Provenance
 
 MAX_CLIPS = 60
-"""Maximum number of species with spectrogram and audio; rarer ones are in the table of counts only."""
+"""Maximum number of species with spectrogram and audio; rarer species are only in the table of counts."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,17 @@ def render_page(
     failures: Sequence[tuple[str, str]] = (),
     warnings: Sequence[tuple[str, str]] = (),
 ) -> str:
-    """Render the page as HTML.
+    """Render the report as HTML.
 
-    `failures` and `warnings` are pairs of recording and reason. A clip whose recording is gone is named as such.
+    If a species' best clip cannot be decoded, for example because its recording was moved, the page has the reason in
+    the place of the clip.
+
+    Args:
+        summary: counts, and the best clip of each species.
+        provenance: model, software and options of the run.
+        license_note: sentence on the license of the model's weights.
+        failures: name of each recording that could not be identified, and the reason.
+        warnings: name of a recording, and a warning about it.
     """
     species = summary.of_kind("species")
     with closing(DecoderProcess()) as decoder:
@@ -73,7 +81,7 @@ def _card(entry: ClassSummary, decoder: DecoderProcess) -> _Card:
 
 
 def _heat(species: Sequence[ClassSummary]) -> list[tuple[ClassSummary, list[tuple[int, str]]]]:
-    """Return count and color of every hour by species, each row relative to its own largest hour."""
+    """Return each species with the count and the CSS color of each hour; the hour of most detections is brightest."""
     rows = []
     for entry in species:
         largest = max(entry.by_hour)

@@ -1,4 +1,4 @@
-"""The HTML page of a search in an archive, with an image and the sound of each hit."""
+"""The HTML page of a similarity search in an archive, with spectrogram and audio of each hit (a window found)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dawnchorus.storage.paths import as_path
 from dawnchorus.types import Detection
 
 MAX_CLIPS = 100
-"""Hits with picture and sound; others are in the table only."""
+"""Maximum number of hits with spectrogram and audio; further hits are only in the table."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,13 @@ class _Card:
 
 
 def render_page(hits: Sequence[Mapping[str, Any]], *, title: str) -> str:
-    """Render the page of the rows of `Archive.search` as HTML.
+    """Render the page of a search as HTML.
 
-    A hit whose recording is gone, or in or near which speech was detected, has no sound.
+    A hit has no spectrogram and audio if its recording cannot be decoded, or if speech was detected in or near it.
+
+    Args:
+        hits: rows of `Archive.search`, by column.
+        title: title of the page.
     """
     with closing(DecoderProcess()) as decoder:
         cards = [_card(hit, decoder) for hit in hits[:MAX_CLIPS]]

@@ -1,4 +1,4 @@
-"""Summary of a run for its report: counts, hours of the day, the best clip of each species."""
+"""Summary of an identification run for its report: counts, hours of the day, the best clip of each species."""
 
 from __future__ import annotations
 
@@ -21,44 +21,64 @@ _COUNTED = ("scientific_name", "common_name", "kind", "start_s", "score", "in_ra
 
 @dataclass
 class ClassSummary:
-    """Detections of one species or sound in a run."""
+    """Summary of the detections of one class (a species, or another sound) in a run."""
 
     scientific_name: str
     common_name: str
     kind: str
+    """Kind of the class: "species" or "sound"."""
     n_detections: int = 0
     n_out_of_range: int = 0
+    """Number of detections where the range model does not expect the species."""
     n_recordings: int = 0
+    """Number of recordings with a detection of the class."""
     by_hour: list[int] = field(default_factory=lambda: [0] * N_HOURS)
+    """Number of detections by hour of the day; detections without a clock time are left out."""
     best: Clip | None = None
+    """Clip of the highest-scoring detection without human speech nearby; None if there is none, or for sounds."""
 
     @property
     def best_score(self) -> float:
-        """Highest score of the detections that a clip may be made of."""
+        """Score of the detection in `best`, 0 without a clip."""
         return 0.0 if self.best is None else self.best.detection.score
 
 
 @dataclass
 class RunSummary:
-    """Data of the report of a run."""
+    """Summary of an identification run."""
 
     n_recordings: int = 0
     duration_s: float = 0.0
+    """Length of all recordings."""
     n_detections: int = 0
     has_clock_time: bool = False
+    """True if the start time of a recording is known."""
     first_time: datetime | None = None
+    """Earliest start of a recording by the recorder's clock, without time zone."""
     last_time: datetime | None = None
+    """Latest start of a recording by the recorder's clock, without time zone."""
     locations: set[tuple[float, float]] = field(default_factory=set)
+    """Latitudes and longitudes in degrees, rounded to three decimals."""
     classes: dict[str, ClassSummary] = field(default_factory=dict)
+    """Summary of each detected class by scientific name."""
 
     def of_kind(self, kind: str) -> list[ClassSummary]:
-        """Return the classes of a kind by falling frequency; those never in range come last."""
+        """Return the classes of a kind ("species" or "sound") by falling number of detections.
+
+        Classes of which all detections are out of range come last.
+        """
         classes = [c for c in self.classes.values() if c.kind == kind]
         return sorted(classes, key=lambda c: (c.n_out_of_range == c.n_detections, -c.n_detections, c.common_name))
 
 
 def summarize(tables: Iterable[tuple[Path, RecordingTable]]) -> RunSummary:
-    """Summarize the tables of a run; memory grows with the number of species only."""
+    """Summarize the tables of an identification run.
+
+    Memory grows with the number of classes, not with the number of recordings.
+
+    Args:
+        tables: file and table of each recording.
+    """
     summary = RunSummary()
     for path, table in tables:
         summary.n_recordings += 1
@@ -96,14 +116,14 @@ def _add_metadata(summary: RunSummary, table: RecordingTable) -> None:
 
 
 def _find_speech(columns: DetectionColumns) -> npt.NDArray[np.bool_]:
-    """Return the mask [detections] of people."""
+    """Return a mask that is True for detections of human voices [detections]."""
     names = columns.rows("kind", "scientific_name")
     is_speech = [kind == "sound" and name.lower().startswith(("human", "speech")) for kind, name in names]
     return np.array(is_speech, bool)
 
 
 def _overlaps(detection: Detection, others: Sequence[Detection | Segment]) -> bool:
-    """Return True if a clip around `detection` would make people audible."""
+    """Return True if the clip of `detection`, with its margins, overlaps one of `others` (human speech)."""
     return any(
         o.start_s < detection.end_s + CLIP_MARGIN_S and o.end_s > detection.start_s - CLIP_MARGIN_S for o in others
     )

@@ -1,1 +1,1 @@
-"""The server: web pages and HTTP API."""
+"""The server: web pages and HTTP API for identification, review of detections, and retraining."""

@@ -1,31 +1,32 @@
-"""Estimate of the work that an upload is, from its size."""
+"""Estimate of the time that the processing of an upload takes, from the upload's size."""
 
 from __future__ import annotations
 
 import threading
 
 FIRST_COST_S = 2e-8
-"""Seconds of work per byte before the first measurement."""
+"""Assumed seconds of work per byte before the first measurement."""
 
 LEARNING_RATE, MAX_JUMP = 0.1, 10.0
+"""Weight of a new measurement in the moving average, and the maximum factor by which it may exceed the average."""
 
 LEAST_BYTES = 256 << 10
-"""Minimum size for estimates of work: a smaller recording still has to be opened, and has one window."""
+"""Size that is assumed for smaller uploads, which also have to be opened and have at least one window."""
 
 
 class CostEstimate:
-    """Moving average of the seconds of work per byte of an upload."""
+    """Exponential moving average of the seconds of work per byte of an upload; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._cost_s = FIRST_COST_S
 
     def work_s(self, n_bytes: int) -> float:
-        """Return the estimated work of a recording."""
+        """Return the estimated seconds of work for an upload of `n_bytes`."""
         return max(n_bytes, LEAST_BYTES) * self._cost_s
 
     def update(self, n_bytes: int, elapsed_s: float) -> None:
-        """Update the average with the measured work of a recording."""
+        """Update the average with an upload of `n_bytes` that took `elapsed_s` seconds of work."""
         with self._lock:
             cost_s = min(elapsed_s / max(n_bytes, LEAST_BYTES), MAX_JUMP * self._cost_s)
             self._cost_s += LEARNING_RATE * (cost_s - self._cost_s)

@@ -1,16 +1,16 @@
-"""Counts of recordings and detections by site, time and species, written with every change of what they count.
+"""Precomputed counts of recordings and detections by site, time and species, for the overview page.
 
-A row of `DetectionCount` has the sums of one site (or of all), of one day, month or year (or of all recordings
-without a start time), and of one species (or of all). So a page about a year reads a few rows, however many
-detections there are.
+A row of the table `DetectionCount` has the sums of one site (or of all sites), of one day, month or year (or of all
+recordings without a start time, "undated"), and of one species (or of all species). A page about a year reads a few
+rows, however many detections there are. Counted are the detections of each recording's latest identification, with the
+species that reviewers corrected and without the detections that reviewers rejected.
 
-Who changes recordings, their detections or their reviews makes a `CountChange` before and writes it after:
+The counts are updated in the same transaction as the data. Code that changes recordings, detections or reviews makes a
+`CountChange` before the change, and writes it afterwards:
 
     change = CountChange(session, [sha256])
     ...
     change.write()
-
-The counts are those of the latest identification as people corrected it.
 """
 
 from __future__ import annotations
@@ -32,20 +32,25 @@ from dawnchorus.server.state.database import lock
 from dawnchorus.server.state.tables import DetectionCount, DetectionRow, Identification, Recording
 
 LEVELS = (0.0, 0.25, 0.5, 0.75, 0.9)
-"""Minimum scores for which detections are counted, so those that counts can be read for."""
+"""Minimum scores by which the overview page can be filtered.
+
+A detection is counted under the highest level that its score reaches; see `Counts`.
+"""
 
 ALL = ""
-"""Site or species of the sums of all."""
+"""Value of `site` or `scientific_name` in rows with the sums of all sites or all species."""
 
 HOUR_S, HOUR_MS = 3600, 3_600_000
+"""Length of an hour in seconds and in milliseconds."""
 
 Unit = Literal["day", "month", "year", "undated"]
+"""Length of the time that a row of counts is about; "undated" for recordings without a start time."""
 
 DATED_UNITS: tuple[Unit, ...] = ("day", "month", "year")
 
 
 class CountKey(NamedTuple):
-    """The key of a row of `DetectionCount`."""
+    """Primary key of a row of `DetectionCount`; see there."""
 
     site: str
     unit: Unit
@@ -54,7 +59,7 @@ class CountKey(NamedTuple):
 
 
 class CountedDetection(NamedTuple):
-    """Values of a detection that its counts depend on."""
+    """Values of a detection on which the counts depend."""
 
     scientific_name: str
     common_name: str
@@ -64,31 +69,36 @@ class CountedDetection(NamedTuple):
 
 @dataclass
 class Counts:
-    """Numbers by key and name; all are sums, so counts of several recordings are added.
+    """Counts in memory: named numbers for each key. All numbers are sums, so counts of recordings can be added.
 
-    - `recordings`: recordings that start in this time (of all species only)
-    - `failed`: recordings that could not be identified (of all species only)
-    - `top:LEVEL`: recordings that start in this time, and unstored ones, with the highest score of all in this species
-    - `best:LEVEL`: recordings with the species in this time, by its highest score in it
-    - `detections:HOUR:LEVEL`: detections by the hour of the day that they start in, without one if undated
-    - `recorded_ms:HOUR`: recorded milliseconds (of all species only)
+    Names of the numbers, where LEVEL is an index of `LEVELS` and HOUR is an hour of the day, 00 to 23, or empty if
+    undated:
+
+    - `recordings`: recordings that start in the row's time (in rows of all species only)
+    - `failed`: recordings that could not be identified (in rows of all species only)
+    - `top:LEVEL`: recordings that start in the row's time (and identifications without a stored recording) in which the
+      row's species has the highest score of all species, by this score
+    - `best:LEVEL`: recordings in which the species was detected in the row's time, by the highest of these scores
+    - `detections:HOUR:LEVEL`: detections, by the hour of the day in which they start and by score
+    - `recorded_ms:HOUR`: milliseconds of audio (in rows of all species only)
     """
 
     rows: dict[CountKey, Counter[str]] = field(default_factory=dict)
     common_names: dict[str, str] = field(default_factory=lambda: {ALL: ""})
+    """Common name of each counted species by scientific name."""
 
     def add(self, key: CountKey, name: str, n: int) -> None:
-        """Add to a number."""
+        """Add `n` to the number `name` of a row."""
         self.rows.setdefault(key, Counter())[name] += n
 
     def update(self, other: Counts) -> None:
-        """Add other counts."""
+        """Add the numbers of other counts."""
         for key, numbers in other.rows.items():
             self.rows.setdefault(key, Counter()).update(numbers)
         self.common_names.update(other.common_names)
 
     def subtract(self, other: Counts) -> None:
-        """Subtract other counts, and forget the numbers that are 0 then."""
+        """Subtract the numbers of other counts, and remove numbers that become 0."""
         for key, numbers in other.rows.items():
             self.rows.setdefault(key, Counter()).subtract(numbers)
         self.common_names = other.common_names | self.common_names
@@ -97,12 +107,12 @@ class Counts:
 
 
 def find_level(score: float) -> int:
-    """Return the index of the highest of `LEVELS` that a score reaches."""
+    """Return the index of the highest of `LEVELS` that is not above the score."""
     return max(bisect_right(LEVELS, score) - 1, 0)
 
 
 def is_by_hour(name: str) -> bool:
-    """Return True if a number is in `DetectionCount.hours`."""
+    """Return True if a number is stored in `DetectionCount.hours`, False if it is in `DetectionCount.totals`."""
     return name.startswith(("detections:", "recorded_ms:"))
 
 
@@ -112,13 +122,13 @@ def is_by_hour(name: str) -> bool:
 def count_recording(
     *, site: str | None, recorded_at: str | None, duration_s: float, detections: Iterable[CountedDetection]
 ) -> Counts:
-    """Return the counts of an identified recording.
+    """Return the counts of one identified recording.
 
     Args:
-        site: Site of it.
-        recorded_at: Start by the recorder's clock, ISO 8601.
-        duration_s: Length in seconds.
-        detections: Detections, in the names that people corrected.
+        site: site of the recording, if known.
+        recorded_at: start by the recorder's clock, ISO 8601; None if unknown.
+        duration_s: length of the recording.
+        detections: detections with the species that reviewers corrected, without rejected detections.
     """
     hours = _Hours.of_recording(recorded_at, duration_s)
     counts = Counts()
@@ -139,7 +149,7 @@ def count_recording(
 
 
 def count_failed(site: str | None) -> Counts:
-    """Return the counts of a recording that could not be identified, whose time is not known."""
+    """Return the counts of one recording that could not be identified; such a recording is undated."""
     counts = Counts()
     for each_site in (ALL,) if not site else (ALL, site):
         counts.add(CountKey(each_site, "undated", "", ALL), "failed", 1)
@@ -147,7 +157,11 @@ def count_failed(site: str | None) -> Counts:
 
 
 def count_unstored(scientific_names: Iterable[tuple[str, str, float]]) -> Counts:
-    """Return the counts of identifications without a stored recording: names and score of their best detections."""
+    """Return the counts of identifications without a stored recording, which are undated and have no site.
+
+    Args:
+        scientific_names: scientific name, common name and score of the best detection of each identification.
+    """
     counts = Counts()
     for scientific_name, common_name, score in scientific_names:
         counts.add(CountKey(ALL, "undated", "", scientific_name), f"top:{find_level(score)}", 1)
@@ -157,16 +171,16 @@ def count_unstored(scientific_names: Iterable[tuple[str, str, float]]) -> Counts
 
 @dataclass(frozen=True)
 class _Hours:
-    """The hours of the recorder's clock that a recording lies in."""
+    """The hours of the recorder's clock during which a recording was made."""
 
     first: datetime | None
-    """Start of the first hour; None if it is not known, or beyond the calendar."""
+    """Start of the first hour; None if unknown, or if the recording exceeds the range of `datetime`."""
     offset_s: float
-    """Start of the recording in that hour."""
+    """Start of the recording in seconds after the start of the first hour."""
 
     @classmethod
     def of_recording(cls, recorded_at: str | None, duration_s: float) -> _Hours:
-        """Return those of a recording."""
+        """Return the hours of a recording from its start (ISO 8601) and its length."""
         if recorded_at is None:
             return cls(None, 0.0)
         start = datetime.fromisoformat(recorded_at).replace(tzinfo=None)
@@ -178,11 +192,11 @@ class _Hours:
         return cls(first, (start - first).total_seconds())
 
     def find(self, time_s: float) -> datetime | None:
-        """Return the hour of a time in the recording."""
+        """Return the start of the hour in which the second `time_s` of the recording lies; None if undated."""
         return None if self.first is None else self.first + timedelta(hours=(self.offset_s + time_s) // HOUR_S)
 
     def split(self, duration_s: float) -> Iterable[tuple[datetime | None, int]]:
-        """Yield each hour with the milliseconds of it that are recorded."""
+        """Yield the start of each hour (None if undated) with the milliseconds of audio recorded in the hour."""
         end_ms = round(1000 * (self.offset_s + duration_s))
         if self.first is None:
             yield None, end_ms
@@ -197,7 +211,7 @@ class _Hours:
 
 @lru_cache(maxsize=1024)
 def _times(hour: datetime | None) -> tuple[tuple[Unit, str], ...]:
-    """Return the units and starts of the rows that an hour is counted in."""
+    """Return unit and start of the rows in which an hour is counted: its day, month and year, or "undated"."""
     if hour is None:
         return (("undated", ""),)
     day = hour.date()
@@ -253,22 +267,36 @@ def _add_top(
 
 
 class CountChange:
-    """The change of the counts by what a transaction does to some recordings."""
+    """Update of the rows of `DetectionCount` for a transaction that changes some recordings.
+
+    It is made before the recordings are changed, and written afterwards; see the module.
+    """
 
     def __init__(self, session: Session, sha256s: Collection[str]) -> None:
-        """Count the recordings as they are; others that change them wait until the end of the transaction."""
+        """Count the recordings before the change, and lock their rows until the end of the transaction.
+
+        Args:
+            session: session of the write transaction.
+            sha256s: hashes of the recordings; a recording may be added or deleted before `write`.
+        """
         self._session, self._sha256s = session, sha256s
         self._before = read_counts(session, sha256s, for_update=True)
 
     def write(self) -> None:
-        """Count the recordings as they are now, and write the difference."""
+        """Count the recordings again, and add the difference to the rows of `DetectionCount`."""
         change = read_counts(self._session, self._sha256s)
         change.subtract(self._before)
         add_counts(self._session, change)
 
 
 def read_counts(session: Session, sha256s: Collection[str], *, for_update: bool = False) -> Counts:
-    """Return the counts of recordings by a look at all their detections; ids of none count nothing."""
+    """Compute the counts of recordings from all their detections.
+
+    Args:
+        session: session of the database.
+        sha256s: hashes of the recordings; unknown hashes count nothing.
+        for_update: lock the recordings' rows until the end of the transaction.
+    """
     listed = select(Recording).where(Recording.sha256.in_(sha256s)).order_by(Recording.sha256)
     counts = Counts()
     for recording in session.scalars(listed.with_for_update() if for_update else listed):
@@ -287,21 +315,21 @@ def read_counts(session: Session, sha256s: Collection[str], *, for_update: bool 
 
 
 def read_unstored(session: Session) -> Counts:
-    """Return the counts of all identifications without a stored recording, by a look at each."""
+    """Compute the counts of all identifications without a stored recording from their rows."""
     columns = Identification.scientific_name, Identification.species, Identification.score
     rows = session.execute(select(*columns).where(Identification.recording.is_(None)))
     return count_unstored((name, common or name, score or 0.0) for name, common, score in rows if name is not None)
 
 
 def _read_detections(session: Session, identification: int) -> Iterable[CountedDetection]:
-    """Return the detections of an identification as people corrected them, without rejected ones."""
+    """Return the detections of an identification with corrected species, without rejected detections."""
     columns = DetectionRow.scientific_name, DetectionRow.common_name, DetectionRow.start_s, DetectionRow.score
     of_identification = DetectionRow.identification == identification
     return map(CountedDetection._make, session.execute(select(*columns).where(of_identification, ~IS_REJECTED)))
 
 
 def add_counts(session: Session, change: Counts) -> None:
-    """Add to the rows of the database; a number that becomes 0 is left out, and so is a row without numbers."""
+    """Add a change to the rows of `DetectionCount`; numbers that become 0 and rows without numbers are deleted."""
     if not change.rows:
         return
     lock(session, DetectionCount.__tablename__)  # until the end of the transaction: rows are read and written
@@ -337,7 +365,7 @@ def _get_site_and_start(key: CountKey) -> tuple[str, Unit, str]:
 def _read_rows(
     session: Session, site: str, unit: Unit, start: str, scientific_names: Sequence[str]
 ) -> dict[str, Counter[str]]:
-    """Return the numbers of the rows of a site and time, by species."""
+    """Return the numbers in the rows of a site and time, by scientific name."""
     columns = DetectionCount.scientific_name, DetectionCount.totals, DetectionCount.hours
     is_there = DetectionCount.site == site, DetectionCount.unit == unit, DetectionCount.start == start
     rows = session.execute(select(*columns).where(*is_there, DetectionCount.scientific_name.in_(scientific_names)))

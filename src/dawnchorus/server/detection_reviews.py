@@ -1,4 +1,4 @@
-"""Reviews of stored detections: in their rows and counts, in tables, and kept when a recording is identified again."""
+"""Effects of reviews (verdicts of people) on the rows, counts and tables of stored detections."""
 
 from __future__ import annotations
 
@@ -26,12 +26,18 @@ from dawnchorus.types import Detection
 
 
 def model_label(row: DetectionRow) -> Label:
-    """Return the species that the model detected, whatever people say."""
+    """Return the species that the model detected, also if a reviewer corrected the species."""
     return Label(row.model_scientific_name or row.scientific_name, row.model_common_name or row.common_name)
 
 
 def set_verdict(row: DetectionRow, verdict: str | None, species: Label | None = None) -> None:
-    """Write a verdict into the row of its detection, which gets `species`, or the model's again without one."""
+    """Set the verdict and the species of a detection.
+
+    Args:
+        row: row of the detection.
+        verdict: verdict of the review; None if the review was deleted.
+        species: species by the reviewer, for "relabeled"; None to show the model's species.
+    """
     detected = model_label(row)
     shown = species or detected
     row.verdict = verdict
@@ -41,7 +47,10 @@ def set_verdict(row: DetectionRow, verdict: str | None, species: Label | None = 
 
 
 def corrected_values(row: DetectionRow) -> dict[str, Any]:
-    """Return the values of the columns of a detection, without those that are of the model's species alone."""
+    """Return the column values of a detection with the reviewer's species.
+
+    If a reviewer changed the species, `probability` and `in_range` are None, since they belong to the model's species.
+    """
     values = detection_values(row)
     if row.model_scientific_name is None:
         return values
@@ -50,16 +59,21 @@ def corrected_values(row: DetectionRow) -> dict[str, Any]:
 
 
 def apply_reviews(records: Iterable[DetectionRecord]) -> Iterator[Detection]:
-    """Yield detections as people corrected them, without those that have no species."""
+    """Yield the detections with the reviewers' species, without rejected detections."""
     for record in records:
         if record.detection.verdict not in REJECTED:
             yield Detection(**corrected_values(record.detection))
 
 
 def count_species(session: Session, recording: Recording, names: Collection[str] | None = None) -> None:
-    """Write the counts of the species in a recording's latest identification, by default of all.
+    """Update the rows of `RecordingSpecies` from the detections of a recording's latest identification.
 
-    Rejected detections do not count; a species that has no others has a row with the count 0.
+    Rejected detections are not counted; a species with only rejected detections has a row with the count 0.
+
+    Args:
+        session: session of a write transaction.
+        recording: row of the recording.
+        names: scientific names of the species to update; None for all species.
     """
     session.flush()
     columns = (
@@ -90,7 +104,7 @@ def count_species(session: Session, recording: Recording, names: Collection[str]
 
 
 def _add_species(session: Session, names: set[tuple[str, str]]) -> None:
-    """Add species that were never detected before, by scientific and common name."""
+    """Add new pairs of scientific and common name to the table of detected species."""
     is_named = Species.scientific_name.in_([name for name, _ in names])
     known = {(row.scientific_name, row.common_name) for row in session.scalars(select(Species).where(is_named))}
     if names <= known:
@@ -101,7 +115,16 @@ def _add_species(session: Session, names: set[tuple[str, str]]) -> None:
 
 
 def copy_reviews(session: Session, sha256: str, identification: int) -> None:
-    """Move the reviews of a recording's earlier detections to new ones of the same species, time and channel."""
+    """Move the reviews of a recording's earlier detections to the detections of a new identification.
+
+    A review moves to the detection of the same species (by the model) and channel that overlaps most in time. Reviews
+    without such a detection stay with the old detection.
+
+    Args:
+        session: session of a write transaction.
+        sha256: hash of the recording.
+        identification: id of the new identification.
+    """
     reviewed = select(DetectionRow, Review).join(Review, Review.detection == DetectionRow.id)
     # The latest first by the database's own numbers: the clocks of the servers may differ.
     reviewed = reviewed.order_by(DetectionRow.identification.desc(), DetectionRow.id).where(

@@ -1,4 +1,8 @@
-"""Store of identifications: totals of all recordings, and audio and detections of stored recordings."""
+"""Store of identifications: totals of all identifications, and audio and detections of stored recordings.
+
+An *identification* is the result of a model for a recording. The audio and the detections are stored only if the client
+asks for it; without that, an identification is one row with its best detection, for the totals.
+"""
 
 from __future__ import annotations
 
@@ -37,29 +41,36 @@ from dawnchorus.types import ChannelSource, Detection
 LOG = logging.getLogger(__name__)
 
 INSERT_ROWS = 1000
-"""Rows in one INSERT statement."""
+"""Maximum number of rows in one INSERT statement."""
 
 N_TOP = 10
+"""Number of most frequent species in the totals."""
 
 MAX_PENDING = 100_000
-"""Maximum number of counts that are kept while the database cannot be written; the oldest are dropped."""
+"""Maximum number of identifications in memory while the database cannot be written; the oldest are dropped."""
 
 UNAVAILABLE = (OperationalError, InterfaceError, PoolTimeout)
-"""Errors of a database that cannot be reached, is locked or full; the same work may succeed again."""
+"""Errors of a database that cannot be reached, is locked or is full; the same statement may succeed later."""
 
 
 @dataclass(frozen=True)
 class StoredResult:
-    """A stored identification."""
+    """Outcome of storing an identification."""
 
     sha256: str
-    """Id of the recording."""
+    """Hash of the audio, the id of the recording."""
     warnings: tuple[str, ...]
-    """Warnings of the result, and a sentence on values of the recording that were replaced."""
+    """Warnings of the identification, and one if a name, time, location or site stored earlier was replaced."""
 
 
 class DetectionStore:
-    """Thread-safe store of recordings, detections and totals, shared by all servers of the database."""
+    """Thread-safe store of recordings, detections and totals, shared by all servers of the database.
+
+    Args:
+        database: database with the rows.
+        files: file store with the audio.
+        limits: limits of the server, of which `page_rows` is used.
+    """
 
     def __init__(self, database: Database, files: BlobStore, limits: Limits) -> None:
         self._database, self._files, self._limits = database, files, limits
@@ -70,14 +81,19 @@ class DetectionStore:
     # ------------------------------------------------------------------ writing
 
     def count(self, result: IdentifyResult, best: Detection | None) -> None:
-        """Count an identification without storing the audio; the next `flush` writes it."""
+        """Add an identification to the totals without storing audio and detections; the next `flush` writes the row.
+
+        Args:
+            result: the identification.
+            best: detection with the highest score; None if there are no detections.
+        """
         self._pending.append(_identification_values(result, best, recording=None))
 
     def flush(self) -> None:
-        """Write the pending counts in one transaction.
+        """Write the identifications that were counted since the last call, in one transaction.
 
         Raises:
-            SQLAlchemyError: one of `UNAVAILABLE`; the counts stay pending.
+            SQLAlchemyError: one of `UNAVAILABLE`; the next call tries again.
         """
         with self._flushing:
             rows = list(self._pending)
@@ -95,7 +111,7 @@ class DetectionStore:
             del self._pending[: len(rows)]
 
     def close(self) -> None:
-        """Write the pending counts for the last time."""
+        """Flush; log an error if the database is not available."""
         try:
             self.flush()
         except UNAVAILABLE as error:
@@ -104,19 +120,20 @@ class DetectionStore:
     def store(
         self, result: IdentifyResult, path: Path, *, name: str, options: Options, site: str | None = None
     ) -> StoredResult:
-        """Store the audio and its detections; everything is written on return.
+        """Store the audio of a recording and its detections; both are on disk when the function returns.
 
-        A recording that is stored already gets the name, start time, location and site that are given.
+        If the same audio is stored already, its name, start time, location and site are replaced by those given here,
+        and the new detections become its latest ones.
 
         Args:
-            result: Detections.
-            path: Audio.
-            name: Client's name of it.
-            options: Options that the detections were made with.
-            site: Site of the recording; by default that of its name.
+            result: the identification.
+            path: audio file, which is copied.
+            name: client's name of the file.
+            options: options of the identification.
+            site: site of the recording; None to read the site from `name`.
 
         Raises:
-            OutputError: no space.
+            OutputError: no space on the disk.
         """
         table, warnings = result.table, result.warnings
         detections = DetectionColumns.from_detections(table.detections)
@@ -161,7 +178,16 @@ class DetectionStore:
         return StoredResult(sha256, warnings)
 
     def store_failure(self, path: Path, *, name: str, reason: str, site: str | None = None) -> None:
-        """List a recording that cannot be identified, without its audio; one that was identified stays as it is."""
+        """Add a recording that cannot be identified to the list of recordings, without its audio.
+
+        If the same audio was identified before, nothing changes.
+
+        Args:
+            path: audio file.
+            name: client's name of the file.
+            reason: reason why the recording cannot be identified.
+            site: site of the recording; None to read the site from `name`.
+        """
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         with self._database.write() as session:
@@ -178,18 +204,24 @@ class DetectionStore:
             change.write()
 
     def delete(self, sha256: str) -> None:
-        """Delete a recording; see `delete_all`.
+        """Delete a recording with its detections and reviews; see `delete_all`.
 
         Raises:
-            NotFoundError: there is none.
+            NotFoundError: there is no such recording.
         """
         if not self.delete_all([sha256]):
             raise NotFoundError(f"there is no recording {sha256[:64]}.")
 
     def delete_all(self, sha256s: Collection[str]) -> list[str]:
-        """Delete recordings, their detections and their reviews at once, and return those that were there.
+        """Delete recordings with their detections and reviews in one transaction.
 
-        Labeled recordings that were cut from them stay.
+        Clips of the recordings that became training data stay. Unknown hashes are ignored.
+
+        Args:
+            sha256s: hashes of the recordings.
+
+        Returns:
+            Hashes of the deleted recordings.
         """
         with self._database.write() as session:
             listed = select(Recording.sha256).where(Recording.sha256.in_(sha256s)).order_by(Recording.sha256)
@@ -206,12 +238,12 @@ class DetectionStore:
     # ------------------------------------------------------------------ reading
 
     def count_recordings(self) -> int:
-        """Return the number of recordings, also of those that could not be identified."""
+        """Return the number of listed recordings, including recordings that could not be identified."""
         with self._database.read() as session:
             return session.scalar(select(func.count()).select_from(Recording)) or 0
 
     def latest_recordings(self, *, limit: int) -> list[Recording]:
-        """Return the recordings that were uploaded last and identified."""
+        """Return the latest `limit` uploads that were identified, the latest first."""
         latest = (
             select(Recording).where(Recording.error.is_(None)).order_by(Recording.added_at.desc(), Recording.sha256)
         )
@@ -219,19 +251,19 @@ class DetectionStore:
             return list(session.scalars(latest.limit(limit)))
 
     def get_recording(self, sha256: str) -> Recording:
-        """Return a stored recording.
+        """Return a recording of the list, which may be one that could not be identified.
 
         Raises:
-            NotFoundError: there is none.
+            NotFoundError: there is no such recording.
         """
         with self._database.read() as session:
             return _get_recording(session, sha256)
 
     def get(self, detection_id: int) -> tuple[DetectionRow, ChannelSource]:
-        """Return a detection, and the channel that it was scored in.
+        """Return a detection, and the channel of the recording that was scored.
 
         Raises:
-            NotFoundError: there is none.
+            NotFoundError: there is no detection with this id.
         """
         with self._database.read() as session:
             row = session.get(DetectionRow, detection_id)
@@ -243,7 +275,7 @@ class DetectionStore:
         """Return the latest identification of a stored recording.
 
         Raises:
-            NotFoundError: there is no such recording.
+            NotFoundError: there is no such recording, or it was never identified.
         """
         query = select(Identification).where(Identification.recording == sha256).order_by(Identification.id.desc())
         with self._database.read() as session:
@@ -253,16 +285,18 @@ class DetectionStore:
         return identification
 
     def is_reviewed(self, identification: int) -> bool:
-        """Return True if people reviewed some of its detections."""
+        """Return True if people reviewed detections of the identification with this id."""
         is_reviewed = exists().where(DetectionRow.identification == identification, DetectionRow.verdict.is_not(None))
         with self._database.read() as session:
             return bool(session.scalar(select(is_reviewed)))
 
     def latest_options(self, sha256: str) -> Options:
-        """Return the options of the latest identification of a recording, as far as they are known.
+        """Return the options of a recording's latest identification.
+
+        If an earlier version of the server made the identification, only location and week are known.
 
         Raises:
-            NotFoundError: there is no such recording.
+            NotFoundError: there is no such recording, or it was never identified.
         """
         run = self.latest_identification(sha256)
         if run.provenance is None:
@@ -271,7 +305,12 @@ class DetectionStore:
         return Options.from_fields({name: stored[name] for name in option_specs() if name in stored})
 
     def iterate_pages(self, sha256: str, *, limit: int) -> Iterator[list[DetectionRecord]]:
-        """Yield the detections of a recording's latest identification by start, a page at a time."""
+        """Yield the detections of a recording's latest identification in pages, ordered by start.
+
+        Args:
+            sha256: hash of the recording.
+            limit: maximum number of detections in all pages.
+        """
         latest = select(Recording.latest_identification).where(Recording.sha256 == sha256).scalar_subquery()
         query = (
             select(DetectionRow.id)
@@ -287,7 +326,13 @@ class DetectionStore:
             yield page
 
     def totals(self) -> dict[str, Any]:
-        """Return totals of all servers: counts, mean score, most frequent species, latest identifications."""
+        """Return totals of the identifications by all servers of the database, as JSON fields.
+
+        Returns:
+            `total_predictions` (number of identifications), `average_confidence` (mean of their best scores, None
+            without any), `sound_seconds` (length of the audio), `species_distribution` (number of identifications by
+            common name of the best detection, the `N_TOP` most frequent), and `latest` (the last 50 with a species).
+        """
         with suppress(*UNAVAILABLE):  # the next flush repeats it
             self.flush()
         has_species = Identification.species.is_not(None)
@@ -323,7 +368,7 @@ class DetectionStore:
 
 
 def scored_channel(session: Session, row: DetectionRow) -> ChannelSource:
-    """Return the channel that a detection was scored in."""
+    """Return the channel that was scored for a detection: its number, or the identification's option `channel`."""
     if row.channel is not None:
         return row.channel
     run = session.get_one(Identification, row.identification)
@@ -351,6 +396,6 @@ def _identification_values(result: IdentifyResult, best: Detection | None, *, re
 
 
 def _count_unstored(rows: Sequence[dict[str, Any]]) -> Counts:
-    """Return the counts of new rows of `Identification`."""
+    """Return the counts of `rows`, which are values of new identifications without a stored recording."""
     detected = (row for row in rows if row["scientific_name"] is not None)
     return count_unstored((row["scientific_name"], row["species"], row["score"]) for row in detected)

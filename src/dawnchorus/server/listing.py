@@ -1,7 +1,8 @@
-"""Lists of stored recordings and their detections: filters, and cursors that stay right when rows come and go.
+"""Paged lists of stored recordings and of their detections, with filters.
 
-Both lists begin with the recording that was uploaded last; the detections of a recording are in the order of its table.
-A page is read by an index from the row at which the cursor points, so no page is slower than the first.
+Both lists start with the latest upload; the detections of a recording are ordered by id, as they were inserted. Pages
+are found by cursors, which contain the sort key of a row (keyset pagination) instead of a number of rows to skip: the
+database reads each page from an index, and rows that are added or deleted meanwhile do not shift the pages.
 """
 
 from __future__ import annotations
@@ -31,73 +32,82 @@ from dawnchorus.server.state.tables import (
 )
 
 MAX_COUNTED = 10_000
-"""Maximum number of rows that are counted; of more, a list says only that there are more."""
+"""Maximum number of matching rows that are counted; a longer list has only the note that there are more."""
 
 MAX_MERGED = 20
-"""Maximum number of species that are each read in order and merged; for more, all rows are read in order."""
+"""Maximum number of species in a filter for which one query per species is merged; for more, one query has them all."""
 
 N_BEST = 3
-"""Number of species that a list shows of a recording."""
+"""Number of species that the list shows for each recording, the highest scores first."""
 
 MAX_ID = 2**63 - 1
+"""Maximum value of a database id."""
 
 UPLOAD_GAP = timedelta(minutes=1)
-"""Recordings that were uploaded within this time of each other are listed as one upload."""
+"""Maximum time between two neighboring recordings of one upload (of many files)."""
 
 RecordingState = Literal["detections", "no_detections", "failed"]
+"""State of a recording: identified with or without detections, or "failed" if it could not be identified."""
 
 Reviewed = bool | Verdict
-"""Filter of detections by their reviews: reviewed or not, or with this verdict."""
+"""Filter of detections by review: True for reviewed, False for not reviewed, or a verdict."""
 
 IS_REJECTED = func.coalesce(DetectionRow.verdict, "").in_(REJECTED)
-"""Condition of detections that people found to be of no species."""
+"""SQL condition for detections that people rejected, see `REJECTED`."""
 
 Row = TypeVar("Row")
 Key = tuple[Any, ...]
+"""Sort key of a row: upload time and sha256 of the recording, and in lists of detections also the detection's id."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecordingQuery:
-    """Filter of recordings; None selects all."""
+    """Filter of recordings; None in a field means no condition."""
 
     name: str | None = None
-    """Part of the name."""
+    """Substring of the recording's name, ignoring case."""
     state: RecordingState | None = None
     species: str | None = None
-    """Part of the common or scientific name."""
+    """Substring of the common or scientific name of a detected species, ignoring case."""
     site: str | None = None
     recorded_from: date | None = None
+    """First day of the recording's start, by the recorder's clock."""
     recorded_to: date | None = None
-    """First and last day by the recorder's clock."""
+    """Last day of the recording's start, by the recorder's clock."""
     since: datetime | None = None
+    """Earliest time of the upload."""
     until: datetime | None = None
-    """Time of the upload."""
+    """Time before which the recording was uploaded."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DetectionQuery(RecordingQuery):
-    """Filter of detections by their recordings and themselves; None selects all."""
+    """Filter of detections by their recordings and their own values; None in a field means no condition."""
 
     recording: str | None = None
+    """sha256 of the recording."""
     min_score: float = 0.0
     reviewed: Reviewed | None = None
 
 
 @dataclass(frozen=True)
 class RecordingRecord:
-    """A recording with its best species, those of them that are unexpected, and the numbers of species and reviews."""
+    """A row of the list of recordings."""
 
     recording: Recording
     species: list[RecordingSpecies]
+    """Species with the highest scores in the recording, at most `N_BEST`."""
     n_species: int
+    """Number of all species in the recording."""
     n_reviewed: int
+    """Number of reviewed detections."""
     unexpected: frozenset[str] = frozenset()
-    """Scientific names of the listed species that the range model does not expect there in that week."""
+    """Scientific names in `species` that the range model does not expect at the recording's location and week."""
 
 
 @dataclass(frozen=True)
 class DetectionRecord:
-    """A detection with its recording and its review."""
+    """A row of the list of detections: a detection with its recording, and its review if there is one."""
 
     detection: DetectionRow
     recording: Recording
@@ -110,16 +120,18 @@ class Page(Generic[Row]):
 
     rows: list[Row]
     total: int
-    """Matching rows, at most `MAX_COUNTED`."""
+    """Number of rows in the whole list, at most `MAX_COUNTED`."""
     is_total_exact: bool
+    """False if the list has more than `MAX_COUNTED` rows."""
     next: str | None
+    """Cursor of the page with older rows; None on the last page."""
     previous: str | None
-    """Cursors of the older and the newer page."""
+    """Cursor of the page with newer rows; None on the first page."""
 
 
 @dataclass(frozen=True)
 class Cursor:
-    """The key of a row, and the side of it on which a page lies."""
+    """Start of a page: the rows after the row with the sort key `key`, or before it if `is_backward`."""
 
     key: Key
     is_backward: bool
@@ -132,10 +144,14 @@ class Cursor:
 
     @classmethod
     def decode(cls, text: str, *, n_ids: int) -> Cursor:
-        """Return the cursor of a list whose keys have so many ids behind the time and the sha256.
+        """Parse the text of a cursor.
+
+        Args:
+            text: a result of `encode`.
+            n_ids: number of ids after time and sha256 in the list's sort key: 0 for recordings, 1 for detections.
 
         Raises:
-            InputError: it is no cursor of this list.
+            InputError: `text` is not a cursor of such a list.
         """
         try:
             side, added_at, sha256, *ids = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
@@ -150,13 +166,13 @@ class Cursor:
 
 @dataclass(frozen=True)
 class _Source:
-    """A SELECT without columns, and the columns of its key: when a recording was uploaded, its sha256, and an id."""
+    """A SELECT statement for rows of a list, without columns, and the columns of the sort key (`Key`)."""
 
     query: Select[Any]
     key: tuple[ColumnElement[Any], ...]
 
     def read(self, cursor: Cursor | None, limit: int) -> Select[Any]:
-        """Return the SELECT of the next keys behind the cursor, or before it."""
+        """Return the SELECT statement for at most `limit` keys from the cursor on; None is the start of the list."""
         query = self.query.with_only_columns(*(column.label(f"key_{k}") for k, column in enumerate(self.key)))
         if cursor is not None:
             query = query.where(self._lies_beyond(cursor))
@@ -176,7 +192,7 @@ class _Source:
 
 
 def _sort(key: Sequence[ColumnElement[Any]], cursor: Cursor | None) -> list[ColumnElement[Any]]:
-    """Return the order of keys: the latest upload first, then by rising ids; reversed before a cursor."""
+    """Return the ORDER BY expressions: the latest upload first, then by rising ids; reversed for backward cursors."""
     is_backward = cursor is not None and cursor.is_backward
     descending = [not is_backward, not is_backward, is_backward]
     return [column.desc() if is_down else column.asc() for column, is_down in zip(key, descending, strict=False)]
@@ -184,7 +200,7 @@ def _sort(key: Sequence[ColumnElement[Any]], cursor: Cursor | None) -> list[Colu
 
 @dataclass(frozen=True)
 class Position:
-    """A place in the order of falling scores, which stays where it is when its detection is deleted."""
+    """Position of a detection in the order of falling scores, then rising ids; valid also if it is deleted."""
 
     score: float
     id: int
@@ -195,10 +211,10 @@ class Position:
 
     @classmethod
     def decode(cls, text: str) -> Position:
-        """Parse the text of a position.
+        """Parse a result of `encode`.
 
         Raises:
-            InputError: it is none.
+            InputError: `text` is not a position.
         """
         match = re.fullmatch(r"(\d(?:\.\d{1,20})?(?:e-\d{1,3})?)_(\d{1,19})", text)
         if match is None or int(match[2]) > MAX_ID:
@@ -209,10 +225,16 @@ class Position:
 def find_recordings(
     database: Database, query: RecordingQuery, *, limit: int, cursor: str | None = None
 ) -> Page[RecordingRecord]:
-    """Return a page of recordings.
+    """Return a page of the list of recordings.
+
+    Args:
+        database: the database.
+        query: filter.
+        limit: maximum number of recordings in the page.
+        cursor: `next` or `previous` of another page of the list; None for the first page.
 
     Raises:
-        InputError: `cursor` is none of this list.
+        InputError: `cursor` is not a cursor of this list.
     """
     at = None if cursor is None else Cursor.decode(cursor, n_ids=0)
     with database.read() as session:
@@ -226,9 +248,10 @@ def find_recordings(
 
 
 def order_by_upload(rows: Sequence[RecordingRecord]) -> list[RecordingRecord]:
-    """Return recordings, the latest first, with those of one upload in the natural order of their names.
+    """Sort the recordings of each upload by name, in natural order; uploads stay in the given order.
 
-    An upload is recordings of which each came less than `UPLOAD_GAP` after another.
+    Args:
+        rows: recordings, the latest first. Neighbors that arrived less than `UPLOAD_GAP` apart are of one upload.
     """
     uploads: list[list[RecordingRecord]] = []
     for row in rows:
@@ -240,7 +263,7 @@ def order_by_upload(rows: Sequence[RecordingRecord]) -> list[RecordingRecord]:
 
 
 def _natural_key(row: RecordingRecord) -> list[str | int]:
-    """Return the parts of a name, of which digits are numbers: SITE9 comes before SITE10."""
+    """Return a sort key that compares digits in names as numbers, so that SITE9 comes before SITE10."""
     parts = re.split(r"(\d+)", row.recording.name.casefold())
     return [int(part) if k % 2 else part for k, part in enumerate(parts)]
 
@@ -248,10 +271,16 @@ def _natural_key(row: RecordingRecord) -> list[str | int]:
 def find_detections(
     database: Database, query: DetectionQuery, *, limit: int, cursor: str | None = None
 ) -> Page[DetectionRecord]:
-    """Return a page of detections of the latest identifications.
+    """Return a page of the list of detections, from the latest identification of each recording.
+
+    Args:
+        database: the database.
+        query: filter.
+        limit: maximum number of detections in the page.
+        cursor: `next` or `previous` of another page of the list; None for the first page.
 
     Raises:
-        InputError: `cursor` is none of this list.
+        InputError: `cursor` is not a cursor of this list.
     """
     at = None if cursor is None else Cursor.decode(cursor, n_ids=1)
     with database.read() as session:
@@ -267,7 +296,14 @@ def find_detections(
 def find_best(
     database: Database, query: DetectionQuery, *, limit: int, after: Position | None = None
 ) -> list[DetectionRecord]:
-    """Return the detections with the highest scores, of those behind a position."""
+    """Return the detections with the highest scores, the highest first.
+
+    Args:
+        database: the database.
+        query: filter.
+        limit: maximum number of detections.
+        after: position of the last detection of the page before; None for the first page.
+    """
     # With the second condition, the index of scores can be read from its end, and recordings looked up.
     ids = _select_detections(None, query).with_only_columns(DetectionRow.id)
     ids = ids.where(DetectionRow.recording == Recording.sha256)
@@ -280,27 +316,27 @@ def find_best(
 
 
 def find_species(database: Database, name: str, *, limit: int) -> list[Species]:
-    """Return the species that were detected and have `name` in one of their names, by their common names."""
+    """Return at most `limit` detected species whose common or scientific name contains `name`, by common name."""
     query = select(Species).where(_is_named(name)).order_by(Species.common_name, Species.scientific_name)
     with database.read() as session:
         return list(session.scalars(query.limit(limit)))
 
 
 def list_species_names(database: Database) -> list[str]:
-    """Return the common names of all species that were detected."""
+    """Return the common names of all species that were detected in a stored recording."""
     with database.read() as session:
         return list(session.scalars(select(Species.common_name).distinct()))
 
 
 def list_sites(database: Database, *, limit: int) -> list[str]:
-    """Return the sites of the recordings, by name."""
+    """Return at most `limit` names of sites that have recordings, in alphabetical order."""
     query = select(Recording.site).where(Recording.site.is_not(None)).distinct().order_by(Recording.site)
     with database.read() as session:
         return [site for site in session.scalars(query.limit(limit)) if site is not None]
 
 
 def count_reviews(database: Database, recording: str) -> int:
-    """Return the number of reviews of a recording's detections."""
+    """Return the number of reviews of detections in the recording with the sha256 `recording`."""
     with database.read() as session:
         return session.scalar(select(func.count()).select_from(Review).where(Review.recording == recording)) or 0
 
@@ -311,7 +347,10 @@ def count_reviews(database: Database, recording: str) -> int:
 def _read_keys(
     session: Session, sources: Sequence[_Source], cursor: Cursor | None, limit: int
 ) -> tuple[list[Key], str | None, str | None]:
-    """Return the keys of a page, and the cursors of its neighbors; a page that begins the list is the first one."""
+    """Return the keys of a page, and the cursors of the next and the previous page.
+
+    If fewer than `limit` rows are before a backward cursor, the page is the first page of the list.
+    """
     keys = _merge(session, sources, cursor, limit + 1)
     has_more, keys = len(keys) > limit, keys[:limit]
     if cursor is not None and cursor.is_backward:
@@ -326,7 +365,7 @@ def _read_keys(
 
 
 def _merge(session: Session, sources: Sequence[_Source], cursor: Cursor | None, limit: int) -> list[Key]:
-    """Return the next keys of several sources, of which some may have the same ones."""
+    """Return at most `limit` next keys of several sources together, without duplicates."""
     selects = [source.read(cursor, limit) for source in sources]
     if len(selects) > 1:
         merged = union(*(select(each.subquery()) for each in selects)).subquery()
@@ -335,7 +374,7 @@ def _merge(session: Session, sources: Sequence[_Source], cursor: Cursor | None, 
 
 
 def _count(session: Session, sources: Sequence[_Source]) -> tuple[int, bool]:
-    """Return the number of rows up to `MAX_COUNTED`, and True if these are all."""
+    """Return the number of rows up to `MAX_COUNTED`, and True if there are no more rows."""
     keys: set[Any] = set()
     for source in sources:
         keys.update(session.scalars(source.query.with_only_columns(source.key[-1]).limit(MAX_COUNTED + 1)))
@@ -345,7 +384,7 @@ def _count(session: Session, sources: Sequence[_Source]) -> tuple[int, bool]:
 
 
 def _read_recordings(session: Session, sha256s: Sequence[str]) -> list[RecordingRecord]:
-    """Read the recordings with their best species, in this order."""
+    """Read the recordings with their best species, in the given order; deleted recordings are skipped."""
     recordings = {row.sha256: row for row in session.scalars(select(Recording).where(Recording.sha256.in_(sha256s)))}
     best_first = RecordingSpecies.best_score.desc(), RecordingSpecies.scientific_name
     ranked = (
@@ -384,7 +423,7 @@ def _read_recordings(session: Session, sha256s: Sequence[str]) -> list[Recording
 
 
 def find_detection(database: Database, detection_id: int) -> DetectionRecord | None:
-    """Return a detection, None if there is none."""
+    """Return the detection with this id; None if there is none."""
     with database.read() as session:
         return next(iter(read_detections(session, [detection_id])), None)
 
@@ -392,8 +431,8 @@ def find_detection(database: Database, detection_id: int) -> DetectionRecord | N
 def _find_unexpected(session: Session, listed: Sequence[RecordingSpecies]) -> dict[str, set[str]]:
     """Return the scientific names of the species that are out of range, by recording.
 
-    All detections of a species in an identification are in range, or none is: one of them tells, by the index. Those
-    that people gave the species do not.
+    All detections of a species in an identification have the same `in_range`, so one detection is read. Detections that
+    people relabeled as the species are not used: their `in_range` belongs to the model's species.
     """
     in_range = (
         select(DetectionRow.in_range)
@@ -417,7 +456,7 @@ def _find_unexpected(session: Session, listed: Sequence[RecordingSpecies]) -> di
 
 
 def read_detections(session: Session, ids: Sequence[int]) -> list[DetectionRecord]:
-    """Read the detections with these ids in their order; deleted ones are skipped."""
+    """Read the detections with these ids, in the order of the ids; deleted detections are skipped."""
     query = (
         select(DetectionRow, Recording, Review)
         .join(Recording, Recording.sha256 == DetectionRow.recording)
@@ -431,11 +470,11 @@ def read_detections(session: Session, ids: Sequence[int]) -> list[DetectionRecor
 # ---------------------------------------------------------------------- selecting
 
 Names = list[str] | None
-"""Scientific names; None: all."""
+"""Scientific names of the species in a filter; None for all species."""
 
 
 def _group_species(session: Session, name: str | None) -> list[Names]:
-    """Return groups of species that have `name` in one of their names; each group is read by an index."""
+    """Return the species whose common or scientific name contains `name`, in groups for one query each."""
     if not name:
         return [None]
     names = list(session.scalars(select(Species.scientific_name).where(_is_named(name)).distinct()))
@@ -451,14 +490,17 @@ def _is_named(name: str) -> ColumnElement[bool]:
 
 
 def _recording_key(names: Names) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
-    """Return the columns that lists are sorted by, in the table by whose index they are read."""
+    """Return the sort columns of lists, from the table whose index the query uses."""
     if names is not None and len(names) == 1:
         return RecordingSpecies.__table__.c.added_at, RecordingSpecies.__table__.c.recording
     return Recording.__table__.c.added_at, Recording.__table__.c.sha256
 
 
 def _select_recordings(names: Names, query: RecordingQuery, *, is_counted: bool) -> Select[Any]:
-    """Select recordings with detections of these species, with `is_counted` only with some that are not rejected."""
+    """Return the SELECT statement for recordings with detections of one of these species (None for all recordings).
+
+    If `is_counted`, recordings with only rejected detections of the species are left out.
+    """
     selected = select().select_from(Recording).where(*_recording_conditions(query))
     if names is None:
         return selected
@@ -488,7 +530,7 @@ def _select_detections(names: Names, query: DetectionQuery) -> Select[Any]:
 
 
 def is_reviewed(wanted: Reviewed) -> ColumnElement[bool]:
-    """Return the condition of detections with such a review."""
+    """Return the SQL condition of a filter by review."""
     if isinstance(wanted, str):
         return DetectionRow.verdict == wanted
     return DetectionRow.verdict.is_not(None) if wanted else DetectionRow.verdict.is_(None)

@@ -1,4 +1,7 @@
-"""Catalog of models: their bundles, their reports of retraining, and the history of activations."""
+"""Catalog of the server's models: bundles, retraining reports, and the history of activations.
+
+An *activation* makes a model the active one, which scores new uploads. The latest activation counts.
+"""
 
 from __future__ import annotations
 
@@ -26,21 +29,22 @@ from dawnchorus.storage.files import cannot_write
 LOG = logging.getLogger(__name__)
 
 GIVEN, RETRAINED = "given", "retrained"
+"""Sources of a model: given in the server's settings, or made by a retraining job."""
 
 MAX_LISTED = 100
-"""Maximum number of activations in a list of them."""
+"""Maximum number of activations that `ModelCatalog.list_activations` returns."""
 
 
 @dataclass(frozen=True)
 class ActiveModel:
-    """A bundle, and the activation that made it the active one."""
+    """The bundle of the active model, and the id of its activation."""
 
     bundle: Bundle
     activation_id: int
 
 
 class ModelCatalog:
-    """Models in the database, with their bundles in the file store; each server unpacks those that it opens."""
+    """Models in the database, and their bundles in the file store. Each server unpacks the bundles that it opens."""
 
     def __init__(
         self,
@@ -52,18 +56,18 @@ class ModelCatalog:
         folder: Path,
         scratch: Path,
     ) -> None:
-        """Open the catalog and add the bundle that the server was given.
+        """Open the catalog, and add the model of the server's settings.
 
         Args:
-            database: The catalog's rows.
-            files: The zips of retrained bundles.
-            store: The built-in models.
-            given: Name or folder of a bundle.
-            folder: Folder of unpacked bundles.
-            scratch: Temporary folder on the same drive.
+            database: database with the catalog's tables.
+            files: file store with the zipped bundles of retrained models.
+            store: store of the built-in models.
+            given: name or folder of the model in the server's settings.
+            folder: folder for unpacked bundles.
+            scratch: temporary folder on the same drive as `folder`.
 
         Raises:
-            ModelError: the given bundle cannot be opened.
+            ModelError: the bundle `given` cannot be opened.
         """
         self._database, self._files, self._folder, self._scratch = database, files, folder, scratch
         self.store = store
@@ -75,10 +79,16 @@ class ModelCatalog:
     # ------------------------------------------------------------------ models
 
     def add(self, bundle: Bundle, *, job: str, report: dict[str, Any]) -> None:
-        """Store the bundle of a retraining job for all servers.
+        """Add a retrained model to the catalog, and store its bundle for all servers of the database.
+
+        Args:
+            bundle: bundle of the model.
+            job: id of the retraining job.
+            report: comparison with the model that was active, as JSON fields.
 
         Raises:
-            OutputError: no space.
+            ModelError: a file of the bundle is damaged.
+            OutputError: no space on the disk.
         """
         verify_bundle(bundle)
         packed = self._scratch / f"{bundle.id}-{uuid.uuid4().hex}.zip"
@@ -94,15 +104,15 @@ class ModelCatalog:
             packed.unlink(missing_ok=True)
 
     def list_models(self) -> list[Model]:
-        """Return all models, the latest first."""
+        """Return all models, the latest addition first."""
         with self._database.read() as session:
             return list(session.scalars(select(Model).order_by(Model.added_at.desc(), Model.bundle_id)))
 
     def get(self, bundle_id: str) -> Model:
-        """Return a model.
+        """Return the database row of a model.
 
         Raises:
-            NotFoundError: there is none.
+            NotFoundError: there is no model with this bundle id.
         """
         with self._database.read() as session:
             model = session.get(Model, bundle_id)
@@ -112,11 +122,11 @@ class ModelCatalog:
         return model
 
     def open(self, bundle_id: str) -> Bundle:
-        """Return a model's bundle, verified against its hash and unpacked if necessary.
+        """Return a model's bundle after verification of its checksums; unpack the bundle if necessary.
 
         Raises:
-            NotFoundError: there is no such model.
-            ModelError: the bundle is damaged or missing.
+            NotFoundError: there is no model with this bundle id.
+            ModelError: the bundle is damaged, missing, or was replaced by another one.
         """
         model = self.get(bundle_id)
         if self._given.id == bundle_id:
@@ -156,19 +166,19 @@ class ModelCatalog:
     # ------------------------------------------------------------------ history
 
     def list_activations(self) -> list[tuple[ModelActivation, Model]]:
-        """Return the activations with their models, the latest first."""
+        """Return the latest `MAX_LISTED` activations with their models, the latest first."""
         query = select(ModelActivation, Model).join(Model, Model.bundle_id == ModelActivation.bundle_id)
         with self._database.read() as session:
             rows = session.execute(query.order_by(ModelActivation.id.desc()).limit(MAX_LISTED))
             return [(activation, model) for activation, model in rows]
 
     def latest_activation(self) -> ModelActivation | None:
-        """Return the activation of the active model; None before the first."""
+        """Return the activation of the active model; None if no model was activated yet."""
         with self._database.read() as session:
             return session.scalar(select(ModelActivation).order_by(ModelActivation.id.desc()).limit(1))
 
     def previous_id(self) -> str | None:
-        """Return the id of the model that was active before the active one; None if there was none."""
+        """Return the bundle id of the model that was active before the active model; None if there was none."""
         latest_first = ModelActivation.id.desc()
         active = select(ModelActivation.bundle_id).order_by(latest_first).limit(1).scalar_subquery()
         previous = select(ModelActivation.bundle_id).where(ModelActivation.bundle_id != active)
@@ -176,7 +186,12 @@ class ModelCatalog:
             return session.scalar(previous.order_by(latest_first).limit(1))
 
     def add_activation(self, bundle_id: str, reason: str) -> int:
-        """Add an activation to the history, and return its id."""
+        """Add an activation to the history, and return the activation's id.
+
+        Args:
+            bundle_id: id of the model's bundle.
+            reason: reason for the activation, which the models page shows.
+        """
         with self._database.write() as session:
             row = ModelActivation(bundle_id=bundle_id, reason=reason)
             session.add(row)
@@ -184,10 +199,14 @@ class ModelCatalog:
             return row.id
 
     def open_active(self, *, is_alone: bool) -> ActiveModel:
-        """Return the model to start with: the last active one, or else the given one.
+        """Open the active model at the start of the server: the model of the latest activation.
 
-        A bundle that cannot be opened is skipped for the one before it. If other servers share the database, this is
-        not written down, because they may be able to open it.
+        If no model was activated yet, the model of the server's settings is activated. A model whose bundle cannot be
+        opened is logged and skipped, and the model that was active before is used.
+
+        Args:
+            is_alone: True if no other server shares the database. The use of an earlier model is then added to the
+                history; otherwise it is not, since other servers may be able to open the latest one.
         """
         activations = [activation for activation, _ in self.list_activations()]
         bundle, reason = self._given, "the server was started with it"
@@ -215,7 +234,7 @@ def _add(
     job: str | None = None,
     report: dict[str, Any] | None = None,
 ) -> None:
-    """Add the row of a model; of one that is known from the same source, write where its bundle is now."""
+    """Add the row of a model; if the model has a row with the same source, update the location of its bundle."""
     lock(session, f"model {bundle.id}")
     known = session.get(Model, bundle.id)
     if known is None:

@@ -1,4 +1,4 @@
-"""Switches of the active model, on this server and after other servers."""
+"""Switches of the active model: on request to this server, and to follow a switch by another server."""
 
 from __future__ import annotations
 
@@ -11,25 +11,35 @@ from dawnchorus.server.scheduling import InferencePool
 
 
 class ModelSwitcher:
-    """The model that scores new uploads: the last activation of the catalog, loaded in the pool."""
+    """Switcher of the active model: loads the model of the catalog's latest activation into the inference pool."""
 
     def __init__(self, catalog: ModelCatalog, pool: InferencePool, *, activation_id: int) -> None:
-        """Follow the catalog from the activation `activation_id`, whose bundle the pool has loaded."""
+        """Create the switcher.
+
+        Args:
+            catalog: models and the history of activations.
+            pool: inference pool, which has loaded the active model.
+            activation_id: id of the activation of the model in the pool.
+        """
         self._catalog, self._pool = catalog, pool
         self._activation_id = activation_id
         self._switching = threading.Lock()
 
     @property
     def active(self) -> Bundle:
-        """Bundle that scores new uploads on this server."""
+        """Bundle of the model that scores new uploads on this server."""
         return self._pool.bundle
 
     def activate(self, bundle_id: str, reason: str) -> None:
-        """Activate a model: on this server at once, on others within a second.
+        """Activate a model: at once on this server, within about a second on other servers of the database.
+
+        Args:
+            bundle_id: id of the model's bundle.
+            reason: reason for the activation, which the models page shows.
 
         Raises:
-            NotFoundError: there is no such model.
-            ModelError: it cannot be run; nothing changes.
+            NotFoundError: there is no model with this bundle id.
+            ModelError: the model cannot be run; the active model does not change.
         """
         bundle = self._catalog.open(bundle_id)
         with self._switching:
@@ -38,11 +48,11 @@ class ModelSwitcher:
             self._pool.switch_to(model)
 
     def roll_back(self) -> str:
-        """Activate the previously active model again, and return its id.
+        """Activate the model that was active before the active one, and return its bundle id.
 
         Raises:
-            InputError: there was none.
-            ModelError: it cannot be run any more; nothing changes.
+            InputError: no other model was active before.
+            ModelError: the model cannot be run any more; the active model does not change.
         """
         bundle_id = self._catalog.previous_id()
         if bundle_id is None:
@@ -51,10 +61,10 @@ class ModelSwitcher:
         return bundle_id
 
     def follow(self) -> None:
-        """Apply an activation by another server.
+        """Switch to the model of the catalog's latest activation if another server added the activation.
 
         Raises:
-            NotFoundError, ModelError: its model cannot be opened or run; the next call tries again.
+            NotFoundError, ModelError: the model cannot be opened or run; the next call tries again.
         """
         with self._switching:
             latest = self._catalog.latest_activation()

@@ -1,10 +1,11 @@
-"""Prometheus metrics of one server (`/metrics`); totals of all servers come from the database."""
+"""Prometheus metrics of this server process (`/metrics`), from its start; other servers have separate metrics."""
 
 from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+"""Upper limits of the histograms' buckets."""
 
 
 class ServerMetrics:
@@ -34,23 +35,30 @@ class ServerMetrics:
         self.model = Gauge("dawnchorus_model_info", "1 for the active model.", ["bundle_id"], registry=self.registry)
 
     def observe_request(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count an answered request and its duration."""
+        """Add a request that was answered, with its duration in seconds.
+
+        Args:
+            method: HTTP method.
+            route: path pattern of the route, such as `/api/v1/jobs/{job_id}`.
+            status: HTTP status code of the response.
+            seconds: time from the request to the end of the response.
+        """
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
     def count_replies(self) -> tuple[int, int]:
-        """Return the number of answered requests, and of those with a status of 400 or more."""
+        """Return the number of answered requests, and the number of answers with a status code of 400 or more."""
         (family,) = self._requests.collect()
         samples = [sample for sample in family.samples if sample.name.endswith("_total")]
         n_errors = sum(sample.value for sample in samples if int(sample.labels["status"]) >= 400)
         return int(sum(sample.value for sample in samples)), int(n_errors)
 
     def observe_stage(self, name: str, seconds: float) -> None:
-        """Add the duration of a stage to its histogram."""
+        """Add the duration of a processing stage of a recording (such as "decode") to the stage's histogram."""
         self._stages.labels(name).observe(seconds)
 
     def count_audio(self, seconds: float) -> None:
-        """Count seconds of identified audio."""
+        """Add the length of an identified recording to the total."""
         self._audio.inc(seconds)
 
     def render(self) -> bytes:

@@ -1,6 +1,7 @@
-"""The collection at a glance: sums, detections by hour, species by time, most frequent species, latest predictions.
+"""Data of the overview page: totals, detections by hour of the day, species by time, most frequent species.
 
-All but the latest predictions are sums of a few rows of `DetectionCount`; see `server.detection_counts`.
+These are sums of a few rows of `DetectionCount` (see `server.detection_counts`). The page also has the best detections
+of the latest identifications, called predictions.
 """
 
 from __future__ import annotations
@@ -21,51 +22,56 @@ from dawnchorus.server.state.database import Database
 from dawnchorus.server.state.tables import DetectionCount, Identification, Recording, Species
 
 Period = Literal["week", "month", "year", "all"]
+"""Time that the overview is about: 7 days, 31 days, 12 months, or all recordings."""
 
 N_DAYS = {"week": 7, "month": 31}
+"""Number of days by period."""
 N_MONTHS = 12
-"""Numbers of days or months of the periods."""
+"""Number of months in the period "year"."""
 
 MAX_DAYS, MAX_MONTHS, MAX_YEARS = 31, 24, 50
-"""Maximum numbers of days and months for which a collection is shown by day and by month, and of years."""
+"""Maximum number of days that the period "all" shows by day, of months that it shows by month, and of years."""
 
 N_TOP, N_LATEST = 10, 20
+"""Number of most frequent species, and of latest predictions, that the page shows."""
 
 MAX_LATEST = 10_000
-"""Maximum number of identifications, from the last one back, that are searched for the latest predictions."""
+"""Maximum number of latest identifications among which predictions that match the filter are searched."""
 
 N_SPECIES, MAX_CELLS = 20, 400
-"""Species by time, and cells of their table, on a page that does not ask for all species."""
+"""Maximum number of rows, and of cells, of the table of species by time, unless all species are requested."""
 
 MAX_SPECIES = 500
+"""Maximum number of rows of the table of species by time if all species are requested."""
 
 HOURS = tuple(f"{hour:02}" for hour in range(24))
+"""Hours of the day, as in the names of numbers in `detection_counts.Counts`."""
 ALL_HOURS = (*HOURS, "")
-"""Hours of the day in names of numbers; "" is that of recordings without a start time."""
+"""`HOURS`, and "" for recordings without a start time."""
 
 UNDATED = ""
-"""Start of the rows of recordings without a start time."""
+"""Value of `DetectionCount.start` in rows of recordings without a start time."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OverviewQuery:
-    """Filter of the overview."""
+    """Filter of the overview page; None in a field means no condition, unless the field says otherwise."""
 
     period: Period = "all"
     to: date | None = None
-    """Last day of the week, month or year; by default that of the latest recording."""
+    """Last day of the period; None for the day of the latest recording. The period "all" ignores this field."""
     site: str | None = None
     species: str | None = None
-    """Common or scientific name, or a part of either; a whole name means this species alone."""
+    """Common or scientific name, or a substring. If a species has exactly this name, only this species matches."""
     min_score: float = 0.0
-    """One of `LEVELS`."""
+    """Minimum score, one of `LEVELS`."""
     all_species: bool = False
-    """True for all species by time, at most `MAX_SPECIES`; otherwise as many as a page has room for."""
+    """True for `MAX_SPECIES` rows in the table of species by time, False for at most `N_SPECIES`."""
 
 
 @dataclass(frozen=True)
 class TimeSpan:
-    """A day, month or year."""
+    """A day, month or year, with its first and its last day."""
 
     unit: Unit
     first: date
@@ -73,13 +79,13 @@ class TimeSpan:
 
     @property
     def start(self) -> str:
-        """Value of `DetectionCount.start`."""
+        """Value of `DetectionCount.start` in the time span's rows."""
         return self.first.isoformat()
 
 
 @dataclass(frozen=True)
 class HourCount:
-    """Detections and recorded time in an hour of the day."""
+    """Number of detections in an hour of the day, and length of the recorded audio in hours."""
 
     n_detections: int
     recorded_h: float
@@ -87,80 +93,87 @@ class HourCount:
 
 @dataclass(frozen=True)
 class SpeciesTimes:
-    """Recordings with a species, for each time span."""
+    """A row of the table of species by time."""
 
     scientific_name: str
     common_name: str
     n_recordings: tuple[int, ...]
+    """Number of recordings in which the species was detected, for each time span of the overview."""
 
     @property
     def sort_key(self) -> tuple[int, int, str]:
-        """Key for the order: most time spans first, then most recordings."""
+        """Sort key: species detected in the most time spans first, then in the most recordings."""
         return -sum(n > 0 for n in self.n_recordings), -sum(self.n_recordings), self.common_name
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The best detection of an identification."""
+    """The detection with the highest score of an identification."""
 
     species: str
+    """Common name."""
     score: float
     at: datetime
+    """Time of the identification."""
     recording: str | None
-    """sha256 of the recording, if it is stored."""
+    """sha256 of the recording; None if it was not stored."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Overview:
-    """The part of the collection that matches a filter."""
+    """Data of the overview page, for the recordings and detections that match a filter."""
 
     spans: tuple[TimeSpan, ...]
+    """Days, months or years of the period; empty if no recording has a start time."""
     n_recordings: int
+    """Number of identified recordings; the filters by species and score do not apply."""
     recorded_h: float
-    """Identified recordings and their hours, with or without detections of the species."""
+    """Length of these recordings in hours."""
     n_detections: int
     n_species: int
+    """Number of detected species."""
     n_undated: int
-    """Recordings without a start time, which are in no time span."""
+    """Number of recordings without a start time, which are in no time span; 0 unless the period is "all"."""
     n_failed: int
-    """Recordings that could not be identified."""
+    """Number of recordings that could not be identified; 0 unless the period is "all"."""
     hours: tuple[tuple[HourCount, ...], ...]
-    """24 counts for each time span."""
+    """Counts for each time span and hour of the day [time spans][24]."""
     species: tuple[SpeciesTimes, ...]
-    """The species of most time spans; `n_species` counts all."""
+    """Rows of the table of species by time, in the order of `SpeciesTimes.sort_key`."""
     top: tuple[tuple[str, int], ...]
-    """Common names that had the highest score in most recordings, with the numbers of these."""
+    """Common names of the `N_TOP` most frequent species, and in how many recordings each has the highest score."""
     latest: tuple[Prediction, ...]
-    """Latest predictions, the newest first; the period does not filter them."""
+    """Latest predictions, the newest first; the period does not apply to them."""
     version: str
-    """Text that is another one after each change of the counts."""
+    """Hash of the data, which pages compare to notice changes; see `read_version`."""
 
 
 Numbers = Mapping[str, int]
+"""Numbers by name, see `detection_counts.Counts`."""
 
 
 @dataclass(frozen=True)
 class _Reader:
-    """Reads rows of a site and of some times."""
+    """Reader of the rows of `DetectionCount` for one site and some time spans."""
 
     session: Session
     site: str
     starts_by_unit: Sequence[tuple[Unit, list[str]]]
-    """Units, with the starts of their rows."""
+    """Units, each with the starts of the rows to read."""
 
     def read_all_species(self) -> dict[str, Numbers]:
-        """Return the numbers of the rows of all species, by start."""
+        """Return the numbers in the rows with the sums of all species, by start."""
         columns = DetectionCount.start, DetectionCount.totals, DetectionCount.hours
         rows = self._select(columns, DetectionCount.scientific_name == ALL)
         return {start: {**totals, **hours} for start, totals, hours in rows}
 
     def read_species(self, names: Sequence[str] | None) -> Iterator[tuple[str, str, str, Numbers]]:
-        """Yield start, scientific name, common name and totals of the rows of single species."""
+        """Yield start, scientific name, common name and totals of each row of these species; None for all species."""
         columns = DetectionCount.start, DetectionCount.scientific_name, DetectionCount.common_name
         yield from self._select((*columns, DetectionCount.totals), *_is_one_of(names))
 
     def read_hours(self, names: Sequence[str]) -> dict[str, Numbers]:
-        """Return the sums of these species by hour, by start."""
+        """Return the sums of these species' numbers by hour of the day, by start."""
         sums: defaultdict[str, Counter[str]] = defaultdict(Counter)
         for start, hours in self._select((DetectionCount.start, DetectionCount.hours), *_is_one_of(names)):
             sums[start].update(hours)
@@ -173,7 +186,11 @@ class _Reader:
 
 
 def read_overview(database: Database, query: OverviewQuery) -> Overview:
-    """Return the overview of what matches a filter."""
+    """Read the data of the overview page for the recordings and detections that match a filter.
+
+    Raises:
+        ValueError: `query.min_score` is none of `LEVELS`.
+    """
     site, level = query.site or ALL, LEVELS.index(query.min_score)
     with database.read() as session:
         version = read_version(session)  # before what it is the version of
@@ -210,7 +227,7 @@ def read_overview(database: Database, query: OverviewQuery) -> Overview:
 
 
 def read_version(session: Session) -> str:
-    """Return a text that is another one after each change of the counts, and after each identification."""
+    """Return a hash of the overview's data, which changes with `DetectionCount` and with each identification."""
     columns = DetectionCount.start, DetectionCount.totals, DetectionCount.hours
     of_all = DetectionCount.site == ALL, DetectionCount.scientific_name == ALL
     is_longest = DetectionCount.unit.in_(("year", "undated"))
@@ -223,7 +240,7 @@ def read_version(session: Session) -> str:
 
 
 def _find_species(session: Session, text: str) -> list[Species]:
-    """Return the species of this name; if there is none, those that have it in one of their names."""
+    """Return the species with exactly this name, or else the species whose names contain `text`."""
     is_name = func.lower(Species.common_name) == text.lower(), func.lower(Species.scientific_name) == text.lower()
     named = list(session.scalars(select(Species).where(or_(*is_name))))
     has_text = (column.icontains(text, autoescape=True) for column in (Species.common_name, Species.scientific_name))
@@ -279,7 +296,7 @@ def _list_months(first: int, last: int) -> tuple[TimeSpan, ...]:
 
 
 def _sum_levels(numbers: Numbers, name: str, level: int) -> int:
-    """Return the sum of `name:LEVEL` from a level on."""
+    """Return the sum of the numbers `name:LEVEL` for `level` and all higher levels."""
     return sum(numbers.get(f"{name}:{each}", 0) for each in range(level, len(LEVELS)))
 
 
@@ -295,18 +312,18 @@ def _count_hours(recorded: Numbers, detected: Numbers, level: int) -> tuple[Hour
 
 
 class _SpeciesSums:
-    """Sums of the rows of single species."""
+    """Numbers of recordings by species."""
 
     def __init__(self) -> None:
         self.n_by_start: dict[str, dict[str, int]] = {}
-        """Recordings with a species, by its scientific name and by start."""
+        """Number of recordings with a species, by scientific name and by start of the time span."""
         self.common_names: dict[str, str] = {}
         self.n_top: Counter[str] = Counter()
-        """Recordings in which a species had the highest score, by common name."""
+        """Number of recordings in which a species has the highest score, by common name."""
 
     @classmethod
     def of_rows(cls, rows: Iterable[tuple[str, str, str, Numbers]], level: int) -> _SpeciesSums:
-        """Sum the rows of `_Reader.read_species` from a level on."""
+        """Sum the rows of `_Reader.read_species`, for scores of at least `LEVELS[level]`."""
         sums = cls()
         for start, scientific_name, common_name, totals in rows:
             n_top, n_recordings = _sum_levels(totals, "top", level), _sum_levels(totals, "best", level)
@@ -318,7 +335,7 @@ class _SpeciesSums:
         return sums
 
     def by_time(self, spans: Sequence[TimeSpan]) -> list[SpeciesTimes]:
-        """Return the species of these time spans, those of most first."""
+        """Return the species with a detection in these time spans, in the order of `SpeciesTimes.sort_key`."""
         species = (
             SpeciesTimes(name, self.common_names[name], tuple(n.get(span.start, 0) for span in spans))
             for name, n in self.n_by_start.items()
@@ -327,7 +344,7 @@ class _SpeciesSums:
 
 
 def _read_latest(session: Session, query: OverviewQuery, known: Sequence[Species] | None) -> tuple[Prediction, ...]:
-    """Return the latest predictions."""
+    """Return the latest predictions that match site, species (None for all) and minimum score."""
     last_id = session.scalar(select(func.max(Identification.id))) or 0
     columns = Identification.species, Identification.score, Identification.at, Identification.recording
     rows = select(*columns).where(

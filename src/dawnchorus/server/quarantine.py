@@ -9,10 +9,14 @@ from dawnchorus.errors import AudioDecodeError
 from dawnchorus.models.bundle import file_sha256
 
 MAX_CRASHES = 3
+"""Number of crashes after which a file is in quarantine."""
 
 
 class DecoderQuarantine:
-    """Crash counts of uploaded files, by their content."""
+    """Number of decoder crashes by the sha256 of the uploaded file; a file with `MAX_CRASHES` is in quarantine.
+
+    The object is true if any decoder has crashed; until then, files need not be hashed.
+    """
 
     def __init__(self) -> None:
         self._crashes: Counter[str] = Counter()
@@ -21,14 +25,14 @@ class DecoderQuarantine:
         return bool(self._crashes)
 
     def add(self, path: Path) -> None:
-        """Count a crash of a decoder on the file."""
+        """Add one crash of a decoder on this file."""
         self._crashes[file_sha256(path)] += 1
 
     def check(self, path: Path) -> None:
-        """Raise if the file is in quarantine.
+        """Check that the file is not in quarantine.
 
         Raises:
-            AudioDecodeError: decoders have crashed on the file `MAX_CRASHES` times.
+            AudioDecodeError: decoders have crashed on a file of this content `MAX_CRASHES` times.
         """
         if self._crashes[file_sha256(path)] >= MAX_CRASHES:
             raise AudioDecodeError(

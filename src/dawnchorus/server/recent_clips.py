@@ -1,4 +1,4 @@
-"""Cache of the clips decoded last: the spectrogram and the audio of a detection are requested together."""
+"""Cache of the latest decoded clips, since pages request the spectrogram and the audio of a detection together."""
 
 from __future__ import annotations
 
@@ -9,17 +9,23 @@ from concurrent.futures import Future
 from dawnchorus.arrays import FloatArray
 
 MAX_CLIPS = 8
+"""Maximum number of clips in the cache."""
 
 
 class RecentClips:
-    """Thread-safe cache of the samples of a few clips; callers of the same one wait for one decoding."""
+    """Thread-safe cache of the samples of the latest clips; concurrent reads of the same clip share one decoding."""
 
     def __init__(self) -> None:
         self._clips: dict[Hashable, Future[FloatArray]] = {}
         self._lock = threading.Lock()
 
     def read(self, key: Hashable, decode: Callable[[], FloatArray]) -> FloatArray:
-        """Return the samples of a clip, which `decode` reads unless they are kept; its errors are not."""
+        """Return the samples of a clip from the cache, or decode the clip and add it.
+
+        Args:
+            key: identification of the clip: recording, segment, sample rate and channel.
+            decode: function that decodes the clip. Its exceptions are raised, and not cached.
+        """
         with self._lock:
             known = self._clips.pop(key, None)
             clip = known or Future[FloatArray]()

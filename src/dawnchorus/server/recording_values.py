@@ -1,4 +1,4 @@
-"""Values of a stored recording that an upload gives in addition to the audio: name, start time, location, site."""
+"""Values that come with the upload of a recording, in addition to the audio: name, start time, location and site."""
 
 from __future__ import annotations
 
@@ -12,21 +12,27 @@ from dawnchorus.types import RecordingMetadata
 
 @dataclass(frozen=True)
 class RecordingValues:
-    """Values that were given; None for those that were not."""
+    """Values of one upload; None for unknown values."""
 
     name: str
+    """Client's name of the file; `UNNAMED` if the client gave none."""
     metadata: RecordingMetadata
+    """Start time and location, from the request or from the file."""
     site: str | None
+    """Site in the request."""
 
     @property
     def columns(self) -> dict[str, Any]:
-        """Columns of a new recording."""
+        """Values by column of the table `Recording`, for a new recording."""
         return {"name": self.name, "site": self.site or find_site(self.name), **self._time, **self._location}
 
     def update(self, recording: Recording) -> str | None:
-        """Replace the values of a recording by those given, and return a sentence on it; None if nothing changes.
+        """Replace the values of a stored recording by the known values of this upload.
 
-        A site that was read from the recording's name follows its new name.
+        If the stored site was read from the stored name, and the upload has no site, the new name's site is stored.
+
+        Returns:
+            A sentence that names the changed values; None if nothing changed.
         """
         is_site_named = recording.site == find_site(recording.name)
         site = self.site or (find_site(self.name) if is_site_named else None)

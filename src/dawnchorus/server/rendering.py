@@ -1,4 +1,4 @@
-"""Rendering of responses that need much time or memory: few threads, a bounded queue, results in files."""
+"""Rendering of responses that need much time or memory (spectrograms, clips, tables), with few threads into files."""
 
 from __future__ import annotations
 
@@ -30,19 +30,20 @@ MAX_CACHE_BYTES = 256 << 20
 """Maximum size of the rendered responses on disk."""
 
 NEWEST_SHARE = 0.2
-"""Weight of the newest response in the moving average of rendering times."""
+"""Weight of the newest response in the exponential moving average of rendering times."""
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Error numbers of a full disk or an exhausted quota."""
 
 Write = Callable[[BinaryIO], object]
-"""Function that writes a response to a file; called in a thread."""
+"""Function that writes a response's body into an open binary file; called in a thread of the renderer."""
 
 Result = TypeVar("Result")
 
 
 @dataclass
 class _Pending:
-    """A response that is being rendered, and the number of requests that wait for it."""
+    """A response that is being rendered, with the number of requests that wait for the response."""
 
     task: asyncio.Task[Path]
     n_requests: int = 0
@@ -57,9 +58,15 @@ class _Finished:
 
 
 class Renderer:
-    """Thread pool that renders responses into files in `folder`, and a cache of them; not thread-safe.
+    """Thread pool that renders responses into files, and an LRU cache of the files; for use in one event loop.
 
-    A response is identified by the sha256 of its recording and by parameters.
+    A response in the cache is identified by the sha256 of its recording and by its parameters.
+
+    Args:
+        folder: folder of the files.
+        max_running: maximum number of responses that are rendered at the same time.
+        max_waiting: maximum number of responses in the queue.
+        max_cache_bytes: maximum size of the cached files in total.
     """
 
     def __init__(
@@ -80,16 +87,26 @@ class Renderer:
         self._mean_s = 1.0
 
     def close(self) -> None:
-        """Stop and cancel the queue."""
+        """Cancel the responses in the queue, and wait for the responses that are being rendered."""
         self._threads.shutdown(cancel_futures=True)
 
     async def get_or_render(self, sha256: str, parameters: Hashable, write: Write) -> BinaryIO:
-        """Open a response from the cache, or render it; concurrent requests for it share one rendering.
+        """Open a response from the cache, or render it and add it to the cache.
+
+        Concurrent calls for the same response share one rendering, which is cancelled if all callers are cancelled.
+
+        Args:
+            sha256: sha256 of the recording.
+            parameters: kind and options of the response; the same parameters must mean the same content.
+            write: function that renders the response.
+
+        Returns:
+            The open file, which the caller closes.
 
         Raises:
             OverloadedError: the queue is full.
             OutputError: no space on the disk for the response.
-            NotFoundError: the recording was deleted meanwhile.
+            NotFoundError: the recording was deleted during the rendering.
         """
         key = sha256, parameters
         if key in self._finished:
@@ -113,7 +130,9 @@ class Renderer:
             raise NotFoundError(f"the recording {sha256[:12]} was deleted meanwhile.") from None
 
     async def render_once(self, write: Write) -> BinaryIO:
-        """Render a response without caching; its file is deleted on close.
+        """Render a response into a temporary file without caching, and return the open file.
+
+        The file is deleted when the caller closes it.
 
         Raises:
             OverloadedError: the queue is full.
@@ -127,7 +146,9 @@ class Renderer:
         return file
 
     async def run(self, work: Callable[[], Result]) -> Result:
-        """Run `work` in one of the threads; cancelling removes it from the queue but does not interrupt it.
+        """Run `work` in a thread of the renderer, and return its result.
+
+        Cancellation removes `work` from the queue, but does not interrupt it once it runs.
 
         Raises:
             OverloadedError: the queue is full.
@@ -142,7 +163,7 @@ class Renderer:
         return await asyncio.wrap_future(future)
 
     def discard(self, sha256: str) -> None:
-        """Delete all responses of a recording from the cache."""
+        """Delete all cached responses of the recording with this sha256."""
         for key in [key for key in self._finished if key[0] == sha256]:
             self._remove(key)
 
@@ -169,9 +190,9 @@ class Renderer:
         return path
 
     async def _fill(self, file: BinaryIO, write: Write) -> None:
-        """Write a response and rewind the file.
+        """Write a response into `file`, and rewind the file.
 
-        On failure and cancellation the file is closed, which also stops a running writer.
+        On failure and cancellation the file is closed, so that a running `write` fails at its next access.
         """
         try:
             await self.run(partial(_write_and_rewind, write, file))
@@ -183,7 +204,7 @@ class Renderer:
             raise
 
     def _add_to_cache(self, key: tuple[str, Hashable], response: _Finished) -> None:
-        """Add a response to the cache, and evict the least recently used ones until it fits."""
+        """Add a response to the cache, and evict the least recently used responses until the cache is small enough."""
         self._finished[key] = response
         self._n_bytes += response.n_bytes
         while self._n_bytes > self._max_cache_bytes and len(self._finished) > 1:

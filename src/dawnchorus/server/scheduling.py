@@ -1,7 +1,7 @@
-"""Inference pool: uploads on the inference engine, with limits, deadlines and a model that can be switched.
+"""Inference pool of the server: the inference engine with limits, deadlines and an exchangeable model.
 
-Fairness is the engine's: an hour of audio does not delay a clip of three seconds. A recording keeps the bundle that it
-was submitted with, even if another one is activated meanwhile.
+The engine alternates between the batches of all recordings in progress, so an hour of audio does not delay a clip of
+three seconds. A recording is scored to its end by the model that was active when it was submitted.
 """
 
 from __future__ import annotations
@@ -33,7 +33,15 @@ from dawnchorus.server.work import DecodedWindows, IdentifyResult, Upload
 
 
 class ServedModel:
-    """A bundle with its inference sessions and range filters."""
+    """A model with its inference sessions and range filters (filters by location and week).
+
+    Args:
+        bundle: bundle of the model.
+        store: store of the built-in models, which has the range model.
+
+    Raises:
+        ModelError: the bundle cannot be opened.
+    """
 
     def __init__(self, bundle: Bundle, store: ModelStore) -> None:
         self.bundle, self._store = bundle, store
@@ -41,16 +49,19 @@ class ServedModel:
         self._range_filter = lru_cache(maxsize=8)(self._new_range_filter)
 
     def warm_up(self, n_threads: int) -> None:
-        """Load everything that uploads without a location need.
+        """Create the inference sessions of `n_threads` threads, and the range filter for uploads without location.
 
         Raises:
-            ModelError: the bundle cannot be run.
+            ModelError: the model cannot be run.
         """
         self.loaded.sessions.warm_up(n_threads)
         self.range_filter(Options())
 
     def range_filter(self, options: Options) -> RangeFilter | None:
-        """Return the cached range filter, since loading it takes longer than scoring a clip."""
+        """Return the range filter for the options; None without a location, unless the bundle has a range model.
+
+        Filters are cached, since loading the range model takes longer than scoring a clip.
+        """
         return self._range_filter(options.range_threshold, options.latitude is not None)
 
     def _new_range_filter(self, threshold: float, has_location: bool) -> RangeFilter | None:  # noqa: FBT001 - a cache's key
@@ -60,15 +71,21 @@ class ServedModel:
 
 
 class InferencePool:
-    """The server's inference engine; see the module."""
+    """The server's inference engine with its queue and the active model; see the module."""
 
     def __init__(
         self, bundle: Bundle, *, store: ModelStore, n_inference_threads: int | None = None, limits: Limits | None = None
     ) -> None:
-        """Load the bundle and start the threads.
+        """Load the active model and start the threads.
+
+        Args:
+            bundle: bundle of the active model.
+            store: store of the built-in models.
+            n_inference_threads: number of threads that run the model; None for the number of usable cores.
+            limits: limits of recordings and of the queue; None for the default limits.
 
         Raises:
-            ModelError: the bundle cannot be run.
+            ModelError: the model cannot be run.
         """
         self.limits = limits or Limits()
         self.n_inference_threads = n_inference_threads or usable_cores()
@@ -90,42 +107,46 @@ class InferencePool:
 
     @property
     def bundle(self) -> Bundle:
-        """Bundle that scores new uploads."""
+        """Bundle of the active model, which scores new uploads."""
         return self._active.bundle
 
     @property
     def n_waiting(self) -> int:
-        """Number of recordings that wait or are between two batches."""
+        """Number of recordings that wait to be started or for their next batch."""
         return self.engine.n_queued
 
     def activate(self, bundle: Bundle) -> None:
-        """Score new uploads with another bundle; recordings in progress keep the one that they started with.
+        """Load a model and score new uploads with it; recordings in progress are finished with their model.
 
         Raises:
-            ModelError: it cannot be run; nothing changes.
+            ModelError: the model cannot be run; the active model does not change.
         """
         self.switch_to(self.load(bundle))
 
     def load(self, bundle: Bundle) -> ServedModel:
-        """Return another model, which is ready for `switch_to`.
+        """Load a model and warm it up, for `switch_to`; the active model does not change.
 
         Raises:
-            ModelError: it cannot be run.
+            ModelError: the model cannot be run.
         """
         model = self.open_model(bundle)
         model.warm_up(self.n_inference_threads)
         return model
 
     def switch_to(self, model: ServedModel) -> None:
-        """Score new uploads with a model that is loaded; see `activate`."""
+        """Score new uploads with a model from `load`; recordings in progress are finished with their model."""
         self._active = model
 
     def open_model(self, bundle: Bundle) -> ServedModel:
-        """Return another model for `submit`; it is loaded on first use."""
+        """Return a model for the argument `model` of `submit`; its sessions are created on first use.
+
+        Raises:
+            ModelError: the bundle cannot be opened.
+        """
         return ServedModel(bundle, self._store)
 
     def warm(self, options: Options) -> None:
-        """Load the range model if the options need it."""
+        """Load the active model's range filter for the options, so that `submit` need not wait for it."""
         self._active.range_filter(options)
 
     def submit(
@@ -137,22 +158,22 @@ class InferencePool:
         model: ServedModel | None = None,
         bypass_queue_limit: bool = False,
     ) -> WorkFuture[IdentifyResult]:
-        """Score a recording; the file must stay until the future is done.
+        """Submit a recording to the engine.
 
         Args:
-            path: The recording.
-            options: Options of the run.
-            name: The client's name of the file, which may contain the time of the recording.
-            model: Another model than the active one.
-            bypass_queue_limit: True for background jobs, which are neither rejected nor too late.
+            path: file of the recording, which must exist until the future is done.
+            options: options of the identification.
+            name: client's name of the file, which may contain the recording's start time.
+            model: model to use; None for the active model.
+            bypass_queue_limit: True for background jobs, which are accepted with a full queue and may wait any time.
 
         Returns:
-            A future that raises AudioError if the recording cannot be decoded or exceeds the limits, and
-            OverloadedError if it has waited too long.
+            Future of the result. It raises AudioError if the recording cannot be decoded or exceeds the limits, and
+            OverloadedError if the recording has waited longer than `Limits.wait_s`.
 
         Raises:
             OverloadedError: the queue is full.
-            InputError: the bundle does not support the options.
+            InputError: the model does not support the options.
         """
         model = model or self._active
         plan = build_scoring_plan(model.bundle, options, limits=self.limits)
@@ -167,11 +188,18 @@ class InferencePool:
             return self.engine.submit(upload, work_s=self._work_s(n_bytes), wait_s=self.limits.wait_s)
 
     def submit_windows(self, windows: FloatArray) -> WorkFuture[tuple[FloatArray, Bundle]]:
-        """Score decoded windows [n, samples]; the future returns scores [n, classes] and the bundle.
+        """Submit decoded windows to the engine, for the active model.
+
+        Args:
+            windows: mono audio, float32 [n, samples].
+
+        Returns:
+            Future of the scores [n, classes] and of the bundle that computed them. It raises OverloadedError if the
+            windows have waited longer than `Limits.wait_s`.
 
         Raises:
             OverloadedError: the queue is full.
-            InputError: windows of another length.
+            InputError: the windows do not have the length that the model expects.
         """
         model = self._active
         if windows.shape[1] != model.bundle.window_samples:
@@ -183,7 +211,7 @@ class InferencePool:
             return self.engine.submit(work, work_s=self._work_s(n_bytes), wait_s=self.limits.wait_s)
 
     def check_room(self, n_bytes: int) -> None:
-        """Raise if an upload of `n_bytes` does not fit into the queue.
+        """Check that the queue has room for the estimated work of an upload of `n_bytes`.
 
         Raises:
             OverloadedError: the queue is full.
@@ -196,14 +224,14 @@ class InferencePool:
             )
 
     def _work_s(self, n_bytes: int) -> float:
-        """Return the estimated work of a recording, at most one thread's share of the queue."""
+        """Return the estimated seconds of work, at most `Limits.max_queue_s`: any upload fits into an empty queue."""
         return min(self._costs.work_s(n_bytes), self.limits.max_queue_s)
 
     def probe(self, path: Path) -> RecordingHeader:
-        """Read a recording's header and metadata.
+        """Read the header and the metadata of a recording, in a decoder process.
 
         Raises:
-            AudioError: it cannot be opened, or exceeds the limits.
+            AudioError: the recording cannot be opened, or exceeds the limits.
         """
         with self.decoder() as decoder:
             header = decoder.probe(path)
@@ -212,9 +240,9 @@ class InferencePool:
         return header
 
     def decoder(self) -> AbstractContextManager[DecoderProcess]:
-        """Borrow a decoder for a `with` block; it is waited for while all are in use."""
+        """Return a context manager for a decoder process of the pool; it waits while all decoders are in use."""
         return self.engine.decoders.decoder()
 
     def close(self, *, grace_s: float = 30.0) -> None:
-        """Finish the recordings in progress and in the queue within `grace_s`, and stop."""
+        """Finish the recordings in progress and in the queue, for at most `grace_s` seconds, and stop the threads."""
         self.engine.close(grace_s=grace_s)

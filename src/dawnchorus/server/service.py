@@ -1,4 +1,4 @@
-"""Components of a running server, and the operations that routes share."""
+"""Components of a running server, and the operations that several HTTP routes share."""
 
 from __future__ import annotations
 
@@ -45,27 +45,31 @@ from dawnchorus.server.workers import Workers
 from dawnchorus.storage.files import cannot_write
 
 SPOOL = "spool-"
+"""Prefix of the temporary folder in the data folder for uploads that are being processed."""
 
 MEMORY, MEMORY_PREFIX = Path("/dev/shm"), "dawnchorus-spool-"  # noqa: S108 - folders in it are private
+"""File system in memory for small uploads, and the prefix of the server's temporary folder in it."""
 MAX_IN_MEMORY, MIN_MEMORY = 8 << 20, 256 << 20
-"""Largest upload that is kept in memory, and the free memory that this requires, in bytes."""
+"""Maximum size of an upload that is kept in memory, and the free memory that this requires, in bytes."""
 
 MAX_BLOCKING = 3
-"""Maximum number of concurrent blocking operations."""
+"""Maximum number of concurrent operations that block a thread for long."""
 
 MAX_BATCHES, MAX_COMPARISONS = 4, 1
-"""Maximum numbers of concurrent uploads of many files (50 MB of memory each) and comparisons (two models)."""
+"""Maximum number of concurrent uploads of many files (50 MB of memory each), and of comparisons of two models."""
 
 RETRY_AFTER_S = 10.0
+"""Value of the Retry-After header if all slots for an operation are in use."""
 
 
 @dataclass(frozen=True)
 class Service:
-    """A running server."""
+    """The components of a running server, opened by `open_service`."""
 
     settings: Settings
     database: Database
     files: BlobStore
+    """Files of recordings, training data and models."""
     pool: InferencePool
     metrics: ServerMetrics
     detections: DetectionStore
@@ -80,35 +84,51 @@ class Service:
     spool: Path
     """Folder of uploads that are being processed."""
     memory: Path
-    """Folder of small uploads: in memory, if the system has such a folder."""
+    """Folder of small uploads that are being processed: in memory if the system allows, else `spool`."""
     recent_clips: RecentClips = field(default_factory=RecentClips)
     quarantine: DecoderQuarantine = field(default_factory=DecoderQuarantine)
     blocking_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_BLOCKING))
-    """Slots for operations that block a thread of the event loop's pool for long."""
+    """Slots for operations that block a thread of the event loop's thread pool for long."""
     batches: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_BATCHES))
     """Slots for uploads of many files."""
     comparisons: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_COMPARISONS))
     """Slots for comparisons of two models."""
     shutting_down: threading.Event = field(default_factory=threading.Event)
-    """Set when the server shuts down."""
+    """Event that is set when the server starts to shut down."""
     start_monotonic_s: float = field(default_factory=time.monotonic)
+    """Time of the server's start by the monotonic clock."""
 
     def spool_for(self, announced_bytes: int | None) -> Path:
-        """Return the folder for an upload: in memory if the upload is small and memory is free."""
+        """Return the folder for an upload: in memory if the upload is small and memory is free, else on disk.
+
+        Args:
+            announced_bytes: size by the Content-Length header; None if the client did not send the header.
+        """
         is_small = announced_bytes is not None and announced_bytes <= MAX_IN_MEMORY
         return self.memory if is_small and _is_roomy(self.memory) else self.spool
 
     async def probe(self, path: Path) -> RecordingHeader:
-        """Read an uploaded recording's header and metadata.
+        """Read the header and the metadata of an uploaded recording, in a decoder process.
 
         Raises:
-            AudioError: see `InferencePool.probe`.
+            AudioError: the recording cannot be opened, exceeds the limits, or is in quarantine.
         """
         async with self._quarantined(path), self.blocking_slots:
             return await asyncio.to_thread(self.pool.probe, path)
 
     async def score_windows(self, windows: FloatArray) -> tuple[FloatArray, Bundle]:
-        """Return the scores of windows and the bundle; see `InferencePool.submit_windows`."""
+        """Score decoded windows with the active model.
+
+        Args:
+            windows: mono audio, float32 [n, samples].
+
+        Returns:
+            The scores [n, classes] and the bundle that computed them.
+
+        Raises:
+            OverloadedError: the queue is full, or the windows have waited too long.
+            InputError: the windows do not have the length that the model expects.
+        """
         future = self.pool.submit_windows(windows)
         try:
             return await asyncio.wrap_future(future)
@@ -117,7 +137,7 @@ class Service:
 
     @asynccontextmanager
     async def _quarantined(self, path: Path) -> AsyncIterator[None]:
-        """Reject a file in quarantine, and count a crash of a decoder on it."""
+        """Reject a file in quarantine, and add a decoder's crash during the block to the file's count."""
         if self.quarantine:
             await asyncio.to_thread(self.quarantine.check, path)
         try:
@@ -127,10 +147,17 @@ class Service:
             raise
 
     async def identify(self, path: Path, options: Options, name: str) -> IdentifyResult:
-        """Identify an uploaded recording.
+        """Identify an uploaded recording with the active model, and update the metrics.
+
+        Args:
+            path: file of the upload.
+            options: options of the identification.
+            name: client's name of the file, which may contain the recording's start time.
 
         Raises:
-            AudioError, InputError, OverloadedError: see `InferencePool.submit`.
+            AudioError: the recording cannot be decoded, exceeds the limits, or is in quarantine.
+            InputError: the active model does not support the options.
+            OverloadedError: the queue is full, or the recording has waited too long.
         """
         if options.latitude is not None:
             await asyncio.to_thread(self.pool.warm, options)
@@ -146,10 +173,12 @@ class Service:
         return result
 
     def identify_again(self, sha256: str) -> Job:
-        """Queue the identification of a stored recording by the active model, with its latest options.
+        """Queue a job that identifies a stored recording with the active model.
+
+        The options are those of the recording's latest identification.
 
         Raises:
-            NotFoundError: there is no such recording, or no audio of it.
+            NotFoundError: there is no such recording, or its audio is not stored.
             BusyError: the queue is full.
         """
         row = self.detections.get_recording(sha256)
@@ -164,9 +193,9 @@ class Service:
         """Queue a copy of a job that was cancelled or failed.
 
         Raises:
-            NotFoundError: there is no such job, or its file was deleted.
-            BusyError: it has not ended, or the queue is full.
-            InputError: it is done, or there is no training data.
+            NotFoundError: there is no such job, or its audio file was deleted.
+            BusyError: the job is queued or running, another retraining is, or the queue is full.
+            InputError: the job is done, or it is a retraining and there is no training data.
         """
         job = self.jobs.get(job_id)
         if job.status in ACTIVE_STATUSES:
@@ -179,31 +208,35 @@ class Service:
             return self.jobs.insert(session, "identify", job.parameters, files=[job.parameters["sha256"]])
 
     def can_restart(self, job: Job) -> bool:
-        """Return True if a job was cancelled or failed, and what it needs is still there."""
+        """Return True if a job was cancelled or failed, and its audio file (if it needs one) still exists."""
         has_file = job.kind == "retrain" or self.files.size(job.parameters["sha256"]) is not None
         return job.status in ("cancelled", "failed") and has_file
 
     def check_ready(self) -> None:
-        """Raise if the server does not accept requests.
+        """Check that the server accepts requests.
 
         Raises:
-            OverloadedError: it is shutting down.
+            OverloadedError: the server is shutting down.
         """
         if self.shutting_down.is_set():
             raise OverloadedError("the server is shutting down.", retry_after_s=5)
 
     @property
     def uptime_s(self) -> float:
-        """Time since the start."""
+        """Seconds since the start of the server."""
         return time.monotonic() - self.start_monotonic_s
 
 
 @asynccontextmanager
 async def hold_slot(slots: asyncio.Semaphore, operations: str) -> AsyncIterator[None]:
-    """Acquire a slot for a blocking operation during the block.
+    """Hold a slot during the `async with` block, without waiting for one.
+
+    Args:
+        slots: slots of the operation.
+        operations: plural noun for the operation, for the message, such as "comparisons".
 
     Raises:
-        OverloadedError: none is free.
+        OverloadedError: no slot is free.
     """
     if slots.locked():
         raise OverloadedError(f"too many {operations} at once. Try again later.", retry_after_s=RETRY_AFTER_S)
@@ -213,13 +246,15 @@ async def hold_slot(slots: asyncio.Semaphore, operations: str) -> AsyncIterator[
 
 @contextmanager
 def open_service(settings: Settings) -> Iterator[Service]:
-    """Open all components of a server, and close them at the end of the block.
+    """Open all components of a server, and close them at the end of the `with` block.
 
-    Work in progress is then finished or returned to the queue.
+    On closing, requests in progress are finished, and unfinished jobs are returned to the queue.
 
     Raises:
-        BusyError: another server uses the folder.
-        InputError, OutputError: the database cannot be used.
+        BusyError: another server uses the data folder.
+        InputError: the database's URL, the file store's URL or the overrides for retraining are invalid.
+        MissingExtraError: a package for the database or the file store is not installed.
+        OutputError: the database or the data folder cannot be written.
         ModelError: the model cannot be run.
     """
     with ExitStack() as stack:
@@ -284,10 +319,10 @@ def open_service(settings: Settings) -> Iterator[Service]:
 
 @contextmanager
 def _scratch(parent: Path, prefix: str) -> Iterator[Path]:
-    """Create a temporary folder, and remove those of servers that were killed.
+    """Create a temporary folder, and remove the temporary folders of servers that were killed.
 
-    Each is locked while its server runs: several may share the parent folder, and process ids are not unique across
-    containers.
+    A server locks its folder while it runs: several servers may share the parent folder, and process ids are not unique
+    across containers.
     """
     for stale in parent.glob(f"{prefix}*.lock"):
         if stale.is_symlink():
@@ -311,7 +346,7 @@ def _remove_scratch(lock: Path) -> None:
 
 
 def _is_roomy(folder: Path) -> bool:
-    """Return True if the folder is writable and has free space; it may have been removed at the user's logout."""
+    """Return True if the folder exists (logout may remove it), is writable, and has more than `MIN_MEMORY` free."""
     try:
         return os.access(folder, os.W_OK) and shutil.disk_usage(folder).free > MIN_MEMORY
     except OSError:

@@ -14,16 +14,16 @@ from dawnchorus.server.state.job_queue import KINDS, Kind
 
 
 class Role(IntEnum):
-    """Permissions of a client; each role includes those before it."""
+    """Permissions of a client. Each role includes the permissions of the roles with lower numbers."""
 
     PUBLIC = 0
-    """Health checks and login."""
+    """Permission for health checks and login, for clients without a token."""
     IDENTIFY = 1
-    """Identification, and reading of all results."""
+    """Permission to identify recordings and to read all results."""
     TRAIN = 2
-    """Uploads of training data, reviews and retraining."""
+    """Permission to upload training data, to review detections, and to retrain."""
     ADMIN = 3
-    """Activation of models and deletion."""
+    """Permission to activate models, and to delete recordings and jobs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,30 +31,34 @@ class Settings:
     """Settings of a server, validated on construction.
 
     Raises:
-        InputError: other machines can reach the server and no token is set.
+        InputError: other machines can reach the server and no token is set, or a token is shorter than `MIN_TOKEN`.
     """
 
     data: Path
     """Folder of the server's state: database, audio, models, and uploads in progress."""
     database: str | None = None
-    """URL of SQLAlchemy; None means SQLite in `data`. Several servers may share PostgreSQL."""
+    """SQLAlchemy URL of the database; None for SQLite in `data`. Several servers may share PostgreSQL."""
     files: str | None = None
-    """Folder or URL of fsspec for audio and models; None means a folder in `data`."""
+    """Folder or URL of an object store for audio and retrained models; None for a folder in `data`."""
     model: str | Path = DEFAULT_MODEL
-    """Model of a first start, and base of retrained models."""
+    """Name or folder of the model that is active at the first start, and on which retrained models are built."""
     models_folder: Path | None = None
+    """Folder of the built-in models; None for `$DAWNCHORUS_MODELS`, or else the user's cache."""
     retrain_overrides: tuple[str, ...] = ()
-    """Overrides of `dawnchorus train` for retraining; empty: a head on the embeddings of `model`."""
+    """Default settings for retraining in the syntax of `dawnchorus train`; empty for the default recipe, a classifier
+    head on the embeddings of `model`."""
     host: str = "127.0.0.1"
+    """Address to listen on."""
     trusted_proxy: str | None = None
-    """Address of a trusted reverse proxy, through which other machines can reach the server."""
+    """Address of a reverse proxy whose X-Forwarded-For header is used; other machines reach the server through it."""
     tokens: dict[str, Role] = field(default_factory=dict, repr=False)
-    """Bearer tokens with their roles; empty: no token is needed, and only this machine can connect."""
+    """Role by bearer token; empty if no token is needed, which is only allowed if no other machine can connect."""
     requests_per_s: float | None = None
-    """Limit of one client's requests that change or identify something; None means no limit."""
+    """Maximum rate of a client's requests that change or identify something; None for no limit."""
     job_kinds: tuple[Kind, ...] = KINDS
-    """Kinds of jobs that this server runs; other servers of the database may run the others."""
+    """Kinds of jobs that this server runs; servers that share a database may divide the kinds."""
     n_inference_threads: int | None = None
+    """Number of threads that run the model; None for the number of usable cores."""
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
@@ -73,16 +77,17 @@ class Settings:
 
     @property
     def own_hosts(self) -> tuple[str, ...]:
-        """Values of the Host header, without the port, that name a server on this machine."""
+        """Values of the Host header, without port, that are accepted from browsers on this machine."""
         own = f"[{self.host}]" if ":" in self.host else self.host
         return tuple(dict.fromkeys(("localhost", "127.0.0.1", "[::1]", own)))
 
 
 MIN_TOKEN = 12
+"""Minimum length of a token in characters."""
 
 
 def is_loopback(host: str) -> bool:
-    """Return True if the name or address is this machine's own."""
+    """Return True if `host` is "localhost" or a loopback address, which other machines cannot reach."""
     if host == "localhost":
         return True
     try:
@@ -92,10 +97,15 @@ def is_loopback(host: str) -> bool:
 
 
 def token_roles(*, identify: str | None, train: str | None, admin: str | None) -> dict[str, Role]:
-    """Return the role of each token.
+    """Return the role of each given token; None or "" means that there is no token for the role.
+
+    Args:
+        identify: value of $DAWNCHORUS_IDENTIFY_TOKEN.
+        train: value of $DAWNCHORUS_TRAIN_TOKEN.
+        admin: value of $DAWNCHORUS_TOKEN.
 
     Raises:
-        InputError: one token is given for two roles.
+        InputError: the same token is given for two roles.
     """
     given = (
         ("DAWNCHORUS_IDENTIFY_TOKEN", identify, Role.IDENTIFY),

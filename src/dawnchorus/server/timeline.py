@@ -1,4 +1,4 @@
-"""Detections of one stored recording by time: pages of a range, and counts by species and column."""
+"""Queries for the page of one stored recording: detections in a range of time, and counts by species and time."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from dawnchorus.server.state.database import Database
 from dawnchorus.server.state.tables import REJECTED, DetectionRow, Recording, Review
 
 N_NAMED = 10
-"""Number of species for which activity is counted, the most frequent ones; all others are counted together."""
+"""Number of most frequent species for which activity is counted separately; other species are counted together."""
 
 PAGE_ROWS = 1000
-"""Rows in memory while detections are counted."""
+"""Number of detections that are read from the database at once while they are counted."""
 
 Order = Literal["start", "score"]
+"""Order of detections: by rising start time, or by falling score; equal values by rising id."""
 
 
 @dataclass(frozen=True)
@@ -29,65 +30,74 @@ class TimelineQuery:
     """Filter of the detections in the latest identification of a recording."""
 
     recording: str
+    """sha256 of the recording."""
     start_s: float = 0.0
     end_s: float = math.inf
-    """Detections that overlap the range from `start_s` to `end_s` match."""
+    """End of the range of time; detections that overlap the range from `start_s` to `end_s` match."""
     species: str | None = None
-    """Substring of the common or scientific name."""
+    """Substring of the common or scientific name, ignoring case; None for all species."""
     min_score: float = 0.0
     reviewed: Reviewed | None = None
+    """Filter by review; None for all detections."""
 
 
 @dataclass(frozen=True)
 class SpeciesCount:
-    """Detections of a species in a recording, without rejected ones, and the number of these."""
+    """Number of detections of a species in a recording."""
 
     scientific_name: str
     common_name: str
     n_detections: int
+    """Number of detections that were not rejected."""
     n_rejected: int
+    """Number of detections that reviewers rejected, which the other fields leave out."""
     best_score: float | None
+    """Highest score; None if all detections were rejected."""
     first_s: float | None
+    """Start of the first detection; None if all detections were rejected."""
     last_s: float | None
-    """Start of the last detection; None if all are rejected."""
+    """Start of the last detection; None if all detections were rejected."""
     is_unexpected: bool
     """True if the range model does not expect the species at the recording's location and week."""
 
 
 @dataclass
 class SpeciesActivity:
-    """Detections of a species by column of time; without a name, of all other species."""
+    """Detections of a species by column: a column is one of the equal intervals into which a range of time is divided.
+
+    The names are None for all species that are not among the `N_NAMED` most frequent ones.
+    """
 
     scientific_name: str | None
     common_name: str | None
     n_detections: int = 0
     columns: dict[int, tuple[int, float]] = field(default_factory=dict)
-    """Number of detections and best score of the columns that have any."""
+    """Number of detections and highest score by index of the column; empty columns are left out."""
 
     def add(self, column: int, n: int, score: float) -> None:
-        """Count detections in a column."""
+        """Add `n` detections, of which `score` is the highest score, to a column."""
         n_before, best = self.columns.get(column, (0, 0.0))
         self.columns[column] = n_before + n, max(best, score)
 
 
 class Timeline:
-    """Reads the detections of single recordings, in time that does not depend on other recordings."""
+    """Reader of the detections of single recordings, by indexes, so that other recordings do not slow it down."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def get(self, recording: str, detection_id: int) -> DetectionRecord:
-        """Return a detection of a recording.
+        """Return a detection by its id and by the sha256 of its recording.
 
         Raises:
-            NotFoundError: there is no such recording, or no such detection in it.
+            NotFoundError: there is no such recording, or the recording has no such detection.
         """
         with self._database.read() as session:
             row = _get_detection(session, recording, detection_id)
             return DetectionRecord(row, _get_recording(session, recording), session.get(Review, detection_id))
 
     def find_at(self, query: TimelineQuery, time_s: float) -> DetectionRecord | None:
-        """Return the matching detection at a time that starts first; None if there is none."""
+        """Return, of the matching detections that contain the time `time_s`, the one that starts first, or None."""
         at_time = replace(query, start_s=time_s, end_s=math.nextafter(time_s, math.inf))
         return next(iter(self.list_detections(at_time, limit=1)), None)
 
@@ -100,10 +110,17 @@ class Timeline:
         before: int | None = None,
         order: Order = "start",
     ) -> list[DetectionRecord]:
-        """Return at most `limit` detections in order, next to the one with the id `after` or `before`.
+        """Return matching detections in order.
+
+        Args:
+            query: filter.
+            limit: maximum number of detections.
+            after: id of a detection; return the detections that follow it.
+            before: id of a detection; return the detections that directly precede it.
+            order: order of the detections.
 
         Raises:
-            NotFoundError: there is no such recording, or no such detection in it.
+            NotFoundError: there is no such recording, or it has no detection with the id `after` or `before`.
         """
         with self._database.read() as session:
             recording = _get_recording(session, query.recording)
@@ -118,7 +135,7 @@ class Timeline:
         return records[::-1] if is_reversed else records
 
     def count_by_species(self, query: TimelineQuery) -> list[SpeciesCount]:
-        """Return the species of matching detections, the most frequent first."""
+        """Return the number of matching detections of each species, the most frequent species first."""
         n = func.count().filter(~IS_REJECTED)
         is_unexpected = DetectionRow.in_range.is_(False) & DetectionRow.model_scientific_name.is_(None)
         columns = (
@@ -136,9 +153,17 @@ class Timeline:
             return [SpeciesCount(*row) for row in session.execute(rows.order_by(n.desc(), columns[0]))]
 
     def count_by_column(self, query: TimelineQuery, *, n_columns: int) -> list[SpeciesActivity]:
-        """Return the activity of the most frequent species, and of all others; a detection is in all of its columns.
+        """Count the matching detections by species and column.
 
-        Rejected detections are counted only where the query asks for their verdict.
+        A detection is counted in every column that it overlaps. Rejected detections are only counted if
+        `query.reviewed` is their verdict.
+
+        Args:
+            query: filter; its range of time, which must have an end, is divided into the columns.
+            n_columns: number of columns.
+
+        Returns:
+            Activity of the `N_NAMED` most frequent species, the most frequent first, and then of all others together.
         """
         column_s = (query.end_s - query.start_s) / n_columns
         times = DetectionRow.start_s, DetectionRow.end_s
@@ -161,7 +186,7 @@ class Timeline:
 
 
 def _sum(activities: Sequence[SpeciesActivity]) -> list[SpeciesActivity]:
-    """Return one activity without a name that is the sum of all; none if there are none."""
+    """Return the sum of activities as one activity without a name; empty if there are none."""
     if not activities:
         return []
     total = SpeciesActivity(None, None, sum(activity.n_detections for activity in activities))
@@ -172,7 +197,7 @@ def _sum(activities: Sequence[SpeciesActivity]) -> list[SpeciesActivity]:
 
 
 def _select(query: TimelineQuery, columns: Any) -> Select[*tuple[Any, ...]]:
-    """Add the conditions of the query."""
+    """Return the SELECT statement `columns` with the conditions of the query."""
     latest = select(Recording.latest_identification).where(Recording.sha256 == query.recording).scalar_subquery()
     selected: Select[*tuple[Any, ...]] = columns.where(
         DetectionRow.identification == latest,
@@ -198,7 +223,7 @@ def _sort_keys(order: Order, *, is_reversed: bool) -> tuple[UnaryExpression[Any]
 
 
 def _is_beyond(row: DetectionRow, order: Order, *, is_later: bool) -> ColumnElement[bool]:
-    """Return the condition of rows after `row` in the order, or before it."""
+    """Return the SQL condition for rows after `row` in the order if `is_later`, else for rows before."""
     column, value, is_greater = (
         (DetectionRow.start_s, row.start_s, is_later)
         if order == "start"

@@ -1,4 +1,4 @@
-"""Work of the server in the inference engine: uploads, whose result is a table, and windows decoded before."""
+"""Units of work that the server submits to the inference engine: uploaded recordings, and decoded windows."""
 
 from __future__ import annotations
 
@@ -30,18 +30,32 @@ Stage = Literal["wait", "decode", "infer", "table"]
 
 @dataclass(frozen=True)
 class IdentifyResult:
-    """Detections in a recording, and the bundle that scored it."""
+    """Result of identifying a recording."""
 
     table: RecordingTable
+    """Detections."""
     bundle: Bundle
+    """Model that scored the recording."""
     warnings: tuple[str, ...]
+    """Sentences on faults of the audio, and on options that have no effect on this recording."""
     notes: tuple[str, ...]
-    """Sentences on time and location, as those of `dawnchorus identify`."""
+    """Sentences on a start time that was not found, not understood or contradictory."""
     stage_s: Mapping[Stage, float]
+    """Seconds spent in each stage of the processing; "wait" is the time in queues."""
 
 
 class Upload:
-    """An upload in the inference engine (`inference.work.Work`): a recording whose result is a table."""
+    """An uploaded recording as work for the inference engine; its result is an `IdentifyResult`.
+
+    Implements `inference.work.Work`. The engine calls the methods.
+
+    Args:
+        recording: decoding and scoring of the recording.
+        builder: builder of the table from the scores.
+        options: options of the identification, for warnings.
+        name: client's name of the file.
+        costs: estimate that is updated with the measured duration.
+    """
 
     def __init__(
         self, recording: RecordingWork, builder: TableBuilder, options: Options, name: str, costs: CostEstimate
@@ -52,15 +66,15 @@ class Upload:
         self._stage_s: dict[Stage, float] = {"wait": 0.0, "decode": 0.0, "infer": 0.0, "table": 0.0}
         self._submitted_s = time.monotonic()
         self._pulled_s: dict[int, float] = {}
-        """Times at which windows were pulled whose output was not added yet."""
+        """Monotonic time at which the engine took each batch that is not scored yet, by number of its first window."""
 
     @property
     def share_done(self) -> float:
-        """Share of the recording that is scored; see `RecordingWork`."""
+        """Scored share of the recording, 0 to 1; see `RecordingWork`."""
         return self._recording.share_done
 
     def open(self) -> None:
-        """Begin to decode."""
+        """Start the decoding."""
         self._recording.open()
 
     def is_ready(self, *, within_s: float) -> bool:
@@ -68,7 +82,7 @@ class Upload:
         return self._recording.is_ready(within_s=within_s)
 
     def next_windows(self) -> NumberedWindows | None:
-        """Return the next windows; see `RecordingWork`."""
+        """Return the next batch of windows to score, None at the end; see `RecordingWork`."""
         start_s = time.monotonic()
         windows = self._recording.next_windows()
         end_s = time.monotonic()
@@ -78,12 +92,12 @@ class Upload:
         return windows
 
     def add(self, first_window: int, output: WindowOutput) -> None:
-        """Add the output for windows."""
+        """Add the model's output for the batch that starts with the window number `first_window`."""
         self._stage_s["infer"] += time.monotonic() - self._pulled_s.pop(first_window)
         self._recording.add(first_window, output)
 
     def result(self) -> IdentifyResult:
-        """Return the detections, and the bundle that scored the recording."""
+        """Build the table after the last batch, and return the result."""
         scored = self._recording.result()
         scored = replace(scored, metadata=with_name(scored.metadata, self._name))
         start_s = time.monotonic()
@@ -102,12 +116,19 @@ class Upload:
         return IdentifyResult(table, self.model.bundle, warnings, notes, self._stage_s)
 
     def close(self) -> None:
-        """Cancel the remaining decoding."""
+        """Stop the decoding, if it has not ended."""
         self._recording.close()
 
 
 class DecodedWindows:
-    """Windows [n, samples] in the inference engine (`inference.work.Work`), whose result are scores [n, classes]."""
+    """Decoded windows as work for the inference engine; its result are the scores and the bundle.
+
+    Implements `inference.work.Work`. The engine calls the methods.
+
+    Args:
+        windows: mono audio, float32 [n, samples].
+        model: model that scores the windows.
+    """
 
     needs_embeddings = False
 
@@ -119,35 +140,35 @@ class DecodedWindows:
 
     @property
     def share_done(self) -> float:
-        """Always 0: the windows are few."""
+        """Scored share of the windows; always 0, since windows are scored within a second."""
         return 0.0
 
     def open(self) -> None:
-        """Do nothing: the windows are decoded already."""
+        """Do nothing, since the windows are decoded already."""
 
     def is_ready(self, *, within_s: float) -> bool:
-        """Return True: there is nothing to wait for."""
+        """Return True, since the windows are decoded already."""
         return within_s >= 0
 
     def next_windows(self) -> NumberedWindows | None:
-        """Return the next windows."""
+        """Return the next batch of windows to score, None at the end."""
         start = next(self._starts, None)
         return None if start is None else NumberedWindows(start, self._windows[start : start + BATCH_WINDOWS])
 
     def add(self, first_window: int, output: WindowOutput) -> None:
-        """Add the scores of windows."""
+        """Add the scores of the batch that starts with the window number `first_window`."""
         self._scores[first_window : first_window + len(output.scores)] = output.scores
 
     def result(self) -> tuple[FloatArray, Bundle]:
-        """Return the scores, and the bundle that they are from."""
+        """Return the scores [n, classes], and the bundle that computed them."""
         return self._scores, self.model.bundle
 
     def close(self) -> None:
-        """Do nothing: there is no decoding to cancel."""
+        """Do nothing, since there is no decoding to stop."""
 
 
 def _unused_options(options: Options, table: RecordingTable, range_filter: RangeFilter | None) -> Iterator[str]:
-    """Yield a warning for each option without effect."""
+    """Yield a warning for each given option that has no effect on the recording."""
     if options.latitude is not None and range_filter is not None and (note := range_filter.note()) is not None:
         yield note
     if options.week not in (None, ALL_YEAR) and table.metadata.latitude is None:

@@ -27,16 +27,23 @@ from dawnchorus.server.training.runner import RetrainingRunner
 LOG = logging.getLogger(__name__)
 
 N_THREADS: dict[Kind, int] = {"identify": 2, "retrain": 1}
+"""Number of threads by kind of job, each of which runs one job at a time."""
 POLL_S = 0.25
+"""Interval at which an idle thread looks for jobs."""
 FLUSH_S, HEARTBEAT_S, FOLLOW_S, CLEAN_UP_S = 0.1, 1.0, 1.0, 3600.0
-"""Intervals of the periodic tasks."""
+"""Intervals of the periodic tasks: writing totals, heartbeats of jobs, following model switches, and clean-up."""
 PROGRESS_INTERVAL_S = 0.5
+"""Minimum time between progress updates of a job."""
 CANCEL_CHECK_S = 0.2
-"""Seconds between checks for cancellation of a job."""
+"""Interval of checks for cancellation of a job."""
 
 
 def repeat(interval_s: float, task: Callable[[], None], stop: threading.Event) -> None:
-    """Run a task every `interval_s` until `stop` is set; log an error once until it changes or the task succeeds."""
+    """Run a task every `interval_s` seconds until the event `stop` is set.
+
+    An exception is logged, and the task is run again after the interval. The same exception in direct succession is
+    logged once.
+    """
     logged = ""
     while not stop.is_set():
         try:
@@ -50,7 +57,17 @@ def repeat(interval_s: float, task: Callable[[], None], stop: threading.Event) -
 
 
 class Workers:
-    """Threads for each kind of job and for periodic tasks."""
+    """Background threads that run the jobs of the queue and the periodic tasks; they start on construction.
+
+    Args:
+        jobs: queue of jobs.
+        pool: inference pool, for jobs of the kind "identify".
+        detections: store of the results.
+        files: file store with the audio of the jobs.
+        retraining: runner of jobs of the kind "retrain".
+        switcher: switcher of the active model, which follows other servers.
+        kinds: kinds of jobs that this server runs.
+    """
 
     def __init__(
         self,
@@ -84,7 +101,7 @@ class Workers:
             thread.start()
 
     def close(self) -> None:
-        """Stop, and return unfinished jobs to the queue."""
+        """Stop all threads, waiting at most 10 s for each, and return unfinished jobs to the queue."""
         self._shutting_down.set()
         for thread in self._threads:
             thread.join(timeout=10)

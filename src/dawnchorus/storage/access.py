@@ -1,4 +1,4 @@
-"""Access to stores for libraries that open them themselves, such as deltalake."""
+"""Store addresses and credentials for libraries that open stores themselves, such as deltalake."""
 
 from __future__ import annotations
 
@@ -14,19 +14,23 @@ from dawnchorus.storage.stores import CONNECT_TIMEOUT_S, MAX_RETRIES, TIMEOUT_S,
 
 @dataclass(frozen=True)
 class StoreAccess:
-    """Location of a folder, and the options to open it."""
+    """URL or local path of a folder, and the options with which a library opens it."""
 
     url: str
-    """An absolute path, or a URL without a slash at its end."""
+    """Absolute path, or URL without a slash at its end."""
     options: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """`storage_options` of deltalake, which are secret. What the environment says, the library reads itself."""
+    """The `storage_options` argument of deltalake: secret credentials and timeouts.
+
+    Credentials that deltalake itself reads from environment variables are not included.
+    """
 
 
 def store_access(path: str | os.PathLike[str]) -> StoreAccess:
-    """Return what a library needs to open a folder or URL itself, with the credentials that we would use.
+    """Return the URL of a folder and the credentials and timeouts with which a library can open it.
 
     Raises:
-        InputError: the profile of the credentials is not there, or of a kind that we cannot read.
+        InputError: AWS_PROFILE names a profile that does not exist, or whose credentials are of a kind that we cannot
+            read.
     """
     known = absolute_path(as_path(path))
     if not isinstance(known, RemotePath):

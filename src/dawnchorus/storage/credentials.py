@@ -1,7 +1,8 @@
-"""Credentials of stores, as the clouds' own tools find them.
+"""Credentials of cloud stores, found as the clouds' own command-line tools find them.
 
-obstore and deltalake read the environment, tokens of containers and of machines, and Google's files themselves. What
-they do not read is here: the files of the AWS tools, and the names of variables that Azure's tools use.
+obstore and deltalake read environment variables, tokens of containers and virtual machines, and Google's files
+themselves. This module adds the rest: the configuration files of the AWS command line, and the variable names of
+Azure's tools.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _AWS_OWN = (
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
     "AWS_SKIP_SIGNATURE",
 )
-"""Variables of credentials, or of none, which are stronger than a profile."""
+"""Environment variables that provide AWS credentials, or turn them off; they take precedence over a profile."""
 
 _AWS_KEYS = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
 _AWS_OTHER_KINDS = ("sso_session", "sso_start_url", "credential_process", "role_arn", "login_session")
@@ -32,10 +33,16 @@ _AZURE_OWN = ("AZURE_STORAGE_", "AZURE_CLIENT_", "AZURE_FEDERATED_", "AZURE_MSI_
 
 
 def store_options(scheme: str, environment: Mapping[str, str], home: Path) -> dict[str, str]:
-    """Return the options of a store that its libraries do not find themselves; the values are secret.
+    """Return the options, such as keys, that the store libraries do not find themselves; the values are secret.
+
+    Args:
+        scheme: scheme of the store's URL; only S3 and Azure have such options.
+        environment: environment variables.
+        home: the user's home folder, in which the clouds' tools keep their configuration files.
 
     Raises:
-        InputError: the profile that is asked for is not there, or of a kind that we cannot read.
+        InputError: AWS_PROFILE names a profile that does not exist, or whose credentials are of a kind that we cannot
+            read.
     """
     if scheme in ("s3", "s3a"):
         return _aws_options(environment, home)
@@ -70,7 +77,7 @@ def _aws_options(environment: Mapping[str, str], home: Path) -> dict[str, str]:
 
 
 def _read_profiles(path: Path) -> dict[str, dict[str, str]]:
-    """Return the profiles of a file of the AWS tools by name; none without the file."""
+    """Return the profiles in a configuration file of the AWS tools, by name; empty if there is no such file."""
     parser = configparser.RawConfigParser()
     try:
         parser.read(path, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Failures of stores in words, without what is secret."""
+"""Error messages for failures of stores, without keys and signatures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NO_CREDENTIALS = (
 NO_BUCKET = "there is no such bucket"
 
 _MACHINE_CREDENTIALS = ("169.254.169.254", "metadata.google.internal", "169.254.170.2")
-"""Addresses that libraries ask last for credentials; a failure there means that there are none."""
+"""Addresses that cloud libraries query last for credentials; a failure there means that no credentials were found."""
 
 _REFUSALS = (
     "status code: 401",
@@ -24,16 +24,16 @@ _REFUSALS = (
     "lacked the necessary privileges",
     "lacked valid authentication credentials",
 )
-"""Parts of messages of deltalake for refusals."""
+"""Substrings of deltalake's messages that mean that access was refused."""
 
 _CAUSE = re.compile(r"\s*(?:\x1b\[\d+m)?↳(?:\x1b\[\d+m)?\s*")
-"""Start of a line with a cause of the line above, in messages of deltalake."""
+"""Line break and arrow that begin the cause of an error in deltalake's messages."""
 
 _MAX_DETAIL = 300
 
 
 def describe_failure(error: Exception) -> str:
-    """Return a sentence, without a full stop, for an error of a library that opens stores itself."""
+    """Return a sentence, without a full stop, that explains an error of a library such as deltalake."""
     text = str(error)
     if lacks_credentials(error):
         return NO_CREDENTIALS
@@ -43,16 +43,19 @@ def describe_failure(error: Exception) -> str:
 
 
 def unknown_failure(error: Exception) -> str:
-    """Return a sentence, without a full stop, for a failure of which only the library's message is known."""
+    """Return a sentence, without a full stop, for a failure of unknown cause; it quotes the library's message."""
     return f"the store failed ({failure_detail(error)}). Check that it can be reached"
 
 
 def lacks_credentials(error: Exception) -> bool:
-    """Return True for the failure of a library that has found no credentials."""
+    """Return True if a library failed because it found no credentials."""
     return any(host in str(error) for host in _MACHINE_CREDENTIALS)
 
 
 def failure_detail(error: Exception) -> str:
-    """Return the first sentence of a message, without replies, which may quote keys, and without secrets in URLs."""
+    """Return the first sentence of an error's message, without the server's reply and secrets in URLs.
+
+    The reply is removed since it may quote keys.
+    """
     text = _CAUSE.sub(": ", str(error)).split("\n", 1)[0].split("<", 1)[0]
     return hide_secrets(text).strip(" :.")[:_MAX_DETAIL]

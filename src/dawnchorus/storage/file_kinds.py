@@ -1,4 +1,4 @@
-"""Kinds of files by their bytes, for downloads: error pages come with status 200, too."""
+"""Checks of a downloaded file's kind by its first bytes, since error pages may come with status 200."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ _TEXTS = frozenset((".txt", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".html", 
 _CONTROL = bytes(set(range(32)) - set(b"\t\n\r\f\x1b")) + b"\x7f"
 _ZIPS = frozenset((".zip", ".whl", ".npz"))
 _SIGNATURES = {".gz": (0, b"\x1f\x8b"), ".tflite": (4, b"TFL3"), ".onnx": (0, b"\x08")}
-"""Place and bytes that every file of a kind has."""
+"""Offset and bytes that every file with a suffix has."""
 
 
 def find_page(path: Path, name: str) -> str | None:
-    """Return the start of a text (such as an error page) received instead of the file `name`; else None."""
+    """Return the start of the text (such as an error page) that was received in place of the file `name`.
+
+    Returns None if the content is not text, or if the suffix of `name` is that of a text.
+    """
     if PurePath(name).suffix.lower() in _TEXTS:
         return None
     with path.open("rb") as file:
@@ -26,7 +29,7 @@ def find_page(path: Path, name: str) -> str | None:
 
 
 def find_other_kind(path: Path, name: str) -> str | None:
-    """Return the kind that the suffix of `name` promises if the content is not of it; else None."""
+    """Return the expected kind of file, by the suffix of `name`, if the content is of another kind; else None."""
     suffix = PurePath(name).suffix.lower()
     if suffix in _ZIPS:
         return None if zipfile.is_zipfile(path) else "a whole zip archive"
@@ -37,7 +40,7 @@ def find_other_kind(path: Path, name: str) -> str | None:
 
 
 def describe_content(path: Path) -> str:
-    """Describe a file that cannot be read as its kind: empty, a text, or damaged."""
+    """Return a clause on why a file cannot be read as a model: empty, a text, or damaged."""
     if not path.stat().st_size:
         return "the file is empty"
     page = find_page(path, path.name)

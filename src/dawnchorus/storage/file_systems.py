@@ -1,4 +1,4 @@
-"""Stores through fsspec: SFTP and others that obstore does not know."""
+"""Stores that are opened with fsspec: SFTP and others that obstore does not support."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ except ImportError as error:
     raise MissingExtraError("fsspec", extra="cloud", purpose="Reading from stores") from error
 
 _TIMES = ("mtime", "modified", "LastModified", "created")
-"""Fields of a file's last change, by file system."""
+"""Names that file systems of fsspec use for the time of the last change."""
 
 
 class FileSystemStore:
-    """A file system of fsspec; implements `stores.Store`.
+    """Store on a file system of fsspec; implements `stores.Store`.
 
     Args:
         system: the file system.
-        root: path in it that keys are below.
+        root: path in the file system that keys are relative to.
     """
 
     leaves_parts = True
@@ -46,19 +46,19 @@ class FileSystemStore:
         return _info(info)
 
     def read(self, key: str, start: int, stop: int, *, expected: ObjectInfo | None = None) -> memoryview:
-        """Read bytes of a file that is still the `expected` one; fewer at its end."""
+        """Read bytes `start` to `stop` of a file, or fewer at its end, if the file is still the `expected` version."""
         if expected is not None and not self.head(key).is_same(expected):
             raise changed()
         with _explained():
             return memoryview(self._system.cat_file(self._path(key), start=start, end=stop))
 
     def copy_to(self, key: str, file: BinaryIO) -> None:
-        """Copy a whole file."""
+        """Copy the content of a whole file to an open file."""
         with _explained(), self._system.open(self._path(key), "rb") as content:
             shutil.copyfileobj(content, file)
 
     def list(self, prefix: str) -> Iterator[tuple[str, ObjectInfo]]:
-        """Yield the files whose paths begin with a prefix that is empty or ends with a slash."""
+        """Yield key, size and version of all files below a folder, at any depth; an empty prefix is the root."""
         folder = self._path(prefix.rstrip("/"))
         with _explained():
             entries = self._system.find(folder, detail=True) if self._system.isdir(folder) else {}
@@ -66,18 +66,18 @@ class FileSystemStore:
             yield prefix + path.removeprefix(folder).lstrip("/"), _info(info)
 
     def list_folders(self, prefix: str) -> Sequence[str]:
-        """Return the names of the folders below a prefix that is empty or ends with a slash."""
+        """Return the names of the folders directly in a folder; an empty prefix is the root."""
         folder = self._path(prefix.rstrip("/"))
         with _explained():
             entries = self._system.ls(folder, detail=True) if self._system.isdir(folder) else []
         return [info["name"].rstrip("/").rpartition("/")[2] for info in entries if info["type"] == "directory"]
 
     def keeps_existing(self, key: str) -> bool:  # noqa: ARG002 - as in `Store`
-        """Return False: what is there is looked at before it is written."""
+        """Return False: a write checks for an existing file before, and not in the same step."""
         return False
 
     def write(self, key: str, file: BinaryIO, *, replaces: ObjectInfo | None) -> None:
-        """Write a whole file, under another name first."""
+        """Write a whole file under a temporary name, and rename it; see `Store.write`."""
         path = self._path(key)
         part = f"{path}.{uuid.uuid4().hex}.part"
         with _explained():
@@ -96,7 +96,7 @@ class FileSystemStore:
                 raise
 
     def delete(self, key: str) -> None:
-        """Delete a file; one that is not there is no error."""
+        """Delete a file; do nothing if it does not exist."""
         with _explained():
             try:
                 self._system.rm_file(self._path(key))
@@ -104,7 +104,7 @@ class FileSystemStore:
                 return
 
     def move(self, key: str, new_key: str) -> None:
-        """Rename a file; there is none at the new path."""
+        """Rename a file to a path that does not exist."""
         with _explained():
             self._system.mv(self._path(key), self._path(new_key))
 
@@ -113,7 +113,7 @@ class FileSystemStore:
 
 
 def open_file_system(url: ObjectUrl) -> FileSystemStore:
-    """Connect to the file system of a URL.
+    """Connect to the file system that a URL names.
 
     Raises:
         InputError: fsspec does not know the scheme, a package is missing, or the server cannot be reached.
@@ -129,13 +129,13 @@ def open_file_system(url: ObjectUrl) -> FileSystemStore:
 
 
 def open_folder(folder: Path) -> FileSystemStore:
-    """Return a folder of this machine as a store."""
+    """Return a local folder as a store."""
     return FileSystemStore(fsspec.filesystem("file"), folder.absolute().as_posix())
 
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """Convert the errors of fsspec's libraries to OSErrors."""
+    """Convert any error of fsspec or a library below it to an OSError with a readable message."""
     try:
         yield
     except FileNotFoundError:

@@ -14,12 +14,13 @@ from dawnchorus.storage.paths import RemotePath
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a binary file that replaces `path` if the block succeeds, and leaves it unchanged otherwise.
+    """Open a binary file that replaces `path` if the block succeeds, and leaves `path` unchanged otherwise.
 
-    An object of a store is put there whole, and not if another program has written it in the meantime.
+    If `path` is a URL, the whole object is sent at the end, unless another program has written it since the block
+    began.
 
     Raises:
-        OutputError: no space, no permission, or the folder is not there; or the store failed.
+        OutputError: no space, no permission, the folder does not exist, or the store failed.
         OutputExistsError: another program has written the object.
     """
     if isinstance(path, RemotePath):
@@ -56,10 +57,10 @@ def _remote_file(path: RemotePath) -> Iterator[BinaryIO]:
 
 
 def make_parent(path: Path) -> None:
-    """Make the folder of a file, where there is none.
+    """Create the folder of a file, and its parents, if they do not exist.
 
     Raises:
-        OutputError: no permission, or one of its parents is a file.
+        OutputError: no permission, or one of the parents is a file.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -57,7 +57,7 @@ Result = TypeVar("Result")
 
 
 class _StatusError(Exception):
-    """Reply of a status that is an error; it is still open."""
+    """Reply with an error status, whose body has not been read yet."""
 
     def __init__(self, reply: requests.Response) -> None:
         super().__init__(reply.status_code)
@@ -82,12 +82,17 @@ def _system_certificates() -> ssl.SSLContext:
 
 
 class HttpClient:
-    """HTTP client with retries and at most `per_s` requests per second; thread-safe.
+    """HTTP client with rate limiting and retries; thread-safe. Connections are reused.
 
-    `secret` is taken out of everything that is said about a failure, and so is `USER:PASSWORD@` of a URL, which
-    is sent as basic authentication. Connections are kept for the next request.
+    urllib3's own `Retry` covers a reply only up to its headers. The client retries broken bodies, the usual failure,
+    too.
 
-    urllib3's own `Retry` ends with a reply's headers, so the tries are counted here: most failures are broken bodies.
+    Args:
+        per_s: maximum number of requests per second.
+        secret: key that is removed from all error messages. The `USER:PASSWORD@` of a URL is removed as well, and is
+            sent as basic authentication.
+        max_tries: number of tries until a request fails.
+        sleep: function that waits for a number of seconds.
     """
 
     def __init__(
@@ -115,7 +120,7 @@ class HttpClient:
 
         Raises:
             DownloadError: the server refused, or could not be reached after several tries.
-            LongWaitError: it asks to wait for more than `MAX_WAIT_S`.
+            LongWaitError: the server demands a wait of more than `MAX_WAIT_S` before the next try.
         """
         return self._retry(url, lambda: self._read(url))
 
@@ -124,18 +129,20 @@ class HttpClient:
     ) -> None:
         """Download the content at `url` to a file, atomically, and check its kind.
 
-        A broken download resumes if the server still has the same content, by its ETag or time of last modification,
-        and begins again otherwise.
+        An interrupted download resumes if the server still has the same content, by its ETag or Last-Modified time, and
+        restarts otherwise.
 
         Args:
             url: URL of the content.
             path: The file to write.
-            sha256: The only content that is right; without it, the first bytes have to fit the name.
-            check: Raises DownloadError for a file that is not as expected, before it has its name.
+            sha256: Expected checksum. Without it, the first bytes have to be those of a file with the suffix of `path`.
+            check: Function that is called with the path of the temporary file, before it is renamed to `path`; it
+                raises DownloadError if the file is not as expected.
 
         Raises:
-            DownloadError: as `read`; or the content is not as expected.
-            OutputError: it cannot be written.
+            DownloadError: the server refused, could not be reached, or sent something else than expected.
+            LongWaitError: the server demands a wait of more than `MAX_WAIT_S` before the next try.
+            OutputError: the file cannot be written.
         """
         part = PartialFile(path, url)
         name = path.name if sha256 is None else None
@@ -214,14 +221,14 @@ class HttpClient:
             return content
 
     def _fill_with_kind(self, url: str, part: PartialFile, name: str | None) -> None:
-        """Bring the whole content at `url` into `part`, and refuse a page in place of a file of this name."""
+        """Download the content at `url` to `part`; raise if it is a text page although `name` is no text file."""
         self._fill(url, part)
         if name is not None and (page := find_page(part.path, name)) is not None:
             part.remove()
             raise ConnectionError(f"expected {name}, the server sent a text: {page!r}")
 
     def _fill(self, url: str, part: PartialFile) -> None:
-        """Bring the whole content at `url` into `part`."""
+        """Download the content at `url` to `part`, or what is missing of it."""
         known = part.read_version()
         n_before = part.n_bytes if known is not None and known.validator is not None else 0
         headers = {"Range": f"bytes={n_before}-", "If-Range": str(known.validator)} if known and n_before else {}
@@ -270,7 +277,7 @@ class HttpClient:
 
 
 def _check_length(part: PartialFile, known: ContentVersion | None, *, has_known_end: bool) -> None:
-    """Refuse bytes that are not all; content of unknown length is whole when it ends twice at the same place."""
+    """Raise if bytes are missing; content of unknown length is complete if two downloads have the same length."""
     version, got = part.read_version(), part.n_bytes
     expected = None if version is None else version.n_bytes
     if not got:
@@ -286,10 +293,12 @@ def _check_length(part: PartialFile, known: ContentVersion | None, *, has_known_
 
 
 def check_sha256(path: Path, expected: str, *, source: str) -> None:
-    """Compare a downloaded file with its pinned checksum; delete it if they differ.
+    """Compare a downloaded file with its expected checksum; delete it if they differ.
+
+    `source` names the origin in the error's message.
 
     Raises:
-        DownloadError: it is another file.
+        DownloadError: the checksum differs.
     """
     with path.open("rb") as file:
         got = hashlib.file_digest(file, "sha256").hexdigest()
@@ -312,7 +321,9 @@ def _read_explanation(reply: requests.Response) -> str:
 
 
 def _chunks(reply: requests.Response) -> Iterator[bytes]:
-    """Yield the content, decompressed, as it comes; the end of a connection that came too early is the caller's.
+    """Yield the content, decompressed, in chunks as they arrive.
+
+    A connection that ends too early ends the chunks; the caller compares the length.
 
     Raises:
         ConnectionError: the network failed, or the compressed content is damaged.
@@ -328,7 +339,7 @@ def _chunks(reply: requests.Response) -> Iterator[bytes]:
 
 
 def _reason(error: BaseException) -> str:
-    """Return the first cause of an error, without the names of the classes that it went through."""
+    """Return the message of the error that first caused this one."""
     while cause := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
         error = cause
     return str(error) or type(error).__name__

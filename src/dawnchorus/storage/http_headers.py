@@ -14,13 +14,13 @@ from dawnchorus.storage.partial_files import ContentVersion
 
 _CONTENT_RANGE = re.compile(r"bytes[ =]+(\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII)
 _MIN_AGE_S = 60
-"""A younger file may change again within the same second."""
+"""Minimum age of a Last-Modified time; a younger file may change again within the same second."""
 
 
 def parse_retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the seconds to wait from a Retry-After header (number or date); None if it is missing or past.
 
-    A date is compared with the server's own, where it sends one.
+    A date is compared with the server's Date header, or else with this machine's clock.
     """
     text = headers.get("Retry-After", "").strip()
     try:
@@ -35,7 +35,7 @@ def parse_retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def _http_date(text: str) -> datetime | None:
-    """Return the moment of a date in a header, which is UTC where it does not say so; None for what is no date."""
+    """Return the time in a header, UTC if it has no zone; None if it is not a date."""
     try:
         moment = email.utils.parsedate_to_datetime(text)
     except (ValueError, TypeError, OverflowError, IndexError):
@@ -63,7 +63,7 @@ def parse_content_range(content_range: str) -> tuple[int, int, int | None]:
 
 
 def _range_fault(content_range: str, known: ContentVersion | None, n_before: int) -> str | None:
-    """Return the reason why a part cannot follow the `n_before` bytes that are there; None if it can."""
+    """Return the reason why a range cannot follow the `n_before` bytes received before; None if it can."""
     first, last, whole = parse_content_range(content_range)
     expected = known.n_bytes if known is not None and n_before else None
     if first != n_before or last < first:
@@ -76,9 +76,14 @@ def _range_fault(content_range: str, known: ContentVersion | None, n_before: int
 
 
 def reply_fault(reply: requests.Response, known: ContentVersion | None, n_before: int) -> str | None:
-    """Return the reason why a reply is neither the content nor the requested range; None if it is valid.
+    """Return the reason why a reply is neither the whole content nor the requested range; None if it is valid.
 
-    Status 200 with a range is a part as well: some servers send it so.
+    A Content-Range header with status 200 is read as a range as well, since some servers send that.
+
+    Args:
+        reply: the reply, whose body has not been read yet.
+        known: version of the bytes received before; None without such bytes.
+        n_before: number of bytes received before, where the requested range starts.
     """
     content_range = reply.headers.get("Content-Range")
     if reply.status_code not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
@@ -93,7 +98,7 @@ def reply_fault(reply: requests.Response, known: ContentVersion | None, n_before
 
 
 def reply_version(reply: requests.Response) -> ContentVersion:
-    """Return the version of the content in a reply."""
+    """Return validator and length of the content in a reply; both None if it is compressed."""
     if content_encoding(reply) != "identity":
         return ContentVersion(None, None)  # its bytes are decompressed: the server knows no offset in them
     content_range = reply.headers.get("Content-Range")
@@ -102,6 +107,6 @@ def reply_version(reply: requests.Response) -> ContentVersion:
 
 
 def content_encoding(reply: requests.Response) -> str:
-    """Return the content encoding, `identity` if there is none."""
+    """Return the content encoding of a reply in lower case; `identity` if it has none."""
     encoding = reply.headers.get("Content-Encoding", "").strip().lower() or "identity"
     return encoding.removeprefix("x-")

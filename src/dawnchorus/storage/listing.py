@@ -1,4 +1,4 @@
-"""Search for objects in stores by URL: one object, a folder, or a pattern with wildcards."""
+"""Listing of objects in stores by URL: one object, a folder, or a pattern with wildcards."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dawnchorus.storage.stores import ObjectInfo, describe
 from dawnchorus.storage.urls import CLOUD_SCHEMES, ObjectUrl
 
 N_REQUESTS = 16
-"""Named objects whose sizes are requested at the same time."""
+"""Maximum number of objects whose sizes are requested at the same time."""
 
 _WILDCARD = re.compile(r"[*?\[]")
 _TOKEN = re.compile(r"\*+|\?|\[!?\]?[^\]]*\]|.", re.DOTALL)
@@ -24,27 +24,27 @@ _TOKEN = re.compile(r"\*+|\?|\[!?\]?[^\]]*\]|.", re.DOTALL)
 
 @dataclass(frozen=True)
 class ListedObject:
-    """An object that a URL names."""
+    """Object that was found for a URL."""
 
     path: RemotePath
     is_named: bool
-    """True for the object of the URL itself, or one that the whole pattern fits; False for those in a folder."""
+    """True for the object at the URL itself or one that matches the whole pattern; False for one in a folder."""
     folder: str = ""
     """Key of the folder that the URL or its pattern names, with a slash at its end; empty for the whole store."""
     failure: StoreError | None = None
-    """Failure of the request for the size of a named object, other than that it is not there."""
+    """Error of the request for the object's size; None if the request succeeded or there is no such object."""
 
     @property
     def key_in_folder(self) -> str:
-        """Key below the folder."""
+        """Key relative to `folder`."""
         return self.path.url.key.removeprefix(self.folder)
 
 
 def list_objects(paths: Sequence[RemotePath]) -> list[list[ListedObject]]:
-    """Return the objects that each URL names, with their sizes, in the order that files of a folder would have.
+    """Return the objects that each URL names, with sizes, ordered as the files of a local folder would be.
 
-    One that is not there is listed as it is, without a size, if there is no folder of this name either; so is one whose
-    size cannot be told, with the failure.
+    If a URL names neither an object nor a folder, its list has one entry without a size. If the size of an object
+    cannot be requested, its entry has the `failure`.
 
     Raises:
         StoreError: a store refused to list a folder, or cannot be reached.
@@ -56,10 +56,10 @@ def list_objects(paths: Sequence[RemotePath]) -> list[list[ListedObject]]:
 
 
 def existing_paths(paths: Iterable[Path]) -> list[Path]:
-    """Return the paths of files and objects that are there, in their order.
+    """Return the paths of files and objects that exist, in their order.
 
     Raises:
-        StoreError: a store refused, or cannot be reached.
+        StoreError: a store refused access, or cannot be reached.
     """
     given = list(paths)
     if not any(map(is_remote, given)):
@@ -73,7 +73,7 @@ def _exists(path: Path) -> bool:
 
 
 def _list_once(path: RemotePath) -> list[ListedObject]:
-    """Return what the path names, listed when it is asked for first: a bucket may have millions of objects."""
+    """Return the objects that a path names. The path caches them, since a bucket may have millions of objects."""
     if path.listing is None:
         path.listing = _list(path)
     return cast("list[ListedObject]", path.listing)
@@ -104,7 +104,7 @@ def _explain(path: RemotePath, error: OSError) -> StoreError:
 
 
 def _find_named(path: RemotePath) -> ListedObject | None:
-    """Return the object of exactly this key, which may have wildcards in it; None if there is none."""
+    """Return the object with exactly this key, which may contain wildcard characters; None if there is none."""
     if not path.url.key.rstrip("/") or (path.url.key.endswith("/") and not path.url.is_http):
         return None
     try:
@@ -114,13 +114,13 @@ def _find_named(path: RemotePath) -> ListedObject | None:
 
 
 def _walk(url: ObjectUrl) -> Iterator[ListedObject]:
-    """Yield the objects of a folder: those in it first, then those of its folders."""
+    """Yield the objects of a folder: those directly in it first, then those of its subfolders."""
     folder = f"{url.key.rstrip('/')}/" if url.key.strip("/") else ""
     yield from _in_order(url, folder, _objects(url, folder))
 
 
 def _match(url: ObjectUrl) -> Iterator[ListedObject]:
-    """Yield the objects that a pattern fits, and those in folders that it fits."""
+    """Yield the objects whose keys match a pattern, and the objects in folders whose keys match it."""
     pattern = url.key.rstrip("/")
     regex = re.compile(translate(pattern))
     prefix = "".join(_literal_folders(pattern))
@@ -140,7 +140,7 @@ def _match(url: ObjectUrl) -> Iterator[ListedObject]:
 
 
 def _objects(url: ObjectUrl, prefix: str) -> Iterator[tuple[str, ObjectInfo]]:
-    """Yield the objects below a prefix, without those that stand for folders."""
+    """Yield key, size and version of the objects below a prefix, without the empty objects that represent folders."""
     for key, info in RemotePath(url).store.list(prefix):
         if not key.endswith("/") and (key.startswith(prefix) and key != prefix):
             yield key, info
@@ -152,7 +152,7 @@ def _in_order(url: ObjectUrl, folder: str, objects: Iterable[tuple[str, ObjectIn
 
 
 def _walk_order(listed: tuple[str, ObjectInfo]) -> list[tuple[bool, str]]:
-    """Return the key that sorts a folder's own files before those of its folders, as walking a disk does."""
+    """Return a sort key that puts a folder's own files before those of its subfolders, as a walk of a disk does."""
     *folders, name = listed[0].split("/")
     return [*((True, folder) for folder in folders), (False, name)]
 
@@ -165,7 +165,11 @@ def _literal_folders(pattern: str) -> Iterator[str]:
 
 
 def translate(pattern: str) -> str:
-    """Return a regular expression for a glob: `**` any folders, `*`, `?` and `[...]` in a name, none of them hidden."""
+    """Return a regular expression for a glob pattern.
+
+    `**` stands for any number of folders; `*`, `?` and `[...]` match within a name. Hidden names (with a dot at their
+    start) match only a pattern that begins with a dot.
+    """
     parts = pattern.split("/")
     regex = ""
     for k, part in enumerate(parts):
@@ -179,7 +183,7 @@ def translate(pattern: str) -> str:
 
 
 def _translate_token(match: re.Match[str]) -> str:
-    """Return the regular expression of a wildcard, or of a character as it is."""
+    """Return the regular expression of a wildcard, or of a literal character."""
     text = match[0]
     if text[0] == "*":
         return "[^/]*"

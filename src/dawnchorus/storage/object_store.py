@@ -1,4 +1,4 @@
-"""Stores through obstore: S3, Google Cloud Storage, Azure and web servers."""
+"""Stores that are opened with obstore: S3, Google Cloud Storage, Azure and web servers."""
 
 from __future__ import annotations
 
@@ -51,13 +51,16 @@ if TYPE_CHECKING:
 
 
 FIRST_PAUSE_S, MAX_PAUSE_S = 0.25, 15.0
-"""Pauses before a request is repeated."""
+"""First and longest pause before a request is repeated, in seconds."""
 
 MAX_CONDITIONAL_BYTES = 64 << 20
-"""A larger object is sent in parts, which no store puts on a condition: what is there is looked at just before."""
+"""Maximum size of an object that the store itself can protect from being overwritten (conditional write).
+
+A larger object is sent in parts, for which stores have no condition: its key is checked just before.
+"""
 
 CLIENT_OPTIONS = frozenset({"allow_http"})
-"""Options of the HTTP client, which obstore takes apart from those of the store."""
+"""Options of the HTTP client, which obstore expects separately from those of the store."""
 
 _PASSING = ("status code: 408", "status code: 429")
 
@@ -65,17 +68,18 @@ Result = TypeVar("Result")
 
 
 class _BrokenReplyError(Exception):
-    """The content of a reply broke off."""
+    """A reply whose content ended too early."""
 
 
 class ObjectStore:
-    """A store of obstore; implements `stores.Store`.
+    """Store of obstore; implements `stores.Store`.
 
     Args:
         store: the store of obstore.
-        is_http: True for a web server, which lists nothing.
-        is_one_object: True if the store's own URL is that of the only object.
-        retry_s: time for which what obstore does not repeat itself is repeated: replies that break off, 408 and 429.
+        is_http: True for a web server, which cannot list objects.
+        is_one_object: True if the store's URL is that of its only object, such as a signed URL.
+        retry_s: seconds for which requests are repeated whose reply breaks off or has status 408 or 429. obstore
+            repeats other failures itself.
     """
 
     leaves_parts = False
@@ -84,7 +88,10 @@ class ObjectStore:
         self._store, self._is_http, self._is_one_object, self._retry_s = store, is_http, is_one_object, retry_s
 
     def head(self, key: str) -> ObjectInfo:
-        """Return size and version of an object; of a web server, by a range, since a signed URL allows only that."""
+        """Return size and version of an object.
+
+        A web server gets a GET request for one byte, since a signed URL may not allow HEAD.
+        """
         return self._repeat(lambda: self._head_once(self._path(key)))
 
     def _head_once(self, path: str) -> ObjectInfo:
@@ -96,7 +103,7 @@ class ObjectStore:
         return _info(obstore.head(self._store, path))
 
     def read(self, key: str, start: int, stop: int, *, expected: ObjectInfo | None = None) -> memoryview:
-        """Read bytes of an object that is still the `expected` one; fewer at its end."""
+        """Read bytes `start` to `stop` of an object, or fewer at its end, if it still has the `expected` version."""
         options: GetOptions = {"range": (start, stop)}
         if expected is not None and (expected.etag or "").startswith('"'):  # a strong one, as a header has it
             options["if_match"] = expected.etag
@@ -119,7 +126,7 @@ class ObjectStore:
         return content
 
     def _repeat(self, work: Callable[[], Result]) -> Result:
-        """Return the result of a request, which is repeated with growing pauses where the failure may pass."""
+        """Return the result of a request; repeat the request with growing pauses while its failure may be temporary."""
         until, pause_s = time.monotonic() + self._retry_s, FIRST_PAUSE_S
         while True:
             with _explained():
@@ -132,13 +139,13 @@ class ObjectStore:
             pause_s = min(2 * pause_s, MAX_PAUSE_S)
 
     def copy_to(self, key: str, file: BinaryIO) -> None:
-        """Copy a whole object to a file."""
+        """Copy the content of a whole object to an open file."""
         with _explained():
             for chunk in obstore.get(self._store, self._path(key)):
                 file.write(chunk)
 
     def list(self, prefix: str) -> Iterator[tuple[str, ObjectInfo]]:
-        """Yield the objects whose keys begin with a prefix that is empty or ends with a slash."""
+        """Yield key, size and version of all objects below a prefix, which is empty or ends with a slash."""
         if self._is_http:
             raise OSError(errno.ENOTSUP, "a web server lists no folders. Name its files, or give a list of them as -")
         with _explained():
@@ -147,12 +154,12 @@ class ObjectStore:
                     yield meta["path"], _info(meta)
 
     def list_folders(self, prefix: str) -> Sequence[str]:
-        """Return the names of the folders below a prefix that is empty or ends with a slash."""
+        """Return the names of the folders directly below a prefix, which is empty or ends with a slash."""
         listing = self._repeat(lambda: obstore.list_with_delimiter(self._store, prefix or None))
         return [folder.rstrip("/").rpartition("/")[2] for folder in listing["common_prefixes"]]
 
     def keeps_existing(self, key: str) -> bool:
-        """Return True if a new object is never written over one that is there; see `Store`."""
+        """Return True if the store refuses to create an object whose key exists; tested with `key`, see `Store`."""
         path = self._path(key)
         try:
             # Two contents: a second reply of "it is there" would else be taken for that of a repeated request.
@@ -168,7 +175,7 @@ class ObjectStore:
         return False
 
     def write(self, key: str, file: BinaryIO, *, replaces: ObjectInfo | None) -> None:
-        """Write a whole object: a new one, or instead of the version `replaces`."""
+        """Write a whole object: create it, or replace the version `replaces`."""
         mode: PutMode = "create"
         if replaces is not None:
             mode = "overwrite" if replaces.etag is None else {"e_tag": replaces.etag}
@@ -192,7 +199,10 @@ class ObjectStore:
             raise NotImplementedError("the store has no conditions") from None
 
     def _has_content(self, path: str, file: BinaryIO) -> bool:
-        """Return True if an object is what we have sent: obstore repeats a request whose reply was lost."""
+        """Return True if an object's content equals that of `file`.
+
+        Then an "exists already" reply is the answer to obstore's own repetition of a request whose reply was lost.
+        """
         file.seek(0)
         try:
             return bytes(obstore.get(self._store, path).bytes()) == file.read()
@@ -208,7 +218,7 @@ class ObjectStore:
             raise exists_already()
 
     def delete(self, key: str) -> None:
-        """Delete an object; one that is not there is no error."""
+        """Delete an object; do nothing if it does not exist."""
         with _explained():
             try:
                 obstore.delete(self._store, self._path(key))
@@ -216,7 +226,7 @@ class ObjectStore:
                 return
 
     def move(self, key: str, new_key: str) -> None:
-        """Rename an object; there is none at the new key."""
+        """Rename an object to a key that does not exist."""
         with _explained():
             obstore.copy(self._store, self._path(key), self._path(new_key), overwrite=True)
             obstore.delete(self._store, self._path(key))
@@ -226,10 +236,12 @@ class ObjectStore:
 
 
 def open_object_store(url: ObjectUrl, *, retry_s: float) -> ObjectStore:
-    """Set up the store of a URL; nothing is sent.
+    """Set up the store of a URL; no request is sent.
+
+    `retry_s` is the number of seconds for which failed requests are repeated.
 
     Raises:
-        InputError: the configuration of the store is wrong, or a profile that we cannot read.
+        InputError: the store's configuration is wrong, or AWS_PROFILE names a profile that we cannot read.
     """
     client: dict[str, Any] = {
         "user_agent": f"dawnchorus/{__version__}",
@@ -292,7 +304,7 @@ def _explained() -> Iterator[None]:
 
 
 def _may_pass(error: Exception) -> bool:
-    """Return True for failures that obstore does not repeat: replies that break off, 408 and 429."""
+    """Return True for temporary failures that obstore does not repeat: a broken reply, and status 408 and 429."""
     return isinstance(error, _BrokenReplyError) or any(status in str(error) for status in _PASSING)
 
 

@@ -1,4 +1,4 @@
-"""Reading of Parquet files."""
+"""Conversion of Arrow's errors on reading Parquet files."""
 
 from __future__ import annotations
 

@@ -10,24 +10,24 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class ContentVersion:
-    """Version of the content at a URL, as described by its server."""
+    """Version of the content at a URL, by the headers of the server's reply."""
 
     validator: str | None
-    """A strong ETag, or else a time of last modification: the same bytes have the same one."""
+    """Strong ETag, or else the Last-Modified time; equal validators mean equal bytes. None if unknown."""
     n_bytes: int | None
-    """Length of the whole content; None where it is unknown."""
+    """Length of the whole content in bytes; None if unknown."""
     n_bytes_read: int | None = None
-    """Bytes up to the end of the connection, of content of unknown length."""
+    """Number of bytes received until the connection ended, if the server gave no length."""
 
 
 _RENAMED_FIELDS = {"address": "url_sha256", "origin": "version"}
-"""Fields of notes that were written before 2026-12, and their names today."""
+"""Fields in note files that were written before 2026-12, and their names today."""
 
 
 class PartialFile:
-    """An unfinished download, and a note on the version of its content.
+    """An unfinished download `.NAME.part` next to its target, and a note file with the version of its content.
 
-    Bytes without a note, or from another URL, are not resumed.
+    Received bytes without a note, or from another URL, are not resumed.
     """
 
     def __init__(self, target: Path, url: str) -> None:
@@ -38,11 +38,11 @@ class PartialFile:
 
     @property
     def n_bytes(self) -> int:
-        """Number of bytes received; 0 without a file."""
+        """Number of bytes received; 0 if there is no file."""
         return self.path.stat().st_size if self.path.exists() else 0
 
     def read_version(self) -> ContentVersion | None:
-        """Return the version of the received bytes; None if it is unknown or from another URL."""
+        """Return the version of the received bytes; None if there is no note, or the bytes are from another URL."""
         try:
             note = json.loads(self._note.read_bytes())
             fields = {_RENAMED_FIELDS.get(name, name): value for name, value in note.items()}
@@ -51,16 +51,16 @@ class PartialFile:
             return None
 
     def start(self, version: ContentVersion) -> None:
-        """Delete received bytes, and record the version of the content that follows."""
+        """Delete received bytes, and record the version of the content that will be written."""
         self.remove()
         self._note.write_text(json.dumps({"url_sha256": self._url_digest, "version": asdict(version)}))
 
     def remove(self) -> None:
-        """Delete the bytes and their note."""
+        """Delete received bytes and note."""
         self.path.unlink(missing_ok=True)  # first: bytes without a note are harmless, a note without its bytes as well
         self._note.unlink(missing_ok=True)
 
     def finish(self) -> None:
-        """Move the file to its final path."""
+        """Rename the completed download to its target."""
         self.path.replace(self._target)
         self._note.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Paths and URLs as one type: what takes a `Path` takes an object of a store as well."""
+"""Paths and URLs as one type: a URL is a subclass of `Path`, so that functions for files work on stores as well."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class RemotePath(_LocalPath):
     """The URL of an object, a folder or a pattern in a store, as a path.
 
-    It reads, lists, writes and deletes in the store; `str()` is the URL without secrets. Other methods of `Path` that
-    reach the disk find nothing there.
+    Its methods read, list, write and delete in the store; `str()` is the URL without secrets. Methods of `Path` that
+    are not overridden here look for a local file, and find none.
     """
 
     url: ObjectUrl
 
     def __new__(cls, url: ObjectUrl, info: ObjectInfo | None = None) -> RemotePath:  # noqa: ARG004 - as `__init__`
-        """Create the path; its segments give `name`, `suffix` and `parts`."""
+        """Create the path; the parts of the URL provide `name`, `suffix` and `parts`."""
         return super().__new__(cls, *_segments(url))
 
     def __init__(self, url: ObjectUrl, info: ObjectInfo | None = None) -> None:
@@ -47,7 +47,7 @@ class RemotePath(_LocalPath):
         self._info = info
         self._content: RemoteObject | None = None
         self.listing: list[Any] | None = None
-        """Objects that `storage.listing` has found for this URL."""
+        """Objects that `storage.listing` has found for this URL; None before."""
 
     def __str__(self) -> str:
         return str(self.url)
@@ -83,36 +83,36 @@ class RemotePath(_LocalPath):
         return self.joinpath(key)
 
     def joinpath(self, *others: str | os.PathLike[str]) -> RemotePath:
-        """Return an object below this one."""
+        """Return the path of an object below this one."""
         parts = [self.url.key.rstrip("/"), *(PurePath(other).as_posix() for other in others)]
         return RemotePath(self.url.at("/".join(part for part in parts if part)))
 
     @property
     def parent(self) -> RemotePath:
-        """Return the folder of the object."""
+        """Path of the folder that contains the object."""
         return RemotePath(self.url.at(self.url.key.rstrip("/").rpartition("/")[0]))
 
     @property
     def parents(self) -> Sequence[RemotePath]:
-        """Return the folders of the object, the innermost first, and the store."""
+        """Paths of all folders that contain the object, the innermost first, and of the store."""
         folders = [self.parent]
         while folders[-1].url.key:
             folders.append(folders[-1].parent)
         return folders if self.url.key.strip("/") else []
 
     def with_name(self, name: str) -> RemotePath:
-        """Return the object of another name in the same folder."""
+        """Return the path of an object with another name in the same folder."""
         return self.parent / name
 
     def with_suffix(self, suffix: str) -> RemotePath:
-        """Return the object whose name ends otherwise."""
+        """Return the path with another suffix."""
         return self.with_name(f"{self.stem}{suffix}")
 
     def relative_to(self, other: str | os.PathLike[str], *_: Any, **_options: Any) -> PurePosixPath:  # type: ignore[override]
         """Return the path from a folder of the same store to this object.
 
         Raises:
-            ValueError: it is not below the folder.
+            ValueError: the object is not below the folder.
         """
         root = as_path(other)
         n = len(root.parts)
@@ -121,12 +121,12 @@ class RemotePath(_LocalPath):
         return PurePosixPath(*self.parts[n:])
 
     def is_relative_to(self, other: str | os.PathLike[str], *_: Any) -> bool:
-        """Return True for a folder, of the same store, that this object is in."""
+        """Return True if `other` is a folder of the same store that contains this object."""
         root = as_path(other)
         return isinstance(root, RemotePath) and self.parts[: len(root.parts)] == root.parts
 
     def is_absolute(self) -> bool:
-        """Return True."""
+        """Return True: a URL is absolute."""
         return True
 
     def absolute(self) -> RemotePath:
@@ -141,18 +141,18 @@ class RemotePath(_LocalPath):
 
     @property
     def content(self) -> RemoteObject:
-        """Content of the object, which all open files of this path share."""
+        """Reader of the object, shared by all open files of this path."""
         if self._content is None:
             self._content = RemoteObject(self.url, self._info)
         return self._content
 
     @property
     def store(self) -> Store:
-        """The store of the object."""
+        """Store that the object is in."""
         return open_store(self.url)
 
     def head(self) -> ObjectInfo:
-        """Return size and version of the object, requested once.
+        """Return size and version of the object; they are requested once.
 
         Raises:
             OSError: there is no such object, or the store failed.
@@ -162,24 +162,24 @@ class RemotePath(_LocalPath):
         return self._info
 
     def with_info(self, info: ObjectInfo) -> RemotePath:
-        """Return the path with size and version that a listing gave."""
+        """Return the path with the size and version that a listing returned for it."""
         return RemotePath(self.url, info)
 
     @property
     def is_listed(self) -> bool:
-        """True if size and version are known, so that the object was there."""
+        """True if size and version are known, by a listing or a request, so that the object exists."""
         return self._info is not None
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """Convert the errors of the store, which say what to do, to StoreErrors that name the URL."""
+        """Convert OSErrors of the store to StoreErrors that name the URL."""
         try:
             yield
         except OSError as error:
             raise StoreError(describe(error), subject=self) from None
 
     def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:  # noqa: ARG002 - as in `Path`
-        """Return size and time of the object.
+        """Return size and modification time of the object.
 
         Raises:
             OSError: there is no such object, or the store failed.
@@ -190,7 +190,7 @@ class RemotePath(_LocalPath):
         return os.stat_result((stat.S_IFREG | 0o444, 0, 0, 1, 0, 0, info.size, *times), {"st_mtime_ns": mtime_ns})
 
     def exists(self, *, follow_symlinks: bool = True) -> bool:  # noqa: ARG002 - as in `Path`
-        """Return True if there is such an object now.
+        """Return True if there is such an object now; always sends a request.
 
         Raises:
             StoreError: the store failed.
@@ -203,11 +203,11 @@ class RemotePath(_LocalPath):
         return True
 
     def is_file(self, *, follow_symlinks: bool = True) -> bool:  # noqa: ARG002 - as in `Path`
-        """Return True if there is such an object."""
+        """Return True if there is such an object; size and version from a listing are taken as proof."""
         return self.is_listed or self.exists()
 
     def is_dir(self, *, follow_symlinks: bool = True) -> bool:  # noqa: ARG002 - as in `Path`
-        """Return True if there are objects below it, or it ends with a slash.
+        """Return True if there are objects below this path, or the URL ends with a slash.
 
         Raises:
             StoreError: the store failed.
@@ -221,15 +221,16 @@ class RemotePath(_LocalPath):
             return next(self.store.list(f"{key}/"), None) is not None
 
     def is_symlink(self) -> bool:
-        """Return False."""
+        """Return False: stores have no links."""
         return False
 
     # ------------------------------------------------------------------ reading and writing
 
     def open(self, mode: str = "r", *_: Any, **_options: Any) -> Any:
-        """Open the object for reading bytes; it is read by ranges, ahead of its reader.
+        """Open the object for reading bytes. The content is read by ranges, some of them in advance.
 
         Raises:
+            ValueError: the mode is not "rb".
             OSError: there is no such object, or the store failed.
         """
         if mode != "rb":
@@ -250,12 +251,12 @@ class RemotePath(_LocalPath):
 
     @contextmanager
     def replacing(self) -> Iterator[BinaryIO]:
-        """Open a temporary file that is written as the object, whole, if the block succeeds.
+        """Open a temporary file; if the block succeeds, its content is sent as the object.
 
-        An object that another program writes in the meantime stays.
+        The object is not replaced if another program has written it since the block began.
 
         Raises:
-            FileExistsError: it did.
+            FileExistsError: another program has written the object.
             OSError: the store failed, or there is no space for the temporary file.
         """
         try:
@@ -272,7 +273,7 @@ class RemotePath(_LocalPath):
         """Delete the object.
 
         Raises:
-            FileNotFoundError: there is no such object, and that is not `missing_ok`.
+            FileNotFoundError: there is no such object, and `missing_ok` is False.
             StoreError: the store failed.
         """
         if not missing_ok and not self.exists():
@@ -300,10 +301,10 @@ def _segments(url: ObjectUrl) -> tuple[str, ...]:
 
 
 def as_path(path: str | os.PathLike[str]) -> Path:
-    """Return a `Path` for a path, and a `RemotePath` for a URL.
+    """Return a `RemotePath` for a URL, and a `Path` for anything else.
 
     Raises:
-        InputError: it begins like a URL and is none.
+        InputError: the text begins like a URL but is not a valid one.
     """
     if isinstance(path, RemotePath):
         return path
@@ -319,12 +320,12 @@ def as_path(path: str | os.PathLike[str]) -> Path:
 
 
 def absolute_path(path: Path, folder: str | None = None) -> Path:
-    """Return the absolute path, from a folder or the current one; a URL is one."""
+    """Return the absolute path, relative to `folder` or else the working directory; a URL is absolute."""
     return path if isinstance(path, RemotePath) else Path(os.path.abspath(os.path.join(folder or "", path)))
 
 
 def full_name(path: Path, folder: str | None = None) -> str:
-    """Return the absolute path, from a folder or the current one, or the URL, as text."""
+    """Return the absolute path as text, relative to `folder` or else the working directory; or the URL."""
     return os.fspath(absolute_path(path, folder))
 
 
@@ -334,7 +335,7 @@ def is_remote(path: Path) -> bool:
 
 
 def content_version(path: Path) -> str | None:
-    """Return the version that a store gives to an object now; None for files, and stores without versions.
+    """Return the version that a store has for an object now; None for local files and stores without versions.
 
     Raises:
         OSError: the store failed.
@@ -343,13 +344,16 @@ def content_version(path: Path) -> str | None:
 
 
 def read_failure(path: Path) -> str | None:
-    """Return a sentence if the reading of an object has failed, whoever read it; None for files."""
+    """Return a sentence on the first failed read of an object; None without failures, and for local files."""
     failure = path.content.failure if isinstance(path, RemotePath) else None
     return None if failure is None else describe(failure)
 
 
 def path_to_json(path: Path) -> dict[str, Any]:
-    """Return a path for another process of ours: of a URL, with its secrets, and the version that is expected."""
+    """Return a path as JSON fields, for another process of Dawn Chorus.
+
+    For a URL, the fields have its secrets and the expected version.
+    """
     if not isinstance(path, RemotePath):
         return {"path": os.fsencode(path).hex()}
     url, info = path.url, path._info  # noqa: SLF001 - it is of this module
@@ -360,7 +364,7 @@ def path_to_json(path: Path) -> dict[str, Any]:
 
 
 def path_from_json(fields: dict[str, Any]) -> Path:
-    """Read the result of `path_to_json`."""
+    """Return the path whose JSON fields `path_to_json` returned."""
     if "path" in fields:
         return Path(os.fsdecode(bytes.fromhex(fields["path"])))
     info = None
@@ -372,7 +376,7 @@ def path_from_json(fields: dict[str, Any]) -> Path:
 
 @contextmanager
 def closing_content(path: Path) -> Iterator[None]:
-    """Drop what was read of an object when the block ends."""
+    """Release the cached content of an object when the block ends; do nothing for local files."""
     try:
         yield
     finally:
@@ -381,7 +385,7 @@ def closing_content(path: Path) -> Iterator[None]:
 
 
 def listed_version(path: Path) -> tuple[int, str] | None:
-    """Return size and version of an object, requested once; None for files, and stores without versions.
+    """Return size and version of an object, requested once; None for local files and stores without versions.
 
     Raises:
         OSError: there is no such object, or the store failed.
@@ -391,7 +395,7 @@ def listed_version(path: Path) -> tuple[int, str] | None:
 
 
 def is_missing(path: Path) -> bool:
-    """Return True if there is no such file or object; False where that cannot be told."""
+    """Return True if there is no such file or object; False if the store's failure leaves it unknown."""
     if not isinstance(path, RemotePath):
         return not os.path.exists(path)  # not `Path.exists`, which raises for names that are too long
     try:

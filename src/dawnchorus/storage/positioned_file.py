@@ -1,4 +1,4 @@
-"""Binary files over what gives bytes at an offset."""
+"""Base class of binary files over a function that reads bytes at an offset."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from abc import abstractmethod
 
 
 class PositionedFile(io.RawIOBase):
-    """A file to read and seek in, of `size` bytes; a subclass gives them."""
+    """Seekable file of `size` bytes for reading; a subclass implements `read_at`."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -15,7 +15,7 @@ class PositionedFile(io.RawIOBase):
 
     @abstractmethod
     def read_at(self, start: int, n: int) -> bytes | memoryview:
-        """Return 1 to `n` bytes at an offset; none at the end."""
+        """Return 1 to `n` bytes at offset `start`; empty at the end."""
 
     def readable(self) -> bool:
         """Return True."""
@@ -30,13 +30,13 @@ class PositionedFile(io.RawIOBase):
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """Move to a position, and return it; before the start is the start."""
+        """Move to a position, and return it; a position before the start becomes 0."""
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
         self._position = max(base + offset, 0)
         return self._position
 
     def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]
-        """Read into a buffer, and return the number of bytes."""
+        """Read bytes into a buffer, and return their number."""
         content = self.read_at(self._position, len(buffer))
         buffer[: len(content)] = content
         self._position += len(content)

@@ -1,4 +1,4 @@
-"""Reading of an object by ranges, ahead of its reader."""
+"""Reading of an object by HTTP ranges, with read-ahead."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ FIRST_BYTES = 1 << 16
 """Size of the first range, and of each that does not follow another: enough for most headers."""
 
 MAX_RANGE_BYTES = 1 << 21
-"""Size of a range of a reader that goes on, at most."""
+"""Maximum size of a range in sequential reading."""
 
 GROWTH = 8
-"""Ratio of the sizes of a range and the one before, of a reader that goes on."""
+"""Ratio of the sizes of two successive ranges in sequential reading."""
 
 N_AHEAD = 2
-"""Ranges of full size that are requested before they are read."""
+"""Ranges of full size that are requested in advance."""
 
 N_KEPT = 4
-"""Ranges that are kept besides the first, those ahead included. So memory is at most 8 MB an object."""
+"""Cached ranges in addition to the first one, including those requested in advance: at most 8 MB an object."""
 
 BUFFER_BYTES = 1 << 18
-"""Buffer of an open file: decoders read a few kilobytes at a time."""
+"""Buffer size of an open file: decoders read a few kilobytes at a time."""
 
 
 Result = TypeVar("Result")
@@ -46,28 +46,34 @@ class _Range:
 
 
 class RemoteObject:
-    """An object of a store that is read by ranges; all open files of it share what was read.
+    """An object in a store that is read by ranges, which all open files of it share.
 
-    The first failure is kept in `failure`, since decoders, and readers of metadata, take an error for an end.
+    `failure` has the first error, since decoders and readers of metadata take an error for the end of the file.
     """
 
     def __init__(self, url: ObjectUrl, info: ObjectInfo | None = None, *, store: Store | None = None) -> None:
-        """Set up the object; nothing is read. `store` is by default that of the URL, opened when it is needed."""
+        """Set up the object; no request is sent.
+
+        Args:
+            url: URL of the object.
+            info: size and expected version; None to request them on first use.
+            store: the store that has the object; None to open that of the URL on first use.
+        """
         self.url = url
         self._opened = store
         self.failure: OSError | None = None
         self.n_read = 0
-        """Number of bytes from the start up to the last one that was read."""
+        """Offset after the last byte that was read so far."""
         self._info = info
         self._lock = threading.RLock()
         self._ranges: list[_Range] = []
-        """Kept ranges, the first one of the object first, then in the order of their last use."""
+        """Cached ranges: that at the object's start first, then in the order of their last use."""
         self._threads: ThreadPoolExecutor | None = None
         self._copy: BinaryIO | None = None
 
     @property
     def info(self) -> ObjectInfo:
-        """Size and version, requested where they are not known.
+        """Size and version of the object, requested on first use.
 
         Raises:
             OSError: there is no such object, or the store failed.
@@ -77,7 +83,7 @@ class RemoteObject:
         return self._info
 
     def open(self) -> io.BufferedReader:
-        """Open the object as a binary file that can seek.
+        """Open the object as a seekable binary file.
 
         Raises:
             OSError: there is no such object, or the store failed.
@@ -85,7 +91,7 @@ class RemoteObject:
         return io.BufferedReader(_RangeFile(self, self.info.size), BUFFER_BYTES)
 
     def read(self, start: int, n: int) -> memoryview:
-        """Return 1 to `n` bytes at an offset; none at the end.
+        """Return 1 to `n` bytes at offset `start`; empty at the end.
 
         Raises:
             OSError: the store failed, or the object was replaced.
@@ -106,7 +112,7 @@ class RemoteObject:
         return part
 
     def close(self) -> None:
-        """Drop what was read, and wait for nothing."""
+        """Release cached ranges, without waiting for requests under way."""
         with self._lock:
             threads, self._threads = self._threads, None
             copy, self._copy = self._copy, None
@@ -125,7 +131,7 @@ class RemoteObject:
         return self._opened or open_store(self.url)
 
     def _find(self, start: int) -> _Range:
-        """Return the range with a byte, requested now or before; of a reader that goes on, request the next ones."""
+        """Return the range with the byte at `start`; in sequential reading, request the next ranges as well."""
         loaded = next((each for each in self._ranges if each.start <= start < each.stop), None)
         if loaded is None:
             before = next((each for each in self._ranges if each.stop == start), None)
@@ -152,7 +158,7 @@ class RemoteObject:
         return new
 
     def _keep(self, used: _Range) -> None:
-        """Make a range the last one to be dropped, and drop the others that are too many."""
+        """Mark a range as the last used one, and drop the least recently used ranges beyond the limit."""
         if used in self._ranges:
             self._ranges.remove(used)
         self._ranges.insert(0 if used.start == 0 else len(self._ranges), used)
@@ -169,7 +175,10 @@ class RemoteObject:
             return memoryview(b"")
 
     def _copy_whole(self) -> BinaryIO:
-        """Copy an object of a server that gives no ranges to a file without a name, which a kill removes as well."""
+        """Copy an object to a temporary file, if its server does not support ranges.
+
+        The file has no name, so the system removes it even if the process is killed.
+        """
         copy = tempfile.TemporaryFile(prefix="dawnchorus-")  # noqa: SIM115 - it is closed with the object
         try:
             free = shutil.disk_usage(tempfile.gettempdir()).free
@@ -203,7 +212,7 @@ class RemoteObject:
 
 
 class _RangeFile(PositionedFile):
-    """A file over a `RemoteObject`, with a position of its own."""
+    """An open file over a `RemoteObject`, with its own position."""
 
     def __init__(self, content: RemoteObject, size: int) -> None:
         super().__init__(size)

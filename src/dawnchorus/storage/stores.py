@@ -1,4 +1,4 @@
-"""Stores of objects behind one protocol: by obstore where it can, else by fsspec."""
+"""Protocol of stores, and their opening: by obstore where it supports the URL's scheme, else by fsspec."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from dawnchorus.storage.urls import OBJECT_STORE_SCHEMES, ObjectUrl
 
 RETRY_VARIABLE = "DAWNCHORUS_STORE_RETRY_S"
 RETRY_S = 180.0
-"""Default time for which requests that fail are repeated."""
+"""Default number of seconds for which failed requests are repeated."""
 
 TIMEOUT_S, CONNECT_TIMEOUT_S = 60, 10
 MAX_RETRIES = 1000
-"""The time decides, not the number."""
+"""Maximum number of retries, so high that the time limit decides."""
 
 CHANGED = "it was replaced while it was read"
-"""Start of the sentence for an object that is another one than that which was listed."""
+"""Start of the error message for an object that has changed since it was listed."""
 
 _SETTINGS = ("AWS_", "AZURE_", "GOOGLE_", "DAWNCHORUS_STORE_", "HTTP_", "HTTPS_", "HOME")
-"""Starts of the names of variables that the opening of a store reads."""
+"""Prefixes of the environment variables that the opening of a store reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +33,16 @@ class ObjectInfo:
 
     size: int
     etag: str | None = None
-    """Version by the store, as it writes it; a weak one begins with `W/`."""
+    """ETag as the store writes it; a weak one begins with `W/`. None if the store has none."""
     modified: datetime | None = None
 
     @property
     def version(self) -> str | None:
-        """Return the version without the marks that only some replies of a store have around it."""
+        """The ETag without quotation marks, which only some replies of a store have around it."""
         return None if self.etag is None else self.etag.replace('"', "")
 
     def is_same(self, other: ObjectInfo) -> bool:
-        """Return False if the other is known to be another version."""
+        """Return False if `other` is known to be another version, by size, ETag or else modification time."""
         if self.size != other.size:
             return False
         if self.version is not None and other.version is not None:
@@ -51,73 +51,85 @@ class ObjectInfo:
 
 
 class ObjectChangedError(OSError):
-    """The object is another one than the one that was listed."""
+    """The object's version differs from the one that was listed."""
 
 
 class NoRangesError(OSError):
-    """The server gives whole objects only."""
+    """The server does not support range requests."""
 
 
 class Store(Protocol):
-    """Protocol of a store; keys have no slash at their start.
+    """Protocol of a store. Keys are paths in the store, without a slash at their start.
 
     Methods raise FileNotFoundError, PermissionError, FileExistsError, ObjectChangedError or another OSError, whose
     `strerror` is a sentence without secrets.
     """
 
     leaves_parts: bool
-    """True if a write that is cut off leaves a file `KEY.32 digits.part`."""
+    """True if an interrupted write leaves a temporary file `KEY.32 digits.part`."""
 
     def head(self, key: str) -> ObjectInfo:
         """Return size and version of an object."""
         ...
 
     def read(self, key: str, start: int, stop: int, *, expected: ObjectInfo | None = None) -> memoryview:
-        """Read bytes of an object that is still the `expected` one; fewer at its end.
+        """Read bytes `start` to `stop` of an object, or fewer at its end.
+
+        Args:
+            key: key of the object.
+            start: offset of the first byte.
+            stop: offset after the last byte.
+            expected: version that the object must still have; None for any.
 
         Raises:
-            NoRangesError: the server gives no ranges; `copy_to` is the only way.
+            NoRangesError: the server does not support ranges; only `copy_to` works.
+            ObjectChangedError: the object is no longer the `expected` version.
         """
         ...
 
     def copy_to(self, key: str, file: BinaryIO) -> None:
-        """Copy a whole object to a file."""
+        """Copy the content of a whole object to an open file."""
         ...
 
     def list(self, prefix: str) -> Iterator[tuple[str, ObjectInfo]]:
-        """Yield the objects whose keys begin with a prefix that is empty or ends with a slash."""
+        """Yield key, size and version of all objects below a prefix, which is empty or ends with a slash."""
         ...
 
     def list_folders(self, prefix: str) -> Sequence[str]:
-        """Return the names of the folders below a prefix that is empty or ends with a slash."""
+        """Return the names of the folders directly below a prefix, which is empty or ends with a slash."""
         ...
 
     def keeps_existing(self, key: str) -> bool:
-        """Return True if a new object is never written over one that is there, by writing `key` twice.
+        """Return True if the store refuses to create an object whose key exists. Tested by writing `key` twice.
 
-        It is deleted where that is allowed. Where False, two programs that write at once may lose what one wrote.
+        The test object is deleted where that is allowed. If False, of two programs that write the same key at once, one
+        may overwrite the other's object.
         """
         ...
 
     def write(self, key: str, file: BinaryIO, *, replaces: ObjectInfo | None) -> None:
-        """Write a whole object: a new one, or instead of the version `replaces`."""
+        """Write a whole object: create it if `replaces` is None, else replace that version.
+
+        Raises:
+            FileExistsError: another program has written the object.
+        """
         ...
 
     def delete(self, key: str) -> None:
-        """Delete an object; one that is not there is no error."""
+        """Delete an object; do nothing if it does not exist."""
         ...
 
     def move(self, key: str, new_key: str) -> None:
-        """Rename an object; there is none at the new key."""
+        """Rename an object to a key that does not exist."""
         ...
 
 
 def open_store(url: ObjectUrl) -> Store:
-    """Return the store of a URL; one for all its objects, so that connections are kept.
+    """Return the store of a URL; URLs of one store share it and its connections.
 
     Raises:
-        MissingExtraError: the package that reads it is not installed.
-        InputError: there is no such kind of store, or its configuration is wrong.
+        MissingExtraError: the package that opens such a store is not installed.
+        InputError: no library knows the URL's scheme, or the store's configuration is wrong.
     """
     # A signed URL is valid for one object, so it is a store of its own.
     settings = tuple(item for item in os.environ.items() if item[0].startswith(_SETTINGS))
@@ -126,7 +138,7 @@ def open_store(url: ObjectUrl) -> Store:
 
 @functools.lru_cache(64)
 def _open(url: ObjectUrl, _key: tuple[object, ...]) -> Store:
-    """Open a store; the second argument is what it depends on besides the URL."""
+    """Open a store; `_key` has what it depends on in addition to the URL, for the cache."""
     if url.scheme in OBJECT_STORE_SCHEMES:
         from dawnchorus.storage.object_store import open_object_store
 
@@ -137,7 +149,7 @@ def _open(url: ObjectUrl, _key: tuple[object, ...]) -> Store:
 
 
 def retry_s() -> float:
-    """Return for how many seconds requests that fail are repeated: $DAWNCHORUS_STORE_RETRY_S, or else `RETRY_S`."""
+    """Return the seconds for which failed requests are repeated: $DAWNCHORUS_STORE_RETRY_S, or else `RETRY_S`."""
     try:
         return max(float(os.environ[RETRY_VARIABLE]), 0.0)
     except (KeyError, ValueError):
@@ -145,26 +157,26 @@ def retry_s() -> float:
 
 
 def not_found() -> FileNotFoundError:
-    """Return the error for an object that is not there."""
+    """Return the error for an object that does not exist."""
     return FileNotFoundError(errno.ENOENT, "there is no such object. Was it moved or deleted?")
 
 
 def changed() -> ObjectChangedError:
-    """Return the error for an object that was replaced."""
+    """Return the error for an object that was replaced while it was read."""
     return ObjectChangedError(errno.ESTALE, f"{CHANGED}. Run the same command again")
 
 
 def ends_early() -> NoReturn:
-    """Raise the error for content that ends before the size of its object."""
+    """Raise the error for content that is shorter than the object's size."""
     raise OSError(errno.EIO, "the content ended before the size that the store gives for it")
 
 
 def exists_already() -> FileExistsError:
-    """Return the error for an object that another program has written."""
+    """Return the error for an object that another program has written in the meantime."""
     return FileExistsError(errno.EEXIST, "another program has written it in the meantime")
 
 
 def describe(error: OSError) -> str:
-    """Return the sentence of a store's error."""
+    """Return the message of a store's error as a sentence."""
     text = f"{error.strerror or error}"
     return text if text.endswith(("?", ".")) else f"{text}."

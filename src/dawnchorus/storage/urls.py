@@ -1,4 +1,4 @@
-"""URLs of objects in stores: which part names the object, and which part is secret."""
+"""URLs of objects in stores, split into the part that identifies the object and the secret part."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ HTTP_SCHEMES = frozenset(("http", "https"))
 AZURE_SCHEMES = frozenset(("az", "azure", "adl", "abfs", "abfss"))
 CLOUD_SCHEMES = frozenset(("s3", "s3a", "gs")) | AZURE_SCHEMES
 ACCOUNT_SCHEMES = frozenset(("abfs", "abfss"))
-"""Schemes with `container@account` where others have a bucket."""
+"""Schemes with `container@account` in the place of the bucket."""
 OBJECT_STORE_SCHEMES = CLOUD_SCHEMES | HTTP_SCHEMES
-"""Schemes that obstore opens; others are left to fsspec."""
+"""Schemes that obstore opens; fsspec opens all others."""
 
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+)://(?P<host>[^/]*)(?:/(?P<rest>.*))?", re.DOTALL)
 _DIGEST = re.compile(r"[0-9a-f]{8}")
@@ -26,7 +26,7 @@ _SIGNATURE_NAMES = frozenset(
         *("sv", "ss", "srt", "sr", "sp", "se", "st", "spr", "sig", "sip", "skoid", "sktid", "skt", "ske", "sks", "skv"),
     }
 )
-"""Parameters with which clouds sign a URL; they change with each signing, the object does not."""
+"""Query parameters of signed URLs. They change with each signing while the object stays the same."""
 
 _SIGNATURE = re.compile(r"\?(?:.*&)?(?:sig|signature|x-amz-signature|x-goog-signature)=", re.DOTALL | re.IGNORECASE)
 _PORT = re.compile(r"[^:]*(?::[0-9]*)?|\[[^\]]*\](?::[0-9]*)?")
@@ -38,19 +38,19 @@ _LOGINS = re.compile(r"(?<=://)[^/?#\s]*@")
 
 @dataclass(frozen=True)
 class ObjectUrl:
-    """The URL of an object, a folder or a pattern in a store; `str()` has no password, key or signature in it."""
+    """The URL of an object, a folder or a pattern in a store; `str()` omits passwords, keys and signatures."""
 
     scheme: str
     host: str
-    """Bucket, container or server."""
+    """Name of the bucket, container or server."""
     key: str
     """Path in the store, without a slash at its start."""
     label: str = ""
-    """Digest of the parameters that tell objects apart, empty without some."""
+    """Digest of the query parameters that identify the object (all but signatures); empty without such parameters."""
     login: str = field(default="", repr=False, compare=False)
-    """`user:password`, which is secret."""
+    """`user:password`; secret."""
     query: str = field(default="", repr=False, compare=False)
-    """Parameters of a web server, which may be secret."""
+    """Query string of a web server's URL; may be secret."""
 
     def __str__(self) -> str:
         label = f"?{self.label}" if self.label else ""
@@ -62,22 +62,22 @@ class ObjectUrl:
 
     @property
     def is_http(self) -> bool:
-        """True for a web server, which lists nothing."""
+        """True for a web server, which cannot list objects."""
         return self.scheme in HTTP_SCHEMES
 
     @property
     def is_pattern(self) -> bool:
-        """True if there are wildcards in the key."""
+        """True if the key has wildcards."""
         return not self.is_http and _WILDCARDS.search(self.key) is not None
 
     @property
     def root(self) -> ObjectUrl:
-        """The store."""
+        """URL of the store, with an empty key."""
         return replace(self, key="", label="", query="")
 
     @property
     def secret_text(self) -> str:
-        """The whole URL with its login and parameters, for the libraries that open it."""
+        """The whole URL with login and query parameters, for the libraries that open it."""
         login = f"{self.login}@" if self.login else ""
         query = f"?{self.query}" if self.query else ""
         return f"{self.scheme}://{login}{self.host}/{self._shown_key}{query}"
@@ -88,7 +88,7 @@ class ObjectUrl:
 
 
 def is_url(text: str) -> bool:
-    """Return True for `scheme://...`, other than `file://`."""
+    """Return True for a text `scheme://...` other than `file://...`."""
     match = _URL.fullmatch(text)
     return match is not None and match["scheme"].lower() != "file"
 
@@ -97,7 +97,7 @@ def parse_url(text: str) -> ObjectUrl:
     """Parse a URL.
 
     Raises:
-        ValueError: it has no scheme, no bucket or server, or a password or signature where none is read.
+        ValueError: the text has no scheme, no bucket or server, or a password or signature in a cloud's URL.
     """
     match = _URL.fullmatch(text)
     if match is None or not match["host"]:
@@ -122,10 +122,10 @@ def parse_url(text: str) -> ObjectUrl:
 
 
 def _check_no_secrets(scheme: str, host: str, key: str) -> None:
-    """Refuse credentials in the URL of a cloud, which would be ignored, and shown; the message does not repeat them.
+    """Refuse credentials in a cloud's URL, which would be ignored but shown; the message does not repeat them.
 
     Raises:
-        ValueError: it has some.
+        ValueError: the URL has a login or a signature.
     """
     # A bucket has no colon and no @. Of a password with a slash, only the part before it is in `host`.
     has_login = ":" in host or ("@" in host and scheme not in ACCOUNT_SCHEMES)
@@ -137,7 +137,7 @@ def _check_no_secrets(scheme: str, host: str, key: str) -> None:
 
 
 def _label(query: str) -> str:
-    """Return a digest of the parameters that are no signature; it is its own."""
+    """Return a digest of the query parameters other than signatures; a digest is returned as it is."""
     if _DIGEST.fullmatch(query):
         return query
     kept = [
@@ -149,5 +149,5 @@ def _label(query: str) -> str:
 
 
 def hide_secrets(text: str) -> str:
-    """Return a text without the parameters and logins of URLs in it."""
+    """Return a text with the query parameters and logins of all URLs in it removed."""
     return _LOGINS.sub("***@", _QUERIES.sub(r"\1", text))

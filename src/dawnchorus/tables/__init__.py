@@ -1,6 +1,7 @@
-"""Reading of tables that people made: encoding, delimiter, numbers, dates and header spelling.
+"""Reading of CSV tables that people made: encoding, delimiter, numbers, dates and header spelling.
 
-`docs/TABLES.md` states its rules. Nothing is guessed without a note, and no value is left out without being counted.
+`docs/TABLES.md` states the rules. Each guess, and each kind of value that was left out (with the number of rows),
+becomes a sentence in the table's `Notes`.
 """
 
 from dawnchorus.tables.dates import DateColumn, Stamp

@@ -22,7 +22,7 @@ _ORDERS = (DAY_FIRST, MONTH_FIRST, YEAR_FIRST)
 
 _EXPECTED = "a date such as 2024-05-01"
 _MAX_SHARE_OF_OTHERS = 0.1
-"""Share of the rows whose order is sure that may have the other order, as slips."""
+"""Largest share of a column's dates that may be in another order than most; these count as typing errors."""
 
 _MONTHS = {
     prefix: number
@@ -35,7 +35,7 @@ _MONTHS = {
     )
     for prefix in prefixes.split()
 }  # fmt: skip
-"""Months by the first letters of their names in English and its neighbors."""
+"""Month numbers by the first three letters of month names in European languages."""
 
 _HYPHENS = dict.fromkeys(map(ord, "\u2212\u2013\u2010\u2011"), "-")
 _FILLERS = frozenset(("st", "nd", "rd", "th", "er", "de", "of", "le"))
@@ -52,10 +52,10 @@ _MONTH_AND_YEAR = re.compile(r"(?P<month>\d{1,2})[-/.](?P<year>\d{4})", re.ASCII
 _COMPACT = re.compile(r"(?P<year>\d{4})(?P<month>\d{2})(?P<day>\d{2})(?:\.0)?", re.ASCII)
 _SERIAL = re.compile(r"(\d{5})(?:[.,](\d*))?", re.ASCII)
 _FIRST_SERIAL, _LAST_SERIAL = 18_264, 73_415
-"""Numbers of spreadsheets' days from 1950 to 2100."""
+"""Spreadsheet day numbers (days since `_DAY_ZERO`) of 1950 and 2100."""
 _DAY_ZERO = date(1899, 12, 30)
 _VAGUE = re.compile(r"[^\W\d]{2,}[.,]*\s+(?:\d{4}|\d{4}[-/.]\d{1,2}|\d{1,2}[-/.]\d{4})")
-"""A word before a year or month that is no weekday: `Spring 2024`."""
+"""A word other than a weekday before a year or month: `Spring 2024`."""
 _TIME = re.compile(
     r"(?P<date>.*?\d.*?)(?:t|[, ]\s*)(?P<time>\d{1,2}[:.h]\d{2}\D?.*|\d{1,2}\s*[ap]\.?m\.?|\d{4,6}z?)", re.ASCII
 )
@@ -64,7 +64,7 @@ _STUCK_TIME = re.compile(r"(?P<date>\d{8})[t_ -]?(?P<time>\d{6}\D*.*|\d{4}z?)", 
 
 @dataclass(frozen=True)
 class Stamp:
-    """A date of known precision, with the time that followed it."""
+    """A date, in which month and day may be unknown (None), and the time of day in the same cell (None without one)."""
 
     year: int
     month: int | None = None
@@ -77,7 +77,7 @@ class Stamp:
         return "-".join([f"{self.year:04d}", *(f"{part:02d}" for part in (self.month, self.day) if part is not None)])
 
     def moment(self, at: time_of_day | None) -> datetime | None:
-        """Combine the date with a time; None if the day is not known."""
+        """Combine the date with a time; None if month, day or `at` is None."""
         if self.month is None or self.day is None or at is None:
             return None
         return datetime.combine(date(self.year, self.month, self.day), at)
@@ -85,7 +85,7 @@ class Stamp:
 
 @dataclass(frozen=True)
 class _Pair:
-    """A date of three numbers whose order the column decides, because the first is no year of four digits."""
+    """A date such as 01/02/2024, whose order of day, month and year is inferred from the other dates in the column."""
 
     first: int
     second: int
@@ -96,29 +96,29 @@ class _Pair:
     time: time_of_day | None = None
 
     def stamp(self, order: str) -> Stamp | None:
-        """Parse the numbers in an order; None if they are no date."""
+        """Read the numbers in an order such as `DAY_FIRST`; None if they are no date in this order."""
         if order == YEAR_FIRST:
             return _stamp(_full_year(self.first), self.second, self.last, self.time) if self.has_short_year else None
         day, month = (self.first, self.second) if order == DAY_FIRST else (self.second, self.first)
         return _stamp(_full_year(self.last) if self.has_short_year else self.last, month, day, self.time)
 
     def day(self, order: str) -> int:
-        """Return the day's number in an order."""
+        """Return the day of the month that the numbers mean in an order such as `DAY_FIRST`."""
         return {DAY_FIRST: self.first, MONTH_FIRST: self.second, YEAR_FIRST: self.last}[order]
 
     @property
     def orders(self) -> tuple[str, ...]:
-        """Orders of day, month and year in which the numbers are a date."""
+        """Orders of day, month and year in which the numbers are a valid date."""
         return tuple(order for order in _ORDERS if self.stamp(order))
 
 
 def _full_year(year: int) -> int:
-    """Return a year of two digits with its century."""
+    """Complete a year of two digits: 0 to 68 are 2000 to 2068, 69 to 99 are 1969 to 1999."""
     return year + (2000 if year < 69 else 1900)
 
 
 def _stamp(year: int, month: int | None, day: int | None, at: time_of_day | None = None) -> Stamp | None:
-    """Return a date as exactly as it is known, where 0 means unknown; None if there is no such day."""
+    """Return the date; a month or day of 0 or None is unknown. None if there is no such day."""
     if not FIRST_YEAR <= year <= LAST_YEAR or (month or 0) > 12:
         return None
     if not month:
@@ -133,7 +133,7 @@ def _stamp(year: int, month: int | None, day: int | None, at: time_of_day | None
 
 
 def parse_date(text: str) -> Stamp | _Pair | None:
-    """Parse a date; return a pair if its order depends on the column, and None if it is no date."""
+    """Parse a date; return a `_Pair` if the order of its numbers is ambiguous, and None if it is no date."""
     text = _plain(text)
     day_only = _without_time(text)
     if day_only is not None:
@@ -149,7 +149,7 @@ def parse_date(text: str) -> Stamp | _Pair | None:
 
 
 def _plain(text: str) -> str:
-    """Return the text in lower case, with single spaces, without accents and weekdays."""
+    """Normalize a date's text: lower case, single spaces, no accents, no weekday."""
     text = (
         unicodedata.normalize("NFKC", " ".join(text.split())).casefold().replace("\u2212", "-").replace("\u2013", "-")
     )
@@ -203,7 +203,7 @@ def _letters(text: str) -> str:
 
 
 def _month(word: str) -> int | None:
-    """Return the month that a word without accents begins like."""
+    """Return the number of the month that a word (without accents) begins with; None if it is no month."""
     word = re.match(r"[^\W\d_]*", word)[0]  # type: ignore[index]
     if len(word) < 3:
         return None
@@ -211,7 +211,7 @@ def _month(word: str) -> int | None:
 
 
 def _serial(text: str) -> Stamp | None:
-    """Return the day that a spreadsheet's number means, with its time."""
+    """Convert a spreadsheet's day number such as `45413.25` to a date and time; None for other texts."""
     match = _SERIAL.fullmatch(text.strip())
     if match is None or not _FIRST_SERIAL <= int(match[1]) <= _LAST_SERIAL:
         return None
@@ -221,12 +221,18 @@ def _serial(text: str) -> Stamp | None:
 
 
 class DateColumn:
-    """A column of dates; all its values decide on the order of day and month.
+    """Parser of a column of dates, which infers the order of day and month from all values of the column.
 
-    Dates with a year behind are read in the one order in which those of the same separator are all dates. Where both
-    are possible, a point means that the day is first; else the number that varies more is the day, and if none does,
-    unpadded numbers with slashes are month first. Such a guess is noted. An order in the brackets of the column's name
-    counts where all dates fit it.
+    Dates such as 01/02/2024 are read in the order in which all dates with the same separator are valid. If several
+    orders are possible, these rules decide: after points the day is first (1.2.2024); otherwise the number that varies
+    more is the day; otherwise unpadded numbers with slashes have the month first. A guess is added to `notes`. An order
+    in brackets in the column's name, `date (dd/mm/yyyy)`, comes before these rules if all dates fit it.
+
+    Args:
+        name: the column's name in the header.
+        values: all cells of the column.
+        notes: gets a sentence for each guess, and the number of values that could not be read.
+        prefer_day_first: read dates that no other rule decides as day first.
     """
 
     def __init__(self, name: str, values: Iterable[str], notes: Notes, *, prefer_day_first: bool = False) -> None:
@@ -249,7 +255,7 @@ class DateColumn:
                 serials[value] = n
                 times.add(day.time or time_of_day())
         self.has_times = bool(times - {time_of_day()})
-        """True if times stand behind dates; spreadsheets write midnight behind a date without one."""
+        """True if a date is followed by a time other than midnight, which spreadsheets add to dates without a time."""
         self._orders = {sign: self._order(list(date_), date_, n_rows) for sign, date_ in pairs.items()}
         self._note_serials(serials)
         self._note_damage(pairs)
@@ -257,19 +263,19 @@ class DateColumn:
         self._note_future(counts)
 
     def read(self, text: str) -> Stamp | None:
-        """Parse a date; None if it is blank or zeros, or invalid, which is counted."""
+        """Parse a date; None if it is blank, zeros or invalid. Invalid values are counted in the notes."""
         date_ = self.parse(text)
         if date_ is None and not is_blank(text) and not re.fullmatch(r"[0\W]+", text) and not self._is_open(text):
             self._notes.misread(self.name, text, expected=_EXPECTED)
         return date_
 
     def _is_open(self, text: str) -> bool:
-        """Return True if the text is a date in two orders, neither of which is the column's: a note counts these."""
+        """Return True if the date is valid in several orders and the column has none; `_most_frequent` notes these."""
         date_ = parse_date(text)
         return isinstance(date_, _Pair) and len(date_.orders) > 1 and self._orders.get(date_.separator) is None
 
     def parse(self, text: str) -> Stamp | None:
-        """Parse a date; None if it is invalid."""
+        """Parse a date in the order of the column, as `read` does, without counting invalid values."""
         date_ = parse_date(text) or _serial(text)
         if isinstance(date_, _Pair):
             order = self._orders.get(date_.separator) or (date_.orders[0] if len(date_.orders) == 1 else None)
@@ -277,7 +283,7 @@ class DateColumn:
         return date_
 
     def _order(self, pairs: list[_Pair], texts: dict[_Pair, str], n_rows: Counter[_Pair]) -> str | None:
-        """Return the order of the dates with one separator; None if there are too many of each."""
+        """Return the order of the dates with one separator; None if too many dates contradict each order."""
         dates = [pair for pair in pairs if pair.orders]
         n_fitting = Counter({order: sum(n_rows[pair] for pair in dates if pair.stamp(order)) for order in _ORDERS})
         n_dates = sum(n_rows[pair] for pair in dates)
@@ -309,7 +315,7 @@ class DateColumn:
     def _most_frequent(
         self, dates: list[_Pair], texts: dict[_Pair, str], n_fitting: Counter[str], n_rows: Counter[_Pair]
     ) -> str | None:
-        """Return the order that all but a few dates fit, which are slips; None, with a note, if there is none."""
+        """Return the order that all dates but a few typing errors fit; None, with a note, if there is no such order."""
         order, n = n_fitting.most_common(1)[0]
         n_dates = sum(n_rows[pair] for pair in dates)
         if n_dates - n <= _MAX_SHARE_OF_OTHERS * n_dates:
@@ -329,7 +335,7 @@ class DateColumn:
         return None
 
     def _guess(self, pairs: list[_Pair], possible: list[str]) -> tuple[str, str]:
-        """Return the likeliest of the orders in which all dates are possible, and the reason."""
+        """Return the likeliest of the `possible` orders, and the reason as a clause for the note."""
         n_days = {order: len({pair.day(order) for pair in pairs}) for order in possible}
         most = [order for order in possible if n_days[order] == max(n_days.values())]
         if len(most) == 1:
@@ -358,7 +364,7 @@ class DateColumn:
         )
 
     def _note_vague(self, counts: Counter[str]) -> None:
-        """Note dates that are understood only in part: `Spring 2024`, of which the year is read."""
+        """Note dates of which only a part is understood: from `Spring 2024` only the year is read."""
         dates = {
             value: stamp.date
             for value in counts
@@ -372,7 +378,7 @@ class DateColumn:
             )
 
     def _note_future(self, counts: Counter[str]) -> None:
-        """Note dates that lie after tomorrow, which no recording can have."""
+        """Note dates after tomorrow, which cannot be a recording's date."""
         last_day = (datetime.now(UTC) + timedelta(days=1)).date().isoformat()
         future = [
             value
@@ -386,7 +392,7 @@ class DateColumn:
             )
 
     def _note_damage(self, pairs: dict[str, dict[_Pair, str]]) -> None:
-        """Note the mixture that a spreadsheet leaves which took the days of some dates for months."""
+        """Note two date styles in one column: a spreadsheet may have swapped day and month up to the day 12."""
         open_signs = [sign for sign, date_ in pairs.items() if all(_could_be_either(pair) for pair in date_)]
         sure_signs = [sign for sign, date_ in pairs.items() if not any(_could_be_either(pair) for pair in date_)]
         if open_signs and sure_signs:
@@ -398,5 +404,5 @@ class DateColumn:
 
 
 def _could_be_either(pair: _Pair) -> bool:
-    """Return True if day and month could change places."""
+    """Return True if the date is valid both with the day and with the month first."""
     return pair.stamp(DAY_FIRST) is not None and pair.stamp(MONTH_FIRST) is not None

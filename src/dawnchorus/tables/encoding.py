@@ -21,19 +21,23 @@ _CODE_PAGES = (
     "cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1257", "mac_roman", "cp850",
     "cp932", "gb18030", "big5", "cp949",
 )  # fmt: skip
-"""Code pages that are tried: what Windows, older Macs and the command line of Windows write."""
+"""Code pages that are tried: those of Windows, older Macs and the command line of Windows."""
 
 _MAX_SAMPLE = 1 << 16
-"""Bytes that the detector sees."""
+"""Maximum number of bytes passed to the encoding detector."""
 
 _SPREADSHEETS = ((b"PK\x03\x04", ".xlsx or .ods"), (b"\xd0\xcf\x11\xe0", ".xls"))
 _CONTROLS = re.compile("[\0-\x08\x0e-\x19\x1b-\x1f\x7f]")
 _END_OF_FILE = "\x1a"
-"""Written at the end by programs of DOS."""
+"""Character that DOS programs write at the end of a text file."""
 
 
 def read_text(path: Path, notes: Notes | None = None) -> str:
-    """Read a whole file as text; a guessed encoding is noted.
+    """Read a whole file as text in the encoding that is detected.
+
+    Args:
+        path: the file.
+        notes: gets a sentence if the encoding was guessed; None drops the sentence.
 
     Raises:
         FormatError: the file is not text.
@@ -42,7 +46,7 @@ def read_text(path: Path, notes: Notes | None = None) -> str:
 
 
 def read_start(path: Path, n_bytes: int) -> str:
-    """Read the complete lines among a file's first bytes as text, in any encoding.
+    """Read the complete lines in the first `n_bytes` of a file as text, in the encoding that is detected.
 
     Raises:
         FormatError: the file is not text.
@@ -58,9 +62,12 @@ def read_start(path: Path, n_bytes: int) -> str:
 
 
 def decode(data: bytes, name: str, notes: Notes) -> str:
-    """Decode the content of a file as text, detect its encoding, and add remarks on it to `notes`.
+    """Decode the content of a file as text in the encoding that is detected.
 
-    `name` is for errors.
+    Args:
+        data: all bytes of the file.
+        name: the file's name, for errors.
+        notes: gets a sentence if the encoding was guessed.
 
     Raises:
         FormatError: the file is not text.
@@ -84,12 +91,12 @@ def decode(data: bytes, name: str, notes: Notes) -> str:
 
 
 def _mark_and_encoding(data: bytes) -> tuple[bytes, str | None]:
-    """Return the byte order mark, if there is one, and the encoding that it or bytes of zero speak for."""
+    """Return the byte order mark (or b"") and the encoding shown by it or by zero bytes (None if unknown)."""
     return next(((mark, code) for mark, code in _MARKS if data.startswith(mark)), (b"", _wide(data)))
 
 
 def _wide(data: bytes) -> str | None:
-    """Return the UTF-16 that the bytes of zero speak for, where there is no mark; None if they do not."""
+    """Return "utf-16-le" or "utf-16-be" if nearly all zero bytes are at odd or even positions; else None."""
     head = data[:4096]
     even, odd = head[::2].count(0), head[1::2].count(0)
     if len(data) % 2 or max(even, odd) < max(len(head) // 20, 2) or min(even, odd) > max(even, odd) // 10:
@@ -109,7 +116,7 @@ def _decode_marked(data: bytes, encoding: str, name: str, notes: Notes) -> str:
 
 
 def _decode_narrow(data: bytes, notes: Notes) -> str:
-    """Return bytes without a mark as text: UTF-8 if they are that, else line by line UTF-8 or one code page."""
+    """Decode bytes without a byte order mark: as UTF-8, or else each line as UTF-8 or in one guessed code page."""
     try:
         return data.decode()
     except UnicodeDecodeError:
@@ -134,15 +141,15 @@ def _is_utf8(line: bytes) -> bool:
 
 
 def _example(line: str) -> str:
-    """Return the cell with the most letters that are not ASCII."""
+    """Return the cell of the line with the most non-ASCII characters, cut to 40 characters."""
     return max(re.split(r"[,;\t|]", line), key=lambda cell: sum(not letter.isascii() for letter in cell)).strip()[:40]
 
 
 def _code_page(sample: bytes) -> str:
-    """Return the code page of lines that have letters beyond ASCII.
+    """Return the code page of lines with non-ASCII letters.
 
-    The detector cannot tell a few letters of one Western page from those of another: 1252 is taken where it says that
-    it reads as well as the best, and has no sign where a letter must be.
+    The detector cannot distinguish Western code pages by a few letters. Code page 1252 is preferred if the detector
+    rates it as high as its best match, and if its text has no symbols inside words.
     """
     from charset_normalizer import from_bytes
 
@@ -156,7 +163,7 @@ def _code_page(sample: bytes) -> str:
 
 
 _CARONS, _GRAVES = re.compile("[ŠšŽž]"), re.compile("[ÈèÌìÒòÙùØøÏï]")
-"""Letters that no language has together: in code page 1252 the Czech letters of 1250 look like this."""
+"""Letters that no language uses together: Czech text in code page 1250 has both if it is read as 1252."""
 
 _ODD = re.compile(
     r"(?<=[^\W\d_])[^\w\s\x00-\x7f\u2010-\u2027°º·](?=[^\W\d_])|(?<=[a-zß-ÿ\u0430-\u0491])[À-ÖØ-ÞŠŽŸŒ\u0401-\u042f]|(?<=[A-Z])[ŠŽŸŒ](?=[a-z])"
@@ -165,5 +172,5 @@ _ODD = re.compile(
 
 
 def _oddness(text: str) -> int:
-    """Return the number of letters beyond ASCII that stand where they cannot, as signs inside words."""
+    """Return the number of non-ASCII characters in impossible positions, such as symbols inside words."""
     return len(_ODD.findall(text)) + (len(_CARONS.findall(text)) if _GRAVES.search(text) else 0)

@@ -1,6 +1,6 @@
-"""Usual column names in several languages, the most specific first.
+"""Usual column names in several languages, by the kind of the column, the most specific names first.
 
-Case, accents and signs between words do not matter.
+Case, accents and signs between words do not matter: `header_key` normalizes the names before they are compared.
 """
 
 import re
@@ -49,7 +49,7 @@ FILE = (
     ),
     *("gravação", "bestand", "bestandsnaam", "opname", "nome_file", "registrazione", "filnamn", "filnavn", "plik"),
 )
-"""A recording in other languages: German, French, Spanish, Portuguese, Dutch, Italian, Scandinavian ones, Polish."""
+"""Columns of recordings' file names in other languages than English; the readers add the English names."""
 SPECIES = (
     *("art", "artname", "vogelart", "espèce", "taxon", "especie", "espécie", "soort", "soortnaam", "vogelsoort"),
     *("specie", "gatunek"),
@@ -93,11 +93,11 @@ VERIFIED = (
     *("verified", "is_verified", "validated", "confirmed", "reviewed", "checked", "verifiziert", "bestätigt"),
     *("geprüft", "validé", "vérifié", "confirmé", "verificado", "validado", "confirmado", "geverifieerd", "bevestigd"),
 )
-"""Columns with yes or no of a person: a mark is wrong, is right, or was confirmed."""
+"""`REJECT`, `VALID` and `VERIFIED`: columns in which a reviewer said yes or no: wrong, right, confirmed."""
 LOCALITY = ("ort", "fundort", "lieu", "localité", "lugar", "localidad", "local", "localidade", "plaats", "luogo")
 COUNTRY = ("land", "pays", "país", "paese", "kraj")
 
 
 def is_longitude_first(name: str) -> bool:
-    """Return True for a column of coordinates whose name puts longitude first, such as `lon,lat`."""
+    """Return True if a column's name puts longitude before latitude, such as `lon,lat`."""
     return re.match(r"[\W_]*l(?:on|ng|ä?ng|aeng).*(?:lat|breit)", name, re.IGNORECASE) is not None

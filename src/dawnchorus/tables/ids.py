@@ -1,4 +1,4 @@
-"""Identifiers and paths changed by spreadsheets or written on Windows."""
+"""Repair of identifiers that spreadsheets changed, and of paths written on Windows."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _DAY = re.compile(r"\d{1,2}[-. /]\s?[^\W\d_]{3,4}\.?|[^\W\d_]{3}[-. ]\d{2}")
 
 
 def exact_id(text: str) -> str | None:
-    """Restore an identifier that a spreadsheet changed to a number; None if digits were lost.
+    """Restore an identifier that a spreadsheet changed to a number; None if digits were lost, other texts unchanged.
 
-    `134874.0` is 134874, `1.34874E+05` too; of `5.88E+05` the last digits are lost.
+    `134874.0` and `1.34874E+05` become 134874; `5.88E+05` lost its last digits.
     """
     text = text.strip()
     if whole := re.fullmatch(r"(\d+)[.,]0+", text, re.ASCII):
@@ -26,7 +26,7 @@ def exact_id(text: str) -> str | None:
 
 
 def is_day(text: str) -> bool:
-    """Return True for dates such as `2-Feb` or `Mar-01`, to which spreadsheets change codes such as `2-2` or `MAR1`."""
+    """Return True for a date such as `2-Feb` or `Mar-01`: a spreadsheet makes one of a code such as `2-2` or `MAR1`."""
     return _DAY.fullmatch(text.strip()) is not None
 
 

@@ -19,7 +19,7 @@ _WORDS = {
     **dict.fromkeys(("east", "ost", "est", "este", "leste"), "E"),
     **dict.fromkeys(("west", "ouest", "oeste", "ovest"), "W"),
 }
-"""`O` alone is ambiguous: it is east in German, west in French, Italian, Portuguese and Spanish."""
+"""Words for directions. `O` alone is ambiguous: east in German, west in French, Italian, Portuguese and Spanish."""
 _PART = r"\d+(?:[.,]\d+)?"
 _DEGREES, _MINUTES = r"(?:\s*(?:°|º|˚|deg|d|:)\s*|\s+)", r"(?:\s*(?:'|m|:)\s*|\s+)"
 _ANGLE = re.compile(
@@ -28,7 +28,7 @@ _ANGLE = re.compile(
     re.ASCII,
 )
 _NMEA = re.compile(r"(?P<degrees>\d{2,3})(?P<minutes>\d{2}\.\d+)", re.ASCII)
-"""Degrees and minutes of a satellite receiver, `4806.000` and `01130.000`, always with a direction."""
+"""Degrees and minutes without a separator, as in NMEA 0183: `4806.000`, `01130.000`; only with a direction."""
 _ISO_6709 = re.compile(
     r"(?P<latitude>[-+]\d{2,6}(?:\.\d+)?)(?P<longitude>[-+]\d{1,7}(?:\.\d+)?)(?:[-+]\d+(?:\.\d+)?)?(?:CRS\w+)?/?",
     re.ASCII,
@@ -43,19 +43,22 @@ _SIGNS = str.maketrans(
 
 
 def parse_latitude(text: str) -> float | None:
-    """Parse degrees north, from -90 to 90."""
+    """Parse degrees north, from -90 to 90; None for anything else."""
     return parse_angle(text, largest=MAX_LATITUDE, letters=_NORTH_SOUTH)
 
 
 def parse_longitude(text: str) -> float | None:
-    """Parse degrees east, from -180 to 180."""
+    """Parse degrees east, from -180 to 180; None for anything else."""
     return parse_angle(text, largest=MAX_LONGITUDE, letters=_EAST_WEST)
 
 
 def parse_angle(text: str, *, largest: float, letters: str) -> float | None:
     """Parse degrees such as `52.5`, `52,5`, `52°30'N`, `N 52 30 15` or `13.4 W`; None for anything else.
 
-    `letters` are those of the directions that it may have.
+    Args:
+        text: one angle.
+        largest: largest absolute value in degrees.
+        letters: directions that may be given, "NS" or "EW"; south and west are negative.
     """
     text = text.strip().translate(_SIGNS)
     letter, text = _direction(text)
@@ -75,7 +78,7 @@ def parse_angle(text: str, *, largest: float, letters: str) -> float | None:
 
 
 def _direction(text: str) -> tuple[str, str]:
-    """Return the direction before or behind an angle, as one capital letter or nothing, and the angle."""
+    """Split an angle into its direction, one capital letter or "", and the text without the direction."""
     match = re.fullmatch(r"([^\W\d_]*)[\s.:]*(.*?)\s*([^\W\d_]*)\.?", text)
     if match is None or not (match[1] or match[3]) or (match[1] and match[3]):
         return "", text
@@ -92,8 +95,8 @@ def parse_location(text: str, *, longitude_first: bool = False) -> tuple[float, 
     """Parse (latitude, longitude) from one text; None if it is no location.
 
     `48.1, 11.5`, `48,1; 11,5`, `48°6'N 11°30'E`, `N48.1 E11.5`, `lat 48.1 lon 11.5`, `4806.000,N,01130.000,E`,
-    `geo:48.1,11.5`, `+48.1+011.5/` (ISO 6709) and `POINT(11.5 48.1)` are locations. The longitude is first where it has
-    the direction or the name of one, or else if `longitude_first`.
+    `geo:48.1,11.5`, `+48.1+011.5/` (ISO 6709) and `POINT(11.5 48.1)` are locations. Directions (`E`) and names (`lon`)
+    show which number is the longitude; without them, `longitude_first` says if it is the first number.
     """
     text = _BEFORE.sub("", text.strip())
     if point := re.fullmatch(r"POINT\s*\(\s*(\S+)\s+(\S+)\s*\)", text, re.IGNORECASE):
@@ -114,7 +117,7 @@ def parse_location(text: str, *, longitude_first: bool = False) -> tuple[float, 
 
 
 def _iso_location(text: str) -> tuple[float, float] | None:
-    """Return the location of ISO 6709: `+48.1+011.5/`, `+4806+01130/` with minutes, `+480600+0113000/` with seconds."""
+    """Parse ISO 6709: `+48.1+011.5/`, `+4806+01130/` (minutes), `+480600+0113000/` (seconds); None for other texts."""
     match = _ISO_6709.fullmatch(text)
     if match is None:
         return None
@@ -124,7 +127,7 @@ def _iso_location(text: str) -> tuple[float, float] | None:
 
 
 def _insert_spaces(angle: str, *, n_degrees: int) -> str:
-    """Return degrees, minutes and seconds, of which the latter have two digits each, with spaces between."""
+    """Insert spaces before the two digits of minutes and of seconds; `n_degrees` is the number of degree digits."""
     n_digits = len(angle[1:].partition(".")[0])
     if n_digits == n_degrees + 4:
         return f"{angle[: 1 + n_degrees]} {angle[1 + n_degrees : 3 + n_degrees]} {angle[3 + n_degrees :]}"
@@ -132,7 +135,7 @@ def _insert_spaces(angle: str, *, n_degrees: int) -> str:
 
 
 def _halves(text: str) -> Iterator[tuple[str, str]]:
-    """Yield what may be the two halves of a location."""
+    """Yield each way to split a text into two coordinates, the safest separators first."""
     for separator in (
         r"\s*[;/|\\]\s*",
         r"\s*,\s+",
@@ -150,28 +153,28 @@ def _halves(text: str) -> Iterator[tuple[str, str]]:
 
 
 def has_two_numbers(text: str) -> bool:
-    """Return True for a text that may be a location in an unknown notation."""
+    """Return True if the text has two numbers or more: it may be a location in an unknown notation."""
     return len(re.findall(r"\d+", text)) >= 2
 
 
 NO_FIX = "latitude 0, longitude 0, which many tables have where no location is known"
-"""Description of such a location."""
+"""Description of latitude 0, longitude 0, for notes and warnings."""
 
 
 def is_without_fix(latitude: float | None, longitude: float | None) -> bool:
-    """Return True for latitude 0, longitude 0, which stand for an unknown location."""
+    """Return True for latitude 0, longitude 0: recorders without a satellite fix write them."""
     return latitude == longitude == 0
 
 
 class CoordinateColumns:
-    """Two columns with latitudes and longitudes; invalid values are counted in the notes."""
+    """Parser of a column of latitudes and a column of longitudes; invalid values are counted in `notes`."""
 
     def __init__(self, latitude_name: str, longitude_name: str, notes: Notes) -> None:
         self._names = {"latitude": latitude_name, "longitude": longitude_name}
         self._notes = notes
 
     def read(self, north: str, east: str) -> tuple[float | None, float | None]:
-        """Parse a row; None for both coordinates if one is blank or invalid, or both are 0."""
+        """Parse the cells of latitude and longitude in a row; both None if one is blank or invalid, or both are 0."""
         given = {"latitude": north, "longitude": east}
         values = {"latitude": parse_latitude(north), "longitude": parse_longitude(east)}
         unread = [field for field, value in values.items() if value is None and not is_blank(given[field])]
@@ -187,7 +190,7 @@ class CoordinateColumns:
 
 
 def leave_out_no_fix(latitude: float, longitude: float, notes: Notes) -> tuple[float | None, float | None]:
-    """Return the location, or None for both coordinates (counted) if it is 0, 0."""
+    """Return (latitude, longitude); (None, None), counted in `notes`, for 0, 0, which means that it is unknown."""
     if not is_without_fix(latitude, longitude):
         return latitude, longitude
     notes.leave_out(NO_FIX, "0, 0")
@@ -195,7 +198,11 @@ def leave_out_no_fix(latitude: float, longitude: float, notes: Notes) -> tuple[f
 
 
 class LocationColumn:
-    """A column with latitude and longitude in one cell, in the order that its values show."""
+    """Parser of a column with latitude and longitude in one cell.
+
+    Longitude is first if the column's name says so, or if all values are locations with longitude first and some are
+    locations only then; this guess is added to `notes`.
+    """
 
     def __init__(self, name: str, values: Iterable[str], notes: Notes) -> None:
         given = [value for value in values if not is_blank(value)]

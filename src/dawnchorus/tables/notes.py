@@ -1,4 +1,4 @@
-"""Messages on a table, each given once."""
+"""Notes on a table that was read: guesses, and values that were left out, for the user."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class _Misread:
 
 
 class Notes:
-    """Sentences on a table: guesses that were made, and values that could not be read."""
+    """Sentences for the user on a table: guesses that were made, and values that were left out."""
 
     def __init__(self) -> None:
         self._sentences: dict[str, None] = {}
@@ -24,15 +24,15 @@ class Notes:
         self._left_out: dict[str, _Misread] = {}
 
     def add(self, sentence: str) -> None:
-        """Add a sentence once."""
+        """Add a sentence; a repeated one is dropped."""
         self._sentences.setdefault(sentence)
 
     def misread(self, column: str, value: str, *, expected: str) -> None:
-        """Count a value that could not be read."""
+        """Count a value of a column that could not be read; `expected` describes valid values: "a number"."""
         self._misread.setdefault(column, _Misread(expected, value)).n_rows += 1
 
     def leave_out(self, description: str, value: str) -> None:
-        """Count a valid value that is left out, by the description of its kind."""
+        """Count a readable value that is left out; `description` names its kind, and begins the sentence."""
         self._left_out.setdefault(description, _Misread("", value)).n_rows += 1
 
     def n_misread(self, column: str) -> int:
@@ -40,7 +40,7 @@ class Notes:
         return self._misread[column].n_rows if column in self._misread else 0
 
     def sentences(self) -> list[str]:
-        """Return all sentences."""
+        """Return the added sentences, then one sentence per column or kind whose values were left out."""
         return [
             *self._sentences,
             *(
@@ -56,7 +56,7 @@ class Notes:
 
 
 def list_columns(values: Mapping[str, str]) -> str:
-    """List columns, each with an example value: `week (as '18')`."""
+    """List columns, each with its example value in `values`: `week (as '18'), site (as 'A')`."""
     return ", ".join(f"{column} (as {value!r:.40})" for column, value in values.items())
 
 

@@ -17,9 +17,9 @@ _SIGNS = re.compile(r"[.,]")
 
 
 def parse_number(text: str, *, comma: bool = False) -> float | None:
-    """Parse a number; None if the text is no number.
+    """Parse a finite number; None for anything else.
 
-    `comma` says how to read `1,234` and `1.234`, which alone are ambiguous: with a decimal comma.
+    `1,234` and `1.234` are ambiguous: if `comma`, a comma is the decimal sign, otherwise a point.
     """
     text = _SPACES.sub("", text.strip().translate(_MINUS))
     sign = decimal_sign(text) or ("," if comma else ".")
@@ -31,14 +31,14 @@ def parse_number(text: str, *, comma: bool = False) -> float | None:
 
 
 def _is_grouped(text: str, sign: str) -> bool:
-    """Return True if the other sign, where it is there, parts groups of three digits before the decimal sign."""
+    """Return True if the thousands separators, if any, separate groups of three digits; `sign` is the decimal sign."""
     whole = re.split(r"[eE]", text)[0].partition(sign)[0].lstrip("+-")
     parts = whole.split("." if sign == "," else ",")
     return len(parts) == 1 or (1 <= len(parts[0]) <= 3 and all(len(part) == 3 for part in parts[1:]))
 
 
 def decimal_sign(text: str) -> str | None:
-    """Return the decimal sign of a number; None where it is ambiguous (`12`, `1,234`, `1.234`)."""
+    """Return the decimal sign of a number, "." or ","; None if it is not known (`12`, `1,234`, `1.234`)."""
     signs = _SIGNS.findall(text)
     if len(set(signs)) == 2:
         return signs[-1] if signs.count(signs[-1]) == 1 else None
@@ -52,7 +52,14 @@ def decimal_sign(text: str) -> str | None:
 
 
 class NumberColumn:
-    """A column of numbers; its values decide on the decimal sign."""
+    """Parser of a column of numbers, which infers the decimal sign from all values of the column.
+
+    Args:
+        name: the column's name in the header.
+        values: all cells of the column.
+        notes: gets a sentence if the decimal sign was guessed, and the number of values that could not be read.
+        prefer_comma: take the comma for the decimal sign if all values with a comma are ambiguous (`1,234`).
+    """
 
     def __init__(self, name: str, values: Iterable[str], notes: Notes, *, prefer_comma: bool = False) -> None:
         self.name = name
@@ -76,14 +83,14 @@ class NumberColumn:
             )
 
     def read(self, text: str) -> float | None:
-        """Parse a value; None if it is blank, or invalid, which is counted."""
+        """Parse a value; None if it is blank or invalid. Invalid values are counted in the notes."""
         value = self.parse(text)
         if value is None and not is_blank(text):
             self._notes.misread(self.name, text, expected="a number")
         return value
 
     def parse(self, text: str) -> float | None:
-        """Parse a value; None if it is invalid."""
+        """Parse a value as `read` does, without counting invalid values."""
         if not self.comma and _PLAIN.fullmatch(text) and math.isfinite(value := float(text)):
             return value
         return parse_number(text, comma=self.comma)

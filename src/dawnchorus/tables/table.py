@@ -1,4 +1,4 @@
-"""CSV tables with a header and any delimiter."""
+"""Reader of CSV tables with a header, in any encoding and with any delimiter."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from dawnchorus.tables.words import ERROR_VALUE, is_error_value
 
 DELIMITERS = (",", ";", "\t", "|")
 ONE_COLUMN = "\x1f"
-"""Delimiter of tables without one: the sign of units in ASCII, which no text has."""
+"""Delimiter of tables with one column: ASCII's unit separator, which no text contains."""
 
 _SPREADSHEETS = (".xls", ".xlsx", ".xlsm", ".ods", ".numbers")
 _SEPARATOR_LINE = re.compile(r"\"?sep=(.)\"?\s*", re.IGNORECASE)
 _SPACED_HEADER = re.compile(r'"[^"\n]*"(?: "[^"\n]*")+\r?\n')
-"""Names in quotes with blanks between them: what R writes."""
+"""Header of quoted names separated by spaces, as R writes."""
 _COMMA = re.compile(r",\d")
 _QUOTED_COMMA = re.compile(r'"[^"\n]*,\d[^"\n]*"')
 _FORMULA = re.compile(r'^="([^"]*)"$')
-"""Text that is written as a formula, so that a spreadsheet leaves it as it is."""
+"""Text written as a formula, `="012"`, to protect it from changes by spreadsheets."""
 _N_LOOKED_AT = 200
 """Rows from which the delimiter is inferred."""
 _N_NAMED = 3
@@ -45,16 +45,23 @@ def header_key(name: str) -> str:
 class Table:
     """A CSV table in any encoding, delimiter and header spelling.
 
-    Names of columns are without spaces around them. Every row has a cell for each column; blank rows are left out.
-    Rows that have more than that, and rows that are the header again, are left out with a note. Notes are complete
-    once the rows have been read. A cell with an error of a spreadsheet, such as `#REF!`, is empty, with a note. A
-    direction or zone in brackets of a column's name, `latitude (S)`, `time (UTC)`, stands behind each of its cells.
+    Iteration yields (line number, cells) of each row, with one cell per column. Blank rows are skipped. Rows with more
+    cells than the header, and rows that repeat the header, are skipped with a note. `notes` is complete once all rows
+    have been read. A spreadsheet error such as `#REF!` is read as an empty cell, with a note. A direction or time zone
+    in brackets in a column's name, `latitude (S)`, `time (UTC)`, is appended to each cell of the column.
 
-    `delimiter` is taken where the header has it, otherwise it is found. `quoted` says whether cells may stand in
-    quotes; None: if the first one does. `text` is the content, where it has been read.
+    Args:
+        path: the CSV file.
+        delimiter: the expected delimiter, used if the header contains it; otherwise the delimiter is inferred.
+        quoted: True if quotes around a cell are no part of its text; None: if the first cell has quotes.
+        text: the file's content, if the caller has read it; None reads `path`.
+
+    Attributes:
+        header: names of the columns, without spaces around them.
+        notes: guesses, and values that were left out.
 
     Raises:
-        FormatError: it is not text, or empty.
+        FormatError: the file is a spreadsheet, not text, or has no header; while iterating: a row is not CSV.
     """
 
     def __init__(
@@ -79,7 +86,7 @@ class Table:
         open_quote = _find_open_quote(lines.text, self.delimiter) if quoted else None
         self._by_line = open_quote is not None
         self._remarks: dict[int, str] = {}
-        """Rows that are only a remark or a title, by line."""
+        """Texts of skipped rows that are only a comment (`# ...`) or a title, by line number."""
         _number, header = next(self._raw_rows(), (0, []))
         while header and not header[-1].strip():
             header.pop()
@@ -89,9 +96,9 @@ class Table:
         self._keys = column_keys(self.header)
         self._skips_first_cell = self._has_row_names()
         self.long_rows: Sequence[int] = ()
-        """Lines of the rows with more cells than the header, once the rows have been read."""
+        """Line numbers of the skipped rows with more cells than the header; complete once all rows have been read."""
         self._may_have_commas: bool | None = None
-        """True if a number may have a comma, once that was asked for."""
+        """True if a number may have a comma; None until `numbers` is first called."""
         self._numbers: dict[int, NumberColumn] = {}
         if open_quote is not None:
             line = open_quote + lines.n_skipped
@@ -125,21 +132,21 @@ class Table:
         self._note_errors(errors)
 
     def find_column(self, names: Sequence[str]) -> int | None:
-        """Return the first column that has one of `names`, in any spelling; None if there is none."""
+        """Return the index of the column with the first of `names` that the header has, in any spelling; else None."""
         return next((self._keys[key] for key in map(header_key, names) if key in self._keys), None)
 
     def column(self, index: int) -> Iterator[str]:
-        """Yield the cells of a column."""
+        """Yield the cells of the column with this index."""
         return (cells[index] for _line, cells in self)
 
     def unread(self, read: Collection[int]) -> dict[str, str]:
-        """Return the non-empty columns that are not in `read`, with the first value of each."""
+        """Return the first value of each non-empty column whose index is not in `read`, by column name."""
         others = [index for index in range(len(self.header)) if index not in read]
         values = {index: next((cell.strip() for cell in self.column(index) if cell.strip()), "") for index in others}
         return {self.header[index] or f"column {index + 1}": value for index, value in values.items() if value}
 
     def numbers(self, index: int) -> NumberColumn:
-        """Return the parser of a column of numbers."""
+        """Return the parser of the column with this index as numbers."""
         if index not in self._numbers:
             if self._may_have_commas is None:
                 commas = _QUOTED_COMMA if self.delimiter == "," else _COMMA
@@ -150,16 +157,16 @@ class Table:
         return self._numbers[index]
 
     def dates(self, index: int) -> DateColumn:
-        """Return the parser of a column of dates."""
+        """Return the parser of the column with this index as dates."""
         prefer_day_first = self.delimiter == ";"
         return DateColumn(self.header[index], self.column(index), self.notes, prefer_day_first=prefer_day_first)
 
     def times(self, index: int) -> TimeColumn:
-        """Return the parser of a column of times of day."""
+        """Return the parser of the column with this index as times of day."""
         return TimeColumn(self.header[index], self.column(index), self.notes)
 
     def _read_units(self) -> dict[int, CellUnit]:
-        """Return the units that cells get from the names of their columns; note those that are not understood."""
+        """Return the units in column names by column index; add a note on units that are not understood."""
         units = {k: cell_unit(name, _bare_key(name), _UNIT_KEYS) for k, name in enumerate(self.header)}
         for k, unit in units.items():
             if unit.unknown:
@@ -170,7 +177,7 @@ class Table:
         return {k: unit for k, unit in units.items() if unit.suffix}
 
     def _raw_rows(self) -> Iterator[tuple[int, list[str]]]:
-        """Yield line number and cells of each row that is not blank, a remark or a title, the header first."""
+        """Yield (line number, cells) of the header and each row, without blank rows, comments and titles."""
         is_header = True
         for line, cells in self._rows_by_line() if self._by_line else self._rows():
             if len(cells) > 1 and cells[0].strip() and cells[1].strip():
@@ -208,7 +215,7 @@ class Table:
         return ((line, cells[1:]) for line, cells in rows) if self._skips_first_cell else rows
 
     def _has_row_names(self) -> bool:
-        """Return True if each row has one more cell than the header, a number: as R writes names of rows."""
+        """Return True if each row begins with an extra cell, a unique number: the row names that R writes."""
         rows = self._raw_rows()
         next(rows, None)
         firsts = []
@@ -219,7 +226,7 @@ class Table:
         return len(set(firsts)) == len(firsts) > 0 and len(self.header) > 1
 
     def _find_errors(self, line: int, cells: Sequence[str]) -> Iterator[_CellError]:
-        """Yield the cells of a row that hold an error of a spreadsheet."""
+        """Yield the cells of a row with a spreadsheet error such as `#REF!`."""
         for name, cell in zip(self.header, cells, strict=False):
             if is_error_value(cell):
                 yield _CellError(line, name, cell.strip())
@@ -259,7 +266,7 @@ class Table:
                 self._note_doubled(seen[key], index)
 
     def _note_doubled(self, first: int, second: int) -> None:
-        """Note two columns of one name; of these the first is read that has values."""
+        """Note two columns of one name with different values; the second is read only if the first is empty."""
         pairs = [
             (line, cells[first].strip(), cells[second].strip())
             for line, cells in self._body()
@@ -279,7 +286,7 @@ class Table:
 
 @dataclass(frozen=True)
 class _CellError:
-    """A cell with an error of a spreadsheet."""
+    """A cell with a spreadsheet error such as `#REF!`."""
 
     line: int
     column: str
@@ -287,7 +294,7 @@ class _CellError:
 
 
 class _Lines:
-    """The text of a table without the line before the header that gives Excel the delimiter."""
+    """The text of a table without the line `sep=;` that tells Excel the delimiter."""
 
     def __init__(self, text: str, *, n_skipped: int, delimiter: str | None) -> None:
         self.text = text
@@ -302,7 +309,7 @@ class _Lines:
 
 
 def column_keys(header: Sequence[str]) -> dict[str, int]:
-    """Return column indices by normalized name, with and without a unit in brackets; the first wins."""
+    """Return column indices by normalized name, with and without the text in brackets; of equal names the first."""
     keys: dict[str, int] = {}
     for name_of in (header_key, _bare_key):
         for index, name in enumerate(header):
@@ -312,7 +319,7 @@ def column_keys(header: Sequence[str]) -> dict[str, int]:
 
 
 def _bare_key(name: str) -> str:
-    """Return what a column's name is found by without what stands in brackets."""
+    """Normalize a column's name without the text in brackets."""
     return header_key(IN_BRACKETS.sub("", name))
 
 
@@ -320,14 +327,14 @@ _UNIT_KEYS = {kind: frozenset(map(header_key, names)) for kind, names in NAMES.i
 
 
 def _is_remark(cells: Sequence[str], *, is_header: bool) -> bool:
-    """Return True for a blank row, one with nothing but a remark behind `#`, and a title in the first cell of many."""
+    """Return True for a blank row, a comment (`# ...`), and, before the header, a single filled cell of several."""
     filled = [cell for cell in cells if cell.strip()]
     is_title = is_header and len(cells) > 2 and len(filled) == 1
     return not filled or is_title or (len(filled) == 1 and filled[0].lstrip().startswith("#"))
 
 
 def _find_delimiter(text: str, quoting: Literal[0, 3]) -> str:
-    """Return the delimiter that parts the header, and the rows into as many cells as it; with several, the most."""
+    """Return the delimiter by which most rows have as many cells as the header; of equals, the one with most cells."""
     if _SPACED_HEADER.match(text):
         return " "
     best, most = ONE_COLUMN, (0.0, 0)
@@ -346,7 +353,7 @@ def _find_delimiter(text: str, quoting: Literal[0, 3]) -> str:
 
 
 def _first_rows(text: str, delimiter: str, quoting: Literal[0, 3]) -> list[list[str]]:
-    """Return the first rows that are not blank or a remark."""
+    """Return the first rows, without blank rows, comments and titles."""
     rows: list[list[str]] = []
     try:
         for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting):
@@ -360,7 +367,7 @@ def _first_rows(text: str, delimiter: str, quoting: Literal[0, 3]) -> list[list[
 
 
 def _find_open_quote(text: str, delimiter: str) -> int | None:
-    """Return the line of a quote that opens a cell and is not closed at the end of one; None if all are."""
+    """Return the line number of a quote that opens a cell and is not closed at its end; None if all are closed."""
     if '"' not in text:
         return None
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)

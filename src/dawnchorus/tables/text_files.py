@@ -1,4 +1,4 @@
-"""Reading of text and CSV files."""
+"""Reading of text files, and of CSV files in a known format (without the guesses of `Table`)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dawnchorus.errors import FormatError
 
 
 def read_text(path: Path) -> str:
-    """Read a whole file as text, in any encoding.
+    """Read a whole file as text, in the encoding that is detected.
 
     Raises:
         FormatError: the file is not text.
@@ -24,7 +24,7 @@ def read_text(path: Path) -> str:
 def csv_rows(
     path: Path, text: str, *, delimiter: str = ",", quoting: Literal[0, 3] = csv.QUOTE_MINIMAL
 ) -> Iterator[list[str]]:
-    """Yield the fields of each row of `text`, the content of `path`.
+    """Yield the fields of each row of a CSV text; `path` is for errors.
 
     Raises:
         FormatError: the text is not CSV.
@@ -37,12 +37,12 @@ def csv_rows(
 
 
 def csv_records(path: Path, text: str, *, delimiter: str = ",") -> tuple[list[str], Iterator[dict[str, str]]]:
-    """Return the column names of `text`, the content of `path`, and its rows by column name.
+    """Return the column names of a CSV text, and its rows as dicts by column name; `path` is for errors.
 
-    Blank rows are left out, cells that a row lacks are empty, and cells beyond the last column are ignored.
+    Blank rows are skipped, missing cells at a row's end are "", and cells beyond the last column are ignored.
 
     Raises:
-        FormatError: the text is not CSV; of a row, when that is asked for.
+        FormatError: the header is not CSV; while iterating: a row is not CSV.
     """
     rows = csv_rows(path, text, delimiter=delimiter)
     names = next(rows, [])

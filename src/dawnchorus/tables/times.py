@@ -22,13 +22,13 @@ _DIGITS = re.compile(
 )
 _DASHED = re.compile(r"(?P<hour>\d{1,2})[-_](?P<minute>\d{2})(?:[-_](?P<second>\d{2}))?", re.ASCII)
 _EMPTY_DATE = re.compile(r"(?:1899-12-3[01]|1900-01-0[01]|1904-01-01|0?[01]/0?[01]/1900|3[01][./]12[./]1899)[t ]+")
-"""Days that spreadsheets put before a time without a day."""
+"""Dates such as 1899-12-30 that spreadsheets put before a time without a date."""
 _FRACTION = re.compile(r"0?[.,]\d+|[01](?:[.,]0*)?", re.ASCII)
 _SHORT_MINUTE = re.compile(r"(\d{1,2})[.,]([0-5])", re.ASCII)
 
 
 def parse_time(text: str) -> time | None:
-    """Parse a time of day, with its zone if it has one; None for anything else.
+    """Parse a time of day; None for anything else. A time zone becomes `tzinfo`.
 
     `6:00`, `06:00:30`, `5.30 Uhr`, `5h30`, `6:00 AM`, `6 pm`, `0530`, `530`, `05-30-00` are times.
     """
@@ -55,7 +55,7 @@ def _time(parts: dict[str, str | None]) -> time | None:
 
 
 def _zone(text: str | None) -> timezone | None:
-    """Return the zone of `z`, `utc`, `+02:00`, `utc+2`; None for nothing."""
+    """Return the time zone of `z`, `utc`, `+02:00` or `utc+2`; None for an empty text."""
     if not text:
         return None
     match = re.search(r"([-+\u2212])(\d{1,2}):?(\d{2})?$", text)
@@ -66,13 +66,19 @@ def _zone(text: str | None) -> timezone | None:
 
 
 def convert_fraction(fraction: float) -> time:
-    """Convert a fraction of a day, as spreadsheets store times, to a time rounded to seconds."""
+    """Convert a fraction of a day (0 to 1), as spreadsheets store times, to a time rounded to seconds."""
     seconds = min(round(fraction * 86_400), 86_399)
     return time(seconds // 3600, seconds // 60 % 60, seconds % 60)
 
 
 class TimeColumn:
-    """A column of times of day; its values decide if `0.25` is a fraction of a day or 00:25."""
+    """Parser of a column of times of day; all values decide if `0.25` is a fraction of a day or 00:25.
+
+    Args:
+        name: the column's name in the header.
+        values: all cells of the column.
+        notes: gets a sentence if numbers are read as fractions, and the number of values that could not be read.
+    """
 
     def __init__(self, name: str, values: Iterable[str], notes: Notes) -> None:
         self.name = name
@@ -94,14 +100,14 @@ class TimeColumn:
         return convert_fraction(float(text.replace(",", ".")))
 
     def read(self, text: str) -> time | None:
-        """Parse a time; None if it is blank, or invalid, which is counted."""
+        """Parse a time; None if it is blank or invalid. Invalid values are counted in the notes."""
         value = self.parse(text)
         if value is None and not is_blank(text):
             self._notes.misread(self.name, text.strip(), expected="a time of day such as 05:30")
         return value
 
     def parse(self, text: str) -> time | None:
-        """Parse a time; None if it is invalid."""
+        """Parse a time as `read` does, without counting invalid values."""
         text = text.strip()
         if self._has_fractions and _FRACTION.fullmatch(text):
             return self._fraction(text)

@@ -16,12 +16,12 @@ SECONDS = {
     **dict.fromkeys(("h", "hr", "hrs", "hour", "hours", "std", "stunden"), 3600.0),
     **dict.fromkeys(("ms", "msec", "millisecond", "milliseconds", "millisekunden"), 0.001),
 }
-"""Seconds of each unit of a time within a recording."""
+"""Seconds per unit, by the unit's name, for times within a recording."""
 HERTZ = {"": 1.0, "hz": 1.0, "khz": 1000.0}
 
 _OTHER_COUNTS = frozenset(("samples", "sample", "frames", "frame", "ticks", "px", "pixels"))
 _CLOCK = re.compile(r"(?:hh?|mm?|ss?|[:.\s,])+", re.IGNORECASE)
-"""Formats of clocks, of which each cell shows its own: `mm:ss`."""
+"""Clock formats in column names, such as `mm:ss`: no unit, since the cells show it."""
 
 _DIRECTIONS = {
     **dict.fromkeys(("n", "north", "nord", "norte"), "N"),
@@ -32,7 +32,7 @@ _DIRECTIONS = {
 _LETTERS = frozenset("NSEW")
 _PLAIN_ANGLE = re.compile(r"\d[\d.,\s:°º˚'\"\u2032\u2033\u2019\u201d]*")
 _PLAIN_CLOCK = re.compile(r"(?:^|[ T])\d{1,2}(?:[:.h]\d{2}(?:[:.]\d{2}(?:[.,]\d+)?)?)?$|^\d{3,6}$", re.IGNORECASE)
-"""Cells without a direction, sign, zone or half of the day of their own."""
+"""`_PLAIN_ANGLE`, `_PLAIN_CLOCK`: cells without a direction, sign, time zone, AM or PM."""
 _DEGREES = frozenset(
     (
         *("deg", "degs", "degree", "degrees", "decimal", "dec", "dd", "d", "m", "min", "minutes", "seconds", "dms"),
@@ -57,12 +57,12 @@ _DATE_FORMAT = re.compile(r"([dtgjmya]{1,4})[-./ ]+([dtgjm]{1,4})[-./ ]+([dtgjya
 
 @dataclass(frozen=True)
 class CellUnit:
-    """A unit in a column's name, which applies to all its cells."""
+    """The unit in a column's name, which applies to all cells of the column."""
 
     suffix: str = ""
-    """Text that stands behind each cell as if it were written there: `S`, `UTC`."""
+    """Text to append to each cell: `S`, `UTC`; "" without a unit."""
     unknown: str = ""
-    """Text in brackets that is not understood, and not applied."""
+    """Text in brackets that is not understood and not applied; "" if all is understood."""
 
     def apply(self, cell: str) -> str:
         """Return the cell with the unit appended, unless it has its own direction, zone or sign."""
@@ -77,7 +77,10 @@ class CellUnit:
 
 
 def factor(name: str, units: dict[str, float]) -> float | None:
-    """Return the conversion factor of the unit in a column's brackets; None for an unknown unit."""
+    """Return the conversion factor of the unit in brackets in a column's name; None for an unknown unit.
+
+    `units` are the factors by unit, `SECONDS` or `HERTZ`; a name without brackets has the factor 1.
+    """
     text = extract_brackets(name).casefold()
     word = text.split()[0].strip(".,") if text else ""
     return 1.0 if _CLOCK.fullmatch(text) and word not in units else units.get(word)
@@ -89,7 +92,7 @@ def extract_brackets(name: str) -> str:
 
 
 def coordinate_unit(name: str, *, directions: str) -> CellUnit:
-    """Return the unit of a column of latitudes or longitudes; `directions` are its letters, such as `NS`."""
+    """Return the unit of a column of latitudes (`directions` "NS") or longitudes ("EW") by the column's name."""
     words = re.findall(r"[^\W_]+|[°º˚'\"\u2032\u2033]", extract_brackets(name).casefold())
     given = {_DIRECTIONS[word] for word in words if _DIRECTIONS.get(word, "-") in directions}
     if other := [word for word in words if word in _OTHER_ANGLES]:
@@ -99,7 +102,7 @@ def coordinate_unit(name: str, *, directions: str) -> CellUnit:
 
 
 def time_unit(name: str) -> CellUnit:
-    """Return the time zone, or AM or PM, in the name of a column of times."""
+    """Return the unit of a column of times by the column's name: a time zone, AM or PM."""
     text = extract_brackets(name)
     words = [word for word in re.split(r"[\s:,;/]+", text.casefold()) if word]
     zone = " ".join(word for word in re.split(r"[\s,;/]+", text) if word.casefold() not in _TIME_WORDS | _ZONE_WORDS)
@@ -113,7 +116,7 @@ def time_unit(name: str) -> CellUnit:
 
 
 def date_order(name: str) -> str | None:
-    """Return the order of day, month and year in the brackets of a column's name; None without one."""
+    """Return the date order in brackets in a column's name, such as "day/month/year"; None without one."""
     match = _DATE_FORMAT.search(extract_brackets(name).casefold())
     if match is None:
         return None
@@ -122,14 +125,20 @@ def date_order(name: str) -> str | None:
 
 
 def _date_part(letters: str) -> str:
-    """Return the part of a date that letters stand for: `dd`, `tt`, `jj` and `gg`, `mm`, `yyyy`, `jjjj` and `aaaa`."""
+    """Return the part of a date ("day", "month" or "year") that letters such as `dd`, `tt`, `mm`, `jjjj` stand for."""
     if letters.startswith("m"):
         return "month"
     return "year" if len(letters) == 4 or letters[0] in "ya" else "day"
 
 
 def cell_unit(name: str, key: str, keys_of: dict[str, frozenset[str]]) -> CellUnit:
-    """Return the unit of a column, of the kind whose keys contain `key`."""
+    """Return the unit in a column's name.
+
+    Args:
+        name: the column's name in the header.
+        key: the name without brackets, normalized by `header_key`.
+        keys_of: normalized names of latitude, longitude, time and date columns; other columns have no such unit.
+    """
     if not extract_brackets(name):
         return CellUnit()
     if key in keys_of["latitude"]:
@@ -147,4 +156,4 @@ NAMES: dict[str, Sequence[str]] = {
     "time": (*headers.TIME, *headers.MOMENT, "start_time"),
     "date": headers.DATE,
 }
-"""Usual names of the columns whose cells have a unit in the name."""
+"""Usual names of the columns that `cell_unit` reads units of, by kind."""

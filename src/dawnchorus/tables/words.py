@@ -1,4 +1,4 @@
-"""Words for missing values."""
+"""Recognition of missing values and of spreadsheet errors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ERROR_VALUE = re.compile(
     r"|(?:\u00a1(?:REF|VALOR|NUM|NULO|DIV/0)!|\u00bfNOMBRE\?))",  # Spanish
     re.IGNORECASE,
 )
-"""Values that spreadsheets write where a formula failed."""
+"""Values that spreadsheets in four languages show if a formula failed."""
 
 
 def is_error_value(text: str) -> bool:
@@ -25,7 +25,7 @@ def is_error_value(text: str) -> bool:
 def is_blank(text: str) -> bool:
     """Return True for a missing value: empty, `-`, `?`, `??:??`, `n/a`, `unknown`, ...
 
-    `####` is a value that was lost: spreadsheets write it where a column is too narrow.
+    `####` is not blank: spreadsheets write it in place of a value if the column is too narrow.
     """
     text = text.strip()
     return text.casefold() in _BLANKS or (_PUNCTUATION.fullmatch(text) is not None and "##" not in text)

@@ -21,7 +21,7 @@ ENGLISH_COLUMNS = (
 )
 CODE_COLUMNS = ("primary_label", "species_code", "ebird_code", "species_code_cornell_lab", "ebird_ebird_code")
 RANK_COLUMNS = ("category", "taxon_rank", "avilist_taxon_rank")
-"""Columns by their names in lower case, in BirdCLEF's `taxonomy.csv`, eBird's and Clements' taxonomy and AviList."""
+"""Column names, in lower case, in BirdCLEF's `taxonomy.csv`, eBird's and Clements' taxonomy and AviList."""
 
 _FILES = ("taxonomy.csv", "[eE][bB]ird_[tT]axonomy*.csv", "[aA]vi[lL]ist*.csv")
 _PACKAGE = "birdnames"
@@ -34,19 +34,23 @@ class Checklist:
 
     edition: str
     labels: tuple[Label, ...]
-    """Species with both names, and those with a scientific one only."""
+    """All species; one without a common name has its scientific name in both fields."""
     codes: dict[str, Label]
-    """Taxa of any rank by their codes."""
+    """Taxa of any rank by their codes, such as eBird's `gretit1`."""
     notes: tuple[str, ...] = ()
     """Guesses made in reading the file, such as its encoding."""
 
 
 def read_checklist(path: Path, *, edition: str | None = None) -> Checklist:
-    """Read a CSV with scientific names, and common names or codes; its edition is the file's name.
+    """Read a checklist from a CSV file with scientific names, and common names or codes.
+
+    Args:
+        path: the CSV file.
+        edition: name of the checklist for messages; None takes the file's name.
 
     Raises:
         InputError: no such file.
-        FormatError: it has no column of scientific names.
+        FormatError: the file has no column of scientific names.
     """
     if not path.is_file():
         raise InputError(
@@ -78,9 +82,9 @@ def read_checklist(path: Path, *, edition: str | None = None) -> Checklist:
 
 
 def find_checklists(source: Path) -> list[Path]:
-    """Return the checklists in a folder (or next to a file), and in its parent folder.
+    """Return the checklist files in a folder (or next to a file), and in the parent folder.
 
-    Those in stores are not looked for.
+    Files are found by their usual names, such as `taxonomy.csv`. Remote folders (`s3://...`) are not searched.
     """
     if is_remote(source):
         return []

@@ -13,14 +13,18 @@ MAX_SUGGESTIONS, MIN_SIMILARITY = 3, 0.75
 """Maximum number of suggested classes for an unknown name, and minimum similarity (difflib's ratio) of their names."""
 
 MAX_COMPARED = 100
-"""Maximum number of unknown names that get suggestions, which take up to 0.1 s each."""
+"""Maximum number of unknown names for which `KnownClasses.near` searches, which takes up to 0.1 s each."""
 
 
 class KnownClasses:
-    """Classes that are found by scientific name, common name or code.
+    """Lookup of classes by scientific name, common name or code.
 
-    Case, spacing, underscores and Unicode form make no difference; nor do hyphens, apostrophes, accents and "grey" for
-    "gray" where only one class is meant.
+    Case, spacing, underscores and Unicode form are ignored. So are hyphens, apostrophes, accents and "grey" against
+    "gray", if only one class matches.
+
+    Args:
+        labels: the classes.
+        codes: classes by their codes, such as eBird's `gretit1`.
     """
 
     def __init__(self, labels: Iterable[Label], codes: Mapping[str, Label] | None = None) -> None:
@@ -46,11 +50,11 @@ class KnownClasses:
         self._by_spelling = None
 
     def find(self, wanted: Label) -> Label | None:
-        """Return the class with the scientific name of `wanted`, or its common name; None if there is none.
+        """Return the class that `wanted` names; None if no class matches, or its two names are of different classes.
 
-        One name of `wanted` can also be both names of a class, `Parus_major_Great_Tit`, or a code. Names that are
-        spelled otherwise, `Black footed Albatross`, are looked for last. None if the two names are of two classes; a
-        question mark is a part of a name.
+        The scientific name is tried first, then the common name, then both names in one (`Parus_major_Great_Tit`), then
+        codes, and last other spellings (`Black footed Albatross`). A name with a question mark only matches a class
+        with a question mark.
         """
         if has_two_species(wanted, self):
             return None
@@ -64,12 +68,12 @@ class KnownClasses:
         return next((next(iter(labels)) for labels in several if len(labels) == 1), None)
 
     def has_code(self, name: str) -> bool:
-        """Return True if the name is a code of a class, and no other name."""
+        """Return True if the name is the code of a class, and not also a scientific or common name."""
         key = name_key(name)
         return key in self._by_code and key not in self._by_name
 
     def _spellings(self) -> dict[str, set[Label]]:
-        """Return the classes by their names in their loose forms; made when it is first needed."""
+        """Return the sets of classes by loosely spelled names (`_loose_forms`), built on the first call."""
         if self._by_spelling is None:
             self._by_spelling = {}
             for name, label in self._by_name.items():
@@ -78,7 +82,7 @@ class KnownClasses:
         return self._by_spelling
 
     def near(self, wanted: Label) -> tuple[Label, ...]:
-        """Return at most `MAX_SUGGESTIONS` classes with names similar to those of `wanted`."""
+        """Return at most `MAX_SUGGESTIONS` classes with names similar to the names of `wanted`, the closest first."""
         if wanted not in self._near and len(self._near) < MAX_COMPARED:
             names = (
                 close
@@ -90,13 +94,13 @@ class KnownClasses:
         return self._near.get(wanted, ())
 
     def question(self, wanted: Label) -> str:
-        """Return a message that no class has this name, with the most similar ones."""
+        """Return the message that no class has the name of `wanted`, with a suggestion of similar classes."""
         near = " or ".join(_readable(label) for label in self.near(wanted))
         return f"'{label_text(wanted)}': no such class." + (f" Did you mean {near}?" if near else "")
 
 
 def nearest_species(names: Sequence[str], labels: Sequence[Label]) -> list[str]:
-    """Return one message per unknown name, with the most similar species of `labels`."""
+    """Return one message per name that is no class of a model, with a similar class; `labels` are all its classes."""
     scientific = {label.scientific_name for label in labels}
     unknown = [name for name in names if name not in scientific]
     known = KnownClasses(labels if unknown else ())
@@ -111,7 +115,7 @@ def nearest_species(names: Sequence[str], labels: Sequence[Label]) -> list[str]:
 
 
 def _loose_forms(name: str) -> Iterator[str]:
-    """Yield a name in lower case as it is compared last: letters and digits, with and without the ending `'s`."""
+    """Yield loose spellings of a lower-case name: letters and digits only, with the ending `'s` as `s` and without."""
     plain = "".join(c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c))
     plain = plain.replace("grey", "gray").replace("\u2019", "'").replace("\u02bc", "'")
     for text in dict.fromkeys((plain.replace("'", ""), re.sub(r"'s\b", "", plain))):
@@ -121,7 +125,7 @@ def _loose_forms(name: str) -> Iterator[str]:
 
 
 def _names(wanted: Label) -> dict[str, None]:
-    """Return the names under which `wanted` may be known, in the order of precedence, without repetition."""
+    """Return the normalized names to look up for `wanted`, in order of precedence, as keys of a dict."""
     scientific, common = name_key(wanted.scientific_name), name_key(wanted.common_name)
     # A folder such as great_tit is read as two names.
     both = f"{scientific} {common}" if common != scientific else ""
@@ -129,7 +133,7 @@ def _names(wanted: Label) -> dict[str, None]:
 
 
 def _without_details(name: str) -> str:
-    """Return a name without what is in brackets or behind a comma: `great tit, adult`, `parus major (male)`."""
+    """Remove additions in brackets or after a comma: `great tit, adult`, `parus major (male)`."""
     return re.split(r"[,(]", name, maxsplit=1)[0].strip() or name
 
 

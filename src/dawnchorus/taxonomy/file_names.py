@@ -1,4 +1,4 @@
-"""Labels in names of folders and audio files, such as `Andean_Guan_sound` and `Andean Guan12`."""
+"""Parsing of labels in names of folders and audio files, such as `Andean_Guan_sound` and `Andean Guan12`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dawnchorus.taxonomy.labels import Label, parse_label
 
 _SOUND_SUFFIX = re.compile(r"(?<=.)_+sounds?$", re.IGNORECASE)
 _RANKS = re.compile(r"(?:\d+_)?(?:Animalia|Plantae|Fungi|Chromista)(?:_[A-Z][a-z]+)+_(?P<species>[A-Z][a-z]+_[a-z-]+)")
-"""Names of iNaturalist's data sets: a number, and all ranks from the kingdom to the species."""
+"""Folder names of iNaturalist's data sets: a number, and all ranks from kingdom to species."""
 _NUMBERS_AT_END = re.compile(r"(?<=[^\W\d_])[ _()\d-]*\d\)?$")
 _XENO_CANTO_DOWNLOAD = re.compile(r"XC\d+ - (?P<common>.+) - (?P<scientific>[A-Z][a-z-]+ [a-z-]+)(?: [a-z-]+)?")
 
 
 def parse_folder_label(name: str) -> Label:
-    """Parse the label in a folder's name; a final `_sound` and ranks above the genus are dropped."""
+    """Parse the label in a folder's name; a final `_sound`, and iNaturalist's ranks above the genus, are dropped."""
     if ranks := _RANKS.fullmatch(name):
         return parse_label(ranks["species"])
     return parse_label(_SOUND_SUFFIX.sub("", name))
@@ -24,7 +24,7 @@ def parse_folder_label(name: str) -> Label:
 def parse_file_label(stem: str) -> Label:
     """Parse the label in an audio file's name without suffix; final numbers are dropped.
 
-    Names as xeno-canto gives them to downloads, `XC123 - Great Tit - Parus major`, have two names.
+    From the name of a xeno-canto download, `XC123 - Great Tit - Parus major`, both names are read.
     """
     download = _XENO_CANTO_DOWNLOAD.fullmatch(stem)
     if download:
@@ -33,5 +33,5 @@ def parse_file_label(stem: str) -> Label:
 
 
 def find_class_of_file(stem: str, known: KnownClasses) -> Label | None:
-    """Return the known class that an audio file's name (without suffix) contains; None if there is none."""
+    """Return the class of `known` that an audio file's name (without suffix) contains; None if there is none."""
     return known.find(parse_folder_label(stem)) or known.find(parse_file_label(stem))

@@ -1,4 +1,4 @@
-"""Labels: classes of a model, their parsing, and their files."""
+"""Labels (the classes of a model): parsing of texts, and reading and writing of label files."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ OTHER_SOUNDS = frozenset(
         *("No bird", "No birds", "No birds heard", "No detection", "No detections", "Nothing"),
     )
 )
-"""Class names that are no species: BirdNET's, and the background folders of training sets. In lower case."""
+"""Class names that are no species, in lower case: BirdNET's, and usual folders of background recordings."""
 
 KINDS: dict[str, Kind] = {"species": "species", "sound": "sound"}
-"""Kinds by their names in tables."""
+"""Valid values of the column `kind` in label files."""
 
 _COLUMNS = ("scientific_name", "common_name", "kind")
 
@@ -40,7 +40,7 @@ _UNNAMED = frozenset(
         *("nan", "n/a", "na", "none", "null", "unbekannt", "inconnu", "desconocido", "onbekend"),
     )
 )
-"""Texts that people write where they do not know the name, as `name_key` gives them."""
+"""Texts that stand for an unknown name, normalized by `name_key`."""
 
 _BELOW_SPECIES = frozenset(
     (
@@ -50,7 +50,7 @@ _BELOW_SPECIES = frozenset(
         *("dawn", "day", "night", "nocturnal", "nfc", "territorial", "mating", "courtship", "distress", "type"),
     )
 )
-"""Words for sexes, ages and kinds of calls, of which the name of a class below a species ends."""
+"""Words for sexes, ages and call types at the end of a label, `Strix aluco male`: a class below the species."""
 
 _INVISIBLE = dict.fromkeys(map(ord, "\u00ad\u200b\u2060\ufeff"))
 _JOINERS = dict.fromkeys(map(ord, "\u200c\u200d"))
@@ -62,11 +62,11 @@ _AUTHORITY = re.compile(
     rf"(?P<name>[A-Z][a-z-]+ [a-z-]+(?: [a-z-]+)?),? (?:\({_AUTHOR}[, ] ?\d{{4}}\)|{_AUTHOR}, ?\d{{4}}|\(?L\.\)?)"
     r"(?P<rest>(?: .*)?)"
 )
-"""A scientific name, who gave it, and what is behind this."""
+"""A scientific name (`name`) with its author and year, and the text after these (`rest`)."""
 _LIST_SEPARATOR = re.compile(r"[,;|](?![^(]*\))(?!\s*\d{4}\b)")
-"""Separators of the labels of a list: not in brackets, and not before the year of an author's name."""
+"""Separators in a list of labels: not in brackets, and not before the year of an author's name."""
 _JOINED = re.compile(r"\s*[+&]\s*|\s+(?:and|und|et|y|en|og|och)\s+")
-"""Words and signs between two species, which also are in names of one."""
+"""Words and signs that may separate two species, but also occur in the name of one species."""
 _INDETERMINATE = re.compile(
     r"""
     (?<=\w\ )spp?(?!\w|\.?\ ?\d)                    # Parus sp.; but Parus sp. 2 is a class of somebody's own
@@ -101,14 +101,14 @@ class Label:
 
 
 class Names(Protocol):
-    """Lookup of classes by any of their names."""
+    """Lookup of classes by name, such as `KnownClasses`."""
 
     def find(self, wanted: Label, /) -> Label | None:
-        """Return the class that has one of the names of `wanted`; None if there is none."""
+        """Return the class that has a name of `wanted`; None if there is none."""
 
 
 def name_key(name: str) -> str:
-    """Normalize a name for comparison: case, spaces, underscores and Unicode form."""
+    """Normalize a name for comparison: case-folded, underscores as single spaces, Unicode NFKC."""
     text = unicodedata.normalize("NFKC", name).translate(_INVISIBLE).translate(_JOINERS)
     return " ".join(text.replace("_", " ").casefold().split())
 
@@ -117,7 +117,7 @@ _SOUND_KEYS = frozenset(map(name_key, OTHER_SOUNDS))
 
 
 def kind_of(name: str) -> Kind:
-    """Return the kind of a class by its name: "sound" for `OTHER_SOUNDS`, also with more in brackets."""
+    """Return the kind of a class: "sound" for names in `OTHER_SOUNDS`, also with an addition as in `Dog (bark)`."""
     below = _IN_BRACKETS.fullmatch(name)
     names = (name, name if below is None else below["before"])
     return "sound" if any(name_key(each) in _SOUND_KEYS for each in names) else "species"
@@ -129,27 +129,27 @@ def is_binomial(name: str) -> bool:
 
 
 def is_scientific(name: str) -> bool:
-    """Return True for the form of a scientific name, also of a class below a species: `Strix aluco (male)`."""
+    """Return True if the name looks like a scientific name, also with an addition as in `Strix aluco (male)`."""
     below = _IN_BRACKETS.fullmatch(name)
     return is_binomial(name if below is None else below["before"])
 
 
 def is_nothing(label: Label) -> bool:
-    """Return True for a label of no species: blank, `none`, `nocall`, `no birds`, or another sound."""
+    """Return True if the label says that there is no species: blank, `none`, or of the kind "sound" (`nocall`)."""
     name = label.scientific_name
     return not name.strip() or name_key(name) == "none" or label.kind == "sound"
 
 
 def is_unnamed(text: str) -> bool:
-    """Return True for texts that name nothing: blank, punctuation such as `?`, or `unknown`."""
+    """Return True for texts that name no class: blank, punctuation such as `?`, or `unknown`."""
     return not any(character.isalnum() for character in text) or name_key(text) in _UNNAMED
 
 
 def is_indeterminate(text: str) -> bool:
-    """Return True for names of no definite species: `Parus sp.`, `Parus cf. major`, `Parus major/minor`.
+    """Return True for names that are not of one certain species: `Parus sp.`, `Parus cf. major`, `Parus major/minor`.
 
-    Hybrids, names with a question mark, and those that a review rejects or doubts (`Parus major_negative`) are such
-    names too.
+    Also for hybrids, names with a question mark, and names with a negative or undecided review
+    (`Parus major_negative`).
     """
     review = split_review(text)
     if review is not None and review[1] != "present":
@@ -160,8 +160,8 @@ def is_indeterminate(text: str) -> bool:
 def split_labels(text: str, names: Names | None = None) -> list[str]:
     """Split a list of labels at commas, semicolons or bars, but not at the comma before an author's name.
 
-    With `names`, also the species of `Great Tit + Blackbird`, `A & B` and `A and B`, if each is known, or has the form
-    of a scientific name, and they are no known class together.
+    With `names` (the known classes), also split `Great Tit + Blackbird`, `A & B` and `A and B`, unless the whole text
+    is a known class, or one of the parts is neither a known class nor looks like a scientific name.
     """
     labels = [label for part in _LIST_SEPARATOR.split(text) if (label := part.strip())]
     return labels if names is None else [species for label in labels for species in _split_joined(label, names)]
@@ -176,15 +176,15 @@ def _split_joined(label: str, names: Names) -> list[str]:
 
 
 def names_one_species(text: str) -> bool:
-    """Return True if the text names exactly one species."""
+    """Return True if the text is a single label of a certain class: not unknown, indeterminate or a list."""
     return not (is_unnamed(text) or is_indeterminate(text)) and len(split_labels(text)) == 1
 
 
 def doubled_class(labels: Sequence[Label]) -> tuple[int, int] | None:
-    """Return the indices of the first two labels of one class; None if there are none.
+    """Return the indices of the first two labels that are the same class; None if all classes differ.
 
-    Their scientific names are alike, or the one name of one of them is the other's common name: `Parus major_Great Tit`
-    and `Great Tit`. Two species may have one common name.
+    Two labels are the same class if they have the same scientific name, or if one of them has a single name that is the
+    common name of the other: `Great Tit` and `Parus major_Great Tit`. Two species may share a common name.
     """
     by_name: dict[str, int] = {}
     for index, label in enumerate(labels):
@@ -200,22 +200,23 @@ def doubled_class(labels: Sequence[Label]) -> tuple[int, int] | None:
 
 
 def label_text(label: Label) -> str:
-    """Format a label as BirdNET does, `Genus species_Common Name`, or as its only name."""
+    """Format a label as BirdNET does, `Genus species_Common Name`; without a common name, the scientific name alone."""
     if label.common_name in ("", label.scientific_name):
         return label.scientific_name
     return f"{label.scientific_name}_{label.common_name}"
 
 
 def read_label(text: str, names: Names | None = None) -> Label | None:
-    """Parse a label; None if it names no species, or several.
+    """Parse a label; None if it names no class, or no certain species.
 
-    A label is a scientific name, `Genus species_English Name`, an English name, an eBird code, or the name of a class
-    of one's own; what follows the names (`_male`, `_song`, a third part) makes a class below the species, written
-    `Strix aluco (male)`. Words of a review behind a name say if it counts: `Strix aluco_confirmed` does,
-    `Strix aluco_negative` names nothing; nor does a label of two species' names, `Parus major_Tawny Owl`. Where a text
-    has no blanks, underscores stand for them.
+    A label is a scientific name, `Genus species_Common Name`, a common name, an eBird code, or any other name of a
+    class. Additions (`_male`, `_song`, a third part) make a class below the species, `Strix aluco (male)`. The outcome
+    of a review may follow: `Strix aluco_confirmed` is the species, `Strix aluco_negative` is None. Names of two
+    species, `Parus major_Tawny Owl`, are None. In a text without spaces, underscores stand for spaces.
 
-    English names and codes get their scientific name from `names`, which also says how known names are written.
+    Args:
+        text: the label as written.
+        names: known classes; they complete common names and codes, and decide the spelling. None: nothing is known.
     """
     clean = _clean(text)
     if is_unnamed(clean):
@@ -238,7 +239,7 @@ def has_two_species(label: Label, names: Names) -> bool:
 
 
 def _is_known(text: str, label: Label, names: Names | None) -> bool:
-    """Return True if a list has the name; lookups pass over punctuation, but a question mark is part of the name."""
+    """Return True if `names` has the label; a question mark in the text must be part of the known name."""
     known = None if names is None else names.find(label)
     return known is not None and ("?" not in text or "?" in known.scientific_name + known.common_name)
 
@@ -256,9 +257,10 @@ def _read(clean: str, names: Names | None) -> Label:
 
 
 def complete_label(label: Label, names: Names) -> Label:
-    """Return the label with both names of its known class; unchanged if it is not known.
+    """Return the label with the names of its class in `names`; unchanged if there is no such class.
 
-    A class below a species, `Tawny Owl (male)`, gets the names of the species.
+    The common name stays if the label has one. A class below a species, `Tawny Owl (male)`, gets the species' names:
+    `Strix aluco (male)`.
     """
     known = names.find(Label(label.scientific_name, label.scientific_name))
     if known is not None:
@@ -272,14 +274,14 @@ def complete_label(label: Label, names: Names) -> Label:
 
 
 def with_common_name(label: Label, common_name: str) -> Label:
-    """Return the label with another common name; for a class below a species, `name` is the species'."""
+    """Return the label with another common name; `Strix aluco (male)` with "Tawny Owl" gets "Tawny Owl (male)"."""
     below = _IN_BRACKETS.fullmatch(label.scientific_name)
     is_species = below is not None and _IN_BRACKETS.fullmatch(common_name) is None
     return replace(label, common_name=f"{common_name} ({below['inside']})" if below and is_species else common_name)
 
 
 def _read_numbered(text: str, names: Names | None) -> Label | None:
-    """Return the label behind a number in a list, `01_Parus_major`; None where the number belongs to the name."""
+    """Return the label after a list number, `01_Parus_major`; None if there is no number, or it is part of the name."""
     match = _NUMBER_BEFORE.fullmatch(text)
     if match is None or not match["separator"]:
         return None
@@ -293,7 +295,7 @@ def _read_numbered(text: str, names: Names | None) -> Label | None:
 
 
 def _read_sound(text: str) -> Label | None:
-    """Return the label of another sound than a species': `Engine_Engine`, `Noise`, `dog_bark`; None for others."""
+    """Return the label of a sound that is no species, `Engine_Engine`, `Noise`, `dog_bark`; None for other texts."""
     if kind_of(text) == "sound":
         return Label(text, text, "sound")
     first, *others = [" ".join(part.split()) for part in text.split("_") if part.strip()]
@@ -361,26 +363,26 @@ def _read_one_name(name: str, names: Names | None) -> Label:
 
 
 def _below(species: Label, name: str) -> Label:
-    """Return the class of this name below a species."""
+    """Return the class below a species: `Strix aluco` with "male" becomes `Strix aluco (male)`."""
     return replace(
         species, scientific_name=f"{species.scientific_name} ({name})", common_name=f"{species.common_name} ({name})"
     )
 
 
 def _is_below_species(text: str) -> bool:
-    """Return True for words that tell a sex, an age, a kind of call or a number."""
+    """Return True if all words are sexes, ages, call types, single letters or contain digits."""
     words = text.casefold().replace("-", " ").split()
     return all(word in _BELOW_SPECIES or len(word) == 1 or any(map(str.isdigit, word)) for word in words)
 
 
 def _without_authority(name: str) -> str:
-    """Return a scientific name without who gave it: `Parus major (Linnaeus, 1758)`."""
+    """Remove the author and year from a scientific name: `Parus major (Linnaeus, 1758)`."""
     match = _AUTHORITY.fullmatch(name)
     return match["name"] + match["rest"] if match else name
 
 
 def read_label_lines(path: Path) -> tuple[Label, ...]:
-    """Read labels from a text file, one `Genus species_Common Name` per line, in output order.
+    """Read a model's labels from a text file, one `Genus species_Common Name` per line, in the order of its outputs.
 
     Raises:
         FormatError: the file is not UTF-8 text, or has no labels.
@@ -396,17 +398,16 @@ def read_label_lines(path: Path) -> tuple[Label, ...]:
 
 
 def parse_label(text: str) -> Label:
-    """Parse a label, also one that names no species or several; see `read_label`."""
+    """Parse a label as `read_label` does, without known classes; a text that names no class becomes its own label."""
     clean = _clean(text)
     return Label(text.strip(), text.strip()) if is_unnamed(clean) else _read(clean, None)
 
 
 def read_labels(path: Path) -> tuple[Label, ...]:
-    """Read the labels of a bundle's `labels.csv`, in output order.
+    """Read the labels of a bundle's `labels.csv`, in the order of the model's outputs.
 
     Raises:
-        FormatError: columns or values are not as expected, or two classes are one (`doubled_class`): thresholds,
-            species lists and figures could not say which of them is meant.
+        FormatError: columns or values are not as expected, or two rows are the same class (`doubled_class`).
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -437,7 +438,7 @@ def read_labels(path: Path) -> tuple[Label, ...]:
 
 
 def write_labels(path: Path, labels: Sequence[Label]) -> None:
-    """Write a bundle's `labels.csv`."""
+    """Write a bundle's `labels.csv`, in the order of the model's outputs."""
     with path.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(_COLUMNS)

@@ -1,4 +1,4 @@
-"""Words for the outcome of a review: `positive`, `false positive`, `uncertain`, ..."""
+"""Parsing of a reviewer's words for the outcome of a review: `positive`, `false positive`, `uncertain`, ..."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from typing import Literal
 
 Review = Literal["present", "absent", "undecided"]
-"""Outcome of a review: the species is present, absent, or undecided."""
+"""Outcome of a review of a detection: the species is present, absent, or undecided."""
 
 _REVIEWS: dict[str, Review] = {
     **dict.fromkeys(
@@ -40,16 +40,16 @@ _REVIEWS: dict[str, Review] = {
 }
 _OF_WHAT = re.compile(r" (?:clips?|segments?|samples?|detections?|examples?|recordings?|files|audio|sounds?)$")
 _NO_SPECIES = frozenset(("noise", "none", "nothing"))
-"""Words behind a name that leave open whether the species is there."""
+"""Words after a species' name that leave the presence of the species undecided."""
 _BEFORE = re.compile(r"(?:[Nn]ot|[Nn]icht|[Kk]eine?)[\s_]+(?P<name>[A-Z].*)")
 _SHORT = frozenset(("tp", "fp", "tn", "fn"))
 
 MAX_CHARS = 500
-"""Maximum length of a label with a review: the search takes time with the square of the length."""
+"""Maximum length of a label with a review in characters; the search time grows with the square of the length."""
 
 
 def parse_review(text: str) -> Review | None:
-    """Parse the outcome of a review, in any spelling; None for other texts."""
+    """Parse a text that is only the outcome of a review, in any spelling and several languages; else None."""
     words = _OF_WHAT.sub("", re.sub(r"[\W_]+", " ", text).strip().casefold())
     singular = " ".join(word.removesuffix("s") for word in words.split())
     return _REVIEWS.get(words) or _REVIEWS.get(words.removesuffix("s")) or _REVIEWS.get(singular)
@@ -58,7 +58,7 @@ def parse_review(text: str) -> Review | None:
 def split_review(text: str) -> tuple[str, Review] | None:
     """Split a label such as `Parus major_negative` or `not Parus major` into name and review outcome.
 
-    None for labels without one, for lists, and for the words of a review alone.
+    None for labels without a review outcome, for lists of labels, and for a review outcome without a name.
     """
     text = text.strip()
     if len(text) > MAX_CHARS or re.search(r"[,;|+&]", text) or parse_review(text) is not None:

@@ -1,1 +1,1 @@
-"""Training: model families, the trainer, tuning and retraining."""
+"""Training: families of networks, training runs, hyperparameter search and retraining."""

@@ -1,8 +1,8 @@
-"""The 95 acoustic features of a clip, as a network module with librosa's definitions.
+"""95 acoustic features of a clip, computed by a PyTorch module as librosa defines them.
 
-Frames of 2,048 samples, a new one every 512, centered, zeros (for zero crossings the edge's sample) around the ends;
-defaults of librosa 0.11 where nothing else is said. The mel spectrogram is in dB below its largest value. Chroma is
-taken at concert pitch (librosa's `tuning=0`), so that one clip's pitch does not move another feature's meaning.
+Frames have 2,048 samples with a hop of 512, centered, and padded with zeros (for zero crossings with the edge's
+sample). Other settings are the defaults of librosa 0.11. The mel spectrogram is in dB relative to its maximum. Chroma
+is computed at concert pitch (librosa's `tuning=0`), so that a chroma feature means the same in all clips.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ FEATURES: tuple[str, ...] = (
     *(f"spectral_bandwidth_{stat}" for stat in ("mean", "std")),
     "rms_mean",
 )
-"""Names in the order of the output: they are part of the contract."""
+"""Names of the features, in the order of the output."""
 
 FLOORS: tuple[float, ...] = tuple(
     1e-2 if name.startswith(("mfcc", "mel")) else 1.0 if name.startswith("spectral") else 1e-6 for name in FEATURES
 )
-"""A feature with a smaller deviation (in dB, Hz, or as a share) is constant: the rest is rounding."""
+"""Standard deviation of each feature (in dB, Hz, or as a share) below which it counts as constant."""
 
 
 def chroma_filters(*, rate_hz: int, n_fft: int, n_chroma: int = N_CHROMA) -> np.ndarray:
-    """Return chroma filters [chroma, bins], C first.
+    """Return chroma filters [n_chroma, n_fft // 2 + 1], beginning with the pitch class C.
 
-    Weights are bumps a semitone wide around the bin's own pitch, fading away from octave 5 (librosa's `filters.chroma`;
-    after D. Ellis, 2007).
+    Weights are Gaussians one semitone wide around the pitch of each frequency bin, and decrease away from octave 5
+    (librosa's `filters.chroma`; after D. Ellis, 2007).
     """
     frequencies = np.linspace(0, rate_hz, n_fft, endpoint=False)[1:]
     pitch = n_chroma * np.log2(frequencies / (440.0 / 16))
@@ -68,7 +68,7 @@ def cosine_transform(n_mels: int, n_out: int) -> np.ndarray:
 
 
 def _stats(values: Tensor, *names: str) -> Tensor:
-    """Return mean, deviation, largest and smallest over the last axis of [batch, ..., frames], joined."""
+    """Return the named statistics ("mean", "std", "max", "min") over the last axis of [batch, ..., frames], joined."""
     mean = values.mean(-1, keepdim=True)
     stats = {
         "mean": lambda: mean,
@@ -80,9 +80,9 @@ def _stats(values: Tensor, *names: str) -> Tensor:
 
 
 def _map_stats(values: Tensor, *names: str) -> Tensor:
-    """Return statistics over rows and frames of maps [batch, rows, frames], joined.
+    """Return the named statistics over rows and frames of maps [batch, rows, frames], joined.
 
-    Sums are made row by row: of 50,000 numbers in a row, runtimes lose four digits, each in another way.
+    Sums are computed row by row, because runtimes lose four digits, each differently, in a sum of 50,000 numbers.
     """
     mean = values.mean(2, keepdim=True).mean(1, keepdim=True)
     stats = {
@@ -147,7 +147,7 @@ class AcousticFeatures(nn.Module):
         )
 
     def _levels(self, mel: Tensor) -> Tensor:
-        """Return levels in dB [batch, bands, frames], none lower than `TOP_DB` below the clip's largest."""
+        """Return levels in dB [batch, bands, frames], limited to `TOP_DB` below the clip's maximum."""
         levels = 10 * torch.log10(mel.clamp(min=1e-10))
         return torch.maximum(levels, levels.amax((1, 2), keepdim=True) - TOP_DB)
 
@@ -162,7 +162,7 @@ class AcousticFeatures(nn.Module):
     def _rolloff(self, magnitude: Tensor) -> Tensor:
         """Return the lowest frequency below which a frame has 85 % of its magnitude.
 
-        Sums are made in blocks of bins, which is faster than one after the other.
+        Cumulative sums are computed in blocks of bins, which is faster than one sum over all bins.
         """
         blocks = nn.functional.pad(magnitude, (0, 0, 0, -N_BINS % N_BLOCK))
         within = self.below @ blocks.reshape(-1, -(-N_BINS // N_BLOCK), N_BLOCK, self.spectrum.n_frames)

@@ -14,14 +14,19 @@ from dawnchorus.training.vocoder import change_pitch_and_speed
 
 
 class Augment:
-    """Data augmentation of batches; randomness comes from the generator passed to each call."""
+    """Data augmentation of batches; randomness comes from the generator passed to each call.
+
+    Args:
+        config: kinds and strengths of augmentation.
+        backgrounds: waveforms [clips, samples] to mix into clips; None disables this.
+    """
 
     def __init__(self, config: AugmentConfig, *, backgrounds: Tensor | None = None) -> None:
         self._config = config
         self._backgrounds = backgrounds
 
     def augment_audio(self, waveform: Tensor, targets: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Augment waveforms [batch, samples] and targets [batch, classes]."""
+        """Return augmented waveforms [batch, samples] and, because of mixup, targets [batch, classes], by `rng`."""
         config = self._config
         if config.pitch_shift or config.time_stretch:
             pitch = 2 ** ((2 * _uniform(len(waveform), rng, waveform) - 1) * config.pitch_shift / 12)
@@ -44,7 +49,7 @@ class Augment:
         return self._mix_batch(waveform, targets, rng, mix=_mix_audio)
 
     def mix_features(self, values: Tensor, targets: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Apply mixup to features [batch, ...] (Zhang et al., 2018)."""
+        """Apply mixup (Zhang et al., 2018) to features [batch, ...] and targets [batch, classes]."""
         return self._mix_batch(values, targets, rng, mix=lambda one, other, share: share * one + (1 - share) * other)
 
     def _mix_batch(
@@ -66,7 +71,10 @@ class Augment:
         return mixed, shares.masked_fill(is_ignored, IGNORED)
 
     def augment_spectrogram(self, levels: Tensor, rng: torch.Generator) -> Tensor:
-        """Mask parts of spectrograms [batch, 1, bands, columns] with the mean (Park et al., 2019; DeVries, 2017)."""
+        """Shift spectrograms [batch, 1, bands, columns] in frequency, and mask parts with their mean.
+
+        Masks are stripes in time and frequency (Park et al., 2019), and rectangles (DeVries and Taylor, 2017).
+        """
         config = self._config
         n_mels, n_columns = levels.shape[-2:]
         if config.freq_shift:
@@ -92,21 +100,21 @@ def _uniform(n: int, rng: torch.Generator, like: Tensor) -> Tensor:
 
 
 def _beta(n: int, alpha: float, rng: torch.Generator) -> Tensor:
-    """Return values of the beta distribution with both parameters `alpha`, or one minus them: the larger."""
+    """Return n random values x of the beta distribution with both parameters `alpha`, as max(x, 1 - x)."""
     numbers = np.random.default_rng(int(torch.randint(1 << 62, (1,), generator=rng)))
     share = torch.from_numpy(numbers.beta(alpha, alpha, n).astype(np.float32))
     return torch.maximum(share, 1 - share)
 
 
 def _roll(waveform: Tensor, share: float, rng: torch.Generator) -> Tensor:
-    """Roll each waveform in time; its end continues at the start."""
+    """Shift each waveform circularly in time, by a random part of at most `share` of its length."""
     n = waveform.shape[1]
     by = (torch.rand(len(waveform), generator=rng) * share * n).long().to(waveform.device)
     return waveform.gather(1, (torch.arange(n, device=waveform.device) + by[:, None]) % n)
 
 
 def _tilt(waveform: Tensor, tilt_db: float, rng: torch.Generator) -> Tensor:
-    """Apply to each waveform a gain that grows or falls with frequency, by at most `tilt_db` up to the highest."""
+    """Apply to each waveform a random gain slope in dB over frequency, of at most `tilt_db` from lowest to highest."""
     by_db = ((2 * torch.rand(len(waveform), generator=rng) - 1) * tilt_db).to(waveform.device)
     spectrum = torch.fft.rfft(waveform)
     frequency = torch.linspace(-0.5, 0.5, spectrum.shape[1], device=waveform.device)
@@ -124,13 +132,13 @@ def _add_background(waveform: Tensor, under: Tensor, p: float, snr_db: Sequence[
 
 
 def _mix_audio(waveform: Tensor, other: Tensor, share: Tensor) -> Tensor:
-    """Mix two waveforms of equal loudness, so that energies have these shares (after Tokozume et al., ICLR 2018)."""
+    """Mix waveforms at equal loudness, with `share` [batch, 1] of the energy from the first (Tokozume et al., 2018)."""
     own, others = ((x**2).mean(1, keepdim=True).sqrt() for x in (waveform, other))
     return share.sqrt() * waveform + (1 - share).sqrt() * other * (own / others.clamp(min=1e-9))
 
 
 def _stripe(n: int, size: int, share: float, rng: torch.Generator) -> Tensor:
-    """Draw a contiguous mask [n, size] of at most `share`."""
+    """Return random masks [n, size], each True in one stripe of at most `share` of the length."""
     width = torch.rand(n, generator=rng) * share * size
     start = torch.rand(n, generator=rng) * (size - width)
     positions = torch.arange(size)

@@ -1,4 +1,4 @@
-"""Export of a trained network to a bundle: graph, parity check, calibration, card."""
+"""Export of a trained network to a bundle: ONNX graph, parity check, calibration, model card."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from dawnchorus.training.families.base import Pretrained
 from dawnchorus.version import __version__
 
 PARITY = 1e-4
-"""Maximum difference between torch's logits and the bundle's: see `largest_difference`."""
+"""Maximum difference between the logits of PyTorch and of the exported graph: see `largest_difference`."""
 
 N_PARITY = 8
 
@@ -50,12 +50,23 @@ def write_trained_bundle(
     held_out: Scores | None,
     effort: str,
 ) -> Bundle:
-    """Write the trained bundle, calibrated on held-out recordings, and check it against PyTorch.
+    """Write a trained network as a bundle, calibrated on held-out recordings, and check it against PyTorch.
 
-    `recipe` is `TrainConfig.recipe` of the settings as they were given, which a retraining begins with again.
+    Args:
+        folder: folder of the new bundle.
+        network: the trained network.
+        config: the settings of the training, with the loss that was chosen.
+        shape: sample rate and window of the network's input.
+        examples: the training and validation clips.
+        recipe: `TrainConfig.recipe` of the settings as given by the user; later retrainings start from it.
+        backbone: bundle whose embeddings the network uses; None without one.
+        pretrained: license and attribution of pretrained weights; None without any.
+        metrics: metrics of the best epoch by name, see `FitResult`.
+        held_out: scores of the validation recordings; None without any, then there is no calibration.
+        effort: phrase for the model card, such as "30 epochs in 100 s on 1 x CPU".
 
     Raises:
-        ModelError: the exported graph does not give what the network gives.
+        ModelError: the logits of the exported graph differ from the network's.
     """
     network = network.eval().cpu()
     licenses = [row.license for row in examples.rows]
@@ -102,7 +113,7 @@ def write_trained_bundle(
 
 
 def _with_clips(recipe: dict[str, Any], examples: LabeledClips) -> dict[str, Any]:
-    """Return the recipe with the way in which the clips were made, where they had been prepared before."""
+    """Return the recipe with the settings that the clips were prepared with in place of the configured ones."""
     made = {name: value for name, value in examples.clips.recipe.items() if name in recipe["data"]}
     if made["clip_selection"] == "scored":  # by a model's scores, which training does not ask for
         made["clip_selection"] = "loudest"
@@ -115,14 +126,14 @@ def choose_activation(config: TrainConfig) -> Activation:
 
 
 def sample_windows(examples: LabeledClips) -> FloatArray:
-    """Return windows of training clips and silence [n, samples]."""
+    """Return about `N_PARITY` training clips and digital silence [n, samples], for the parity check."""
     chosen = examples.train[:: max(len(examples.train) // N_PARITY, 1)][:N_PARITY].tolist()
     clips = [examples.clips.samples(k) for k in chosen]
     return np.stack([*clips, np.zeros_like(clips[0])])
 
 
 def network_logits(network: Network, windows: FloatArray) -> FloatArray:
-    """Return the network's logits of windows [n, samples]."""
+    """Return the network's logits [n, classes] for windows [n, samples]."""
     with torch.inference_mode():
         logits: FloatArray = network(torch.from_numpy(windows))[0].numpy()
     return logits
@@ -134,7 +145,7 @@ def _embedding_dim(network: Network, shape: FamilyConfig) -> int:
 
 
 def _published_fields(row: RecordingRow) -> RecordingRow:
-    """Return the fields that a bundle publishes: author and identity of the recording, but not its location."""
+    """Return a row with the fields that a bundle publishes: identity and recordist, but no path, location or date."""
     return RecordingRow(
         recording_id=row.recording_id,
         path="",

@@ -1,4 +1,4 @@
-"""Callbacks of Lightning's trainer: checkpoints, early stopping, progress, profilers."""
+"""Callbacks for Lightning's trainer: checkpoints, early stopping, progress, profilers."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from dawnchorus.types import Progress, Report
 REPORTS = "reports"
 
 STATE_KEY = "Progress"
-"""Key of `EpochLogger` in checkpoints: its name before 2026-12, so that runs from then can be resumed."""
+"""Key of `EpochLogger`'s state in checkpoints: the class's name before 2026-12, so older runs can be resumed."""
 
 
 class EpochLogger(Callback):
-    """Callback that reports progress, writes `metrics.csv` and keeps the best epoch's metrics."""
+    """Callback that reports progress, writes `metrics.csv`, and stores the best epoch's metrics in `best`."""
 
     def __init__(self, run: TrainingRun, config: TrainConfig, report: Report) -> None:
         self._log = run.folder / METRICS_NAME
@@ -77,7 +77,7 @@ class EpochLogger(Callback):
 
 
 def write_metrics(path: Path, epoch: int, metrics: dict[str, float]) -> None:
-    """Append an epoch to the table; rows from this epoch on are replaced, as after a resume."""
+    """Append the metrics of an epoch (from 1) to a CSV file; rows of this and later epochs are replaced."""
     rows: list[dict[str, Any]] = []
     if path.is_file():
         with path.open(encoding="utf-8", newline="") as file:
@@ -91,14 +91,14 @@ def write_metrics(path: Path, epoch: int, metrics: dict[str, float]) -> None:
 
 
 def best_metrics(checkpoint: Path) -> dict[str, float]:
-    """Return the best metrics stored in a checkpoint."""
+    """Return the metrics of the best epoch so far, stored in a checkpoint; without validation, of the last epoch."""
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     best: dict[str, float] = state["callbacks"][STATE_KEY]["best"]
     return best
 
 
 def is_better(new: dict[str, float], old: dict[str, float], monitor: str) -> bool:
-    """Return True if the epoch's metrics are better than the best so far."""
+    """Return True if `new` metrics are better than `old` ones by the metric `monitor`, or one of them lacks it."""
     if monitor not in new or monitor not in old or math.isnan(old[monitor]):
         return True
     return new[monitor] < old[monitor] if _mode(monitor) == "min" else new[monitor] > old[monitor]
@@ -109,7 +109,7 @@ def _mode(monitor: str) -> str:
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Checkpoint I/O with atomic writes, so that the last good checkpoint survives a full disk."""
+    """Checkpoint I/O plug-in with atomic writes, so that a full disk does not destroy the last checkpoint."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         del storage_options
@@ -122,7 +122,14 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 
 def build_callbacks(run: TrainingRun, config: TrainConfig, *, has_validation: bool, report: Report) -> list[Callback]:
-    """Return the callbacks: checkpoints, optional early stopping, and progress."""
+    """Return the callbacks of a run.
+
+    Args:
+        run: the run, for the folder of checkpoints and logs.
+        config: the settings; early stopping is on if `trainer.patience` is set.
+        has_validation: False disables early stopping and the checkpoint of the best epoch.
+        report: called with the progress after each epoch.
+    """
     folder, monitor = str(run.folder / "checkpoints"), config.trainer.monitor
     # The checkpoint comes last, so that it holds what the others know after the epoch.
     callbacks: list[Callback] = [EpochLogger(run, config, report)]
@@ -152,7 +159,7 @@ def _last_checkpoint(folder: str) -> ModelCheckpoint:
 
 
 def build_profiler(run: TrainingRun, config: TrainConfig) -> Any:
-    """Return the Lightning profiler if it is configured; it writes to the run's `reports/`."""
+    """Return Lightning's simple profiler, which writes to the run's `reports/`; None if it is not configured."""
     if config.profiler.name != "simple":
         return None
     from lightning.pytorch.profilers import SimpleProfiler

@@ -29,9 +29,15 @@ def card_text(
     backbone: Bundle | None,
     effort: str,
 ) -> str:
-    """Return the model card as Markdown, with the front matter of model hubs.
+    """Return a trained bundle's model card as Markdown, with the YAML front matter that Hugging Face reads.
 
-    `held_out` are the scores of recordings for validation; `effort` says what training took.
+    Args:
+        bundle: the bundle.
+        config: settings of the training.
+        examples: the training and validation clips.
+        held_out: scores of the validation recordings; None without any.
+        backbone: bundle whose embeddings the network uses; None without one.
+        effort: phrase such as "30 epochs in 100 s on 1 x CPU".
     """
     info = bundle.info
     training = info.training or TrainingSummary(data="", n_recordings=0, n_clips=0, licenses={})
@@ -74,7 +80,7 @@ recordings ({training.n_clips} clips; data {training.data}).
 
 
 def _before_the_model(bundle: Bundle, config: TrainConfig) -> str:
-    """Return lines on what is done to a recording before the model, and on features that are not librosa's."""
+    """Return the card's lines on the cleaning of recordings, and on features that differ from librosa's."""
     cleaning = bundle.info.cleaning or Cleaning()
     steps = [
         f"start and end removed while {cleaning.trim_db:g} dB below the loudest frame" if cleaning.trim_db else "",
@@ -90,7 +96,7 @@ def _before_the_model(bundle: Bundle, config: TrainConfig) -> str:
 
 
 def _scores(bundle: Bundle) -> str:
-    """Return a line on what the scores of a window can say."""
+    """Return the card's line on the meaning of a window's scores."""
     if bundle.info.activation == "softmax":
         return (
             "- **It always predicts a species**: the scores of a window sum to 1, so that some species is detected\n"

@@ -1,4 +1,4 @@
-"""The Lightning module: training and validation steps, and their metrics."""
+"""The Lightning module of a classifier: training and validation steps, and their metrics."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from dawnchorus.training.schedules import BY_EPOCH, build_optimizer, build_sched
 Batch = tuple[Tensor, Tensor, Tensor]
 
 PER_RANK = 982_451_653
-"""Distance between the seeds of two processes: a prime, far more than steps, in the 32 bits that torch's CPU generator
-takes of a seed."""
+"""Difference between the seeds of two processes: a prime far larger than the number of steps, and below 32 bits, which
+is all that torch's CPU generator uses of a seed."""
 
 
 def diverged(problem: str) -> TrainingError:
-    """Return the error of a training whose numbers are no numbers any more."""
+    """Return the error of a training with NaN or infinite values; `problem` is the first sentence of its message."""
     return TrainingError(
         f"{problem} Lower optimizer.lr, set trainer.gradient_clip_val=1, or use trainer.precision=32; the best "
         f"checkpoint so far is kept."
@@ -39,9 +39,16 @@ def diverged(problem: str) -> TrainingError:
 class ClassifierModule(lightning.LightningModule):
     """Lightning module: a network with its loss, augmentation and optimizer.
 
-    `inputs` are the form of its batches. `birdless` [1 + noises, ...] is digital silence and then synthetic noise in
-    that form: silence and some of the noise are in every batch for training, with none of the classes. A network that
-    never saw any may score it high.
+    Args:
+        network: the network.
+        config: settings of the training.
+        loss: function of logits and targets.
+        augment: augmentation of training batches.
+        examples: the clips with their targets.
+        inputs: form of the batches: waveforms or precomputed features.
+        birdless: negative examples [1 + noises, ...] in the form of the inputs: digital silence, then synthetic noise.
+            Each training batch gets the silence and some noise with all targets 0, because a network that has never
+            seen them may score them high. None for none.
     """
 
     def __init__(
@@ -87,16 +94,16 @@ class ClassifierModule(lightning.LightningModule):
         return loss
 
     def _check_finite(self, loss: Tensor, name: str) -> None:
-        """Check a loss.
+        """Check that a loss is finite; `name` is for the message.
 
         Raises:
-            TrainingError: it is no number any more.
+            TrainingError: the loss is NaN or infinite.
         """
         if not torch.isfinite(loss):
             raise diverged(f"The {name} became {loss.item()} in epoch {self.current_epoch + 1}.")
 
     def _draw_birdless(self, birdless: Tensor, n_clips: int) -> Tensor:
-        """Return silence, and this process's share of the noise that is drawn for the whole batch."""
+        """Return silence, and this process's share of the noise that is drawn for the batch of all processes."""
         n_noises, n_processes = len(birdless) - 1, self.trainer.world_size
         drawn = [0]
         if n_noises:
@@ -106,7 +113,7 @@ class ClassifierModule(lightning.LightningModule):
         return birdless[drawn]
 
     def _birdless_loss(self, logits: Tensor, n_clips: int) -> Tensor:
-        """Return the loss of silence and noise, each of which counts as one of the `n_clips` of the batch."""
+        """Return the loss of silence and noise, each weighted like one of the `n_clips` clips of the batch."""
         nothing = torch.zeros_like(logits)
         # Silence is one clip of the whole batch, of which each process has its share.
         loss = self._loss(logits[:1], nothing[:1]) / (n_clips * self.trainer.world_size)
@@ -115,7 +122,7 @@ class ClassifierModule(lightning.LightningModule):
         return loss
 
     def _log_accuracy(self, logits: Tensor, targets: Tensor) -> None:
-        """Log the share of clips whose best class has the largest target; clips of no class do not count."""
+        """Log the share of clips whose best-scoring class has the highest target, without clips that have no class."""
         best = targets.amax(1)
         is_named = best > 0
         is_right = (targets.gather(1, logits.argmax(1, keepdim=True))[:, 0] == best) & is_named
@@ -142,7 +149,7 @@ class ClassifierModule(lightning.LightningModule):
         self.log("val_clip_accuracy", clip_accuracy, sync_dist=True)
 
     def _by_recording(self, numbers: np.ndarray, logits: Tensor) -> tuple[float, float]:
-        """Return top-1 accuracy and macro ROC AUC over recordings."""
+        """Return top-1 accuracy and macro ROC AUC over recordings, with scores averaged over each recording's clips."""
         is_softmax = self._config.loss.name == "cross_entropy"
         logits = logits[:, : self.network.n_outputs]
         scores = (torch.softmax(logits, 1) if is_softmax else torch.sigmoid(logits)).numpy()

@@ -1,4 +1,4 @@
-"""Named recipes for preparing clips."""
+"""Named recipes (settings for cutting recordings into clips) for `dawnchorus prepare`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import yaml
 from dawnchorus.data.recipes import Recipe
 
 _EXPERIMENTS = Path(__file__).parent / "conf" / "experiment"
-"""Training recipes, each of which also defines its clips."""
+"""Folder of the experiments (training settings), each of which also defines its clips."""
 
 _CLIPS: dict[str, tuple[str, Recipe]] = {
     "birdclef-5s": ("5 s windows at 32 kHz, as BirdCLEF, BirdSet and Perch", Recipe()),
@@ -27,7 +27,7 @@ _CLIPS: dict[str, tuple[str, Recipe]] = {
 
 @cache
 def known_recipes() -> dict[str, tuple[str, Recipe]]:
-    """Return (description, recipe) by name, including the clips of training recipes."""
+    """Return (description, recipe) by name, including the clips of the built-in experiments."""
     recipes = dict(_CLIPS)
     for path in sorted(_EXPERIMENTS.glob("*.yaml")):
         text = path.read_text(encoding="utf-8")
@@ -47,6 +47,6 @@ def _recipe_in(training: dict[str, Any]) -> Recipe | None:
 
 
 def _description_in(text: str) -> str:
-    """Return the first line of the comment at the top of a training recipe."""
+    """Return the description in an experiment's file: the second line of the comment at its top."""
     comments = [line.removeprefix("#").strip() for line in text.splitlines() if line.startswith("#")]
     return comments[1].rstrip(".")

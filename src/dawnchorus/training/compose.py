@@ -23,7 +23,7 @@ from dawnchorus.training.renamed_keys import current_key
 
 CONF = Path(__file__).parent / "conf"
 ROOT_NAME = "dawnchorus"
-"""The list of groups among Hydra's configurations, apart from files of a user that may be called config.yaml."""
+"""Name of the root configuration in Hydra's config store, different from any `config.yaml` of the user."""
 
 USER_PATHS = (
     "data.path",
@@ -34,7 +34,7 @@ USER_PATHS = (
     "model.backbone",
     "tracker.uri",
 )
-"""Keys whose values are not resolved by Hydra."""
+"""Keys whose values are quoted, so that Hydra does not interpret characters of a path or name."""
 
 INSTEAD_OF_HYDRA = {
     "searchpath": "Own groups: --config-dir FOLDER (in Python: config_dir).",
@@ -45,11 +45,11 @@ INSTEAD_OF_HYDRA = {
     "launcher": "Several machines: trainer.nodes=2, docs/TRAINING.md. Several processes: trainer.devices=2.",
     "verbose": "Whole trace of an error: dawnchorus --debug.",
 }
-"""Hydra's own settings, and the way to the same end here."""
+"""Advice by setting of Hydra itself (`hydra.NAME`), none of which is supported."""
 
 
 def list_choices(folder: Path) -> dict[str, tuple[str, ...]]:
-    """List the named choices of each configuration group in a folder."""
+    """Return the names of choices (`GROUP/NAME.yaml`) by configuration group in a folder."""
     return {
         group.name: tuple(sorted(path.relative_to(group).with_suffix("").as_posix() for path in group.rglob("*.yaml")))
         for group in sorted(folder.iterdir())
@@ -58,11 +58,11 @@ def list_choices(folder: Path) -> dict[str, tuple[str, ...]]:
 
 
 GROUPS = list_choices(CONF)
-"""The built-in choices."""
+"""Built-in choices by configuration group."""
 
 
 def available_choices(config_dir: Path | None) -> dict[str, tuple[str, ...]]:
-    """List the choices built in and in a user's folder.
+    """Return all choices by configuration group: built-in ones, and those of a user's folder (None: no folder).
 
     Raises:
         InputError: the folder does not exist or has no groups.
@@ -73,7 +73,7 @@ def available_choices(config_dir: Path | None) -> dict[str, tuple[str, ...]]:
 
 
 def describe_config_dir(config_dir: Path) -> list[str]:
-    """Describe files of a user's folder that override built-in ones or are not valid choices.
+    """Return sentences on files of a user's folder that replace built-in choices or are no choices.
 
     Raises:
         InputError: the folder does not exist or has no groups.
@@ -102,7 +102,7 @@ def write_config_dir(folder: Path) -> None:
     """Copy the built-in configuration groups to a new folder.
 
     Raises:
-        OutputExistsError: the folder has something in it.
+        OutputExistsError: the folder exists and is not empty.
         OutputError: the folder cannot be written.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -131,17 +131,17 @@ def _differs(name: str, config_dir: Path) -> bool:
 
 
 def split_override(override: str) -> tuple[str, str]:
-    """Return key and value of an override; `data=FOLDER` is one of `data.path`."""
+    """Split an override KEY=VALUE into key and value; of `data=FOLDER` the key is `data.path`."""
     key, _, value = override.partition("=")
     key = key.lstrip("+")
     return ("data.path" if key == "data" and value not in GROUPS["data"] else key), value
 
 
 def refuse_contradictions(overrides: Sequence[str]) -> None:
-    """Raise if a key is given twice with different values.
+    """Raise if two overrides set the same key to different values.
 
     Raises:
-        InputError: one was.
+        InputError: they do.
     """
     first: dict[str, str] = {}
     for override in overrides:
@@ -155,13 +155,15 @@ def refuse_contradictions(overrides: Sequence[str]) -> None:
 
 
 def compose_config(overrides: Sequence[str], *, config_dir: Path | None = None) -> TrainConfig:
-    """Compose the configuration from overrides.
+    """Compose and validate the configuration of a training run.
 
-    Choices of groups are looked up in `config_dir` first, and then in the built-in ones.
+    Args:
+        overrides: settings such as `model=efficientnet`, `data=my-set` or `optimizer.lr=3e-4`.
+        config_dir: folder of the user's choices (`GROUP/NAME.yaml`), which take precedence over built-in ones.
 
     Raises:
-        InputError: an override that is none, an unknown group, choice or key, or a value out of range; the nearest
-            name is suggested.
+        InputError: an override does not have the form KEY=VALUE; a group, choice or key is unknown (the message
+            suggests a similar one); a value is out of range; or there is no data set.
     """
     from hydra import compose, initialize_config_dir
     from hydra.core.config_store import ConfigStore
@@ -201,7 +203,7 @@ def compose_config(overrides: Sequence[str], *, config_dir: Path | None = None) 
 
 
 def _check_own_files(config_dir: Path, chosen: Mapping[str, str | None], composed: Mapping[str, Any]) -> None:
-    """Refuse chosen files whose settings would be lost."""
+    """Raise if a chosen file of the user's folder has settings that would be ignored."""
     for group, choice in chosen.items():
         path = config_dir / group / f"{choice}.yaml"
         if not path.is_file():
@@ -219,10 +221,10 @@ def _check_own_files(config_dir: Path, chosen: Mapping[str, str | None], compose
 
 
 def validate_config(fields: dict[str, Any]) -> TrainConfig:
-    """Validate the fields of a configuration.
+    """Validate a configuration given as nested dicts.
 
     Raises:
-        InputError: an unknown key or a value out of range.
+        InputError: an unknown key or model family, or a value out of range.
     """
     try:
         config = TrainConfig.model_validate(fields)
@@ -233,7 +235,7 @@ def validate_config(fields: dict[str, Any]) -> TrainConfig:
 
 
 def recipe_overrides(recipe: Mapping[str, Any]) -> list[str]:
-    """Return the overrides that reproduce a bundle's recipe (`TrainConfig.recipe`)."""
+    """Return the overrides that reproduce the training settings stored in a bundle (`TrainConfig.recipe`)."""
     overrides = [f"model={recipe['model']['family']}"]
     overrides += [f"{key}={_hydra_value(value)}" for key, value in _leaves(recipe) if key != "model.family"]
     return overrides
@@ -256,10 +258,14 @@ def _hydra_value(value: object) -> str:
 
 
 def family_config(config: TrainConfig, store: ModelStore) -> tuple[Family[Any], FamilyConfig]:
-    """Return the family and its configuration, with defaults from its backbone.
+    """Return the model family and its validated settings (`config.model`).
+
+    Args:
+        config: the configuration.
+        store: the store of models; a backbone in it decides the sample rate and the default window.
 
     Raises:
-        InputError: an unknown family, key or value.
+        InputError: an unknown family or key, or an invalid value.
         ModelError: the backbone cannot be loaded.
     """
     family = FAMILIES.lookup(str(config.model.get("family")))
@@ -272,7 +278,7 @@ def family_config(config: TrainConfig, store: ModelStore) -> tuple[Family[Any], 
 
 
 def sweep(overrides: Sequence[str]) -> Iterator[list[str]]:
-    """Yield every combination of overrides with several values, such as `optimizer.lr=1e-3,1e-2`."""
+    """Yield every combination of overrides with comma-separated values, such as `optimizer.lr=1e-3,1e-2`."""
     choices = []
     for override in overrides:
         key, _, values = override.partition("=")
@@ -286,7 +292,7 @@ def _split_values(text: str) -> list[str]:
 
 
 def _to_hydra(override: str, choices: Mapping[str, Sequence[str]]) -> str:
-    """Translate an override to Hydra's grammar: a data set's folder by its path, and keys that a YAML does not list."""
+    """Translate an override to Hydra's grammar: quote paths, and allow keys that are in no YAML file."""
     key, separator, value = override.partition("=")
     key = key.lstrip("+")
     if not separator or not key:
@@ -326,7 +332,7 @@ UNSUPPORTED = {
     "trainer.pin_memory": "Clips are read from a mapped file, whose memory is not torch's to pin. Leave it out.",
     "wandb": "Curves go to W&B with tracker=wandb, and a sweep's file is run by `dawnchorus tune --sweep FILE`.",
 }
-"""Keys of other programs that have no equal here, and the reason or the way."""
+"""Reasons or alternatives by key of other training programs that is not supported."""
 
 
 def _explain(error: ValidationError, model: type[BaseModel], *, prefix: str = "") -> str:

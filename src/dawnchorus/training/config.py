@@ -1,4 +1,4 @@
-"""The frozen schema of a training run's configuration, composed by Hydra from `conf/`."""
+"""Schema of a training run's configuration, which Hydra composes from the YAML files in `conf/`."""
 
 from __future__ import annotations
 
@@ -13,50 +13,54 @@ if TYPE_CHECKING:
 
 
 class Config(BaseModel):
-    """Frozen configuration that rejects unknown keys."""
+    """Immutable configuration that rejects unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class DataConfig(Config):
-    """Recordings to train on, and the clips taken from them."""
+    """Recordings to train on, and the cutting of recordings into clips.
+
+    Fields without a text are those of `dawnchorus.data.recipes.Recipe` and of `dawnchorus.models.cleaning.Cleaning`.
+    """
 
     path: str
-    """A data set's folder."""
+    """Folder of the data set."""
     classes: tuple[str, ...] | None = None
-    """Only these species, by scientific name; None: all that are the subject of a recording for training."""
+    """Scientific names of the classes; None: main and annotated species of all training recordings."""
     clip_selection: Literal["all", "first", "random", "loudest"] = "all"
     n_clips: int = Field(default=1, ge=1)
     overlap_s: float = Field(default=0.0, ge=0)
     pad_mode: Literal["zeros", "noise", "repeat"] = "repeat"
     crop: Literal["fixed", "random"] = "fixed"
-    """"random": every epoch has one window of each recording for training, at a position drawn anew; validation is on
-    fixed windows."""
+    """"fixed": train on the prepared clips; "random": train on one window per recording and epoch, at a new random
+    position. Validation always uses the prepared clips."""
     trim_db: float | None = Field(default=None, gt=0, le=120)
     denoise: Literal["stationary", "nonstationary"] | None = None
     cut_speech: bool = False
     secondary_target: float | None = Field(default=None, ge=0, le=1)
-    """The target of a secondary species; None: it counts neither for nor against."""
+    """Target value of secondary species; None excludes them from the loss."""
     validation: float = Field(default=0.15, ge=0, lt=1)
-    """The share of the training recordings to validate on, where the table's split has no such part; 0: none."""
+    """Share of the training recordings to hold out for validation if the table has no validation split; 0: none."""
     random_clip_split: bool = False
-    """True to validate on clips drawn at random from all training recordings: this leaks, so metrics are too good."""
+    """True to validate on randomly chosen clips of the training recordings, which leaks: metrics are too optimistic."""
     auxiliary: str | None = None
-    """Another data set, whose other species are trained as auxiliary classes, for more variety; they are no classes of
-    the bundle. Its recordings of the kind "background" are background here, too."""
+    """Folder of another data set, whose further species are trained as auxiliary classes, for more variety in training.
+    The bundle does not get these classes. The other data set's background recordings are used as background."""
     auxiliary_share: float = Field(default=0.2, gt=0, lt=1)
-    """The share of drawn clips that are from it."""
+    """Share of clips of auxiliary species among the clips drawn in an epoch."""
     noise_share: float = Field(default=0.25, ge=0, le=1)
-    """Synthetic noise without any class added to each batch of the losses bce and focal, as a share of the batch; 0
-    for none."""
+    """Number of synthetic noises added to each batch as negative examples, as a share of the batch size; 0 for none.
+    Not used with the loss "cross_entropy"."""
     validation_fold: int | None = None
-    """Number of the fold for validation, of a table split into folds; the others are for training."""
+    """Number of the fold to validate on if the table is split into folds; the other folds are trained on."""
     seed: int = 1
+    """Seed of the random choice of clips and of validation recordings; `TrainConfig.seed` is that of the training."""
 
     @model_validator(mode="before")
     @classmethod
     def _read_old_mask(cls, fields: Any) -> Any:
-        """Accept `mask_secondary`, by which runs and recipes said until 2026 that secondary species do not count."""
+        """Accept `mask_secondary` of runs before 2026, which stands for `secondary_target` None."""
         if isinstance(fields, dict) and "mask_secondary" in fields:
             fields = dict(fields)
             if fields.pop("mask_secondary"):
@@ -65,12 +69,12 @@ class DataConfig(Config):
 
     @property
     def secondary_rule(self) -> Secondary:
-        """Treatment of secondary species in validation, the same as in training."""
+        """Presence of secondary species in validation: "count" if their target is above 0, else "mask"."""
         return "count" if self.secondary_target else "mask"
 
     @property
     def cleaning(self) -> Cleaning:
-        """Cleaning of recordings before windows are cut; the bundle stores it for inference."""
+        """Cleaning (trimming, noise reduction, removal of speech) before windows are cut; stored in the bundle."""
         return Cleaning(trim_db=self.trim_db, denoise=self.denoise, cut_speech=self.cut_speech)
 
 
@@ -80,9 +84,10 @@ class OptimizerConfig(Config):
     name: Literal["adamw", "adam", "sgd"] = "adamw"
     lr: float = Field(default=1e-3, gt=0)
     head_lr_multiplier: float = Field(default=1.0, gt=0)
-    """Factor of `lr` for layers trained from scratch, if others are pretrained."""
+    """Factor of `lr` for layers that are trained from scratch, if others are pretrained."""
     weight_decay: float = Field(default=1e-2, ge=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
+    """Momentum of "sgd"; not used by the other optimizers."""
 
 
 class SchedulerConfig(Config):
@@ -90,90 +95,108 @@ class SchedulerConfig(Config):
 
     name: Literal["constant", "cosine", "one_cycle", "plateau", "step", "warm_restarts"] = "cosine"
     warmup: float = Field(default=0.05, ge=0, lt=1)
-    """The share of all steps in which the rate rises."""
+    """Share of all steps in which the learning rate rises, at the start; for "constant", "cosine" and "one_cycle"."""
     patience: int = Field(default=5, ge=0)
+    """Number of epochs without improvement of the monitored metric before a reduction, for the schedule "plateau"."""
     factor: float = Field(default=0.5, gt=0, lt=1)
+    """Factor of the learning rate at each reduction, for the schedule "plateau"."""
     step_size: int = Field(default=10, ge=1)
-    """Epochs between two steps."""
+    """Number of epochs between two reductions, for the schedule "step"."""
     gamma: float = Field(default=0.5, gt=0, le=1)
-    """The factor of the rate at each step."""
+    """Factor of the learning rate at each reduction, for the schedule "step"."""
     restart_epochs: int = Field(default=10, ge=1)
-    """Epochs of the first cosine, of `warm_restarts`."""
+    """Number of epochs of the first cosine, for the schedule "warm_restarts"."""
     restart_factor: int = Field(default=1, ge=1)
-    """Length of each cosine, as a multiple of the one before."""
+    """Length of each cosine as a multiple of the previous one, for the schedule "warm_restarts"."""
 
 
 class AugmentConfig(Config):
-    """Data augmentation; each kind has a probability (`_p`), and 0 turns it off."""
+    """Data augmentation; a probability (`_p`), strength or number of 0 disables a kind."""
 
     gain_db: float = Field(default=0.0, ge=0)
-    """Maximum gain or attenuation."""
+    """Maximum gain or attenuation in dB."""
     time_roll: float = Field(default=0.0, ge=0, le=1)
-    """Maximum circular shift in time, as a share of the window."""
+    """Maximum circular shift in time, as a fraction of the window."""
     pitch_shift: float = Field(default=0.0, ge=0, le=12)
-    """Maximum pitch shift in semitones, at the same speed."""
+    """Maximum pitch shift in semitones, without a change of speed."""
     time_stretch: float = Field(default=0.0, ge=0, lt=1)
-    """Maximum change of speed, as a share, at the same pitch."""
+    """Maximum relative change of speed, without a change of pitch."""
     tilt_db: float = Field(default=0.0, ge=0)
-    """Maximum gain of high against low frequencies, as of other microphones and distances."""
+    """Maximum gain of the highest relative to the lowest frequency in dB, to imitate microphones and distances."""
     noise_p: float = Field(default=0.0, ge=0, le=1)
+    """Probability of adding white noise to a clip."""
     noise_snr_db: tuple[float, float] = (10.0, 40.0)
+    """Range of the random level of the clip relative to the noise, in dB."""
     background_p: float = Field(default=0.0, ge=0, le=1)
     """Probability of mixing a recording of the kind "background" into a clip."""
     background_snr_db: tuple[float, float] = (3.0, 20.0)
+    """Range of the random level of the clip relative to the background, in dB."""
     mixup_p: float = Field(default=0.0, ge=0, le=1)
+    """Probability of mixing another clip of the batch into a clip (Zhang et al., 2018)."""
     mixup_alpha: float = Field(default=0.4, gt=0)
+    """Both parameters of the beta distribution that the clips' shares are drawn from."""
     mixup_target: Literal["share", "both"] = "share"
-    """Targets after mixup: in the shares of the two clips, or all of both."""
+    """Targets after mixup: "share" weights both clips' targets by their shares, "both" takes the larger target."""
     freq_shift: int = Field(default=0, ge=0)
-    """Maximum shift of a spectrogram in bands."""
+    """Maximum shift of a spectrogram in frequency bands."""
     time_masks: int = Field(default=0, ge=0)
+    """Number of masked stretches of time in each spectrogram."""
     time_mask_share: float = Field(default=0.15, gt=0, lt=1)
+    """Maximum length of a masked stretch, as a share of the columns."""
     freq_masks: int = Field(default=0, ge=0)
+    """Number of masked frequency ranges in each spectrogram."""
     freq_mask_share: float = Field(default=0.15, gt=0, lt=1)
+    """Maximum width of a masked range, as a share of the bands."""
     n_cutouts: int = Field(default=0, ge=0)
+    """Number of masked rectangles in each spectrogram."""
     cutout_share: float = Field(default=0.25, gt=0, lt=1)
+    """Maximum size of a rectangle on each axis, as a share of the axis."""
 
 
 class LossConfig(Config):
     """Loss function."""
 
     name: Literal["auto", "cross_entropy", "bce", "focal"] = "auto"
-    """"auto": bce where clips for training have no species, or several; else cross_entropy. With cross_entropy, the
-    scores of a window sum to 1: some species is detected in everything."""
+    """"auto": "bce" if some training clips have no species or several, else "cross_entropy". With cross-entropy the
+    scores of a window sum to 1, so some species is detected in any sound."""
     class_weights: bool = False
-    """True to weight each class by n / (classes * n of the class), so that rare ones count more."""
+    """True to weight each class by n / (number of classes * n of the class), where n counts clips."""
     label_smoothing: float | None = Field(default=None, ge=0, lt=1)
-    """Share of a target that is spread over all classes; None: 0.05 with cross_entropy, 0 with the others."""
+    """Share of the target that is spread over all classes; None: 0.05 with "cross_entropy", else 0."""
     focal_gamma: float = Field(default=2.0, ge=0)
+    """Focusing exponent of "focal" (Lin et al., 2017)."""
 
 
 class TrainerConfig(Config):
-    """Length of the training, batches, and hardware."""
+    """Length of the training, batches, sampling and hardware."""
 
     epochs: int = Field(default=30, ge=1)
     min_steps: int = Field(default=1, ge=1)
-    """Minimum number of steps: epochs are added until there are as many."""
+    """Minimum number of optimizer steps; if `epochs` have fewer, there are more epochs."""
     batch_size: int = Field(default=32, ge=1)
     sampling: Literal["clips", "recordings"] = "clips"
-    """Unit that an epoch has once: each clip, or one clip of each recording, louder ones drawn more often."""
+    """Content of an epoch: "clips": all clips; "recordings": as many random clips as recordings, preferably loud ones,
+    with the same weight for each recording."""
     class_balance: float = Field(default=0.0, ge=0, le=1)
-    """Oversampling of rare classes: 0 none, 1 until all classes are drawn equally often."""
+    """Oversampling exponent: 0 keeps class frequencies, 1 draws all classes equally often."""
     patience: int | None = Field(default=None, ge=1)
-    """Epochs without a better validation after which training ends."""
+    """Number of epochs without improvement of `monitor` after which training stops; None disables early stopping."""
     monitor: Literal["val_loss", "val_auc", "val_accuracy"] = "val_loss"
+    """Validation metric that decides on the best epoch; AUC and accuracy are over recordings."""
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: int = Field(default=1, ge=1)
-    """Processes on each node, each with a GPU of its own where there are some."""
+    """Number of training processes on each node, which share each batch: one per GPU, or several on the CPU."""
     nodes: int = Field(default=1, ge=1)
-    """Machines; on several, torchrun or SLURM starts the processes."""
+    """Number of machines; torchrun or SLURM starts the processes of several."""
     precision: Annotated[
         Literal["auto", "32", "16-mixed", "bf16-mixed"],
         BeforeValidator(lambda value: "32" if value == 32 else value),  # a number, as Hydra and YAML read it
     ] = "auto"
-    """"auto" is mixed on a GPU, and 32 elsewhere."""
+    """"auto" is "16-mixed" on a GPU, and "32" on other hardware."""
     gradient_clip_val: float | None = Field(default=None, gt=0)
+    """Maximum norm of the gradients; None: no clipping."""
     threads: int | None = Field(default=None, ge=1)
+    """Number of PyTorch threads; None: all usable cores, or 1 if only layers on precomputed features are trained."""
 
     @property
     def n_processes(self) -> int:
@@ -182,13 +205,15 @@ class TrainerConfig(Config):
 
 
 class TrackerConfig(Config):
-    """Experiment tracker, in addition to the run's own log."""
+    """Experiment tracker, in addition to the run's own `metrics.csv`."""
 
     name: Literal["none", "tensorboard", "wandb", "mlflow"] = "none"
     project: str = "dawnchorus"
+    """Name of the project in W&B, or of the experiment in MLflow."""
     uri: str | None = None
     """URI of an MLflow server, or an Azure ML workspace's MLflow tracking URI; None: `mlflow.db` next to the runs."""
     offline: bool = True
+    """True if W&B writes its files into the run's folder only, to be uploaded by `wandb sync`."""
 
 
 class ProfilerConfig(Config):
@@ -196,11 +221,11 @@ class ProfilerConfig(Config):
 
     name: Literal["none", "simple", "torch"] = "none"
     wait: int = Field(default=1, ge=0)
-    """Steps before the trace; this and the next five are of the profiler "torch"."""
+    """Number of steps before the trace; this and the following settings are for the profiler "torch"."""
     warmup: int = Field(default=1, ge=0)
-    """Steps that are traced and dropped, because the profiler's own start distorts them."""
+    """Number of steps that are traced and discarded, because the profiler's start distorts them."""
     active: int = Field(default=3, ge=1)
-    """Steps in the trace."""
+    """Number of steps in the trace."""
     record_shapes: bool = False
     profile_memory: bool = False
     with_stack: bool = False
@@ -210,17 +235,18 @@ class PathsConfig(Config):
     """Output folders."""
 
     runs: str = "runs"
+    """Folder of runs, in which each run creates its own folder."""
     clips: str | None = None
-    """Prepared clips; None: in the data set's folder."""
+    """Folder of prepared clips; None: `clips` in the data set's folder."""
     models: str | None = None
-    """Built-in models and pretrained weights; None: the user's cache."""
+    """Folder of built-in models and pretrained weights; None: the user's cache folder."""
 
 
 class TrainConfig(Config):
-    """Complete configuration of a run."""
+    """Complete configuration of a training run."""
 
     model: dict[str, Any]
-    """The family's own configuration, validated by it; `family` names it."""
+    """Name of the model family (`family`) and its settings, which the family validates."""
     data: DataConfig
     optimizer: OptimizerConfig = OptimizerConfig()
     scheduler: SchedulerConfig = SchedulerConfig()
@@ -231,18 +257,18 @@ class TrainConfig(Config):
     profiler: ProfilerConfig = ProfilerConfig()
     paths: PathsConfig = PathsConfig()
     name: str | None = None
-    """Name of the model; None: the family's."""
+    """Name of the model; None: the name of the family."""
     license: str | None = None
-    """License of the new weights; None for the strictest of its data and backbone."""
+    """License of the new weights; None: the strictest license of the recordings, backbone and pretrained weights."""
     seed: int = Field(default=1, ge=0)
 
     def recipe(self) -> dict[str, Any]:
-        """Return the settings that are independent of the data set and machine."""
+        """Return the settings that do not depend on data set and machine, for training other data in the same way."""
         return self.model_dump(
             mode="json",
             include={"model", "data", "optimizer", "scheduler", "augment", "loss", "trainer", "seed"},
             exclude={
-                "data": {"path", "classes", "auxiliary", "fold"},
+                "data": {"path", "classes", "auxiliary", "validation_fold"},
                 "trainer": {"accelerator", "devices", "nodes", "threads"},
             },
         )

@@ -1,4 +1,4 @@
-"""Random crops: a window at a new position of a recording for each draw."""
+"""Random crops: training windows at random positions of whole recordings."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from dawnchorus.arrays import FloatArray
 from dawnchorus.training.dataset import DistributedBatchSampler, LabeledClips, rank_share
 
 MAX_DRAWS = 50
-"""Maximum draws of a crop until it has an annotated sound, in recordings with annotations of their species."""
+"""Maximum number of attempts to draw a crop that contains a class, for recordings of the kind "focal"."""
 
 Draw = tuple[int, int]
-"""Index of a recording in `LabeledClips.train`, and the number of the draw in the whole run."""
+"""Index of a recording in `LabeledClips.train`, and the number of the draw in the run, which seeds the position."""
 
 
 class CropDataset(Dataset[tuple[Tensor, Tensor, int]]):
-    """Dataset of (input, target, clip number) of a random crop of each recording.
+    """Dataset of random crops: (waveform [samples], targets [classes], clip number), indexed by `Draw`.
 
-    The crop depends on the seed, the recording and the number of the draw only: a resumed run draws what an
-    uninterrupted one draws, and the number of processes makes no difference.
+    A crop depends only on the seed, the recording and the number of the draw: resumed runs and runs with several
+    processes get the same crops.
     """
 
     def __init__(self, examples: LabeledClips, *, seed: int) -> None:
@@ -56,9 +56,9 @@ class CropDataset(Dataset[tuple[Tensor, Tensor, int]]):
 
 
 class CropBatchSampler(Sampler[list[Draw]]):
-    """Batch sampler that numbers draws, so that each epoch has another crop of a recording.
+    """Batch sampler of `Draw`: numbers all draws of a run, so that each epoch has a new crop of a recording.
 
-    Every process numbers the draws of all processes, and takes its own share of every batch.
+    Each process numbers the draws of all processes, and takes its share of every batch.
     """
 
     def __init__(self, batches: DistributedBatchSampler) -> None:

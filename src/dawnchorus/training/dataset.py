@@ -1,4 +1,4 @@
-"""Training examples: clips of a data set with targets."""
+"""Training examples: prepared clips of a data set with targets, and their sampling."""
 
 from __future__ import annotations
 
@@ -38,61 +38,78 @@ IntArray = npt.NDArray[np.int64]
 Item = TypeVar("Item")
 
 WAIT_S = 3600.0
-"""Maximum wait for another run that prepares the same clips."""
+"""Maximum time in seconds to wait for another run that prepares the same clips."""
 
 LOUD_DB = 3.0
-"""Level difference at which the softer of two clips of a recording is drawn e times less often."""
+"""Level difference in dB at which the softer of two clips of a recording is drawn e (2.72) times less often."""
 
 SILENT = 1e-4
-"""Largest sample below which a clip is silent, and left out."""
+"""Peak at or below which a clip is silent, and excluded."""
 
 
 @dataclass(frozen=True)
 class LabeledClips:
-    """Clips with targets, and the indices of each split."""
+    """Clips with targets, and the indices of each split.
+
+    Attributes:
+        clips: the prepared clips.
+        classes: scientific names of the classes, without auxiliary species.
+        train: indices of training clips.
+        validation: indices of validation clips.
+        warnings: sentences for the user on the data set.
+    """
 
     clips: Clips
     classes: tuple[str, ...]
     targets: FloatArray
-    """[clips, classes] from 0 to 1, or `IGNORED`."""
+    """Targets [clips, classes + auxiliary species] from 0 to 1, or `IGNORED`."""
     presence: PresenceArray
-    """[clips, classes]: what is known to be in each clip, and known not to be; `dawnchorus.data.presence`."""
+    """Presence [clips, classes]: `PRESENT`, `ABSENT` or `NOT_KNOWN` of `dawnchorus.data.presence`."""
     recordings: IntArray
-    """[clips]: the number of the clip's recording."""
+    """Index [clips] of each clip's recording in `rows`."""
     train: IntArray
     validation: IntArray
     backgrounds: IntArray
-    """Indices of the clips for training that are without birds."""
+    """Indices of training clips without species, to be mixed into other clips."""
     crops: Mapping[int, WholeRecording]
-    """Recordings to draw random crops from, by clip number in `train`, which then has one clip of each recording, with
-    the targets of all; empty where clips are trained on as they are."""
+    """Recordings to draw random crops from, by clip index. `train` then has one clip per recording, whose targets are
+    those of all clips of the recording. Empty if training uses the clips as they are."""
     target_between: Callable[[int, float, float], FloatArray]
-    """Function of a recording's number, start_s and end_s that returns the targets [classes] there."""
+    """Function of a recording's index, start and end in seconds that returns the targets [classes] of this segment."""
     n_auxiliary: int
-    """Number of auxiliary species, the last columns of `targets`."""
+    """Number of auxiliary species, which are the last columns of `targets`."""
     rows: tuple[RecordingRow, ...]
-    """The recordings for training."""
+    """The training and validation recordings."""
     fingerprint: str
-    """Digest of the recordings, their labels and their splits."""
+    """Digest of the recordings, their labels and splits, to recognize a changed data set on resume."""
     warnings: tuple[str, ...]
 
     @property
     def class_counts(self) -> Tensor:
-        """Number of training clips of each class [classes], including auxiliary species."""
+        """Number of training clips of each class (target above 0.5) [classes], including auxiliary species.
+
+        A clip with several species counts for each of them.
+        """
         return torch.from_numpy((self.targets[self.train] > 0.5).sum(0).astype(np.float32))
 
 
 def load_labeled_clips(
     config: DataConfig, *, rate_hz: int, window_s: float, clips_folder: Path | None, store: ModelStore
 ) -> LabeledClips:
-    """Prepare missing clips, and return all clips with their targets.
+    """Prepare missing clips of a data set, and return all clips with their targets.
 
-    Where the data set is a folder of `dawnchorus prepare`, its clips are taken as they are, and its recordings table
-    says their labels and split.
+    If the data set's folder was written by `dawnchorus prepare`, its clips are used as they are.
+
+    Args:
+        config: the data settings.
+        rate_hz: sample rate of the model.
+        window_s: window of the model.
+        clips_folder: folder for prepared clips; None: `clips` in the data set's folder.
+        store: the store of models, for a speech detector.
 
     Raises:
-        InputError: there is no split, or a class has no recording to learn from, or all clips are silent, or prepared
-            clips have another length or sample rate than the model's.
+        InputError: the table has no split, a class has no training clip, all clips are silent, or prepared clips have
+            another length or sample rate than the model.
     """
     _check_crop(config)
     table = read_table(Path(config.path))
@@ -117,7 +134,7 @@ def load_labeled_clips(
 
 
 def clip_recipe(config: DataConfig, *, rate_hz: int, window_s: float) -> Recipe:
-    """Return the recipe of the clips that a network of this input is trained on."""
+    """Return the recipe (settings for cutting clips) for a network with this sample rate and window."""
     return Recipe(
         rate_hz=rate_hz,
         window_s=window_s,
@@ -130,12 +147,12 @@ def clip_recipe(config: DataConfig, *, rate_hz: int, window_s: float) -> Recipe:
 
 
 def recipe_folder(clips_folder: Path, recipe: Recipe, *, seed: int) -> Path:
-    """Return the folder of a recipe's clips."""
+    """Return the folder of the clips of a recipe and seed, below `clips_folder`."""
     return clips_folder / _digest([recipe.as_json(), seed])
 
 
 def _check_crop(config: DataConfig) -> None:
-    """Raise `InputError` if crops are to be drawn from anything but whole recordings."""
+    """Raise `InputError` if random crops are combined with settings for which clips are no whole recordings."""
     if config.crop == "random" and (config.clip_selection != "all" or config.overlap_s or config.random_clip_split):
         raise InputError(
             f"data.crop=random draws from whole recordings: expected data.clip_selection=all, data.overlap_s=0 and "
@@ -145,7 +162,7 @@ def _check_crop(config: DataConfig) -> None:
 
 
 def _read_prepared_clips(table: RecordingsTable, config: DataConfig, *, rate_hz: int, window_s: float) -> LabeledClips:
-    """Take the clips that `dawnchorus prepare` wrote to the table's folder, as they are."""
+    """Return the clips that `dawnchorus prepare` wrote to the table's folder, with their targets."""
     clips = Clips(table.folder)
     _check_shape(clips, rate_hz=rate_hz, window_s=window_s)
     if config.auxiliary is not None:
@@ -172,7 +189,7 @@ def _read_prepared_clips(table: RecordingsTable, config: DataConfig, *, rate_hz:
 
 
 def _check_shape(clips: Clips, *, rate_hz: int, window_s: float) -> None:
-    """Raise `InputError` if the clips are not what the network takes."""
+    """Raise `InputError` if sample rate or length of the clips differ from the network's input."""
     if (clips.rate_hz, clips.window_samples) != (rate_hz, round(window_s * rate_hz)):
         raise InputError(
             f"expected clips of {window_s:g} s at {rate_hz} Hz for this model, found clips of "
@@ -184,7 +201,7 @@ def _check_shape(clips: Clips, *, rate_hz: int, window_s: float) -> None:
 
 
 def _species_without_clips(table: RecordingsTable, with_clips: Collection[str]) -> tuple[str, ...]:
-    """Return a warning if there are species of which no clip was prepared."""
+    """Return a warning if species of the table have no prepared clips; else an empty tuple."""
     prepared = species_of([row for row in table.rows if row.recording_id in with_clips])
     missing = sorted(set(species_of(table.rows)) - set(prepared))
     if not missing:
@@ -193,7 +210,7 @@ def _species_without_clips(table: RecordingsTable, with_clips: Collection[str]) 
 
 
 def _unused_options(clips: Clips, config: DataConfig) -> tuple[str, ...]:
-    """Return a warning for each option of clips that differs from what the clips were prepared with."""
+    """Return a warning for each setting of clips that differs from the setting the clips were prepared with."""
     defaults = {name: field.default for name, field in DataConfig.model_fields.items() if name in clips.recipe}
     return tuple(
         f"data.{name}={getattr(config, name)} is not used: the clips in {clips.folder} were prepared with "
@@ -208,7 +225,7 @@ def _digest(value: object) -> str:
 
 
 def _assign_splits(table: RecordingsTable, config: DataConfig) -> dict[str, list[RecordingRow]]:
-    """Return the recordings for training and for validation; unlabeled ones are in neither."""
+    """Return the recordings of "train" and "validation", without unlabeled recordings."""
     table = table.with_rows(row for row in table.rows if not row.is_unlabeled)
     named = {row.split for row in table.rows if row.split}
     if not named:
@@ -225,7 +242,7 @@ def _assign_splits(table: RecordingsTable, config: DataConfig) -> dict[str, list
     validation = [row for row in table.rows if row.split == "validation"]
     if not train:
         raise InputError(
-            f"no recording is in the part 'train'; its parts are {', '.join(sorted(map(str, named)))}. "
+            f"no recording is in the split 'train'; its splits are {', '.join(sorted(map(str, named)))}. "
             f"Name a fold with data.validation_fold=0, or split again with `dawnchorus data split`.",
             subject=table.folder,
         )
@@ -260,13 +277,13 @@ def _classes(rows: Sequence[RecordingRow], config: DataConfig) -> tuple[str, ...
 
 
 def class_labels(rows: Iterable[RecordingRow], classes: Iterable[str]) -> tuple[Label, ...]:
-    """Return the labels of the classes, with common names from the rows."""
+    """Return the labels of the classes (scientific names), with common names from the rows."""
     common = {row.scientific_name: row.common_name for row in rows if row.common_name}
     return tuple(Label(name, common.get(name) or name) for name in classes)
 
 
 def _warn_unlabeled(table: RecordingsTable) -> tuple[str, ...]:
-    """Return a warning if there are unlabeled recordings."""
+    """Return a warning if there are unlabeled recordings; else an empty tuple."""
     unlabeled = [row.recording_id for row in table.rows if row.is_unlabeled]
     if not unlabeled:
         return ()
@@ -277,7 +294,7 @@ def _warn_unlabeled(table: RecordingsTable) -> tuple[str, ...]:
 
 
 def _may_be_without(row: RecordingRow, name: str) -> bool:
-    """Return True if some of the recording may be trained on as a negative example of the species."""
+    """Return True if the recording may contain negative examples of the species."""
     if row.kind == "background":
         return not row.absent or name in row.absent
     return row.is_annotated or row.scientific_name not in (None, name)
@@ -292,7 +309,7 @@ def _no_background(path: str | Path, name: str) -> InputError:
 
 
 def _auxiliary_rows(table: RecordingsTable, config: DataConfig, classes: Sequence[str]) -> list[RecordingRow]:
-    """Return recordings of auxiliary species, and background; none that the data set itself has."""
+    """Return recordings of further species, and background, of the auxiliary data set, without shared recordings."""
     if config.auxiliary is None:
         return []
     other = read_table(Path(config.auxiliary))
@@ -333,7 +350,7 @@ def _warnings(rows: Sequence[RecordingRow], classes: Sequence[str]) -> Iterator[
 
 
 def _leak_warnings(splits: Mapping[str, Sequence[RecordingRow]]) -> Iterator[str]:
-    """Yield a warning if recordings to validate on are related to some for training."""
+    """Yield a warning if validation recordings are related to training recordings."""
     split_of = {row.recording_id: split for split, rows in splits.items() for row in rows}
     leaks = list(find_leaks([row for rows in splits.values() for row in rows], lambda row: split_of[row.recording_id]))
     if leaks:
@@ -429,7 +446,7 @@ def _label_clips(
 
 
 def _one_clip_each(clips: Sequence[int], recordings: IntArray, targets: FloatArray) -> list[int]:
-    """Return the first clip of each recording; its targets become the highest of the recording's clips."""
+    """Return the index of each recording's first clip; set its targets to the maximum over the recording's clips."""
     first: dict[int, int] = {}
     for k in clips:
         clip = first.setdefault(int(recordings[k]), k)
@@ -457,7 +474,7 @@ def _target_between(
 
 
 class ClipDataset(Dataset[tuple[Tensor, Tensor, int]]):
-    """Dataset of (input, target, clip number) of a split; `read_input` loads a clip by number."""
+    """Dataset of (input, targets [classes], clip index) for the clips `members`; `read_input` loads a clip by index."""
 
     def __init__(self, examples: LabeledClips, members: IntArray, read_input: Callable[[int], FloatArray]) -> None:
         self._examples, self._members, self._read_input = examples, members, read_input
@@ -471,9 +488,13 @@ class ClipDataset(Dataset[tuple[Tensor, Tensor, int]]):
 
 
 class DistributedBatchSampler(Sampler[list[int]]):
-    """Batch sampler for distributed training; each process takes its share of every batch.
+    """Batch sampler for distributed training: yields this process's share of every batch.
 
-    With `weights` [clips], `n` clips are drawn with replacement in their proportion; otherwise each of `n` comes once.
+    Args:
+        n: number of clips in an epoch.
+        batch: number of clips in a batch of all processes together.
+        seed: seed of the order.
+        weights: relative frequencies [clips] to draw clips with replacement; None: each clip once per epoch.
     """
 
     def __init__(self, n: int, *, batch: int, seed: int, weights: Tensor | None) -> None:
@@ -482,7 +503,7 @@ class DistributedBatchSampler(Sampler[list[int]]):
         self.sampler = self  # where Lightning looks for set_epoch
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch of the next batches."""
+        """Set the epoch, from 0, which changes the order of the clips; called by Lightning."""
         self._epoch = epoch
 
     def __len__(self) -> int:
@@ -490,14 +511,14 @@ class DistributedBatchSampler(Sampler[list[int]]):
 
     @property
     def first_draw(self) -> int:
-        """Number of draws in all earlier epochs."""
+        """Number of clips drawn in all earlier epochs."""
         return self._epoch * self._n
 
     def __iter__(self) -> Iterator[list[int]]:
         yield from map(rank_share, self.whole())
 
     def whole(self) -> Iterator[list[int]]:
-        """Yield the epoch's batches for all processes together."""
+        """Yield the epoch's batches (clip indices) of all processes together."""
         rng = torch.Generator().manual_seed(self._seed * 100_003 + self._epoch)
         if self._weights is None:
             order = torch.randperm(self._n, generator=rng)
@@ -508,7 +529,7 @@ class DistributedBatchSampler(Sampler[list[int]]):
 
 
 def rank_share(batch: list[Item]) -> list[Item]:
-    """Return this process's share of a batch."""
+    """Return this process's share of a batch: every n-th item, for n processes."""
     is_shared = torch.distributed.is_available() and torch.distributed.is_initialized()
     rank, n_ranks = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if is_shared else (0, 1)
     return batch[rank::n_ranks]
@@ -517,11 +538,16 @@ def rank_share(batch: list[Item]) -> list[Item]:
 def sampling_weights(
     examples: LabeledClips, *, sampling: str, class_balance: float, auxiliary_share: float
 ) -> tuple[int, Tensor | None]:
-    """Return the number of clips per epoch and their weights [clips]; None for each clip once.
+    """Return the number of clips per epoch, and the weights [clips] to draw them by (None: each clip once).
 
-    `class_balance` 1 gives every class the same weight, 0 every recording (or clip); in between, the class's number to
-    the power of -class_balance. Within a recording, three tenths of its weight go to all clips alike and the rest to
-    loud ones.
+    A class is weighted by its number of recordings (or clips) to the power of -class_balance. Within a recording, 30 %
+    of the weight is spread equally over the clips, and 70 % by loudness.
+
+    Args:
+        examples: the clips; weights are for `examples.train`.
+        sampling: "clips" or "recordings", see `TrainerConfig.sampling`.
+        class_balance: 0 keeps class frequencies, 1 draws all classes equally often.
+        auxiliary_share: share of clips of auxiliary species.
     """
     members = examples.train
     targets = examples.targets[members] > 0.5
@@ -545,7 +571,7 @@ def sampling_weights(
 
 
 def _loud_shares(examples: LabeledClips, members: IntArray, recordings: IntArray) -> npt.NDArray[np.float64]:
-    """Return each clip's share of its recording's weight [clips]; loudness is that of the first difference, in dB."""
+    """Return each clip's share of its recording's weight [clips], larger for louder clips (by the first difference)."""
     levels = np.array([np.mean(np.diff(examples.clips.samples(k)) ** 2) for k in members.tolist()])
     loud_db = 10 * np.log10(levels + 1e-12)
     shares = np.zeros(len(members))

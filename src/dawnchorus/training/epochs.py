@@ -1,6 +1,6 @@
-"""Names of a run's checkpoints."""
+"""File names of a run's checkpoints."""
 
 from __future__ import annotations
 
 LAST, BEST = "last", "best"
-"""Checkpoints of the last epoch, and of the best one."""
+"""Stems of the checkpoints of the last epoch and of the best epoch."""

@@ -1,4 +1,4 @@
-"""Features of a fixed front end for every clip, computed once and cached on disk."""
+"""Features of a front end without trainable weights, computed once per clip and cached on disk."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from dawnchorus.training.families import Network
 from dawnchorus.version import __version__
 
 BATCH, N_AT_ONCE = 16, 8
-"""Clips in a batch, and batches that are worked on before they are written."""
+"""Number of clips in a batch, and number of batches that are computed before they are written."""
 
 
 @contextmanager
 def fixed_features(network: Network, examples: LabeledClips, *, scratch: Path) -> Iterator[FloatArray]:
     """Yield the front end's features of every clip [clips, ...], memory-mapped.
 
-    Where the network's front end has a name (`features_key`) the file stays with the clips, if their folder can be
-    written, for the next run, in the place of an older one for fewer clips; elsewhere it is in `scratch`, and goes in
-    the end.
+    If the network has a `features_key`, the file is stored in the folder of the clips for later runs, provided that
+    the folder is writable; it replaces older files of the same front end. Otherwise it is written to `scratch`, and
+    deleted at the end of the block.
 
     Raises:
-        OutputError: the file cannot be written, or not be read by this user.
+        OutputError: the file cannot be written or read.
     """
     network.eval()
     kept = _kept_path(network, examples)
@@ -64,9 +64,9 @@ def fixed_features(network: Network, examples: LabeledClips, *, scratch: Path) -
 
 
 def birdless_features(network: Network, waveforms: Tensor, folder: Path) -> Tensor:
-    """Return the front end's features of fixed synthetic sounds without birds [sounds, ...].
+    """Return the front end's features [sounds, ...] of synthetic sounds without birds [sounds, samples].
 
-    Where the network's front end has a name, the file stays in the folder of the clips, as that of `fixed_features`.
+    If the network has a `features_key`, they are cached in `folder`, the folder of the clips.
 
     Raises:
         OutputError: the file cannot be written.
@@ -85,7 +85,7 @@ def birdless_features(network: Network, waveforms: Tensor, folder: Path) -> Tens
 
 
 def _kept_path(network: Network, examples: LabeledClips) -> Path | None:
-    """Return where the features stay for other runs; None where they have no name, or the folder is read-only."""
+    """Return the path to cache the features at; None without a `features_key`, or if the folder is read-only."""
     return _path_to_keep(network, examples.clips.folder, f"features-{{kind}}-{_digest(examples)}.npy")
 
 
@@ -117,12 +117,12 @@ def _compute(network: Network, waveforms: FloatArray) -> Tensor:
 
 
 def _compute_batch(network: Network, n: int, samples: Callable[[int], FloatArray], start: int) -> FloatArray:
-    """Return the features of the sounds from `start` on, up to `BATCH` of `n`."""
+    """Return the features of sounds `start` to `start + BATCH` (at most `n`)."""
     return _compute(network, np.stack([samples(k) for k in range(start, min(start + BATCH, n))])).numpy()
 
 
 def _write(path: Path, network: Network, n: int, samples: Callable[[int], FloatArray]) -> None:
-    """Write the features of `n` sounds, of which `samples` returns each, all or nothing."""
+    """Write the features of `n` sounds to a .npy file atomically; `samples` returns a sound by its index."""
     compute = partial(_compute_batch, network, n, samples)
     first = compute(0)
     with tempfile.TemporaryDirectory(prefix=".features-", dir=path.parent) as folder:

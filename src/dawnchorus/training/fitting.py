@@ -1,4 +1,4 @@
-"""Training of a network with Lightning."""
+"""Fitting of a network with Lightning: data loaders, trainer, and checks of settings and result."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ LOG = logging.getLogger(__name__)
 
 NOISE_SEED = 20261127
 MIN_NOISES, MAX_NOISES, NOISE_BYTES = 8, 64, 64_000_000
-"""Minimum and maximum number of noise sounds that a run draws from, and the bytes that limit it for long windows."""
+"""Minimum and maximum number of different noises of a run, and their maximum total size in bytes."""
 
 
 def _birdless(inputs: Inputs, config: TrainConfig, examples: LabeledClips, *, n_clips: int) -> torch.Tensor | None:
-    """Return digital silence and then synthetic noise, in the form of the inputs [sounds, ...].
+    """Return digital silence and synthetic noises [sounds, ...] in the form of the inputs, as negative examples.
 
-    None where the loss learns nothing from them. Every run has the same ones, and draws from them by its seed; one that
-    sees few clips (`n_clips`, counted whenever they come) has no more than it draws.
+    None with the loss "cross_entropy", which cannot use negative examples. All runs have the same noises; `n_clips`,
+    the number of clips in all epochs together, limits their number.
     """
     if config.loss.name == "cross_entropy":
         return None
@@ -54,7 +54,15 @@ def _birdless(inputs: Inputs, config: TrainConfig, examples: LabeledClips, *, n_
 
 @dataclass(frozen=True)
 class FitResult:
-    """Metrics of the best epoch, and resources used."""
+    """Result of `fit`.
+
+    Attributes:
+        metrics: metrics of the best epoch by name: loss, accuracy and, with validation recordings, val_loss, val_auc,
+            val_accuracy (both over recordings) and val_clip_accuracy.
+        devices: description such as "1 x CPU (2 threads)".
+        n_epochs: number of epochs trained, including those before a resume.
+        elapsed_s: training time in seconds, since the last resume.
+    """
 
     metrics: dict[str, float]
     devices: str
@@ -65,11 +73,21 @@ class FitResult:
 def fit(
     run: TrainingRun, network: Network, config: TrainConfig, examples: LabeledClips, inputs: Inputs, *, report: Report
 ) -> FitResult:
-    """Train until the last epoch or early stopping, and load the best weights.
+    """Train until the last epoch or early stopping, and load the weights of the best epoch into the network.
+
+    A checkpoint of the last epoch in the run's folder is resumed.
+
+    Args:
+        run: folder of the run.
+        network: the network, which is changed.
+        config: settings of the training.
+        examples: the clips with their targets.
+        inputs: form of the batches: waveforms or precomputed features.
+        report: called with the progress after each epoch.
 
     Raises:
-        InputError: settings that do not fit the data.
-        TrainingError: the loss, or what the trained network gives, is not finite, or another process was lost.
+        InputError: settings that do not fit the data, such as more processes than clips in a batch.
+        TrainingError: the loss, or a logit of the trained network, is not finite, or another process was lost.
         OutputError: no space, or no permission.
     """
     import lightning
@@ -147,10 +165,10 @@ def fit(
 
 
 def _check_logits(network: Network, inputs: Inputs, examples: LabeledClips) -> None:
-    """Check what the trained network gives for a training clip: the last step is in no loss without validation.
+    """Check the trained network's logits of a training clip: without validation, no loss follows the last step.
 
     Raises:
-        TrainingError: it is no number.
+        TrainingError: a logit is NaN or infinite.
     """
     from dawnchorus.training.classifier_module import diverged
 
@@ -164,7 +182,7 @@ def _check_logits(network: Network, inputs: Inputs, examples: LabeledClips) -> N
 
 @contextmanager
 def _interruptible(trainer: Any) -> Iterator[None]:
-    """Raise KeyboardInterrupt again where Lightning has made a silent end of the process out of it."""
+    """Raise KeyboardInterrupt if Lightning has converted it to SystemExit in the block."""
     try:
         yield
     except SystemExit as error:
@@ -189,7 +207,7 @@ def _connected(options: TrainerConfig) -> Iterator[None]:
 
 
 def _describe_processes(options: TrainerConfig, network: Network, n_batch: int) -> str:
-    """Say what several processes do with a batch and its statistics."""
+    """Describe how several processes share a batch, and over which clips batch normalization computes statistics."""
     n = options.n_processes
     text = f"{n} processes share each batch of {n_batch}: {n_batch // n} clips in each"
     if not any(isinstance(module, torch.nn.modules.batchnorm._BatchNorm) for module in network.modules()):  # noqa: SLF001
@@ -204,7 +222,7 @@ def _uses_gpu(options: TrainerConfig) -> bool:
 
 
 def _check_profiler(options: ProfilerConfig, *, n_steps: int) -> None:
-    """Refuse a trace that would begin after the end."""
+    """Raise `InputError` if the profiler's trace would start after the last step."""
     n_before = options.wait + options.warmup
     if options.name == "torch" and n_before >= n_steps:
         raise InputError(

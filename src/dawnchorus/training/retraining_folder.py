@@ -1,4 +1,4 @@
-"""The folder of a retraining: labeled recordings, a copy of their table, and the report."""
+"""Input and folder of a retraining: the labeled recordings, the copy of their table, and the report."""
 
 from __future__ import annotations
 
@@ -22,16 +22,21 @@ LOG = logging.getLogger(__name__)
 REPORT_NAME = "retraining.json"
 
 MAX_NAMED = 20
-"""Maximum number of files without a label that a note names."""
+"""Maximum number of unlabeled files that are listed in the log."""
 
 
 def load_labeled_recordings(dataset: Path, known: Sequence[Label], *, n_workers: int) -> RecordingsTable:
-    """Read a data set's table, or import a folder without one; `known` classes name its labels.
+    """Read a data set's recordings table, or import a folder of recordings that has no table.
 
-    Files of a folder that no name labels are left out, and named in the log.
+    Recordings of a folder that neither folder nor file names label are left out, and listed in the log.
+
+    Args:
+        dataset: a data set, or a folder of recordings.
+        known: known classes, to recognize species in names.
+        n_workers: number of decoder processes.
 
     Raises:
-        InputError: `dataset` is not there, or has no recordings.
+        InputError: `dataset` does not exist or has no recordings.
     """
     if table_path(dataset).exists():
         return read_table(dataset)
@@ -49,13 +54,18 @@ def load_labeled_recordings(dataset: Path, known: Sequence[Label], *, n_workers:
 def copy_table(
     source: RecordingsTable, folder: Path, *, overwrite: bool = False, in_use: Sequence[Path] = ()
 ) -> RecordingsTable:
-    """Copy the table to the retraining's folder; the original is not changed.
+    """Return a copy of the table for the retraining's folder, with absolute paths; create the folder.
 
-    Recordings that an unfinished retraining in this folder held out are held out again. A finished one is replaced with
-    `overwrite`, unless the folder has one of the models `in_use`.
+    Splits that an unfinished retraining in the folder has assigned are kept.
+
+    Args:
+        source: the labeled recordings.
+        folder: the retraining's folder.
+        overwrite: delete a finished retraining in the folder.
+        in_use: folders of models that must not be deleted.
 
     Raises:
-        OutputExistsError: a finished retraining is there and may not be replaced.
+        OutputExistsError: the folder has a finished retraining, and `overwrite` is False or a model in it is in use.
         OutputError: the folder cannot be written.
     """
     if (folder / REPORT_NAME).is_file():
@@ -74,10 +84,10 @@ def copy_table(
 
 
 def _remove_finished(folder: Path, *, overwrite: bool, in_use: Sequence[Path]) -> None:
-    """Remove the run and the bundle of a finished retraining.
+    """Delete report, run and bundle of a finished retraining.
 
     Raises:
-        OutputExistsError: they may not be removed.
+        OutputExistsError: `overwrite` is False, or the folder has one of the models `in_use`.
     """
     if not overwrite:
         raise OutputExistsError(
@@ -98,6 +108,6 @@ def _remove_finished(folder: Path, *, overwrite: bool, in_use: Sequence[Path]) -
 
 
 def write_report(folder: Path, fields: dict[str, Any]) -> None:
-    """Write the report of a finished retraining."""
+    """Write the report of a finished retraining, `retraining.json`, into its folder."""
     with atomic_file(folder / REPORT_NAME) as stream:
         stream.write(json.dumps(fields, indent=2, ensure_ascii=False).encode())

@@ -1,4 +1,4 @@
-"""Training-run folders: configuration, environment and results."""
+"""Folders of training runs: configuration, environment, status and results."""
 
 from __future__ import annotations
 
@@ -26,7 +26,11 @@ PACKAGES = ("dawnchorus", "torch", "lightning", "timm", "transformers", "onnx", 
 
 @dataclass(frozen=True, repr=False)
 class TrainingRun:
-    """Folder of a training run."""
+    """A training run: its folder, and the content of `run.json` (`metadata`).
+
+    `metadata` has status, start, overrides, environment and git commit from the start, sizes of network and data once
+    they are known, and times, metrics and evaluations at the end.
+    """
 
     folder: Path
     metadata: dict[str, Any]
@@ -46,12 +50,12 @@ class TrainingRun:
 
     @property
     def lock(self) -> FileLock:
-        """Lock held by the process that trains the run."""
+        """Lock that the training process holds."""
         return FileLock(self.folder / ".lock", timeout=0)
 
     @property
     def status(self) -> str:
-        """Status in `run.json`; "interrupted" for a running one whose process has ended."""
+        """Status: "running", "done", "failed" or "interrupted" (also if the process of a running run has ended)."""
         status: str = self.metadata["status"]
         if status != "running":
             return status
@@ -63,26 +67,32 @@ class TrainingRun:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Best validation metrics, and metrics of evaluations."""
+        """Validation metrics of the best epoch ("val_auc"), and metrics of evaluations ("test_cmap"), by name.
+
+        Empty until the training is done.
+        """
         metrics: dict[str, float] = self.metadata.get("metrics", {})
         return metrics
 
     @property
     def evaluations(self) -> list[dict[str, Any]]:
-        """Results of `dawnchorus evaluate`, the latest last."""
+        """Results of `dawnchorus evaluate`, the latest last; empty without any. `add_evaluation` lists the keys."""
         evaluations: list[dict[str, Any]] = self.metadata.get("evaluations", [])
         return evaluations
 
     def add_evaluation(self, result: dict[str, Any]) -> TrainingRun:
-        """Store an evaluation in `run.json`, replacing an earlier one on the same split."""
+        """Store an evaluation in `run.json` (in place of one on the same split), and return the updated run.
+
+        `result` has the fields of `Evaluation.as_record`, and data_set (folder), split, overlap_s, tta_shifts and date.
+        """
         run = read_run(self.folder)
-        key_fields = ("data_set", "part")
+        key_fields = ("data_set", "split")
         others = [each for each in run.evaluations if any(each[name] != result[name] for name in key_fields)]
-        values = {f"{result['part']}_{name}": each["value"] for name, each in result["metrics"].items()}
+        values = {f"{result['split']}_{name}": each["value"] for name, each in result["metrics"].items()}
         return run.update(evaluations=[*others, result], metrics={**run.metrics, **values})
 
     def update(self, **changes: Any) -> TrainingRun:
-        """Update fields of `run.json`."""
+        """Write changed fields to `run.json`, and return the updated run."""
         metadata = {**self.metadata, **changes}
         with atomic_file(self.folder / RUN_NAME) as stream:
             stream.write(json.dumps(metadata, indent=2, ensure_ascii=False).encode())
@@ -90,10 +100,17 @@ class TrainingRun:
 
 
 def new_run(root: Path, *, label: str, started: datetime, config: dict[str, Any], overrides: list[str]) -> TrainingRun:
-    """Create the folder of a run.
+    """Create the folder of a run, with its configuration and environment.
+
+    Args:
+        root: the folder of runs.
+        label: last part of the folder's name, such as the model's name.
+        started: local start time, first part of the folder's name.
+        config: the configuration.
+        overrides: the overrides that the user gave.
 
     Raises:
-        OutputError: it cannot be made.
+        OutputError: the folder cannot be created.
     """
     import yaml
 
@@ -122,10 +139,10 @@ def new_run(root: Path, *, label: str, started: datetime, config: dict[str, Any]
 
 
 def read_run(folder: Path) -> TrainingRun:
-    """Open a run.
+    """Read the `run.json` of a run's folder.
 
     Raises:
-        InputError: there is none.
+        InputError: the folder has no valid `run.json`.
     """
     path = folder / RUN_NAME
     try:
@@ -135,15 +152,17 @@ def read_run(folder: Path) -> TrainingRun:
 
 
 def _with_current_names(metadata: dict[str, Any]) -> dict[str, Any]:
-    """Rename the fields of a `run.json` from before 2026-12."""
+    """Rename the fields of a `run.json` written before 2026-12."""
     renamed = rename_keys(metadata, {"n_learned": "n_trainable_parameters"})
     if "evaluations" in renamed:
-        renamed["evaluations"] = [rename_keys(each, {"turns": "tta_shifts"}) for each in renamed["evaluations"]]
+        renamed["evaluations"] = [
+            rename_keys(each, {"turns": "tta_shifts", "part": "split"}) for each in renamed["evaluations"]
+        ]
     return renamed
 
 
 def find_run(model: str | Path) -> TrainingRun | None:
-    """Return the run that `model` names by its folder or bundle; None if there is none."""
+    """Return the run whose folder, or whose bundle's folder, is `model`; None if it is no run."""
     for folder in (Path(model), Path(model).parent):
         if (folder / RUN_NAME).is_file() and Path(model) in (folder, folder / RUN_BUNDLE_NAME):
             return read_run(folder)
@@ -151,13 +170,13 @@ def find_run(model: str | Path) -> TrainingRun | None:
 
 
 def find_runs(root: Path) -> Iterator[TrainingRun]:
-    """Yield the runs below `root`, oldest first."""
+    """Yield the runs in the folder of runs `root`, the oldest first."""
     for path in sorted(root.glob(f"*/{RUN_NAME}")):
         yield read_run(path.parent)
 
 
 def read_config(run: TrainingRun) -> dict[str, Any]:
-    """Read the configuration that the run was started with.
+    """Read the configuration that the run was started with, as nested dicts with current keys.
 
     Raises:
         MissingExtraError: PyYAML is not installed.
@@ -183,7 +202,7 @@ def _environment() -> dict[str, Any]:
 
 
 def _git() -> dict[str, Any] | None:
-    """Return the commit of the working directory's repository, and whether files were changed."""
+    """Return "commit" and "is_changed" (True with uncommitted changes) of the working directory; None without git."""
     try:
         commit, changes = (
             subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()  # noqa: S607

@@ -1,4 +1,4 @@
-"""Optimizers and learning-rate schedules by name."""
+"""Construction of optimizers and learning-rate schedules."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from dawnchorus.training.config import OptimizerConfig, SchedulerConfig
 from dawnchorus.training.families import Network
 
 BY_EPOCH = ("plateau", "step", "warm_restarts")
-"""Schedules that move after each epoch; the others move after each step."""
+"""Schedules that are updated after each epoch; others are updated after each optimizer step."""
 
 
 def build_optimizer(config: OptimizerConfig, network: Network) -> torch.optim.Optimizer:
-    """Build the optimizer of all trainable parameters, without weight decay on biases and scales."""
+    """Build the optimizer of all trainable parameters, without weight decay for biases and normalization scales."""
     trainable = [(name, weights) for name, weights in network.named_parameters() if weights.requires_grad]
     groups = []
     for is_pretrained in (True, False):
@@ -42,9 +42,13 @@ def build_optimizer(config: OptimizerConfig, network: Network) -> torch.optim.Op
 def build_scheduler(
     config: SchedulerConfig, optimizer: torch.optim.Optimizer, *, n_steps: int, falls: bool = True
 ) -> LRScheduler | None:
-    """Build the learning-rate schedule over `n_steps`; None for a constant rate.
+    """Build the learning-rate schedule; None for a constant rate without warm-up.
 
-    The monitored value improves as it `falls`, or rises.
+    Args:
+        config: the settings.
+        optimizer: the optimizer.
+        n_steps: total number of optimizer steps.
+        falls: True if lower values of the monitored metric are better, for the schedule "plateau".
     """
     n_warm = round(config.warmup * n_steps)
     if config.name == "plateau":

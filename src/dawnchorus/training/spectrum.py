@@ -1,4 +1,4 @@
-"""Spectra as a network module, with operators that every runtime supports."""
+"""Power spectra as a network module, computed with operators that every ONNX runtime supports."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class PowerSpectrum(nn.Module):
 
     Frames are centered on multiples of hop_length, with zeros around the ends.
 
-    A Fourier transform of a * b points is b transforms of a points, each turned a little, and a transform of b points
-    over their results (Cooley and Tukey, 1965). With b a divisor of the hop, the first ones are a convolution of the
-    waveform's b phases, which holds the Hann window and the turns as well; the second is one product of matrices.
+    A Fourier transform of a * b points consists of b transforms of a points, multiplied by phase factors, and
+    transforms of b points over the results (Cooley and Tukey, 1965). If b divides the hop, the former are a convolution
+    of the waveform's b phases, which includes the Hann window and the phase factors; the latter are one matrix product.
     """
 
     first: Tensor
@@ -62,11 +62,11 @@ class PowerSpectrum(nn.Module):
 
 
 def _phases(n_fft: int, hop_length: int) -> int:
-    """Return the common divisor with the least work."""
+    """Return the common divisor b of FFT length and hop with the fewest operations."""
     shared = math.gcd(n_fft, hop_length)
     return min((b for b in range(1, shared + 1) if shared % b == 0), key=lambda b: abs(n_fft / b - 2 * b))
 
 
 def _unit_phasors(share: npt.NDArray[np.float64]) -> npt.NDArray[np.complex128]:
-    """Return complex numbers of magnitude 1 at these shares of a full turn, clockwise."""
+    """Return exp(-2 pi i x) for fractions x of a full turn."""
     return np.asarray(np.exp(-2j * np.pi * share))

@@ -1,4 +1,4 @@
-"""Sweep files of Weights & Biases as settings for `tune`."""
+"""Conversion of Weights & Biases sweep files to arguments of `tune`."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ GOALS: dict[str, str] = {"val_loss": "minimize", "val_auc": "maximize", "val_acc
 INTERVALS = {"uniform", "int_uniform", "q_uniform", "log_uniform", "log_uniform_values"}
 READ = {"method", "metric", "parameters", "run_cap"}
 LABELS = {"name", "description", "project", "entity"}
-"""Keys that change nothing of what is trained."""
+"""Keys that do not affect training, and are ignored."""
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep file, converted to arguments of `tune`."""
+    """A sweep file, converted to arguments of `tune`; None means that the file does not set it."""
 
     overrides: tuple[str, ...]
     method: Method
     metric: Metric | None
     n_trials: int | None
     unused: tuple[str, ...]
-    """Keys of the file that have no equal here."""
+    """Keys of the file that are not supported, and ignored."""
 
     def overrides_with(self, given: Sequence[str]) -> tuple[str, ...]:
-        """Merge the file's settings with given ones, which win."""
+        """Return the file's overrides and the `given` ones, which replace the file's for the same key."""
         keys = {override.partition("=")[0].lstrip("+") for override in given}
         return (*(override for override in self.overrides if override.partition("=")[0] not in keys), *given)
 
 
 def _loader() -> Any:
-    """Return a safe loader of YAML that refuses a key with two values."""
+    """Return a safe YAML loader class that rejects duplicate keys."""
     from yaml import SafeLoader
     from yaml.constructor import ConstructorError
 
@@ -60,7 +60,7 @@ def read_sweep(path: Path) -> Sweep:
     """Read a sweep file.
 
     Raises:
-        InputError: no such file, no sweep, or a parameter or metric that has no equal here.
+        InputError: no such file, the file is no sweep, or a method, parameter or metric is not supported.
     """
     from yaml import YAMLError, load
 
@@ -99,7 +99,7 @@ def _overrides(parameters: Mapping[str, Any], *, prefix: str, path: Path) -> Ite
 
 
 def _values(parameter: Mapping[str, Any], key: str) -> str:
-    """Return the values of a parameter in Hydra's grammar."""
+    """Convert the values of a sweep's parameter to Hydra's grammar; `key` is for errors."""
     if "value" in parameter:
         return _to_text(parameter["value"])
     if "values" in parameter:

@@ -1,4 +1,4 @@
-"""Conversion of arrays on disk to PyTorch tensor files."""
+"""Conversion of NumPy files to PyTorch tensor files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dawnchorus.errors import OutputError
 
 
 def convert_arrays(folder: Path) -> None:
-    """Convert every `.npy` file in a folder to a memory-mapped `.pt` file.
+    """Replace every `.npy` file below a folder by a `.pt` file that `torch.load` can memory-map.
 
     Raises:
         OutputError: no space, or no permission.

@@ -1,4 +1,4 @@
-"""Traces of training steps with PyTorch's profiler, for Chrome or Perfetto."""
+"""Recording of training steps with PyTorch's profiler, for viewers such as Perfetto."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ N_ROWS = 40
 
 
 class StepTracer(Callback):
-    """Callback that traces training steps of the first process, by the profiler's schedule."""
+    """Lightning callback that traces training steps of the first process, and writes the trace to `folder`."""
 
     def __init__(self, config: ProfilerConfig, folder: Path) -> None:
         self._config, self._folder = config, folder

@@ -1,4 +1,4 @@
-"""Experiment trackers; a failing tracker never ends a run."""
+"""Experiment trackers (TensorBoard, W&B, MLflow); a failing tracker never ends a run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dawnchorus.training.config import TrackerConfig
 from dawnchorus.training.runs import TrainingRun
 
 MLFLOW_NAME = "mlflow.db"
-"""Database next to the runs, without a server; show it by `mlflow ui --backend-store-uri sqlite:///runs/mlflow.db`."""
+"""MLflow's database next to the runs; show it by `mlflow ui --backend-store-uri sqlite:///runs/mlflow.db`."""
 
 MODULES = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
 DATABASES = ("sqlite:", "postgresql", "mysql", "mssql")
@@ -25,10 +25,10 @@ AZURE = "azureml://"
 WANDB_URL = "https://api.wandb.ai"
 
 ANSWER_S = 5
-"""Timeout of a tracker's server."""
+"""Timeout for a tracker's server in seconds."""
 
 MLFLOW_LIMITS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": str(ANSWER_S), "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
-"""Environment variables of MLflow's client, which otherwise tries for minutes."""
+"""Environment variables that limit the retries of MLflow's client, which would last minutes."""
 
 LOG = logging.getLogger(__name__)
 
@@ -36,11 +36,11 @@ LOG = logging.getLogger(__name__)
 def check_tracker(config: TrackerConfig) -> TrackerConfig:
     """Check the tracker's configuration and server, and return the configuration to use.
 
-    If the server does not answer, a warning is logged, and W&B is offline or, for MLflow, there is no tracker.
+    If the server does not respond, a warning is logged; the result is then W&B offline, or no tracker for MLflow.
 
     Raises:
         MissingExtraError: the tracker's package is not installed.
-        InputError: the URL is not valid, or the tracker needs a login and has none.
+        InputError: the URL is invalid, or the tracker requires a login that is missing.
     """
     if config.name == "none":
         return config
@@ -53,7 +53,7 @@ def check_tracker(config: TrackerConfig) -> TrackerConfig:
 
 
 def build_loggers(run: TrainingRun, config: TrackerConfig) -> list[Logger]:
-    """Return the Lightning loggers of the tracker, without the run's own log."""
+    """Return the Lightning loggers of the configured tracker; empty without one."""
     if config.name == "tensorboard":
         return [TensorBoardLogger(run.folder, name="", version="tensorboard")]
     if config.name == "wandb":
@@ -65,7 +65,7 @@ def build_loggers(run: TrainingRun, config: TrackerConfig) -> list[Logger]:
 
 
 class TolerantMlflow(MLFlowLogger):
-    """MLflow logger that stops with one warning when its server fails."""
+    """MLflow logger that logs one warning and stops logging if its server fails, instead of ending the run."""
 
     def __init__(self, project: str, *, run_name: str, tracking_uri: str) -> None:
         super().__init__(project, run_name=run_name, tracking_uri=tracking_uri)
@@ -151,7 +151,7 @@ def _require(module: str, *, extra: str, purpose: str, package: str | None = Non
 
 
 def _reason(error: BaseException) -> str:
-    """Return the first line of the original error."""
+    """Return the first line of the message of an error's original cause."""
     while (earlier := error.__cause__ or error.__context__) is not None:
         error = earlier
     return _first_line(error)

@@ -1,4 +1,4 @@
-"""Training runs, from configuration to bundle."""
+"""Training of a model, from configuration to bundle."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ LOG = logging.getLogger(__name__)
 
 
 def open_store(config: TrainConfig) -> ModelStore:
-    """Return the store of built-in models and pretrained weights."""
+    """Return the configured store of built-in models and pretrained weights."""
     return ModelStore(Path(config.paths.models) if config.paths.models else default_folder())
 
 
@@ -46,11 +46,17 @@ def train(
 ) -> TrainingRun:
     """Train a model, and write its run and bundle.
 
-    `report` is called after every epoch; sentences go to the log. Of several processes that torchrun or SLURM has
-    started, all call this with the same configuration, and get the same run.
+    If torchrun or SLURM has started several processes, each calls this with the same configuration, and gets the same
+    run.
+
+    Args:
+        config: the configuration.
+        started: local start time, for the name of the run's folder.
+        overrides: the overrides that the user gave, to be stored in the run.
+        report: called with the progress after each epoch.
 
     Raises:
-        InputError: a configuration or data set that cannot be trained on; no run is left then.
+        InputError: the configuration or the data set cannot be trained on; the run's folder is deleted then.
         TrainingError: the loss is not finite, or another process of the training was lost.
         OutputError: no space, or no permission.
     """
@@ -78,15 +84,21 @@ def _join_processes(config: TrainConfig) -> Processes:
 
 
 def _is_refusal(run: TrainingRun, error: DawnChorusError) -> bool:
-    """Return True if settings or data were refused before anything was learned."""
+    """Return True if settings or data were rejected before the first checkpoint."""
     return not isinstance(error, OutputError | TrainingError) and not (run.folder / "checkpoints").is_dir()
 
 
 def resume(folder: Path, *, report: Report = ignore_progress) -> TrainingRun:
     """Resume an interrupted run from its last checkpoint.
 
+    Args:
+        folder: the run's folder.
+        report: called with the progress after each epoch.
+
     Raises:
-        InputError: there is no such run, or it is done.
+        InputError: there is no such run, the run is done, or its data set has changed.
+        BusyError: another process trains the run.
+        TrainingError, OutputError: see `train`.
     """
     run = read_run(folder)
     if run.metadata["status"] == "done":
@@ -126,7 +138,7 @@ def _assist(run: TrainingRun, config: TrainConfig, report: Report, processes: Pr
 
 
 def _train_and_record(run: TrainingRun, config: TrainConfig, report: Report, processes: Processes) -> TrainingRun:
-    """Train, and write into the run how that ended."""
+    """Train, and record the outcome in `run.json`."""
     try:
         return _train(run, config, report, processes)
     except (OSError, OutputError) as error:
@@ -151,7 +163,7 @@ def _train_and_record(run: TrainingRun, config: TrainConfig, report: Report, pro
 
 
 def _record_end(run: TrainingRun, **changes: str) -> None:
-    """Write how the run ended, if there is still space to."""
+    """Write fields to `run.json`; a full disk is ignored."""
     with suppress(OutputError):
         run.update(**changes)
 
@@ -218,10 +230,10 @@ def _train(run: TrainingRun, config: TrainConfig, report: Report, processes: Pro
 
 
 def _load_examples(run: TrainingRun, config: TrainConfig, shape: FamilyConfig, store: ModelStore) -> LabeledClips:
-    """Load the clips of the data set, which must be that with which the run began.
+    """Load the clips of the data set, which must not have changed since the run started.
 
     Raises:
-        InputError: it has changed, or cannot be trained on.
+        InputError: the data set has changed, or cannot be trained on.
     """
     clips_folder = Path(config.paths.clips) if config.paths.clips else None
     examples = load_labeled_clips(
@@ -229,7 +241,7 @@ def _load_examples(run: TrainingRun, config: TrainConfig, shape: FamilyConfig, s
     )
     if run.metadata.get("data", examples.fingerprint) != examples.fingerprint:
         raise InputError(
-            "its data set has other recordings, labels or parts than when the run began. Put them back, "
+            "its data set has other recordings, labels or splits than when the run began. Put them back, "
             "or start a new run.",
             subject=run.folder,
         )
@@ -245,7 +257,7 @@ def _build_network(
     examples: LabeledClips,
     store: ModelStore,
 ) -> Network:
-    """Build the network with the run's seed."""
+    """Build the network, with random weights by the run's seed."""
     if examples.n_auxiliary and family.base_bundle(shape):
         raise InputError("data.auxiliary: a head on frozen embeddings learns nothing from other species; leave it out.")
     torch.manual_seed(config.seed)
@@ -257,7 +269,7 @@ def _build_network(
 
 
 def _measure_background(held_out: Scores | None, config: TrainConfig) -> dict[str, Any] | None:
-    """Measure how often background is taken for a species, and log it."""
+    """Measure false alarms in background recordings, log them, and return the figures for `run.json`."""
     name = config.name or str(config.model["family"])
     if held_out is None:
         LOG.info(describe_unmeasured(model=name))
@@ -269,7 +281,7 @@ def _measure_background(held_out: Scores | None, config: TrainConfig) -> dict[st
 
 
 def _with_chosen_loss(config: TrainConfig, examples: LabeledClips) -> TrainConfig:
-    """Return the configuration with the loss that is trained with; say why where it is not the one asked for."""
+    """Return the configuration with the loss that is used; log the reason if it differs from the configured loss."""
     loss = loss_for(config.loss, torch.from_numpy(examples.targets[examples.train]))
     if config.loss.name == "cross_entropy" and loss.name == "bce":
         LOG.info(
@@ -286,7 +298,7 @@ def _with_chosen_loss(config: TrainConfig, examples: LabeledClips) -> TrainConfi
 
 
 def _check_devices(options: TrainerConfig) -> None:
-    """Refuse processors that are not there."""
+    """Raise `InputError` if the configured GPUs do not exist."""
     if options.accelerator == "cpu":
         return
     n_gpus = torch.cuda.device_count() or int(torch.backends.mps.is_available())
@@ -302,7 +314,7 @@ def _check_devices(options: TrainerConfig) -> None:
 
 
 def _record_sizes(run: TrainingRun, network: Network, examples: LabeledClips) -> TrainingRun:
-    """Write the sizes of network and data into the run."""
+    """Record the sizes of network and data in `run.json`, and log them."""
     n_trainable = sum(p.numel() for p in network.parameters() if p.requires_grad)
     what = "recordings to crop in each epoch" if examples.crops else "clips to learn from"
     LOG.info(

@@ -1,4 +1,4 @@
-"""Hyperparameter search with Optuna, on held-out recordings."""
+"""Hyperparameter search with Optuna, by metrics on validation recordings."""
 
 from __future__ import annotations
 
@@ -32,32 +32,38 @@ LOG = logging.getLogger(__name__)
 Metric = Literal["val_auc", "val_accuracy", "val_loss"]
 
 Method = Literal["tpe", "random", "grid"]
-"""The tree-structured Parzen estimator (Bergstra et al., 2011), values at random, or every combination."""
+"""Search method: the tree-structured Parzen estimator (Bergstra et al., 2011), random, or a grid of all values."""
 
 STUDIES_NAME = "studies.db"
-"""Database in the folder of runs with every trial of every study, so that a stopped study can be resumed."""
+"""Database of all studies and trials in the folder of runs, from which a stopped study is resumed."""
 
 N_TRIALS = 20
-"""Default number of trials; of a grid, all."""
+"""Default number of trials, except for a grid, which has all combinations."""
 
 N_STARTUP = 5
-"""Number of trials drawn at random before the others are compared with them."""
+"""Number of random trials before the sampler uses results and the pruner compares trials."""
 
 
 @dataclass(frozen=True)
 class TrialResult:
-    """Result of a trial."""
+    """Result of a trial (one training, or one per fold).
+
+    Attributes:
+        number: number of the trial, from 0.
+        overrides: the values of the tuned settings.
+        value: value of the metric, for a pruned trial the mean over its folds so far; None if the trial failed.
+    """
 
     number: int
     overrides: tuple[str, ...]
     state: str
-    """"complete", "pruned" (given up after a fold, because others were better) or "fail"."""
+    """"complete", "pruned" (stopped after a fold, because other trials were better) or "fail"."""
     value: float | None
 
 
 @dataclass(frozen=True)
 class StudyResult:
-    """Trials of a study, and the best parameters."""
+    """All trials of a study, and the best one."""
 
     trials: tuple[TrialResult, ...]
     best: TrialResult
@@ -74,19 +80,26 @@ def tune(
     clock: Callable[[], datetime],
     report: Report = ignore_progress,
 ) -> StudyResult:
-    """Search overrides with several values in up to `n_trials` trainings, and return the best.
+    """Search the best values of training settings in several trials.
 
-    Overrides are `train`'s; those to be tuned have Hydra's sweep syntax: `optimizer.lr=tag(log,interval(1e-5,1e-2))`,
-    `model.mel.n_mels=choice(32,64,128)`, `trainer.epochs=range(10,50,10)`, `augment.mixup_p=interval(0,1)`. Values are
-    proposed by `method`. With `by_fold` each trial is trained on
-    every fold of a data set that is split into folds, its value is the mean, and it is given up when it is worse than
-    the median of others after as many folds. The same call resumes its study, and counts the trials that are there.
+    Settings to tune have Hydra's sweep syntax: `optimizer.lr=tag(log,interval(1e-5,1e-2))`,
+    `model.mel.n_mels=choice(32,64,128)`, `trainer.epochs=range(10,50,10)`, `augment.mixup_p=interval(0,1)`. A call with
+    the same arguments resumes the study, and counts its trials. A trial with incompatible values fails, its reason is
+    logged, and the search continues.
 
-    A trial whose values do not go together fails, with its reason in the log, and the next one follows. `report` is
-    called after every trial, with its `value` where it has one.
+    Args:
+        overrides: settings of `dawnchorus train`, some of them with several values.
+        n_trials: total number of trials; None: `N_TRIALS`, or all combinations of a grid.
+        metric: metric to optimize.
+        method: search method.
+        by_fold: train on every fold of a data set split into folds; the value is the mean over the folds, and a trial
+            stops when it is worse than the median of other trials after as many folds.
+        config_dir: folder of the user's configuration choices.
+        clock: function that returns the current local time.
+        report: called with the progress and the trial's value after each trial.
 
     Raises:
-        InputError: nothing to tune, or settings that are wrong from the start.
+        InputError: nothing to tune, or invalid settings.
         TrainingError: no trial finished.
         OutputError: the study cannot be written.
     """
@@ -150,20 +163,20 @@ def tune(
 
 
 def describe_trial(trial: TrialResult) -> str:
-    """Describe a trial in one line."""
+    """Return one line on a trial for messages: number, state, value and overrides."""
     value = "" if trial.value is None else f"{trial.value:.4f}"
     return f"trial {trial.number + 1:3d}  {trial.state}  {value}  {' '.join(trial.overrides)}"
 
 
 def _sampler(method: Method, seed: int) -> BaseSampler:
-    """Build the sampler that proposes values; those of a grid are in the study's queue already."""
+    """Build Optuna's sampler; the values of a grid are queued in the study instead."""
     from optuna.samplers import RandomSampler, TPESampler
 
     return TPESampler(seed=seed, n_startup_trials=N_STARTUP) if method == "tpe" else RandomSampler(seed=seed)
 
 
 def _space(overrides: Sequence[str]) -> tuple[list[str], dict[str, Distribution]]:
-    """Return the overrides with one value, and the ranges of the others."""
+    """Return the overrides with one value, and the distributions of the others by key."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep
     from hydra.errors import HydraException
@@ -198,10 +211,10 @@ def _space(overrides: Sequence[str]) -> tuple[list[str], dict[str, Distribution]
 
 
 def _grid(space: dict[str, Distribution]) -> Iterator[dict[str, Any]]:
-    """Yield every combination of values.
+    """Yield every combination of values, as a dict by key.
 
     Raises:
-        InputError: a setting has no countable values.
+        InputError: a setting is an interval, which has no countable values.
     """
     from optuna.distributions import CategoricalDistribution
 
@@ -222,7 +235,7 @@ def _value(
     clock: Callable[[], datetime],
     config_dir: Path | None,
 ) -> float:
-    """Return the metric's mean over the folds."""
+    """Train with the settings on each fold, and return the mean of the metric; report each fold to the trial."""
     import optuna
 
     values: list[float] = []
@@ -239,7 +252,7 @@ def _value(
 
 
 def _probe(distribution: Distribution) -> Any:
-    """Return a valid value, fractional where the range allows it."""
+    """Return an example value of the distribution, to validate the settings before the first trial."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
     if isinstance(distribution, CategoricalDistribution):
@@ -262,7 +275,7 @@ def _folds(config: TrainConfig) -> list[int | None]:
     folds = sorted(int(name[4:]) for name in names if name.startswith("fold") and name[4:].isdigit())
     if len(folds) < 2:
         raise InputError(
-            f"expected recordings split into folds, found the parts {', '.join(sorted(names))}. "
+            f"expected recordings split into folds, found the splits {', '.join(sorted(names))}. "
             f"Split them with `dawnchorus data split --folds 5`.",
             subject=config.data.path,
         )
@@ -276,7 +289,7 @@ def _digest(
     n_folds: int,
     rows: Sequence[RecordingRow],
 ) -> str:
-    """Return a name of the study: values of other recordings, splits or software are not compared."""
+    """Return the name of the study: a digest of all that must be equal for trials to be comparable."""
     values = {name: repr(distribution) for name, distribution in space.items()}
     data = [[row.recording_id, row.audio_hash, row.scientific_name, row.split] for row in rows]
     identity = [__version__, config.model_dump(mode="json"), values, metric, n_folds, data]

@@ -1,4 +1,4 @@
-"""Resource usage during training."""
+"""Measurement of resource usage during training."""
 
 from __future__ import annotations
 
@@ -13,13 +13,17 @@ if sys.platform != "win32":
 
 
 class UsageMeter:
-    """Meter of time, cores and memory used by this process and its ended children."""
+    """Meter of time, CPU cores and memory used by this process and its finished child processes."""
 
     def __init__(self) -> None:
         self._start_s, self._start_cpu_s = time.monotonic(), _cpu_s()
 
     def read(self) -> dict[str, float]:
-        """Return the usage since the last reading; peaks are those of the whole run."""
+        """Return the figures by name.
+
+        epoch_s is the time since the last call in seconds, cpu_cores the mean number of cores in use since then.
+        peak_memory_mb (not on Windows) and peak_gpu_memory_mb (with a GPU in use) are since the start of the process.
+        """
         now_s, cpu_s = time.monotonic(), _cpu_s()
         elapsed_s = max(now_s - self._start_s, 1e-9)
         usage = {"epoch_s": elapsed_s, "cpu_cores": (cpu_s - self._start_cpu_s) / elapsed_s}

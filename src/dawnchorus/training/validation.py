@@ -1,4 +1,4 @@
-"""Scores of a trained network on the validation recordings."""
+"""Scoring of the validation clips by a trained network."""
 
 from __future__ import annotations
 
@@ -23,7 +23,16 @@ def validation_scores(
     window_s: float,
     batch: int,
 ) -> Scores | None:
-    """Return scores of all validation clips; None if nothing is held out."""
+    """Return the scores of all validation clips; None without validation recordings.
+
+    Args:
+        network: the trained network.
+        examples: the clips.
+        inputs: form of the batches: waveforms or precomputed features.
+        activation: activation from logits to scores.
+        window_s: length of a clip.
+        batch: batch size.
+    """
     members = examples.validation
     if not len(members):
         return None

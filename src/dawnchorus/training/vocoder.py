@@ -1,4 +1,4 @@
-"""Independent changes of pitch and speed: a phase vocoder (Flanagan and Golden, 1966) with resampling."""
+"""Independent changes of pitch and speed by a phase vocoder (Flanagan and Golden, 1966) and resampling."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from torch import Tensor
 
 N_FFT, N_HOP = 1024, 256
 OVERSAMPLING = 4
-"""Factor of the rate at which samples are interpolated linearly: the highest frequencies lose less than 0.5 dB."""
+"""Oversampling factor before linear interpolation, with which the highest frequencies lose less than 0.5 dB."""
 
 
 def change_pitch_and_speed(waveform: Tensor, pitch: Tensor, speed: Tensor) -> Tensor:
-    """Scale the pitch and speed of waveforms by `pitch` [batch] and `speed` [batch].
+    """Scale the pitch and speed of waveforms [batch, samples] by the factors `pitch` [batch] and `speed` [batch].
 
-    The number of samples stays: a waveform that ends early begins again.
+    The number of samples stays the same: a waveform that becomes shorter is repeated.
     """
     n = waveform.shape[1]
     n_needed = math.ceil(n * float(pitch.max())) + 1
@@ -23,7 +23,7 @@ def change_pitch_and_speed(waveform: Tensor, pitch: Tensor, speed: Tensor) -> Te
 
 
 def _stretch(waveform: Tensor, rate: Tensor, n_out: int) -> Tensor:
-    """Play waveforms [batch, samples] `rate` [batch] times as fast at their own pitch, into `n_out` samples."""
+    """Change the speed of waveforms [batch, samples] by `rate` [batch] at the same pitch, to `n_out` samples."""
     window = torch.hann_window(N_FFT, device=waveform.device)
     spectrum = torch.stft(waveform, N_FFT, N_HOP, window=window, pad_mode="constant", return_complex=True)
     n_batch, n_bins, n_frames = spectrum.shape
@@ -42,7 +42,7 @@ def _stretch(waveform: Tensor, rate: Tensor, n_out: int) -> Tensor:
 
 
 def _resample(waveform: Tensor, pitch: Tensor) -> Tensor:
-    """Read waveforms [batch, samples] `pitch` [batch] times as fast, without what would leave the band."""
+    """Resample waveforms [batch, samples] by the factor `pitch` [batch], after removing what would alias."""
     n = waveform.shape[1]
     spectrum = torch.fft.rfft(waveform)
     frequency = torch.linspace(0, 1, spectrum.shape[1], device=waveform.device)

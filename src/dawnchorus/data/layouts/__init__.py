@@ -1,1 +1,1 @@
-"""Layouts of data sets of others, one module for each."""
+"""Readers of data sets in foreign layouts (folders, tables, annotation files), one module per layout."""

@@ -1,12 +1,12 @@
-"""Tables of marks (Raven, Audacity, BirdNET-Analyzer, AviaNZ), and the recordings that they belong to.
+"""Tables of marks (annotated segments, as of Raven, Audacity or BirdNET-Analyzer), matched with their recordings.
 
-A row that names a recording (`Begin Path`, `Begin File`, `File`) is of that one, wherever the table lies. Other rows
-are of the recording that the table is named after: `a.Table.1.selections.txt` of `a.wav`, in the same folder, in a
-folder of tables next to it or above it (`annotations/`, `labels/`...), or elsewhere, if no other recording has that
-name.
+A mark is one row of a table: a segment of a recording with a label. A row that names a recording (`Begin Path`,
+`Begin File`, `File`) belongs to this recording, in whatever folder the table is. Other rows belong to the recording
+whose name the table has: `a.Table.1.selections.txt` to `a.wav`, in the same folder, in a folder of tables next to it
+or above it (`annotations/`, `labels/`, ...), or elsewhere, if only one recording has that name.
 
-The folders of a relative path in a row must all agree with those of the recording. Of a path of another machine, the
-first folders may be others: the file's own folder must agree, unless the recording lies directly in the source.
+If a row has a relative path, all its folders must agree with the recording's path. If it has an absolute path, which
+may be of another machine, the innermost folder must agree, unless the recording is directly in the source folder.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ T = TypeVar("T")
 ReadAnnotations = Callable[[Path, MarkNotes], Sequence[Mark]]
 
 _Named = tuple[str, str | None]
-"""Name of a recording in a row, and the folder or site in another column of it."""
+"""Name of a recording in a row, and the folder or site in another column of the row (or None)."""
 
 NO_MARKS = "no table of marks"
 
@@ -40,7 +40,7 @@ _END_OF_TABLE = re.compile(
     r"|raven))*\.(txt|tsv|csv|data)",
     re.IGNORECASE,
 )
-"""Ends of a table's name behind the name of its recording."""
+"""Endings of a table's file name after the name of the recording: `.Table.1.selections.txt`."""
 
 
 @dataclass(frozen=True)
@@ -50,47 +50,47 @@ class NamedMark:
     table: Path
     mark: Mark
     recording: Path | None
-    """The recording; None if there is none or more than one of the name, see `reason`."""
+    """The recording; None if no recording or several recordings match: see `reason`."""
     reason: str = ""
 
 
 @dataclass
 class MarkTables:
-    """Rows of all tables of marks."""
+    """Rows of all tables of marks in a source."""
 
     marks: list[NamedMark] = field(default_factory=list)
     empty: dict[Path, Path] = field(default_factory=dict)
-    """Tables without rows, by the recording that they are named after."""
+    """Tables without rows, by recording: it was annotated, and nothing was found."""
     tables: list[Path] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)
-    """Reasons why other files, which look like tables of recordings, are of none."""
+    """Text files that were not read, as `name: reason`."""
     model_output: dict[Path, int] = field(default_factory=dict)
-    """Tables of model output, which are not read as annotations, with their numbers of rows."""
+    """Numbers of rows by table of model output; such tables are not read as annotations."""
     unreadable: dict[Path, str] = field(default_factory=dict)
-    """Tables of marks that lack what a reader needs, and the reasons."""
+    """Reasons by table of marks that could not be read."""
     notes: MarkNotes = field(default_factory=MarkNotes)
-    """Guesses about the tables, as of their encoding, and their columns that are not read."""
+    """Guesses about the tables, such as their encoding, and columns that were not read."""
     elsewhere: dict[str, Path] = field(default_factory=dict)
-    """Recordings whose folders are not all those that rows name, by the paths in these rows."""
+    """Recordings by paths in rows whose folders differ from those of the recording (paths of another machine)."""
 
     def recordings(self) -> set[Path]:
-        """Return the recordings that have tables."""
+        """Return the recordings that have a mark or an empty table."""
         return {each.recording for each in self.marks if each.recording is not None} | set(self.empty)
 
 
 @dataclass(frozen=True)
 class _Fit:
-    """A recording that a row's path may mean."""
+    """A candidate for the recording that a row's path means."""
 
     path: Path
     n_agreeing: int
-    """Last parts that are the same, with the file's name."""
+    """Number of equal parts at the ends of both paths, including the file name."""
     is_whole: bool
-    """True if all folders that the row names are the recording's."""
+    """True if all folders in the row agree with the recording's path."""
 
 
 class RecordingNames:
-    """Lookup of recordings below `root` by the names that tables use."""
+    """Lookup of the recordings `files` below the folder `root` by names and paths in tables."""
 
     def __init__(self, root: Path, files: Sequence[Path]) -> None:
         self._root = root
@@ -101,9 +101,9 @@ class RecordingNames:
             self._by_stem[fold_name(path.stem)].append(path)
 
     def named_in_row(self, name: str, table: Path, folder: str | None = None) -> tuple[list[_Fit], str]:
-        """Return the recordings that a row's name or path may mean, and a reason if not exactly one.
+        """Return the best candidates for a recording named in a row, and a reason unless there is exactly one.
 
-        Of several recordings of one name, those count that are in the row's `folder`.
+        Of several recordings with the same file name, those in the row's `folder` (another column) are preferred.
         """
         *folders, last = _parts(name) or [""]
         candidates = self._by_name.get(fold_name(last)) or self._by_stem.get(fold_name(last), [])
@@ -120,7 +120,7 @@ class RecordingNames:
         return best, "" if len(best) == 1 else f"'{name}' is {_describe_candidates(best)}"
 
     def _fit(self, path: Path, name: str, folders: Sequence[str]) -> _Fit | None:
-        """Return how well a path in a row fits a recording of its file name; None if their folders contradict."""
+        """Return how well a path in a row fits a recording with its file name; None if their folders contradict."""
         n_agreeing = 1 + _n_same_tail(path.absolute().parent.parts, folders)
         if n_agreeing == 1 + len(folders):
             return _Fit(path, n_agreeing, is_whole=True)
@@ -133,9 +133,9 @@ class RecordingNames:
         return _Fit(path, n_agreeing, is_whole=n_agreeing > 1 and n_agreeing >= n_here) if fits else None
 
     def is_in_folder(self, path: Path, folder: str | None) -> bool:
-        """Return True if all parts of `folder` are folders of the recording's path.
+        """Return True if all parts of `folder` are names of folders in the recording's path.
 
-        A single one is the source's own folder or one in it, not any above.
+        A `folder` of a single part is only compared with the source folder and the folders below it.
         """
         parts = set(map(fold_name, _parts(folder or "")))
         folders = path.absolute().parent.parts
@@ -145,7 +145,7 @@ class RecordingNames:
         return bool(parts) and parts <= set(map(fold_name, folders))
 
     def named_by_table(self, table: Path) -> list[Path]:
-        """Return the recordings that a table's file name matches."""
+        """Return the recordings whose name a table's file name begins with, the nearest to the table."""
         name = fold_name(table.name)
         for length in range(len(name), 0, -1):
             stem = name[:length]
@@ -157,12 +157,17 @@ class RecordingNames:
 def find_marks(
     source: Path, root: Path, files: Sequence[Path], read: ReadAnnotations, *, with_model_output: bool
 ) -> MarkTables:
-    """Read all tables of marks at or below `source` that belong to the recordings `files` below `root`.
+    """Read all tables of marks of recordings.
 
-    Tables of what a model found count `with_model_output` only, or where one is the source itself.
+    Args:
+        source: one table, or the folder in which tables are searched.
+        root: the folder of the recordings.
+        files: the recordings below `root`.
+        read: reader of one table, which adds guesses to the notes.
+        with_model_output: also read tables that look like the output of a model; a single table is always read.
 
     Raises:
-        FormatError: none of the tables of marks can be read, or not the one that is the source.
+        FormatError: no table of marks can be read.
     """
     names, mark_tables = RecordingNames(root, files), MarkTables()
     for path in [source] if source.is_file() else text_files(source):
@@ -212,7 +217,7 @@ def _describe_other_file(path: Path) -> str:
 
 
 def _refuse(unreadable: Mapping[Path, str]) -> None:
-    """Refuse tables of marks of which none can be read.
+    """Raise the error of tables of marks of which none can be read.
 
     Raises:
         FormatError: always, with the first reason.
@@ -226,9 +231,9 @@ def _refuse(unreadable: Mapping[Path, str]) -> None:
 def _named_in_rows(
     table: Path, rows: Iterable[Mark], names: RecordingNames, mark_tables: MarkTables
 ) -> dict[_Named, tuple[Path | None, str]]:
-    """Return the recording that each name in a table's rows means, or why it means none.
+    """Return (recording, "") or (None, reason) for each name of a recording in a table's rows.
 
-    Paths in different folders are different recordings: of several that lead to one, the one that fits best counts.
+    Paths in different folders mean different recordings: if several paths fit one recording, only the best one does.
     """
     named: dict[_Named, tuple[Path | None, str]] = {}
     fits: dict[Path, dict[_Named, _Fit]] = defaultdict(dict)
@@ -264,7 +269,7 @@ def _describe_named(named: _Named) -> str:
 
 
 def _parts(name: str) -> list[str]:
-    """Return the parts of a path of any system, without its root and without dots."""
+    """Return the parts of a path in POSIX or Windows form, without its root, `.` and `..`."""
     path = PureWindowsPath(name) if "\\" in name or PureWindowsPath(name).drive else PurePosixPath(name)
     return [part for part in path.parts if part not in (path.anchor, ".", "..")]
 
@@ -274,7 +279,7 @@ def _describe_candidates(candidates: Sequence[object]) -> str:
 
 
 def text_files(folder: Path) -> Iterator[Path]:
-    """Yield files below a folder that may be tables of marks, except hidden ones."""
+    """Yield files below a folder that may be tables of marks by their suffix, except hidden files."""
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
@@ -283,13 +288,13 @@ def text_files(folder: Path) -> Iterator[Path]:
 
 
 def _best(paths: Sequence[T], value: Callable[[T], tuple[int, ...]]) -> list[T]:
-    """Return those of the highest value."""
+    """Return the items with the highest value."""
     values = [value(path) for path in paths]
     return [path for path, each in zip(paths, values, strict=True) if each == max(values)]
 
 
 def _nearness(path: Path, table: Path) -> tuple[int, ...]:
-    """Return how near a recording is to a table: in its folder, above or next to it, or in folders of its name."""
+    """Return a sort key, higher if a recording is nearer to a table: same folder, adjacent folder, shared folders."""
     audio, here = path.absolute().parent, table.absolute().parent
     if audio == here:
         return 3, 0, 0

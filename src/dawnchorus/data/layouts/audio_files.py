@@ -13,25 +13,30 @@ from dawnchorus.storage.paths import as_path
 from dawnchorus.storage.urls import is_url
 
 _FOLDERS = ("", "train_audio", "train_short_audio", "audio")
-"""Folders below the audio folder in which the paths of a table may start."""
+"""Folders below the audio folder to which the paths in a table may be relative."""
 
 _ENDINGS = tuple(ending for suffix in sorted(SUFFIXES) for ending in (suffix, suffix.upper()))
-"""Ends of files that a table names without theirs."""
+"""Suffixes that are tried for names without a suffix."""
 
 _MAX_TAIL = 3
-"""Last parts of a path of another machine that are looked for here: folder, species, file."""
+"""Maximum number of last parts of an absolute path that are looked up in the audio folder: folder, species, file."""
 
 
 def is_absolute(path: str) -> bool:
-    """Return True for an absolute path of any system."""
+    """Return True for an absolute path in POSIX or Windows form."""
     return PurePosixPath(path).is_absolute() or PureWindowsPath(path).is_absolute()
 
 
 def find_audio(folders: Sequence[Path], paths: Sequence[str], code: str | None) -> Path | None:
-    """Return the first existing file under one of `paths`, relative to one of `folders`; None if there is none.
+    """Return the first existing audio file that a table's row means; None if there is none.
 
-    A file can also lie in a folder named by the species' `code`. Case and Unicode form are ignored where no file is
-    spelled as the path is, and only one is otherwise. A URL is that of the file.
+    A URL is returned as it is. If no file is spelled exactly like a path, case and Unicode form are ignored, provided
+    that only one file matches.
+
+    Args:
+        folders: the audio folders, in order of preference.
+        paths: the row's paths or names, in order of preference, with or without suffix and folders.
+        code: species code, which may be the name of the file's folder; None without one.
     """
     for path in paths:
         if is_url(path):
@@ -46,12 +51,12 @@ def find_audio(folders: Sequence[Path], paths: Sequence[str], code: str | None) 
 
 
 def fold_name(name: str) -> str:
-    """Normalize a file name for comparison: case and Unicode form."""
+    """Normalize a file name for comparison: case-folded, Unicode NFC."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
 def _find_folded(folders: Sequence[Path], paths: Sequence[str], code: str | None) -> Path | None:
-    """Return the first file that has one of `paths` but for case and Unicode form."""
+    """Return the first file that matches one of `paths` if case and Unicode form are ignored; None without."""
     others = (other for path in paths for other in _possible_paths(path, code or "") if not is_absolute(other))
     for parts in dict.fromkeys(PurePosixPath(other).parts for other in others):
         for folder in folders:
@@ -65,7 +70,7 @@ def _find_folded(folders: Sequence[Path], paths: Sequence[str], code: str | None
 
 
 def _child(folder: Path, name: str) -> Path | None:
-    """Return the entry of a folder that has a name but for case and Unicode form, if it is the only one."""
+    """Return the only entry of a folder that matches a name if case and Unicode form are ignored; else None."""
     if name == "..":
         return folder / name
     try:
@@ -78,7 +83,7 @@ def _child(folder: Path, name: str) -> Path | None:
 
 @lru_cache(maxsize=256)
 def _folded_entries(folder: str, changed_ns: int) -> Mapping[str, Sequence[str]]:
-    """Return the entries of a folder by their folded names; a folder that has changed is listed again."""
+    """Return the entries of a folder by `fold_name`; `changed_ns` (time of change) makes the cache list it again."""
     del changed_ns
     entries: dict[str, list[str]] = {}
     for entry in os.listdir(folder):
@@ -87,7 +92,7 @@ def _folded_entries(folder: str, changed_ns: int) -> Mapping[str, Sequence[str]]
 
 
 def _possible_paths(path: str, code: str) -> Iterator[str]:
-    """Yield the path and the other paths where its file may be, the most likely first."""
+    """Yield the path and variants of it that the file may have, the most likely first."""
     yield path
     suffix = PurePosixPath(path).suffix
     if suffix:

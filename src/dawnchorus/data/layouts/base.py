@@ -1,4 +1,4 @@
-"""The protocol of sources: recordings, and the file that describes them."""
+"""The interface of a source: a kind of data set that is recognized by a file that describes its recordings."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from dawnchorus.data.recordings import RecordingRow
 
 @dataclass(frozen=True)
 class Source:
-    """A kind of source that imports know by a file in it.
+    """A kind of data set that imports recognize by a file in it, such as xeno-canto's search results.
 
     Args:
-        name: in lower case, as users type it after `--layout`.
-        expected: a phrase on the file, and on the folders in which it is looked for.
-        find: returns the file that describes a folder, or the path itself if it is such a file; None if there is none.
-        read: yields a row for each recording, from the file, the folder of the recordings, and the paths of those that
-            are in it. It raises a FormatError if the file is damaged.
+        name: name of the layout, in lower case, as users type it after `--layout`.
+        expected: phrase for error messages on the file's name and location.
+        find: function of a path that returns the describing file: for a folder the file found there, for a file the
+            path itself if it is of this kind; None if there is none.
+        read: function of the describing file, the folder of the recordings, and the paths of the audio files in it,
+            that yields a row per recording. It raises a FormatError if the file is damaged.
     """
 
     name: str

@@ -1,19 +1,19 @@
-"""A folder per species, by the rules of BirdNET-Analyzer's training data, with folders of sites or years around.
+"""Labels from folder names: a folder per species, as in BirdNET-Analyzer's training data, in any depth.
 
 The folder's name is the label: `Parus major_Great Tit`, `Parus_major`, or any one name. `A_a,B_b` holds recordings of
 several species; `-A_a` recordings that are known to be without A; `noise`, `background`, `silence`, `other`, `nocall`
 (in any case) recordings without any species.
 
-Of the folders that a recording is in, the one whose name is most clearly a species counts: a known class, two names
-(`Parus major_Great Tit`) or a background come before a name of the form of a scientific one, and this before any other
-word. Numbers, dates and words such as `audio` or `plot7` are no species. Of words that are as clear, the outer counts
-if recordings lie directly in it; else the layout is ambiguous and has to be given: `species/site`, `site/species`.
+If a recording is in several nested folders, the folder whose name is most clearly a species is its label: first known
+classes, two names (`Parus major_Great Tit`) and background names; then names that look like scientific names; then any
+other word. Numbers, dates and words such as `audio` or `plot7` are no species. Of equally clear names, the outermost is
+the label if recordings are directly in its folder; otherwise the layout is ambiguous, and the user has to give it:
+`species/site` or `site/species`.
 
-A folder such as `positive`, `negative` or `rejected` around or below it says whether the species is there: see
+A folder such as `positive`, `negative` or `rejected` above or below the species is the outcome of a review: see
 `dawnchorus.data.layouts.review_folders`.
 
-Files outside folders are labeled by their own names, where those are of known classes, or all have the form of
-scientific names.
+Files outside folders are labeled by their file names if these are known classes, or if all look like scientific names.
 """
 
 from __future__ import annotations
@@ -53,24 +53,24 @@ _NO_LABELS = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
-"""Names of folders that say nothing of the species in them."""
+"""Folder names that are no species, such as `2024`, `site 3` and `train_audio`."""
 
 _DATE = re.compile(r"((?:19|20)\d\d)([-_. ]?)(\d\d)\2(\d\d)", re.ASCII)
 _XENO_CANTO = re.compile(r"(?:^|[^A-Za-z0-9])XC(\d+)(?!\d)")
 
 _NONE, _ANY, _WORD, _BINOMIAL, _SURE = range(5)
-"""Strength of the evidence that a folder's name is a label."""
+"""Strength of the evidence that a folder's name is a label, from none to certain."""
 
 _ANY_SPECIES = frozenset(("bird", "birds", "species", "all", "other birds"))
-"""Names of folders, in lower case, that hold folders of species, if they hold any, or else are a class."""
+"""Folder names, in lower case, that contain folders of species, or are a class of their own if they do not."""
 
 SPECIES, GENUS = "species", "genus"
-"""Words of a layout such as `site/species`."""
+"""Words in a layout such as `site/genus/species` that name the level of the label."""
 
 _MAX_NAMED = 5
 
 Labels = dict[str, Any]
-"""Fields of a row that say what is in the recording."""
+"""Label fields of a `RecordingRow`: scientific_name, common_name, secondary, absent, kind."""
 
 
 def xeno_canto_id(name: str) -> str | None:
@@ -80,36 +80,36 @@ def xeno_canto_id(name: str) -> str | None:
 
 
 def archive_id(stem: str) -> str | None:
-    """Return the archive's number in the name of a whole recording; None for a clip such as `XC12_3.0s_6.0s`."""
+    """Return the xeno-canto number in the file name of a whole recording; None for a clip (`XC12_3.0s_6.0s`)."""
     named = xeno_canto_id(stem)
     return named if named and not re.search(r"\d", stem.replace(named, "", 1)) else None
 
 
 @dataclass
 class FolderReading:
-    """Labels of recordings from folder and file names, with the evidence."""
+    """Labels of recordings read from folder and file names, with the evidence for them."""
 
     labels: dict[Path, str] = field(default_factory=dict)
-    """Label of each recording, as the name of its folder (or of two folders, joined) has it."""
+    """Name of the folder (or of genus and species folders, joined) that is the label, by recording."""
     of_files: dict[Path, Label] = field(default_factory=dict)
-    """Labels in the names of files, by recording."""
+    """Labels read from file names, by recording."""
     sure: set[Path] = field(default_factory=set)
-    """Recordings whose label has the form of a species or of a background."""
+    """Recordings whose label is a known class, a background, or looks like a scientific name."""
     ties: dict[Path, tuple[str, ...]] = field(default_factory=dict)
-    """Names of folders of which either may be the label, the outer first, by recording."""
+    """Names of equally likely folders, the outermost first, by recording; the layout is then ambiguous."""
     of_levels: dict[int, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
-    """Names of folders that are labels, with their numbers of recordings, by depth below the source, from 1."""
+    """Numbers of recordings by folder name that is a label, by depth below the source (from 1)."""
     others: Counter[str] = field(default_factory=Counter)
-    """Names of other folders, with their numbers of recordings."""
+    """Numbers of recordings by name of a folder that is no label."""
     reviews: dict[Path, tuple[str, Review]] = field(default_factory=dict)
-    """Folders that say whether the species is there, by recording."""
+    """Folder that is the outcome of a review, and the outcome, by recording."""
     review_siblings: Counter[str] = field(default_factory=Counter)
-    """Labeled recordings by folders that are none of a review, and lie next to one that is."""
+    """Numbers of labeled recordings by folder that is no review outcome, but next to a folder that is one."""
     tape_clips: list[Path] = field(default_factory=list)
-    """Recordings labeled by a name of ANIMAL-SPOT's form."""
+    """Recordings with file names in the form of ANIMAL-SPOT (`class-information_id_year_tape_start_end`)."""
 
     def find_clear(self) -> set[Path]:
-        """Return recordings with sure labels, and those in folders next to these: of `noise` and `robin`, both."""
+        """Return recordings with sure labels, and those in sibling folders: `robin` next to `noise` is a label, too."""
         folders = {
             path: next((each for each in path.parents if each.name == name), None) for path, name in self.labels.items()
         }
@@ -117,7 +117,7 @@ class FolderReading:
         return self.sure | {path for path, folder in folders.items() if folder is not None and folder.parent in next_to}
 
     def notes(self) -> Iterator[str]:
-        """Yield sentences on where labels were read."""
+        """Yield sentences for the user on the folders and files that labels were read from."""
         for level, names in sorted(self.of_levels.items()):
             yield f"labels read from folders of level {level}: {counted(names.total(), 'recording')} ({_first(names)})."
         if self.others:
@@ -145,7 +145,7 @@ class FolderReading:
             )
 
     def list_review_notes(self) -> Iterator[str]:
-        """Yield sentences on folders that are read as outcomes of a review, and their siblings that are not."""
+        """Yield sentences on folders read as outcomes of a review, and on their siblings that were not."""
         outcomes = {
             "present": "the species is there",
             "absent": "the species is known not to be there",
@@ -175,9 +175,13 @@ def _first(names: Iterable[str]) -> str:
 def read_folders(
     root: Path, files: Sequence[Path], known: KnownClasses | None = None, *, levels: Sequence[str] = ()
 ) -> FolderReading:
-    """Read labels from the folders below `root`, or else from file names.
+    """Read the labels of recordings from folder names, or else from file names.
 
-    `levels` are what the folders are, the outer first, one of them `SPECIES`; without them, names tell.
+    Args:
+        root: the folder below which folder names are read.
+        files: the recordings.
+        known: known classes, to recognize species in names.
+        levels: meaning of the folder levels, the outermost first, one of them `SPECIES`; empty: inferred from names.
     """
     reading = FolderReading()
     holding = {path.parent for path in files}
@@ -203,7 +207,7 @@ def read_folders(
 
 
 def _find_folder_reviews(root: Path, files: Sequence[Path]) -> dict[Path, Review]:
-    """Return the folders below `root` that are outcomes of a review, and the outcomes."""
+    """Return the outcomes of reviews by folder below `root` that is named by one."""
     folders = {folder for path in files for folder in path.parents if folder != root and folder.is_relative_to(root)}
     names: dict[Path, set[str]] = defaultdict(set)
     for folder in folders:
@@ -219,7 +223,7 @@ def _find_folder_reviews(root: Path, files: Sequence[Path]) -> dict[Path, Review
 def _read_reviewed_label(
     reading: FolderReading, path: Path, folders: Sequence[str], known: KnownClasses | None
 ) -> None:
-    """Take a review behind or before the name of the species for one: `Parus major_negative`, `not Parus major`."""
+    """Split a label that contains the outcome of a review: `Parus major_negative`, `not Parus major`."""
     label = reading.labels.get(path)
     if label is None:
         return
@@ -232,7 +236,7 @@ def _read_reviewed_label(
 
 
 def _count_review_siblings(reading: FolderReading, reviews: Mapping[Path, Review]) -> None:
-    """Count labeled recordings in folders that lie next to one of a review, and are none."""
+    """Count labeled recordings in folders next to a review's folder that are no outcome themselves."""
     parents = {folder.parent for folder in reviews}
     for path, label in reading.labels.items():
         if path not in reading.reviews:
@@ -241,7 +245,7 @@ def _count_review_siblings(reading: FolderReading, reviews: Mapping[Path, Review
 
 
 def _read_file_name(reading: FolderReading, path: Path, known: KnownClasses | None) -> None:
-    """Label a file outside folders by the class in its own name, if that has one for certain."""
+    """Label a file by its name, if the name is a known class or has the form of ANIMAL-SPOT."""
     clip = tape_clip(path.stem)
     label = None if known is None else find_class_of_file(path.stem if clip is None else clip.class_name, known)
     if clip is not None:
@@ -252,7 +256,7 @@ def _read_file_name(reading: FolderReading, path: Path, known: KnownClasses | No
 
 
 def _read_source_name(reading: FolderReading, path: Path, root: Path, known: KnownClasses | None) -> None:
-    """Label a file in a folder of a review alone by the name of the source, if that is plainly a species."""
+    """Label a file in no folder but a review's by the name of the source folder, if that is surely a species."""
     name = root.absolute().name
     if path not in reading.ties and _clearness(name, known) == _SURE:
         reading.labels[path] = name
@@ -302,12 +306,12 @@ def _read_names(
 
 
 def _count_others(reading: FolderReading, folders: Sequence[str]) -> None:
-    """Count folders that are no labels, but for those of a review."""
+    """Count folders that are no labels, except outcomes of a review."""
     reading.others.update(name for name in folders if parse_folder_review(name) is None)
 
 
 def _join(folders: Sequence[str], known: KnownClasses) -> list[str] | None:
-    """Return folders of a genus with a folder of a species in it, as levels, where both are a known class together."""
+    """Return the levels of folders if two nested ones, genus and species, are a known class together; else None."""
     for level, (genus, species) in enumerate(pairwise(folders)):
         if known.find(parse_folder_label(f"{genus} {species}")) is not None:
             return [SPECIES if k == level + 1 else GENUS if k == level else name for k, name in enumerate(folders)]
@@ -315,13 +319,13 @@ def _join(folders: Sequence[str], known: KnownClasses) -> list[str] | None:
 
 
 def _key(folder: str, known: KnownClasses | None) -> str:
-    """Return what is the same for folders of the same label."""
+    """Return a key that is equal for folders with the same label."""
     label = parse_folder_label((split_review(folder) or (folder,))[0])
     return name_key(((known.find(label) if known else None) or label).scientific_name)
 
 
 def _clearness(folder: str, known: KnownClasses | None) -> int:
-    """Return how clearly the name of a folder is a label."""
+    """Return the strength of the evidence that a folder's name is a label, from `_NONE` to `_SURE`."""
     name = folder.strip()
     parts = split_labels(name.removeprefix("-"))
     if not parts or (_NO_LABELS.fullmatch(name) and name.lower() not in OTHER_SOUNDS):
@@ -343,7 +347,7 @@ def _measure_clearness(name: str, known: KnownClasses | None) -> int:
 
 
 def _read_file_names(reading: FolderReading, files: Sequence[Path]) -> None:
-    """Label files outside folders by their names, where all of them have the form of scientific names, not just one."""
+    """Label files outside folders by their names, if all look like scientific names, and not all have the same one."""
     named = {path: parse_file_label(path.stem) for path in files}
     if not all(is_scientific(label.scientific_name) for label in named.values()):
         return
@@ -354,15 +358,15 @@ def _read_file_names(reading: FolderReading, files: Sequence[Path]) -> None:
 
 
 def read_folder_rows(root: Path, files: list[Path], known: KnownClasses | None = None) -> Iterator[RecordingRow]:
-    """Yield a row for each of `files` below `root`, labeled by its folders or its name.
+    """Yield a row for each of `files` below `root`, labeled by its folders or its file name.
 
-    Recordings whose folders may each be the label have none.
+    Recordings with several equally likely folders are unlabeled.
     """
     yield from build_rows(root, files, read_folders(root, files, known))
 
 
 def build_rows(root: Path, files: Sequence[Path], reading: FolderReading) -> Iterator[RecordingRow]:
-    """Yield a row for each of `files` below `root`, with its label in `reading`."""
+    """Yield a row for each of `files` below `root`, with its label from `reading` (the result of `read_folders`)."""
     for path in files:
         labels = _labels(reading.labels[path]) if path in reading.labels else list_labels(reading.of_files.get(path))
         if path in reading.reviews:
@@ -371,9 +375,10 @@ def build_rows(root: Path, files: Sequence[Path], reading: FolderReading) -> Ite
 
 
 def apply_review(labels: Labels, review: Review) -> Labels:
-    """Return a recording's labels after a review of the presence of its species.
+    """Return a recording's label fields after a review of the presence of its species.
 
-    Of a rejected background, or a rejected absence, nothing is known.
+    "present" changes nothing. "absent" moves the species to the absent ones; a background with this outcome, and
+    "undecided", make the recording unlabeled.
     """
     if review == "present":
         return labels
@@ -384,7 +389,7 @@ def apply_review(labels: Labels, review: Review) -> Labels:
 
 
 def parse_file_facts(path: Path, root: Path) -> dict[str, object]:
-    """Return identifier, path and source of a recording below `root`, from its name."""
+    """Return the fields recording_id, path, url and source of a recording below `root`, from its file name."""
     named = xeno_canto_id(path.stem)
     return {
         "recording_id": archive_id(path.stem) or path.relative_to(root).as_posix(),
@@ -395,7 +400,7 @@ def parse_file_facts(path: Path, root: Path) -> dict[str, object]:
 
 
 def find_folder_date(path: Path) -> str | None:
-    """Return the date in the innermost folder named by a date: `2021-05-01`, `20210501`."""
+    """Return the date (ISO 8601) of the innermost folder named `2021-05-01` or `20210501`; None without one."""
     for folder in path.parents:
         if label := _DATE.fullmatch(folder.name):
             with suppress(ValueError):
@@ -404,7 +409,7 @@ def find_folder_date(path: Path) -> str | None:
 
 
 def list_labels(label: Label | None) -> Labels:
-    """Return the label fields of a row; None for an unlabeled recording."""
+    """Return the label fields of a row; the label None stands for an unlabeled recording."""
     if label is None:
         return {"kind": "soundscape"}
     if label.kind == "sound":

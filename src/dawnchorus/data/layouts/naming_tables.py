@@ -1,4 +1,4 @@
-"""Tables that refer to recordings and are not tables of marks."""
+"""Detection of tables that refer to recordings, but are no tables of marks (annotated segments)."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ from dawnchorus.formats.registry import marks_format
 from dawnchorus.tables import Table, posix_path
 
 MAX_TABLE_BYTES = 1 << 26
-"""Maximum size of a text file that is searched for names."""
+"""Maximum size in bytes of a text file that is searched for names."""
 
 _N_ROWS = 2000
-"""Rows that are read."""
+"""Number of first rows that are searched."""
 
 _MIN_SHARE = 0.5
-"""Share of a column's cells, or of the recordings, that must be names of recordings."""
+"""Minimum share of a column's values, or of the recordings, that must match the other."""
 
 
 @dataclass(frozen=True)
 class NamingTable:
-    """A table that refers to recordings."""
+    """A table that refers to recordings, by a column of file names or by its own name."""
 
     path: Path
     recordings: tuple[Path, ...]
     column: str | None
-    """Column with names of recordings; None if the table is named after its recording."""
+    """Name of the column with names of recordings; None if the table is named after its recording."""
     has_known_columns: bool = False
-    """True if an import of the table itself knows its columns of paths and species."""
+    """True if an import of the table would recognize its columns of paths and species."""
 
     def evidence(self) -> str:
-        """Return the evidence that it is a table of recordings."""
+        """Return a clause for messages with the evidence that the table refers to recordings."""
         if self.column is None:
             return f"{self.path.name} is named after {self.recordings[0].name}"
         n = len(self.recordings)
         return f"'{self.column}' of {self.path.name} names {n} recording{'' if n == 1 else 's'}"
 
     def command(self) -> str:
-        """Return the command that imports it as a table of labels."""
+        """Return the command line that imports the table as labels of the recordings."""
         folder = os.path.commonpath([path.parent for path in self.recordings])
         command = shlex.join(("data", "import", str(self.path), "SET", "--audio", folder))
         if self.has_known_columns:
@@ -53,7 +53,7 @@ class NamingTable:
 
 
 def find_naming_tables(source: Path, files: Sequence[Path]) -> Iterator[NamingTable]:
-    """Yield tables at or below `source` that name some of `files` and are no tables of marks."""
+    """Yield tables at or below `source` that refer to recordings of `files` and are no tables of marks."""
     names = RecordingNames(source, files)
     by_name: dict[str, list[Path]] = {}
     for path in files:
@@ -71,7 +71,7 @@ def find_naming_tables(source: Path, files: Sequence[Path]) -> Iterator[NamingTa
 
 
 def _named_in(table: Path, by_name: dict[str, list[Path]], n_files: int) -> NamingTable | None:
-    """Return the table with its column that names the most recordings; None if none names enough."""
+    """Return the table with the column that names most recordings; None if no column names enough."""
     try:
         rows = Table(table)
         cells = [fields for _, fields in islice(rows, _N_ROWS)]
@@ -88,7 +88,7 @@ def _named_in(table: Path, by_name: dict[str, list[Path]], n_files: int) -> Nami
 
 
 def _has_known_columns(table: Path) -> bool:
-    """Return True if an import of the table finds the columns of paths and species by their names."""
+    """Return True if an import of the table recognizes the columns of paths and species."""
     try:
         TableLayout.of(table, {})
     except FormatError:

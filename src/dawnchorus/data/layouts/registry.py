@@ -1,4 +1,4 @@
-"""The sources by name; other packages add theirs by entry points of the group `dawnchorus.sources`."""
+"""Registry of sources; other packages can add sources by entry points of the group `dawnchorus.sources`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Read = Callable[[Path, Path, Sequence[Path]], Iterable[RecordingRow]]
 
 
 def guard_source(entry: Source, plug_in: PlugIn) -> Source:
-    """Return another package's source, with guards around its functions; see `PlugIn.guard`."""
+    """Return a plug-in's source whose functions raise `PlugInError` for any error; see `PlugIn.guard`."""
     return replace(
         entry, find=partial(_find_guarded, plug_in, entry.find), read=partial(_read_guarded, plug_in, entry.read)
     )
@@ -48,9 +48,9 @@ SOURCES = Registry(Source, (XENO_CANTO, VOICES), noun="source", group="dawnchoru
 
 
 def find_descriptions(path: Path) -> Iterator[tuple[Source, Path]]:
-    """Yield the sources that know a folder or file, each with the file that describes the recordings.
+    """Yield the sources that recognize a folder or file, each with the file that describes the recordings.
 
-    Plug-ins that fail are logged and passed over.
+    Plug-ins that fail are logged and skipped.
     """
     for source in SOURCES.values():
         try:

@@ -1,4 +1,4 @@
-"""Folders of reviewed clips, named by the outcome: `positive`, `negative`, ..."""
+"""Parsing of folder names that are the outcome of a review of the clips inside: `positive`, `negative`, ..."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _PAIRS: tuple[dict[str, Review], ...] = tuple(
         *(("sim", "n\u00e3o"), ("ja", "nee"), ("good", "bad"), ("ok", "bad")),
     )
 )
-"""Pairs of sibling folder names that are review outcomes; alone they are sites, countries or numbers."""
+"""Pairs of sibling folder names that are review outcomes only together; alone they may be sites or numbers."""
 
 
 def parse_folder_review(name: str, siblings: frozenset[str] = frozenset()) -> Review | None:
     """Parse a folder name as the outcome of a review; None for other names.
 
-    `siblings` are the folders next to it, which prove that `no` or `0` is one.
+    `no` or `0` is an outcome only if its counterpart (`yes`, `1`) is among the `siblings`, the folders next to it.
     """
     folded = {sibling.strip().casefold() for sibling in siblings}
     pair = next((pair for pair in _PAIRS if name.strip().casefold() in pair and folded >= set(pair)), {})
@@ -27,5 +27,5 @@ def parse_folder_review(name: str, siblings: frozenset[str] = frozenset()) -> Re
 
 
 def find_folder_review(folders: Sequence[str]) -> tuple[str, Review] | None:
-    """Return the innermost folder that is a review outcome, and the outcome; None if there is none."""
+    """Return (name, outcome) of the innermost of nested folders that is a review outcome; None if there is none."""
     return next(((name, review) for name in reversed(folders) if (review := parse_folder_review(name))), None)

@@ -25,9 +25,9 @@ _LISTS = ("recordings", "results")
 
 
 def find_search_results(source: Path) -> Path | None:
-    """Return the file of search results for `source`: a JSON file itself, or `xc.json` in the folder.
+    """Return the file of search results for `source`: a JSON file itself, or `xc.json` in a folder; else None.
 
-    For a folder with files named by xeno-canto's numbers, `xc.json` can also lie next to the folder.
+    If the folder has files named by xeno-canto's numbers, `xc.json` can also be next to the folder.
     """
     if source.is_file():
         return source if source.suffix.lower() == ".json" else None
@@ -40,12 +40,17 @@ def find_search_results(source: Path) -> Path | None:
 
 
 def read_search_results(results: Path, folder: Path, files: Sequence[Path]) -> Iterator[RecordingRow]:
-    """Yield a row for each recording in the results, with the one of `files` that has its number.
+    """Yield a row for each recording in the search results, with the path of its file if it is among `files`.
 
-    Its length is the listed one.
+    Files are matched by xeno-canto's numbers in their names. `duration_s` is the length that xeno-canto lists.
+
+    Args:
+        results: the JSON file.
+        folder: the folder of the recordings, for the paths of missing files.
+        files: the audio files in the folder.
 
     Raises:
-        FormatError: the file has no such results.
+        FormatError: the file has no search results of xeno-canto.
     """
     by_id = {name: path for path in reversed(files) if (name := _recording_id(path))}
     notes = Notes()
@@ -68,12 +73,12 @@ def read_search_results(results: Path, folder: Path, files: Sequence[Path]) -> I
 
 
 def _recording_id(path: Path) -> str | None:
-    """Return `XC123` for a file that has the number in its name, or is named by the number alone."""
+    """Return `XC123` for a file named `XC123...` or `123`; None for other names."""
     return xeno_canto_id(path.stem) or (f"XC{path.stem}" if path.stem.isascii() and path.stem.isdigit() else None)
 
 
 def _recordings(document: Any, notes: Notes) -> Iterator[Mapping[str, Any]]:
-    """Yield the recordings of one page of results, or of several in a list; those left out are counted in `notes`."""
+    """Yield the recordings of a page of results, or of a list of pages; invalid recordings are counted in `notes`."""
     lists = [document[name] for name in _LISTS if name in document] if isinstance(document, dict) else []
     if isinstance(document, list):
         for part in document:

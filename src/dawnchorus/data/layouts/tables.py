@@ -76,7 +76,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "split": ("split",),
     "source": ("source",),
 }
-"""The fields that a csv can give, and the columns that each is looked for in, in this order and however spelled."""
+"""Usual column names by field, in order of preference; case, accents and signs are ignored."""
 
 _MAX_NAMED = 7
 _UNKNOWN_CODES = frozenset(("", "nan", "none", "no score", "[]"))
@@ -85,30 +85,33 @@ SPLIT_NAMES = {
     **dict.fromkeys(("valid", "val", "validation"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-"""Parts of a split by the names that tables give them, in lower case."""
+"""Splits by the names that tables use for them, in lower case."""
 
 
 @dataclass(frozen=True)
 class TableLayout:
-    """Column of each field in a CSV table."""
+    """A CSV table of recordings, with the columns that the fields of a row are read from."""
 
     table: Table
     columns: Mapping[str, int]
-    """Columns by field."""
+    """Column index by field (keys of `COLUMNS`)."""
     path_columns: tuple[int, ...]
-    """Columns with paths or names of files, the preferred first."""
+    """Indices of columns with paths or names of files, in order of preference."""
     audio_folders: tuple[Path, ...]
-    """Folders in which the paths may start."""
+    """Folders to which the paths may be relative, in order of preference."""
 
     @classmethod
     def of(cls, csv_path: Path, given: Mapping[str, str], *, audio_folders: Sequence[Path] = ()) -> TableLayout:
-        """Find the columns of fields: those in `given`, and for other fields those with a usual name.
+        """Open a table, and find the column of each field: as `given`, or else by usual names.
 
-        Recordings are searched for in `audio_folders`, by default in the csv's own.
+        Args:
+            csv_path: the table.
+            given: column names by field, from the user.
+            audio_folders: folders of the recordings; empty: the table's folder.
 
         Raises:
-            InputError: no such file, an unknown field, or a column that is not there.
-            FormatError: there is no column with paths, or none that names species.
+            InputError: no such file, or `given` has an unknown field or a column that the table does not have.
+            FormatError: there is no column of paths, or no column of species.
         """
         if not os.path.exists(csv_path) or csv_path.is_dir():
             raise InputError("no such file.", subject=csv_path)
@@ -130,7 +133,7 @@ class TableLayout:
         return cls(table, columns, tuple(dict.fromkeys(paths)), tuple(audio_folders) or (csv_path.parent,))
 
     def rows(self) -> Iterator[RecordingRow]:
-        """Yield a row for each non-empty line; guesses and unread values are then in `table.notes`."""
+        """Yield a row per recording; guesses and unread values are in `table.notes` after the last row."""
         names = TaxonNames.read_for(self.table.path, own=[self._taxon(cells) for _line, cells in self.table])
         reader = _Reader(self)
         for _line, cells in self.table:
@@ -142,7 +145,7 @@ class TableLayout:
         self._note_unread()
 
     def _note_unread(self) -> None:
-        """Note the columns with values that give no field."""
+        """Add a note on the non-empty columns that no field is read from."""
         filled = self.table.unread({*self.columns.values(), *self.path_columns})
         if filled:
             self.table.notes.add(
@@ -151,7 +154,7 @@ class TableLayout:
             )
 
     def _near_fields(self, columns: Sequence[str]) -> str:
-        """Return questions for columns that are spelled nearly like one of a field that the table lacks."""
+        """Return a question, for unread columns spelled almost like the usual column of a missing field; else ""."""
         names = {name: field for field, names in COLUMNS.items() if field not in self.columns for name in names}
         near = {column: nearest(column, names, cutoff=0.8) for column in columns}
         questions = [
@@ -162,7 +165,7 @@ class TableLayout:
         return f" Did you mean --column {' --column '.join(questions)}?" if questions else ""
 
     def fields(self, cells: Sequence[str]) -> dict[str, str | None]:
-        """Return the text of each field, None for empty ones; a bare epithet gets the genus of its column."""
+        """Return the text of each field in a row's cells, None if empty; a species epithet gets the genus before it."""
         fields = {field: cells[index].strip() or None for field, index in self.columns.items()}
         genus, species = fields.get("genus"), fields.get("scientific_name")
         if genus and species and is_binomial(f"{genus} {species}"):
@@ -185,10 +188,10 @@ def _missing_column(table: Table, content: str, field: str) -> FormatError:
 
 
 def _given_columns(table: Table, given: Mapping[str, str]) -> dict[str, int]:
-    """Return the columns that a person named, by field.
+    """Return the indices of the columns that the user named, by field.
 
     Raises:
-        InputError: an unknown field, or a column that is not there.
+        InputError: an unknown field, or a column that the table does not have.
     """
     columns: dict[str, int] = {}
     for field, column in given.items():
@@ -205,7 +208,7 @@ def _given_columns(table: Table, given: Mapping[str, str]) -> dict[str, int]:
 
 
 class _Reader:
-    """Rows of a table as recordings; values that are not understood are counted in the table's notes."""
+    """Conversion of a table's rows to recordings; values that cannot be read are counted in the table's notes."""
 
     def __init__(self, layout: TableLayout) -> None:
         self._layout = layout
@@ -218,7 +221,7 @@ class _Reader:
         self._locations = {field: self._location_column(field) for field in together if field in layout.columns}
 
     def row(self, cells: Sequence[str], names: TaxonNames) -> RecordingRow:
-        """Convert a line's fields to a recording row."""
+        """Convert a row's cells to a recording; `names` look up species by code."""
         fields = self._layout.fields(cells)
         given, path = self._path(cells, fields.get("ebird_code"))
         number = self._number(fields)
@@ -255,7 +258,7 @@ class _Reader:
         )
 
     def _path(self, cells: Sequence[str], code: str | None) -> tuple[str, Path]:
-        """Return the path as the table gives it, and that of the file."""
+        """Return (path as written, path of the file found or expected)."""
         texts = [text for column in self._layout.path_columns if (text := cells[column].strip())]
         paths = [posix_path(text) for text in texts]
         # A path of another machine says less than a path below the table.
@@ -276,7 +279,7 @@ class _Reader:
         return self._table.header[self._layout.columns[field]]
 
     def _number(self, fields: Mapping[str, str | None]) -> str | None:
-        """Return the archive's number."""
+        """Return xeno-canto's number of the recording, such as `XC123`; None without a valid one."""
         text = fields.get("xc_id")
         if text is None or is_blank(text):
             return None
@@ -310,7 +313,7 @@ class _Reader:
         return code
 
     def _location(self, fields: Mapping[str, str | None]) -> tuple[float | None, float | None]:
-        """Return latitude and longitude, from a column each or from one with both; half a location is none."""
+        """Return (latitude, longitude), from one column or two; both None if one is missing or invalid."""
         for field, column in self._locations.items():
             text = fields.get(field) or ""
             if index := column.parse(text):
@@ -324,13 +327,13 @@ class _Reader:
         return coordinates.read(fields.get("latitude") or "", fields.get("longitude") or "")
 
     def _location_name(self, fields: Mapping[str, str | None]) -> str | None:
-        """Return the text of a column of locations that is none in degrees, but a name."""
+        """Return the text in a column of coordinates if it is the name of a place instead; else None."""
         text = fields.get("coordinates")
         is_name = text is not None and not is_blank(text) and not has_two_numbers(text)
         return text if is_name else None
 
     def _moment(self, fields: Mapping[str, str | None]) -> tuple[str | None, str | None]:
-        """Return date and time of day, which can stand behind the date."""
+        """Return (date, time of day) in ISO 8601; the time may be in the column of dates."""
         stamp = None if self._dates is None else self._dates.read(fields.get("date") or "")
         time = None if self._times is None else self._times.read(fields.get("time") or "")
         if time is None and stamp is not None and self._dates is not None and self._dates.has_times:
@@ -346,11 +349,11 @@ class _Reader:
 
 
 _TOTALS = frozenset(("total", "totals", "sum", "summe", "gesamt", "insgesamt", "somme", "suma", "totale", "totaal"))
-"""Words of a table's last row that spreadsheets write in the column of the recordings."""
+"""Words that mark a row of totals, in the column of the recordings."""
 
 
 def _is_total(row: RecordingRow) -> bool:
-    """Return True if the row is named by a word for totals, and there is no such file."""
+    """Return True for a row of totals: its path is a word such as `total`, and no file has this name."""
     path = Path(row.path)
     return path.name.casefold().rstrip(":") in _TOTALS and not path.exists()
 
@@ -359,7 +362,7 @@ _MAX_ZEROS = 6
 
 
 def _with_zeros(path: str) -> list[str]:
-    """Return a path whose file has a number for a name with the zeros before it that a spreadsheet may have taken."""
+    """Return variants of a path such as `12.wav` with leading zeros, which a spreadsheet may have removed."""
     parsed = PurePosixPath(path)
     if not parsed.stem.isdigit():
         return []
@@ -367,10 +370,9 @@ def _with_zeros(path: str) -> list[str]:
 
 
 def _label(fields: Mapping[str, str | None], names: TaxonNames) -> Label | None:
-    """Return the species of a line; None if it has none.
+    """Return the species in a row's fields; None if there is none.
 
-    A column such as `species` may hold the scientific or the English name: the scientific one is then looked up by the
-    code.
+    A column such as `species` may contain common names; the scientific name is then looked up by the code.
     """
     code, common, scientific = (fields.get(name) for name in ("ebird_code", "common_name", "scientific_name"))
     known = _two_names(scientific) or _two_names(code) or names.label(code)
@@ -382,13 +384,13 @@ def _label(fields: Mapping[str, str | None], names: TaxonNames) -> Label | None:
 
 
 def _two_names(text: str | None) -> Label | None:
-    """Return the label of `Genus species_English Name`; None for other texts."""
+    """Parse `Genus species_Common Name`; None for other texts."""
     label = read_label(text or "") if len(split_labels(text or "")) == 1 else None
     return label if label is not None and "_" in label_text(label) else None
 
 
 def xeno_canto_number(text: str | None) -> str | None:
-    """Return `XC134874` for `134874`, `XC134874` or, from a spreadsheet, `134874.0`."""
+    """Return `XC134874` for `134874`, `XC134874` or `134874.0` (from a spreadsheet); None for other texts."""
     match = re.fullmatch(r"(?:XC)?(\d+)(?:\.0)?", text or "", re.IGNORECASE)
     return f"XC{match[1]}" if match else None
 

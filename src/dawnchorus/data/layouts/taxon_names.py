@@ -1,4 +1,4 @@
-"""Species by the codes of eBird, iNaturalist and BirdCLEF."""
+"""Lookup of species by the codes of eBird, iNaturalist and BirdCLEF."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from dawnchorus.taxonomy.checklists import find_checklists, read_checklist
 from dawnchorus.taxonomy.labels import Label, is_binomial, read_label
 
 Taxon = tuple[str | None, str | None, str | None]
-"""Code, scientific and English name."""
+"""Code, scientific name and common name; None if unknown."""
 
 
 class TaxonNames:
-    """Lookup of species by code."""
+    """Lookup of species by code; if several taxa have the same code, the first one is used."""
 
     def __init__(self, taxa: Iterable[Taxon]) -> None:
         self._labels: dict[str, Label] = {}
@@ -25,9 +25,9 @@ class TaxonNames:
 
     @classmethod
     def read_for(cls, table: Path, *, own: Iterable[Taxon]) -> TaxonNames:
-        """Read codes for a table: `taxonomy.csv` near it, its own codes, and the eBird taxonomy.
+        """Collect codes for a table: from `taxonomy.csv` near it, from its own rows, and from other checklists near it.
 
-        The first that knows a code counts.
+        `own` are the taxa in the table's rows. Earlier sources have precedence.
         """
         paths = find_checklists(table)
         first = [path for path in paths if path.name == "taxonomy.csv"]
@@ -38,9 +38,9 @@ class TaxonNames:
         return self._labels.get(code or "")
 
     def scientific(self, text: str) -> str:
-        """Return the scientific name of a code or label; other texts unchanged.
+        """Return the scientific name of a code or label; return other texts unchanged.
 
-        Texts are codes, `Genus species_English Name` or `English Name (Genus species)`.
+        Labels have the form `Genus species_Common Name` or `Common Name (Genus species)`.
         """
         label = self.label(text)
         if label is not None:
@@ -50,7 +50,7 @@ class TaxonNames:
 
 
 def _taxa(paths: Iterable[Path]) -> Iterator[Taxon]:
-    """Yield the codes of checklists; files that are none are reported where names are looked up."""
+    """Yield the codes of checklist files; invalid files are skipped (`open_name_lists` reports them)."""
     for path in paths:
         with suppress(FormatError):
             for code, label in read_checklist(path).codes.items():

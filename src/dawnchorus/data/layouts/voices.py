@@ -1,7 +1,7 @@
-"""Kaggle's "Sound of 114 species of birds till 2022": `Birds Voice.csv`, and folders `<Common Name>_sound`.
+"""The Kaggle data set "Sound of 114 species of birds till 2022": `Birds Voice.csv`, folders `<Common Name>_sound`.
 
-The table has a line per xeno-canto recording, but files carry no numbers: all that it tells of a file is the scientific
-name of its species.
+The table has a row per xeno-canto recording. The files have no xeno-canto numbers, so the table can only be used to get
+the scientific name of a folder's species.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _FOLDER_SUFFIXES = ("_sound", "_sounds")
 
 
 def is_voices_table(path: Path) -> bool:
-    """Return True if the file is named as the table, in any case and with spaces or underscores."""
+    """Return True if the file is named `Birds Voice.csv`, in any case, with a space or an underscore."""
     return name_key(path.name) == name_key(TABLE)
 
 
 def find_voices_table(source: Path) -> Path | None:
-    """Return the table: `source` itself, or the first one below the folder; None if there is none."""
+    """Return `Birds Voice.csv`: `source` itself, or the first such file below it; None if there is none."""
     if source.is_file():
         return source if is_voices_table(source) else None
     for parent, folders, files in os.walk(source):
@@ -46,13 +46,13 @@ def find_voices_table(source: Path) -> Path | None:
 
 
 def read_voices(table: Path, root: Path, files: Sequence[Path]) -> Iterator[RecordingRow]:
-    """Yield a row for each of `files` below `root`, which are in folders named by species.
+    """Yield a row for each of `files` below `root`, labeled by its folder.
 
-    A file in another folder is labeled by its own name, if the table has it. The log says what had to be guessed in
-    the table.
+    A file whose folder is no species is labeled by its file name, if the table has the name. Guesses about the table
+    are logged.
 
     Raises:
-        FormatError: the table has not the columns common_name and scientific_name.
+        FormatError: the table lacks the column common_name or scientific_name.
     """
     known = KnownClasses(_species(table))
     for path in files:
@@ -68,10 +68,10 @@ def read_voices(table: Path, root: Path, files: Sequence[Path]) -> Iterator[Reco
 
 
 def read_voice_recordings(table: Path) -> list[RecordingRow]:
-    """Return the table's xeno-canto recordings, without files.
+    """Return a row per xeno-canto recording in the table, without a path, for attribution.
 
     Raises:
-        FormatError: the table has not the column xc_id.
+        FormatError: the table lacks the column xc_id.
     """
     lines = _lines(table, "xc_id")
     return [
@@ -88,14 +88,14 @@ def read_voice_recordings(table: Path) -> list[RecordingRow]:
 
 
 def _label(path: Path, known: KnownClasses) -> Label | None:
-    """Return the species of a file: that of its folder, if the table or the folder's form says that it is one."""
+    """Return the species of a file: of its folder if that is a species, or else of its file name; None without."""
     folder = parse_folder_label(path.parent.name)
     is_species = path.parent.name.lower().endswith(_FOLDER_SUFFIXES) or parse_file_label(path.stem) == folder
     return known.find(folder) or (folder if is_species else find_class_of_file(path.stem, known))
 
 
 def _species(table: Path) -> list[Label]:
-    """Return genus and species with the common name; the table also has subspecies."""
+    """Return the table's species, with subspecies reduced to genus and species."""
     lines = _lines(table, "common_name", "scientific_name")
     return [
         Label(" ".join(line["scientific_name"].split()[:2]), line["common_name"].strip())
@@ -105,10 +105,10 @@ def _species(table: Path) -> list[Label]:
 
 
 def _lines(table: Path, *columns: str) -> list[dict[str, str]]:
-    """Return the lines of the table, by names of its columns.
+    """Return the rows of the table as dicts by column name.
 
     Raises:
-        FormatError: one of `columns` is not there.
+        FormatError: the table lacks one of `columns`.
     """
     reader = Table(table)
     indices = {name: reader.find_column([name]) for name in _COLUMNS}

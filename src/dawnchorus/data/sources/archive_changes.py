@@ -1,4 +1,4 @@
-"""Recordings that an archive has renamed, replaced or removed since an earlier search."""
+"""Detection of recordings that an archive (xeno-canto) has changed or removed since an earlier search."""
 
 from __future__ import annotations
 
@@ -15,40 +15,40 @@ from dawnchorus.storage.files import atomic_file
 
 SEARCHES_NAME = "searches.json"
 MAX_LOOKED_UP = 100
-"""Maximum number of recordings that are looked up individually."""
+"""Maximum number of recordings that are requested individually."""
 
 _MAX_NAMED = 3
 SAME_LENGTH_S = 2.0
-"""Maximum difference between the length that an archive lists and the decoded one of the same file."""
+"""Maximum difference in seconds between the length that an archive lists and the decoded length of the same file."""
 
 _COMPARED_FIELDS = (
     *("scientific_name", "common_name", "secondary", "kind", "url", "recordist", "license", "latitude", "longitude"),
     *("locality", "country", "date", "time", "quality", "sound_type"),
 )
-"""Fields that come from the archive; the others come from the file and the data set."""
+"""Fields of a row that come from the archive; other fields come from the file and the data set."""
 
 _NAMED_CHANGES = ("scientific_name", "common_name", "license")
-"""Fields whose changes have a sentence of their own; a common name changes with its species."""
+"""Fields that are not in `ArchiveChanges.others`: two have own attributes; a common name follows its species."""
 
 
 @dataclass(frozen=True)
 class ArchiveChanges:
-    """Rows updated from the archive, and their differences."""
+    """The data set's table updated from the archive, and the changes; changes are (recording_id, old, new)."""
 
     table: RecordingsTable
     renamed: tuple[tuple[str, str, str], ...] = ()
-    """Recording, species in the table, species at the archive."""
+    """Changed species."""
     relicensed: tuple[tuple[str, str, str], ...] = ()
     others: Mapping[str, tuple[tuple[str, str, str], ...]] = field(default_factory=dict)
-    """Changes of the other fields, such as date and quality, by field."""
+    """Changes of other fields, such as date and quality, by field."""
     replaced: tuple[str, ...] = ()
-    """Recordings of which the archive has another file now."""
+    """recording_ids for which the archive has another file now."""
     gone: tuple[str, ...] = ()
     unsettled: tuple[str, ...] = ()
-    """Recordings that the search no longer finds and that could not be looked up."""
+    """recording_ids that the search no longer returns, and whose individual request failed or was not made."""
 
     def notes(self) -> Iterator[str]:
-        """Yield a sentence with count and example for each kind of change."""
+        """Yield a sentence for the user with number and examples for each kind of change."""
         others = ((f"with another {name.replace('_', ' ')}", changes) for name, changes in self.others.items())
         for what, changes in (
             ("under another species", self.renamed),
@@ -72,11 +72,11 @@ class ArchiveChanges:
 
 @dataclass(frozen=True)
 class EarlierSearch:
-    """Result of the same query in earlier runs."""
+    """Result of a query in earlier runs."""
 
     recording_ids: tuple[str, ...] = ()
     listed_s: Mapping[str, float | None] = field(default_factory=dict)
-    """Lengths that the archive listed for the files of the data set, whatever search found them."""
+    """Lengths in seconds that the archive listed for the data set's files, of any search, by recording_id."""
 
 
 def compare_with_archive(
@@ -85,14 +85,14 @@ def compare_with_archive(
     earlier: EarlierSearch,
     find_recording: Callable[[str], SearchResult | None],
 ) -> ArchiveChanges:
-    """Update the table with the archive's current names and licenses.
+    """Update the table with the archive's current data, and return the changes.
 
     Args:
-        table: The data set's rows.
-        results: Everything that the search finds now.
-        earlier: The same search, before.
-        find_recording: Gives a recording by its identifier; None if the archive has it no more. May raise
-            DownloadError.
+        table: the data set.
+        results: all results of the search now.
+        earlier: result of the same search in earlier runs.
+        find_recording: function that requests a recording by its identifier, and returns None if the archive no longer
+            has it. If it raises a DownloadError, the recording is `unsettled`.
 
     Raises:
         LongWaitError: the archive asks for a long wait.
@@ -135,12 +135,12 @@ def _differences(pairs: Iterable[tuple[RecordingRow, SearchResult]], name: str) 
 
 
 def differ(first_s: float, second_s: float) -> bool:
-    """Return True if two durations cannot belong to the same recording."""
+    """Return True if two durations differ too much to be of the same file."""
     return abs(first_s - second_s) > SAME_LENGTH_S
 
 
 def _is_other_file(row: RecordingRow, result: SearchResult, earlier: EarlierSearch) -> bool:
-    """Return True if the archive has another file than the table, by its listings: a file is as long as it is."""
+    """Return True if the archive's file has another path, or another listed length than before."""
     before_s, now_s = earlier.listed_s.get(row.recording_id, row.duration_s), result.row.duration_s
     has_other_length = before_s is not None and now_s is not None and differ(before_s, now_s)
     return bool(result.file_url) and (row.path != result.row.path or has_other_length)
@@ -153,7 +153,7 @@ def read_search(folder: Path, query: str) -> EarlierSearch:
 
 
 def write_search(folder: Path, query: str, search: EarlierSearch) -> None:
-    """Store the recordings that a query returned, and the listed lengths of downloaded files.
+    """Store the result of a query in the data set's folder, for `read_search` in later runs.
 
     Raises:
         OutputError: no space, or no permission.
@@ -166,7 +166,7 @@ def write_search(folder: Path, query: str, search: EarlierSearch) -> None:
 
 
 def _read(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return what is noted of searches, by name; runs before 2026-11-27 noted no lengths."""
+    """Return the stored "searches" and "listed_s" (lengths; missing in files before 2026-11-27)."""
     try:
         results = json.loads((folder / SEARCHES_NAME).read_bytes())
         return {"searches": dict(results["searches"]), "listed_s": dict(results.get("listed_s", {}))}

@@ -26,30 +26,36 @@ from dawnchorus.tables.notes import counted
 from dawnchorus.types import Progress, Report, ignore_progress
 
 _KEEP_SHARE = 10
-"""One part in this number of the time is spent on saving the table during downloads."""
+"""Saving the table takes at most one part in this number of the time during downloads."""
 
 
 @dataclass(frozen=True)
 class FetchSummary:
-    """Rows of the downloaded recordings, and reasons why others are missing."""
+    """Result of a download.
+
+    Attributes:
+        rows: rows of all recordings whose file exists now.
+        n_before: number of recordings that earlier runs had downloaded.
+        failures: reasons by recording_id of recordings that could not be downloaded.
+    """
 
     rows: tuple[RecordingRow, ...]
     n_before: int
     failures: dict[str, str]
     unsound: tuple[str, ...] = ()
-    """Recordings whose file of an earlier run was no sound; it was removed, and fetched again."""
+    """recording_ids whose file of an earlier run was not audio; it was deleted, and requested again."""
     other_lengths: tuple[tuple[str, float, float], ...] = ()
-    """Recordings of another length than the archive lists: recording_id, seconds of the file, seconds listed."""
+    """(recording_id, length of the file, listed length) in seconds of recordings whose lengths differ."""
     not_requested: tuple[str, ...] = ()
-    """Recordings that were not requested because the server asked to wait for long."""
+    """recording_ids that were not requested because the server asked for a long wait."""
 
     @property
     def missing(self) -> set[str]:
-        """Return the recordings that were not downloaded."""
+        """Return the recording_ids that were not downloaded."""
         return {*self.failures, *self.not_requested}
 
     def notes(self) -> Iterator[str]:
-        """Yield sentences on earlier files, unexpected lengths, and recordings that were not requested."""
+        """Yield sentences for the user on damaged earlier files, unexpected lengths, and recordings not requested."""
         if self.not_requested:
             yield (
                 f"the server asks for a long wait, so the fetch ended early: not requested are "
@@ -74,11 +80,11 @@ class FetchSummary:
 
 @contextmanager
 def claim_folder(folder: Path) -> Iterator[None]:
-    """Lock a data set against other downloads.
+    """Lock a data set's folder against other downloads; create it if missing.
 
     Raises:
-        BusyError: another process fetches into it.
-        OutputError: it cannot be written.
+        BusyError: another process downloads to it.
+        OutputError: the folder cannot be written.
     """
     path = folder / ".fetch.lock"
     lock = FileLock(path, timeout=0)
@@ -112,18 +118,17 @@ def fetch_recordings(
 ) -> FetchSummary:
     """Download recordings that are not yet in `folder`, in parallel.
 
-    A file has its name only when it is whole and sound, so what is there is done; after an interruption the same call
-    resumes.
+    A file gets its name only when it is complete and decodable; after an interruption, the same call resumes.
 
     Args:
-        web: The server.
-        wanted: The recordings.
-        folder: The data set.
-        n_workers: Number of parallel downloads.
-        known: Rows of earlier runs, whose files are not opened again if they still have as many bytes.
-        replaced: Recordings to fetch though their file is there, because the archive has another one.
-        report: Called after each download.
-        keep: Called with the rows of what is there, again and again while files come.
+        web: the HTTP client.
+        wanted: the recordings to download.
+        folder: the data set's folder.
+        n_workers: number of parallel downloads.
+        known: rows of earlier runs by recording_id; their files are not decoded again if their size is unchanged.
+        replaced: recording_ids to download again because the archive has another file now.
+        report: called with the progress after each download.
+        keep: called with the rows of the existing files, repeatedly during the download and at its end, to save them.
 
     Raises:
         OutputError: no space, or no permission.
@@ -169,7 +174,7 @@ def fetch_recordings(
 
 
 class _Fetch:
-    """Files of a data set while they are fetched; those that are there and are no sound are removed at first."""
+    """State of a download; existing files that are not audio are deleted on construction."""
 
     def __init__(
         self,
@@ -191,7 +196,7 @@ class _Fetch:
         self.not_requested: list[str] = []
 
     def rows(self) -> list[RecordingRow]:
-        """Return the rows of the files that are there."""
+        """Return the rows of the recordings whose file exists."""
         have = [entry for entry in self._wanted if entry.row.recording_id in self.got]
         before_s = {name: row.duration_s for name, row in self._known.items() if row.duration_s is not None}
         length_s = {entry.row.recording_id: entry.row.duration_s for entry in have} | before_s | self.decoded_s
@@ -205,7 +210,7 @@ class _Fetch:
         ]
 
     def download(self, entry: SearchResult) -> str | None:
-        """Fetch a file, and return its recording's identifier; None if it failed, or the server asked to wait."""
+        """Download a file, and return the recording_id; None if it failed, or the server asked for a long wait."""
         name = entry.row.recording_id
         if any(isinstance(error, LongWaitError) for error in list(self.failures.values())):
             self.not_requested.append(name)
@@ -225,7 +230,7 @@ class _Fetch:
 def _find_other_lengths(
     wanted: Sequence[SearchResult], decoded_s: Mapping[str, float]
 ) -> Iterator[tuple[str, float, float]]:
-    """Yield each recording of another length than listed, with the seconds of the file and those listed."""
+    """Yield (recording_id, length of the file, listed length) in seconds of recordings whose lengths differ."""
     listed_s = {entry.row.recording_id: entry.row.duration_s for entry in wanted}
     for name, own_s in decoded_s.items():
         each_s = listed_s[name]
@@ -234,10 +239,10 @@ def _find_other_lengths(
 
 
 def decode_audio(path: Path, name: str, *, decoder: DecoderProcess) -> float:
-    """Decode a downloaded file completely, and return its duration in seconds.
+    """Decode a downloaded file completely, and return its duration in seconds; `name` is for errors.
 
     Raises:
-        DownloadError: it is not sound.
+        DownloadError: the file is not audio.
     """
     try:
         with decoder.open(path) as recording:
@@ -254,7 +259,7 @@ def decode_audio(path: Path, name: str, *, decoder: DecoderProcess) -> float:
 def _decode_unknown(
     paths: Mapping[str, Path], known: Mapping[str, RecordingRow]
 ) -> tuple[dict[str, float], tuple[str, ...]]:
-    """Return the seconds of each file that is not an earlier run's by its bytes, and the files that are no sound."""
+    """Return durations in seconds of new files (by size), and the recording_ids of files that are not audio."""
     decoded_s: dict[str, float] = {}
     unsound = []
     with closing(DecoderProcess()) as decoder:

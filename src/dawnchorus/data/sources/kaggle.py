@@ -26,7 +26,7 @@ _NOTEBOOK_HELP = (
 )
 
 _DAMAGED = (ValueError, EOFError, zipfile.BadZipFile, zlib.error, tarfile.TarError)
-"""Errors of an archive that cannot be unpacked; a page of an error that came instead of one is among them."""
+"""Errors when an archive cannot be unpacked, also if the server sent an error page instead of an archive."""
 
 _OWNED = re.compile(r"[\w-]+/[\w.-]+(/versions/\d+)?")
 _KINDS: dict[str, tuple[Literal["dataset", "competition", "notebook"], int]] = {
@@ -35,7 +35,7 @@ _KINDS: dict[str, tuple[Literal["dataset", "competition", "notebook"], int]] = {
     "competitions": ("competition", 1),
     "code": ("notebook", 2),
 }
-"""First part of a page's path: the kind of page, and the number of parts that name it."""
+"""Kind of page, and number of path parts in its name, by the first part of the URL's path."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def parse_url(url: str) -> KaggleSource:
     """Parse a Kaggle name or URL.
 
     Raises:
-        InputError: it is neither.
+        InputError: the text is neither a name nor a URL of a data set, competition or notebook.
     """
     text = url.strip()
     host = re.match(r"(https?://)?(www\.)?kaggle\.com/", text)
@@ -71,10 +71,10 @@ def parse_url(url: str) -> KaggleSource:
 
 
 def find_source(url: str) -> KaggleSource:
-    """Return the data set or competition of a name or URL, or the only one that a notebook uses.
+    """Return the data set or competition with this name or URL; for a notebook, its only input.
 
     Raises:
-        InputError: it is none, or the notebook has several or none.
+        InputError: the text is no name or URL of Kaggle, or the notebook has no input or several.
         MissingExtraError: kagglehub is not installed.
         DownloadError: Kaggle refused, or could not be reached.
     """
@@ -96,8 +96,8 @@ def find_source(url: str) -> KaggleSource:
 def download(source: KaggleSource) -> Path:
     """Download a data set or competition, and return its folder.
 
-    kagglehub keeps them in its cache, resumes an interrupted download, and compares its checksum. An archive that
-    is damaged in spite of it is removed, because kagglehub would take it for complete the next time.
+    kagglehub stores it in its cache, resumes interrupted downloads, and verifies checksums. An archive that cannot be
+    unpacked is deleted, because kagglehub would take it for complete the next time.
 
     Raises:
         MissingExtraError: kagglehub is not installed.
@@ -115,7 +115,7 @@ def download(source: KaggleSource) -> Path:
 
 
 def _archives(cache: Path, source: KaggleSource) -> list[Path]:
-    """Return the archives of a source that kagglehub has not unpacked."""
+    """Return the paths of the archives of a source in kagglehub's cache."""
     if source.kind == "competition":
         return [cache / "competitions" / f"{source.name}.archive"]
     owner, name = source.name.split("/")[:2]
@@ -123,7 +123,7 @@ def _archives(cache: Path, source: KaggleSource) -> list[Path]:
 
 
 def _parse_notebook_sources(name: str) -> list[KaggleSource]:
-    """Return the data sets and competitions that a notebook names as its inputs."""
+    """Return the data sets and competitions that are inputs of a notebook."""
     with _kagglehub(f"notebook {name}"):
         from kagglehub.clients import build_kaggle_client
         from kagglesdk.kernels.types.kernels_api_service import ApiGetKernelRequest
@@ -142,7 +142,7 @@ def _parse_notebook_sources(name: str) -> list[KaggleSource]:
 
 @contextmanager
 def _kagglehub(name: str) -> Iterator[Any]:
-    """Give kagglehub, and turn its errors about `name` into ours."""
+    """Yield the module kagglehub, and convert its errors about `name` to `DownloadError`."""
     try:
         import kagglehub
         from kagglehub.exceptions import DataCorruptionError, UnauthenticatedError
@@ -165,7 +165,7 @@ def _kagglehub(name: str) -> Iterator[Any]:
 
 
 def _describe(error: Exception) -> str:
-    """Return the reason of an error in words; where no reply came, the server's name and the system's reason."""
+    """Return the message of an error; without a reply, the server's name and the system's reason."""
     host = urlsplit(getattr(getattr(error, "request", None), "url", None) or "").hostname
     if host is None or getattr(error, "response", None) is not None:
         return " ".join(str(error).split())
@@ -176,7 +176,7 @@ def _describe(error: Exception) -> str:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error, and those that it was raised for, the first one last."""
+    """Yield an error and its causes, the original error last."""
     following: BaseException | None = error
     while following is not None:
         yield following

@@ -34,13 +34,13 @@ PER_S = 4.0
 PER_S_OF_MIRROR = 1000.0
 
 MAX_READINGS = 4
-"""Maximum number of times that a listing is read because it changed meanwhile."""
+"""Maximum number of times that all pages of a result are read, since it may change during reading."""
 
 _N_SHOWN = 120
-"""Characters of a reply that a message shows."""
+"""Maximum number of characters of a reply in error messages."""
 
 BYTES_PER_S = 24_000
-"""Approximate bytes per second of an MP3 file at xeno-canto."""
+"""Approximate bytes per second of audio in xeno-canto's MP3 files, to estimate sizes."""
 
 _TAGGED = re.compile(r'[a-z]+:(?:"[^"]*"|\S+)')
 _QUALITIES = tuple("ABCDE")
@@ -52,10 +52,10 @@ _HOW_TO_GET_A_KEY = (
 
 
 def key_from_environment() -> str:
-    """Return the API key in the environment.
+    """Return the API key from the environment variables `KEY_VARIABLES`.
 
     Raises:
-        InputError: there is none; the message says how to get one.
+        InputError: none of them is set; the message explains how to get a key.
     """
     key = next((os.environ[name] for name in KEY_VARIABLES if os.environ.get(name)), None)
     if key is None:
@@ -64,10 +64,10 @@ def key_from_environment() -> str:
 
 
 def check_query(query: str) -> str:
-    """Return the query if it consists of tags, as the API requires.
+    """Check that a query consists of tags (`gen:Parus cnt:Spain`), as the API requires, and return it.
 
     Raises:
-        InputError: it has free text, which version 3 refuses.
+        InputError: the query is empty or has free text, which version 3 of the API rejects.
     """
     rest = _TAGGED.sub("", query).strip()
     if rest or not query.strip():
@@ -82,7 +82,7 @@ def check_query(query: str) -> str:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """A recording that a query returned, with its download URL."""
+    """A recording in a search result: its row, download URL ("" if restricted), and file name in a data set."""
 
     row: RecordingRow
     file_url: str
@@ -91,7 +91,14 @@ class SearchResult:
 
 @dataclass(frozen=True, kw_only=True)
 class FetchFilter:
-    """Filter of recordings to download."""
+    """Filter of recordings to download; None means no limit.
+
+    Attributes:
+        licenses: allowed licenses as SPDX identifiers, with or without version.
+        per_species: maximum number of recordings per species.
+        limit: maximum number of recordings.
+        max_length_s: maximum length of a recording in seconds.
+    """
 
     licenses: Sequence[str]
     per_species: int | None = None
@@ -99,7 +106,7 @@ class FetchFilter:
     max_length_s: float | None = None
 
     def choose(self, results: Iterable[SearchResult]) -> tuple[list[SearchResult], Counter[str]]:
-        """Choose recordings, best quality first within a species, and count others by reason."""
+        """Return selected recordings, the best quality of each species first, and counts of the others by reason."""
         left_out: Counter[str] = Counter()
         fitting = []
         for result in results:
@@ -141,14 +148,21 @@ def search(
     server: str = SERVER,
     per_page: int = PER_PAGE,
 ) -> list[SearchResult]:
-    """Return all recordings that match a query, without duplicates, ordered by number.
+    """Return all recordings that match a query, without duplicates, in the order of xeno-canto's numbers.
 
-    Recordings come and go while pages are read, which moves others from page to page: the listing is read again until
-    one reading has as many recordings as each of its pages promised. The log says if none had, which
-    recordings are listed under two species, and which values and recordings are left out.
+    If recordings are added or removed while pages are read, others move between pages. Therefore all pages are read
+    again, until their number of recordings is the total that each page states, at most `MAX_READINGS` times. A result
+    that stays uncertain, recordings listed under two species, and values left out are logged.
+
+    Args:
+        web: the HTTP client.
+        query: tags as in `gen:Parus cnt:Spain`.
+        key: the API key.
+        server: base URL of the server.
+        per_page: number of recordings per page.
 
     Raises:
-        DownloadError: the server refused (the message says how to get a key), sent something else than a listing, or
+        DownloadError: the server rejected the key (the message explains how to get one), sent no search result, or
             could not be reached.
     """
     seen: dict[str, Mapping[str, Any]] = {}
@@ -184,7 +198,7 @@ def _parse_listing(
     unnumbered: Sequence[Mapping[str, Any]],
     species: Mapping[str, Set[str]],
 ) -> list[SearchResult]:
-    """Return the recordings in the order of their numbers, and say what is contradictory or left out."""
+    """Return the recordings in the order of their numbers, and log contradictions and values left out."""
     _note_contradictions(species, recordings)
     notes = Notes()
     for fields in unnumbered:
@@ -196,7 +210,7 @@ def _parse_listing(
 
 
 def _note_contradictions(species: Mapping[str, Set[str]], results: Mapping[str, Mapping[str, Any]]) -> None:
-    """Say which recordings are listed under several species."""
+    """Log the recordings that are listed under several species."""
     several = sorted(name for name, names in species.items() if len(names) > 1)
     if several:
         first = several[0]
@@ -208,10 +222,10 @@ def _note_contradictions(species: Mapping[str, Set[str]], results: Mapping[str, 
 
 
 def find_recording(web: HttpClient, recording_id: str, *, key: str, server: str = SERVER) -> SearchResult | None:
-    """Return a recording by identifier; None if the archive no longer has it.
+    """Request a recording by its identifier (`XC123`); None if xeno-canto no longer has it. Arguments as of `search`.
 
     Raises:
-        DownloadError: as `search`.
+        DownloadError: see `search`.
     """
     results = search(web, f"nr:{recording_id.removeprefix('XC')}", key=key, server=server)
     return next((result for result in results if result.row.recording_id == recording_id), None)
@@ -219,10 +233,10 @@ def find_recording(web: HttpClient, recording_id: str, *, key: str, server: str 
 
 @dataclass(frozen=True)
 class _Page:
-    """One page of a listing."""
+    """One page of a search result."""
 
     n_recordings: int
-    """Number of recordings in the whole listing according to this page."""
+    """Total number of recordings on all pages, as this page states it."""
     n_pages: int
     recordings: tuple[Mapping[str, Any], ...]
     unnumbered: tuple[Mapping[str, Any], ...]
@@ -249,10 +263,10 @@ def _pages(web: HttpClient, query: str, *, key: str, server: str, per_page: int)
 
 
 def _read_page(content: bytes, number: int) -> _Page:
-    """Read the reply for the page of this number.
+    """Parse the reply to the request of page `number`.
 
     Raises:
-        ValueError: it is not a page of a listing, or another one.
+        ValueError: the reply is no page of a search result, or another page.
     """
     try:
         reply = json.loads(content)
@@ -287,7 +301,7 @@ def _count(reply: Mapping[str, Any], name: str) -> int:
 
 
 def parse_recordings(listing: Sequence[Mapping[str, Any]], notes: Notes) -> list[SearchResult]:
-    """Parse recordings in the API's reply; unreadable values are counted in `notes`."""
+    """Parse the recordings of an API reply (a dict of fields each); unreadable values are counted in `notes`."""
     dates = DateColumn("date", [_text(fields, "date") or "" for fields in listing], notes)
     times = TimeColumn("time", [_text(fields, "time") or "" for fields in listing], notes)
     coordinates = CoordinateColumns("lat", "lon", notes)
@@ -297,7 +311,7 @@ def parse_recordings(listing: Sequence[Mapping[str, Any]], notes: Notes) -> list
 def _parse_recording(
     fields: Mapping[str, Any], dates: DateColumn, times: TimeColumn, coordinates: CoordinateColumns, notes: Notes
 ) -> SearchResult:
-    """Return a recording, whose values are strings, often empty or null."""
+    """Parse a recording; the fields' values are strings, often empty or null."""
     text = partial(_text, fields)
     number, species = text("id") or "", _species_name(fields)
     if text("gen") and not text("sp") and not is_unnamed(text("en") or "bird"):
@@ -337,7 +351,7 @@ def _text(fields: Mapping[str, Any], name: str) -> str | None:
 
 
 def _species_name(fields: Mapping[str, Any]) -> str | None:
-    """Return genus and species; None if either is missing, or they leave open which species it is."""
+    """Return the scientific name; None if genus or species is missing, or it is no certain species."""
     genus, species = _text(fields, "gen"), _text(fields, "sp")
     name = f"{genus} {species}".capitalize()
     is_named = genus and species and _is_species(name) and not is_unnamed(_text(fields, "en") or "bird")
@@ -345,7 +359,7 @@ def _species_name(fields: Mapping[str, Any]) -> str | None:
 
 
 def _read_background(also: object, notes: Notes) -> tuple[str, ...]:
-    """Return the species in the background, from a list or from one text with separators."""
+    """Parse the background species, a list or one text with separators."""
     names = [str(name).strip() for name in also if name] if isinstance(also, list) else split_labels(str(also or ""))
     names = [name for name in names if name]
     for name in names:
@@ -355,7 +369,7 @@ def _read_background(also: object, notes: Notes) -> tuple[str, ...]:
 
 
 def _read_quality(text: str | None, notes: Notes) -> str | None:
-    """Return the grade; None for no grade and for others, which are counted."""
+    """Parse the quality grade A to E; None without a grade, and for invalid ones, which are counted."""
     if text is None or text in _QUALITIES:
         return text
     if not is_blank(text) and text != _NO_GRADE:
@@ -364,7 +378,7 @@ def _read_quality(text: str | None, notes: Notes) -> str | None:
 
 
 def _read_length(text: str | None, notes: Notes) -> float | None:
-    """Return seconds; None for no length and for other texts, which are counted."""
+    """Parse a length `m:ss` to seconds; None if it is missing, or invalid, which is counted."""
     length_s = _length_s(text)
     if length_s is None and not is_blank(text or ""):
         notes.misread("length", text or "", expected="minutes and seconds such as 1:02")
@@ -372,7 +386,7 @@ def _read_length(text: str | None, notes: Notes) -> float | None:
 
 
 def _is_species(name: str) -> bool:
-    """Return False for no name, and for names that leave open which species it is."""
+    """Return True if the name is of one certain species."""
     return not is_unnamed(name) and not is_indeterminate(name)
 
 
@@ -389,7 +403,7 @@ def _number(text: str | None) -> float | None:
 
 
 def _length_s(text: str | None) -> float | None:
-    """Return seconds from `m:ss` or `h:mm:ss`."""
+    """Parse `m:ss` or `h:mm:ss` to seconds; None for other texts."""
     parts = [_number(part) for part in (text or "").split(":")]
     if not parts or None in parts:
         return None

@@ -1,1 +1,1 @@
-"""Synthetic birds, with known truth."""
+"""Synthetic recordings of bird songs with known annotations, for tests and demonstrations."""

@@ -15,7 +15,7 @@ from dawnchorus.errors import InputError
 SOUNDSCAPES_FOLDER = "soundscapes"
 CLIPS_FOLDER = "clips"
 BACKGROUND_CLASS = "noise"
-"""Folder of recordings without any bird, named as BirdNET-Analyzer expects it."""
+"""Folder name for recordings without birds, as BirdNET-Analyzer expects it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class SyntheticPlan:
 
     n_species: int = 5
     n_clips: int = 20
-    """Recordings of each species, and of background."""
+    """Number of clips of each species, and of background."""
     clip_s: float = 5.0
     n_soundscapes: int = 3
     soundscape_s: float = 60.0
@@ -49,7 +49,7 @@ class SyntheticPlan:
 
 
 def invented_song(number: int, *, rng: np.random.Generator) -> Song:
-    """Return a random synthetic song, drawn from `rng`."""
+    """Return a random synthetic song of the invented species `number`."""
     center_hz = 700 * 2 ** rng.uniform(0, 3.2)
     n_notes = int(rng.integers(1, 6))
     every_s = rng.uniform(0.12, 0.4)
@@ -76,10 +76,10 @@ def invented_song(number: int, *, rng: np.random.Generator) -> Song:
 
 
 def synthetic_recordings(plan: SyntheticPlan, *, seed: int) -> Iterator[tuple[Path, Scene]]:
-    """Yield (relative path, scene) of every recording, determined by plan and seed.
+    """Yield (relative path, scene) of each recording; the same plan and seed yield the same recordings.
 
-    `clips/<scientific name>_<common name>/*.wav` have one bird each, `clips/noise/*.wav` none, and
-    `soundscapes/*.wav` several at known times.
+    `clips/<scientific name>_<common name>/*.wav` have one song each, `clips/noise/*.wav` none, and
+    `soundscapes/*.wav` several songs at known times.
     """
     root = np.random.SeedSequence(seed)
     song_seed, clip_seed, scene_seed = root.spawn(3)

@@ -10,10 +10,10 @@ from dawnchorus.data.synthesis.scenes import Scene, Singer, compose_scene
 from dawnchorus.data.synthesis.songs import Note, Song, series
 
 DAWN_LATITUDE, DAWN_LONGITUDE = 62.0, 15.0
-"""A forest edge in central Sweden, where all eight live."""
+"""Location in degrees for the recording's metadata: central Sweden, where all eight species live."""
 
 DAWN_START_TIME = datetime(2026, 5, 1, 3, 45)  # noqa: DTZ001 - a recorder's local time
-"""Start of the recording."""
+"""Start time for the recording's metadata."""
 
 DAWN_DURATION_S = 90.0
 
@@ -110,6 +110,6 @@ DAWN_SINGERS = (
 
 
 def dawn_chorus(*, seed: int, rate_hz: int = 48_000) -> Scene:
-    """Return a synthetic dawn chorus of 90 s with eight species, determined by the seed."""
+    """Return a synthetic dawn chorus of 90 s with eight species; the same seed yields the same samples."""
     rng = np.random.default_rng(seed)
     return compose_scene(DAWN_SINGERS, duration_s=DAWN_DURATION_S, rate_hz=rate_hz, rng=rng)

@@ -1,7 +1,7 @@
-"""Synthetic negative examples: songs of no species, wind, insects and hum.
+"""Synthetic negative examples for training: invented songs, wind, insects and hum.
 
-A model trained on a few recordings of a few species knows no other sound, and would detect them everywhere; these
-show it what else there is, without a data set of other people's.
+A model trained on few recordings of few species has seen no other sounds, and would detect these species everywhere.
+Synthetic negatives prevent that, without a data set of background recordings.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from dawnchorus.data.synthesis.scenes import Singer, compose_scene
 from dawnchorus.storage.files import cannot_write
 
 VERSION = 1
-"""Part of the folder's name; raised whenever the sounds change."""
+"""Version in the folder's name; to be raised if the recordings change."""
 
 N_RECORDINGS = 200
 LENGTH_S = 3.0
 RATE_HZ = 48_000
 N_PER_SILENT = 6
-"""Number of sounds of which one has no song."""
+"""One in this number of recordings has no song."""
 
 SOURCE = "generated"
 
@@ -34,7 +34,7 @@ FloatArray = np.ndarray
 
 
 def make_negatives(folder: Path) -> tuple[RecordingRow, ...]:
-    """Return synthetic recordings without birds, created once in `folder`.
+    """Return the rows of synthetic recordings without birds; their files are created in `folder` if missing.
 
     Raises:
         OutputError: no space, or no permission.
@@ -61,7 +61,7 @@ def make_negatives(folder: Path) -> tuple[RecordingRow, ...]:
 
 
 def _make(target: Path) -> None:
-    """Make the folder, whole or not at all."""
+    """Create the folder of recordings atomically."""
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         building = Path(scratch, "sounds")
         building.mkdir()

@@ -1,4 +1,4 @@
-"""Noise without birds, by synthesis: noise of any color, wind, rain and hum."""
+"""Synthesis of noise without birds: colored noise, wind, rain and hum."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from dawnchorus.arrays import FloatArray
 Wave = npt.NDArray[np.float64]
 
 LEVEL_DB = (-60.0, -10.0)
-"""Root mean squares of synthetic noise, in dB below full scale."""
+"""Minimum and maximum level (root mean square) of synthetic noise, in dB relative to full scale."""
 
 RING_S = 0.05
 HIGHEST_HUM_HZ = 4000.0
 
 
 def make_noise(n_samples: int, *, rate_hz: int, rng: np.random.Generator) -> FloatArray:
-    """Return synthetic noise [samples] of a kind, level and shape drawn from `rng`."""
+    """Return synthetic noise [n_samples], float32, of random kind and level."""
     make = (_color, _wind, _rain, _hum)[int(rng.integers(4))]
     wave = make(n_samples, rate_hz, rng)
     wave = wave * 10 ** (rng.uniform(*LEVEL_DB) / 20) / max(float(np.sqrt(np.mean(wave**2))), 1e-9)
@@ -25,19 +25,19 @@ def make_noise(n_samples: int, *, rate_hz: int, rng: np.random.Generator) -> Flo
 
 
 def _color(n: int, rate_hz: int, rng: np.random.Generator) -> Wave:
-    """Return white to brown noise: power that falls by 0 to 6 dB an octave."""
+    """Return white to brown noise, whose power falls by 0 to 6 dB per octave."""
     return _sloping_noise(n, rate_hz, rng, corner_hz=20.0, slope=rng.uniform(0, 1))
 
 
 def _wind(n: int, rate_hz: int, rng: np.random.Generator) -> Wave:
-    """Return gusts: low noise that swells and fades within seconds."""
+    """Return wind gusts: low-frequency noise that swells and fades within seconds."""
     low = _sloping_noise(n, rate_hz, rng, corner_hz=_log_uniform(rng, 50, 800), slope=rng.uniform(1, 2))
     levels = rng.uniform(0, 1, 3 + 2 * n // rate_hz) ** 2
     return low * np.interp(np.linspace(0, len(levels) - 1, n), np.arange(len(levels)), levels)
 
 
 def _rain(n: int, rate_hz: int, rng: np.random.Generator) -> Wave:
-    """Return drops at random times, each of which rings on what it falls on, over the hiss of those far away."""
+    """Return rain: drops at random times, each a decaying resonance, over the noise of distant drops."""
     drops = np.zeros(n)
     n_drops = 1 + rng.poisson(_log_uniform(rng, 10, 3000) * n / rate_hz)
     np.add.at(drops, rng.integers(0, n, n_drops), rng.lognormal(0, 1, n_drops) * rng.choice((-1, 1), n_drops))
@@ -50,7 +50,7 @@ def _rain(n: int, rate_hz: int, rng: np.random.Generator) -> Wave:
 
 
 def _hum(n: int, rate_hz: int, rng: np.random.Generator) -> Wave:
-    """Return engines and mains: harmonics of a low tone, over faint noise."""
+    """Return hum, as of engines or mains: harmonics of a low tone, over faint noise."""
     base_hz = _log_uniform(rng, 30, 300)
     harmonics = np.arange(1, max(int(min(HIGHEST_HUM_HZ, 0.4 * rate_hz) / base_hz), 1) + 1)
     levels = harmonics ** -rng.uniform(0.5, 2) * rng.uniform(0, 1, len(harmonics))
@@ -61,11 +61,11 @@ def _hum(n: int, rate_hz: int, rng: np.random.Generator) -> Wave:
 
 
 def _sloping_noise(n: int, rate_hz: int, rng: np.random.Generator, *, corner_hz: float, slope: float) -> Wave:
-    """Return noise whose amplitude falls with frequency to the power of `slope` above a corner."""
+    """Return noise [n] whose amplitude falls as frequency ** -slope above `corner_hz`."""
     shape = np.maximum(np.fft.rfftfreq(n, 1 / rate_hz) / corner_hz, 1) ** -slope
     return np.fft.irfft(np.fft.rfft(rng.normal(size=n)) * shape, n)
 
 
 def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
-    """Draw a number between two, every octave alike."""
+    """Return a random number between `low` and `high` whose logarithm is uniformly distributed."""
     return float(low * (high / low) ** rng.uniform())

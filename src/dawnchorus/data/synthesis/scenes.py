@@ -1,4 +1,4 @@
-"""Synthetic soundscapes with known events: songs over wind and insects."""
+"""Synthetic soundscapes with known annotations: songs over wind and insects."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dawnchorus.types import Detection, RecordingMetadata, RecordingTable
 
 @dataclass(frozen=True)
 class Singer:
-    """A song in a scene, starting at `start_s` with its peak at `level_db` (dB of full scale)."""
+    """A song in a scene, starting at `start_s`; `level_db` is its peak in dB relative to full scale."""
 
     song: Song
     start_s: float
@@ -24,7 +24,7 @@ class Singer:
 
 @dataclass(frozen=True)
 class Event:
-    """A true event: a species sings from `start_s` to `end_s`, between two frequencies."""
+    """A song's annotation: a species sings from `start_s` to `end_s`, between `low_hz` and `high_hz`."""
 
     start_s: float
     end_s: float
@@ -48,7 +48,7 @@ class Scene:
         return len(self.samples) / self.rate_hz
 
     def truth(self, recording: str) -> RecordingTable:
-        """Return the true events as a table of the recording."""
+        """Return the events as detections with score 1; `recording` is the name in the table."""
         detections = tuple(Detection(kind="species", score=1.0, **asdict(event)) for event in self.events)
         return RecordingTable(recording, self.duration_s, self.rate_hz, RecordingMetadata(), None, detections)
 
@@ -61,7 +61,15 @@ def compose_scene(
     rng: np.random.Generator,
     background_db: float = -52.0,
 ) -> Scene:
-    """Mix songs into a scene; songs and events are cut at its end."""
+    """Mix songs with wind and insects to a scene; songs and events are cut at its end.
+
+    Args:
+        singers: the songs.
+        duration_s: length of the scene.
+        rate_hz: sample rate.
+        rng: generator of noise and variations.
+        background_db: level of the background (root mean square of the wind) in dB relative to full scale.
+    """
     n = round(duration_s * rate_hz)
     audio = np.zeros(n)
     events = []
@@ -86,7 +94,7 @@ def compose_scene(
 def _distance(
     audio: FloatArray, rate_hz: int, rng: np.random.Generator, *, decay_s: float = 0.07
 ) -> npt.NDArray[np.float64]:
-    """Return faint echoes, as among trees: exponentially decaying noise after the direct sound."""
+    """Add faint echoes, as in a forest: exponentially decaying noise after the direct sound."""
     n_echo = round(5 * decay_s * rate_hz)
     echo = rng.standard_normal(n_echo) * np.exp(-np.arange(n_echo) / (decay_s * rate_hz)) * 0.012
     echo[0] = 1.0
@@ -107,20 +115,20 @@ def _shaped_noise(
 
 
 def _swell(n: int, rate_hz: int, rng: np.random.Generator, *, every_s: float, depth: float) -> npt.NDArray[np.float64]:
-    """Return a level [n] that drifts around 1."""
+    """Return a level [n] that drifts around 1 by up to `depth`, with a new random value each `every_s`."""
     points = 1 + depth * rng.uniform(-1, 1, max(int(n / rate_hz / every_s), 1) + 2)
     return np.interp(np.arange(n) / (every_s * rate_hz), np.arange(len(points)), points)
 
 
 def _wind(n: int, rate_hz: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """Return gusts: noise that falls off from 100 Hz upwards."""
+    """Return wind gusts [n]: noise whose amplitude falls above 100 Hz."""
     grid = np.array([0.0, 40, 100, 400, 1500, 6000, rate_hz / 2])
     shape = np.array([0.0, 0.6, 1.0, 0.3, 0.09, 0.05, 0.03])
     return _shaped_noise(n, rate_hz, rng, shape, grid) * _swell(n, rate_hz, rng, every_s=4, depth=0.6)
 
 
 def _insects(n: int, rate_hz: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """Return a meadow's hiss between 6 and 11 kHz [n]."""
+    """Return insect noise [n] between 6 and 11 kHz."""
     grid = np.array([0.0, 5500, 7000, 9000, 11_500, max(rate_hz / 2, 12_000)])
     shape = np.array([0.0, 0.0, 1.0, 0.8, 0.0, 0.0])
     return _shaped_noise(n, rate_hz, rng, shape, grid) * _swell(n, rate_hz, rng, every_s=2, depth=0.3)

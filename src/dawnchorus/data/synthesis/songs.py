@@ -1,7 +1,7 @@
-"""Bird songs by synthesis: notes with gliding pitch, overtones and soft edges, in phrases that repeat.
+"""Synthesis of bird songs: repeated phrases of notes with gliding pitch, overtones and soft edges.
 
-The songs follow published descriptions of real ones (pitch, rhythm, number of notes), so that a recognizer trained on
-real birds can name them.
+Songs of real species follow published descriptions (pitch, rhythm, number of notes), so that a model trained on real
+recordings detects them.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from dawnchorus.arrays import FloatArray
 
 @dataclass(frozen=True)
 class Note:
-    """A note whose pitch glides through `pitch_hz`, equally spaced in time."""
+    """A note whose pitch glides through the frequencies `pitch_hz`, which are equally spaced in time."""
 
     start_s: float
     duration_s: float
     pitch_hz: tuple[float, ...]
     level: float = 1.0
     overtones: tuple[float, ...] = ()
-    """Levels of the second, third... harmonic, relative to the first."""
+    """Levels of the second, third, ... harmonic, relative to the first."""
     vibrato_hz: float = 0.0
     vibrato_depth: float = 0.0
-    """Peak deviation as a part of the pitch."""
+    """Peak deviation of the vibrato, as a fraction of the pitch."""
     attack_s: float = 0.02
     release_s: float = 0.04
     pulse_hz: float = 0.0
@@ -52,13 +52,13 @@ class Song:
 
     @property
     def pitch_range_hz(self) -> tuple[float, float]:
-        """Minimum and maximum fundamental frequency."""
+        """Minimum and maximum fundamental frequency in Hz."""
         pitches = [pitch for note in self.notes for pitch in note.pitch_hz]
         return min(pitches), max(pitches)
 
 
 def series(count: int, every_s: float, duration_s: float, pitch_hz: Sequence[float], **more: float) -> tuple[Note, ...]:
-    """Return `count` equal notes, one every `every_s` seconds."""
+    """Return `count` equal notes, one every `every_s` seconds; the other arguments are fields of `Note`."""
     return tuple(
         Note(k * every_s, duration_s, tuple(pitch_hz), **more)  # type: ignore[arg-type]
         for k in range(count)
@@ -66,7 +66,7 @@ def series(count: int, every_s: float, duration_s: float, pitch_hz: Sequence[flo
 
 
 def render_song(song: Song, *, rate_hz: int, rng: np.random.Generator) -> FloatArray:
-    """Render the song as float32 samples [n] with peak 1; repeats vary slightly."""
+    """Render the song as samples [n], float32, with peak 1; repeats vary slightly in pitch, level and time."""
     n = int((song.duration_s + 0.3) * rate_hz)
     audio = np.zeros(n)
     for repeat in range(song.repeats):

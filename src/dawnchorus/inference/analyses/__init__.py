@@ -1,1 +1,1 @@
-"""Analyses of recordings, one module for each."""
+"""Analyses of recordings (of samples, windows or model outputs), one module for each."""

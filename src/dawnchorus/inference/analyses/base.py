@@ -1,4 +1,4 @@
-"""The protocol of analyses, which may come from other packages by entry points."""
+"""Definition of the analyses of samples that users select by name; other packages add theirs by entry points."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from dawnchorus.plug_ins import PlugIn
 from dawnchorus.types import RecordingMetadata
 
 Tables = dict[str, Table]
-"""Tables of a run by the end of their files' names."""
+"""Tables of a run by the suffix of their files' names, such as "recorders"; "" is the analysis's main table."""
 
 
 @dataclass(frozen=True)
 class AnalyzedRecording:
-    """Rows that an analysis computed of a recording, with the recording's metadata."""
+    """Rows that an analysis computed for one recording, with the recording's metadata."""
 
     recording: str
     duration_s: float
@@ -27,16 +27,16 @@ class AnalyzedRecording:
 
 @dataclass(frozen=True)
 class Analysis:
-    """An analysis that users select by name.
+    """An analysis of samples that users select by name.
 
     Args:
         name: in lower case, as users type it.
-        summary: a phrase for lists.
-        create: makes the state of one recording; it must be importable by its name, for it is pickled.
-        summarize: makes the tables of a run from all its recordings, in their order, by the end of their names ("" is
-            the analysis's own table); None: the own table is the rows of all recordings, one after the other.
-        tables: the ends of the names of these tables; files that are called so are in the way of a new run.
-        plug_in: entry point that it comes from; None for our own.
+        summary: a phrase for lists of analyses.
+        create: function that returns a new state for one recording; it must be importable, since the state is pickled.
+        summarize: function that returns the tables of a run, given all recordings in order; None if the only table has
+            the rows of all recordings, one after the other.
+        tables: suffixes of these tables' names; existing files with these names are refused before a run.
+        plug_in: entry point of the package that adds the analysis; None for our own.
     """
 
     name: str
@@ -47,11 +47,11 @@ class Analysis:
     plug_in: PlugIn | None = None
 
     def check(self) -> None:
-        """Check that a state can be made and sent to a decoder.
+        """Check that a state can be created and sent to a decoder process.
 
         Raises:
-            InputError: it cannot.
-            PlugInError: another package's function failed.
+            InputError: the state cannot be created or pickled.
+            PlugInError: a function of the plug-in failed.
         """
         try:
             pickle.dumps(self.create())

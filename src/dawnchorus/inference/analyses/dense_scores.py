@@ -1,4 +1,4 @@
-"""Dense scores: all scores of given classes, in every window."""
+"""Analysis that stores the scores of given classes in every window, regardless of thresholds."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from dawnchorus.inference.analyses.windows import Table, WindowBatch
 
 @dataclass(frozen=True)
 class DenseScores:
-    """Analysis that returns the scores of some classes [n] in every window."""
+    """Settings of the analysis; `classes` are the classes' indices in the model's output."""
 
     classes: npt.NDArray[np.intp]
     needs_embeddings: ClassVar[bool] = False
 
     def create(self) -> ScoreRows:
-        """Create the state for another signal."""
+        """Create the state for one signal."""
         return ScoreRows(self.classes)
 
 
 class ScoreRows:
-    """State for one signal; its table has the column `scores` [windows, classes]."""
+    """Collector of the scores of one signal (a channel, or the mix of all), in the column `scores`."""
 
     def __init__(self, classes: npt.NDArray[np.intp]) -> None:
         self._classes = classes
         self._scores: list[FloatArray] = []
 
     def on_windows(self, batch: WindowBatch) -> None:
-        """Add the scores of windows; see `SignalAnalysis`."""
+        """Append the scores of a batch of windows; see `SignalAnalysis.on_windows`."""
         self._scores.append(batch.output.scores[:, self._classes])
 
     def finish(self) -> Table:
-        """Return a row for each window."""
+        """Return the table, with one row per window."""
         return as_rows("scores", self._scores, len(self._classes))
 
 
 def as_rows(column: str, arrays: list[FloatArray], n: int) -> Table:
-    """Concatenate arrays [windows, n] to the only column of a table."""
+    """Concatenate arrays [windows, n] to a table with one column, whose values are arrays [n]."""
     rows = np.empty(sum(map(len, arrays)), [(column, "<f4", (n,))])
     if arrays:
         np.concatenate(arrays, out=rows[column])

@@ -1,4 +1,4 @@
-"""Embeddings of every window."""
+"""Analysis that stores the embedding of every window."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from dawnchorus.inference.analyses.windows import Table, WindowBatch
 
 @dataclass(frozen=True)
 class Embeddings:
-    """Analysis that returns the model's embedding of every window."""
+    """Settings of the analysis."""
 
     needs_embeddings: ClassVar[bool] = True
 
     def create(self) -> EmbeddingRows:
-        """Create the state for another signal."""
+        """Create the state for one signal."""
         return EmbeddingRows()
 
 
 class EmbeddingRows:
-    """State for one signal; its table has the column `embedding` [windows, dim]."""
+    """Collector of the embeddings of one signal (a channel, or the mix of all), in the column `embedding`."""
 
     def __init__(self) -> None:
         self._embeddings: list[FloatArray] = []
 
     def on_windows(self, batch: WindowBatch) -> None:
-        """Add the embeddings of windows; see `SignalAnalysis`.
+        """Append the embeddings of a batch of windows; see `SignalAnalysis.on_windows`.
 
         Raises:
-            InputError: the model has none.
+            InputError: the model has no embeddings.
         """
         embeddings = batch.output.embeddings
         if embeddings is None:
@@ -40,5 +40,5 @@ class EmbeddingRows:
         self._embeddings.append(embeddings)
 
     def finish(self) -> Table:
-        """Return a row for each window."""
+        """Return the table, with one row per window."""
         return as_rows("embedding", self._embeddings, self._embeddings[0].shape[1] if self._embeddings else 0)

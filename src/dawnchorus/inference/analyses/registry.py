@@ -1,4 +1,4 @@
-"""Registry of analyses; other packages add theirs by entry points of the group `dawnchorus.analyses`."""
+"""Registry of analyses of samples; other packages add theirs by entry points of the group `dawnchorus.analyses`."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from dawnchorus.plug_ins import PlugIn
 from dawnchorus.registry import Registry
 
 _NAME_END = re.compile(r"([\w-][\w.-]*)?")
-"""End of the name of a table, between dots: no path."""
+"""Allowed suffix of a table's name, which is between dots and contains no path."""
 
 
 def guard_analysis(entry: Analysis, plug_in: PlugIn) -> Analysis:
-    """Return another package's analysis, with guards around its functions; see `PlugIn.guard`.
+    """Return a plug-in's analysis, with its functions wrapped so that errors name the plug-in; see `PlugIn.guard`.
 
     Raises:
-        InputError: the end of the name of one of its tables is no end of a file's name.
+        InputError: the suffix of a table's name has characters that are not allowed.
     """
     wrong = next((end for end in entry.tables if not isinstance(end, str) or not _NAME_END.fullmatch(end)), None)
     if wrong is not None:

@@ -1,4 +1,4 @@
-"""The protocol of analyses of windows and of the model's output for them."""
+"""Protocol of window analyses, which process windows and the model's output for them."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from dawnchorus.audio.sample_analyses import Table as Table  # noqa: PLC0414 - a
 
 @dataclass(frozen=True)
 class WindowOutput:
-    """Output of a model for n windows: scores [n, classes] and, where they were requested, embeddings [n, dim]."""
+    """Output of a model for n windows: scores [n, classes] and, if they were requested, embeddings [n, dim]."""
 
     scores: FloatArray
     embeddings: FloatArray | None = None
     others: tuple[WindowOutput, ...] = ()
-    """Output of other models for the same windows; see `LoadedModel.others`."""
+    """Output of other models for the same windows, in the order of `LoadedModel.others`."""
 
     def rows(self, start: int, stop: int) -> WindowOutput:
-        """Return the output for a slice of the windows."""
+        """Return the output for the windows from `start` to `stop`."""
         embeddings = None if self.embeddings is None else self.embeddings[start:stop]
         others = tuple(each.rows(start, stop) for each in self.others)
         return WindowOutput(self.scores[start:stop], embeddings, others)
@@ -29,15 +29,18 @@ class WindowOutput:
 
 @dataclass(frozen=True)
 class WindowBatch:
-    """Consecutive windows of one signal, starting with window `first`, and the model's output for them."""
+    """Consecutive windows of one signal, and the model's output for them; `first` is the number of the first window."""
 
     first: int
     samples: FloatArray
-    """[n, samples]"""
+    """Samples [n, samples]."""
     output: WindowOutput
 
     def find_invalid(self) -> tuple[int, str] | None:
-        """Find the first window with a number that is not finite, and whether it is in "scores" or "embeddings"."""
+        """Return the number of the first window with a number that is not finite, and "scores" or "embeddings".
+
+        Else None.
+        """
         for kind, values in (("scores", self.output.scores), ("embeddings", self.output.embeddings)):
             if values is not None and not np.isfinite(values).all():
                 return self.first + int(np.isfinite(values).all(axis=1).argmin()), kind
@@ -45,23 +48,23 @@ class WindowBatch:
 
 
 class SignalAnalysis(Protocol):
-    """State of a window analysis for one signal of a recording."""
+    """State of a window analysis for one signal, the mono mix or one channel of a recording."""
 
     def on_windows(self, batch: WindowBatch) -> None:
-        """Add a batch of windows; batches arrive in order, one at a time."""
+        """Process a batch of windows; batches arrive in order, one at a time."""
         ...
 
     def finish(self) -> Table:
-        """Return the table, after the last window."""
+        """Return the table of the signal, after the last window."""
         ...
 
 
 class WindowAnalysis(Protocol):
-    """Settings of an analysis of windows, shared by threads."""
+    """Settings of a window analysis, which threads share."""
 
     needs_embeddings: ClassVar[bool]
-    """True if the model has to give embeddings."""
+    """True if the model must compute embeddings."""
 
     def create(self) -> SignalAnalysis:
-        """Create the state for another signal."""
+        """Create the state for one signal."""
         ...

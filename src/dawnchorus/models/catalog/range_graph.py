@@ -19,10 +19,11 @@ _UNARY = {"SIN": "Sin", "LOGISTIC": "Sigmoid"}
 def convert_range_model(source: Path, out_path: Path) -> None:
     """Convert the TFLite file of BirdNET's range model to ONNX.
 
-    The graph reads `location` float32 [batch, 3] and gives `probabilities` [batch, classes].
+    The graph has the input `location` float32 [batch, 3] (latitude, longitude, week 1 to 48), and the output
+    `probabilities` [batch, classes].
 
     Raises:
-        ModelError: the file holds an operator that the converter does not know.
+        ModelError: the file has an operator that the converter does not know.
     """
     model, onnx = TfliteFile(source), OnnxWriter()
     names = {model.inputs[0]: "location"}

@@ -1,4 +1,4 @@
-"""Silero VAD's graph, extracted from the package `silero-vad`, which is not installed because it needs PyTorch."""
+"""Silero VAD's graph, extracted from the wheel of `silero-vad`; the package is not installed since it needs PyTorch."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ _MEMBER = "silero_vad/data/silero_vad_16k_sequence.onnx"
 
 
 def speech_graph(folder: Path, *, wheel: Path | None = None) -> Path:
-    """Return the path of the speech model, downloaded on first use (11 MB) or extracted from `wheel`.
+    """Return the path of the voice-activity model in `folder`; create the file on first use.
+
+    The wheel is downloaded (11 MB) unless `wheel` is the path of a local one.
 
     Raises:
-        ModelNotFoundError: the package could not be downloaded.
-        ModelError: it is not the published one.
+        ModelNotFoundError: the wheel could not be downloaded.
+        ModelError: the wheel is not the published one.
     """
     out_path = folder / f"silero-vad-{SHA256[:12]}.onnx"
     return fetch_member(SILERO_VAD, _MEMBER, out_path, sha256=SHA256, source=wheel)

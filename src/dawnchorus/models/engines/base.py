@@ -1,4 +1,4 @@
-"""The protocol of engines: a graph is loaded from its file, and run on arrays by the names of its ports."""
+"""Protocol of inference engines: a graph is loaded from its file, and run on arrays by input and output names."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class Port:
     """An input or output of a graph.
 
     Attributes:
-        name: its name in the graph.
-        dtype: NumPy's name of the type; another text for what is no tensor.
-        shape: its sizes; None: any size.
+        name: name in the graph.
+        dtype: NumPy's name of the element type; another text for a value that is not a tensor.
+        shape: size of each axis; None for any size.
         scale: quantization of integers; None for numbers that are not quantized.
-        alias: a second name that it is known by; may be empty.
+        alias: second name of the port, in the signature of a TFLite file; may be empty.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Port:
         return self.dtype in FLOATS or (self.dtype in QUANTIZED and self.scale is not None)
 
     def encode(self, values: FloatArray) -> Array:
-        """Convert values to the port's type."""
+        """Convert float32 values to the port's type, and quantize them if it is quantized."""
         if self.scale is None:
             return np.asarray(values, self.dtype)
         limits = np.iinfo(self.dtype)
@@ -63,12 +63,12 @@ class Port:
         return np.asarray(np.clip(whole, limits.min, limits.max), self.dtype)
 
     def decode(self, values: Array) -> FloatArray:
-        """Convert values of the port's type to float32."""
+        """Convert values of the port's type to float32, and dequantize them if it is quantized."""
         decoded = np.asarray(values, np.float32)
         return decoded if self.scale is None else (decoded - self.scale.zero) * np.float32(self.scale.scale)
 
     def is_named(self, name: str) -> bool:
-        """Return True if the port has this name."""
+        """Return True if `name` is the port's name or alias."""
         return name in (self.name, self.alias)
 
 
@@ -86,10 +86,10 @@ class LoadedGraph(Protocol):
         ...
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> list[Any]:
-        """Run the graph with one array per input, and return the outputs of these names.
+        """Run the graph with one array per input, and return the named outputs in this order.
 
         Raises:
-            ModelError: arrays of another name, type or shape, or the computation fails.
+            ModelError: the arrays have wrong names, types or shapes, or the computation fails.
         """
         ...
 
@@ -97,8 +97,10 @@ class LoadedGraph(Protocol):
 def check_inputs(path: Path, ports: Sequence[Port], inputs: Mapping[str, Array]) -> None:
     """Check the arrays for a graph, for engines that do not check them.
 
+    `path` is that of the graph, for the error message.
+
     Raises:
-        ModelError: they are not of the names, types and shapes of the graph's inputs.
+        ModelError: the names, types or shapes of the arrays differ from those of the graph's inputs.
     """
     if inputs.keys() != {port.name for port in ports} or not all(_fits(port, inputs[port.name]) for port in ports):
         expected = ", ".join(map(str, ports))
@@ -113,14 +115,14 @@ def _fits(port: Port, values: Array) -> bool:
 
 
 class OpenGraph(Protocol):
-    """Function that loads a graph."""
+    """Function that loads a graph from a file."""
 
     def __call__(self, path: Path, *, n_threads: int) -> LoadedGraph:
-        """Load a graph from its file; a run uses up to `n_threads` threads.
+        """Load a graph from its file; each run uses up to `n_threads` threads.
 
         Raises:
-            InvalidBundleError: the file is damaged, or has operators that the engine does not know.
-            MissingExtraError: the library is not installed.
+            InvalidBundleError: the file is damaged, or has operators that the engine does not support.
+            MissingExtraError: the engine's library is not installed.
         """
         ...
 
@@ -131,10 +133,10 @@ class Engine:
 
     Args:
         name: in lower case, as users type it.
-        summary: a phrase for lists.
-        suffixes: ends of the files that it reads.
-        package: name that the library is imported by.
-        open: loads a graph.
+        summary: a phrase for lists of engines.
+        suffixes: suffixes of the files that the engine reads, with dot.
+        package: import name of the library.
+        open: function that loads a graph.
     """
 
     name: str

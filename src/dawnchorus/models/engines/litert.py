@@ -15,7 +15,7 @@ from dawnchorus.models.engines.base import Array, Engine, Port, Scale, check_inp
 
 
 class LiteRtGraph:
-    """A TFLite graph in a LiteRT interpreter."""
+    """A TFLite graph in a LiteRT interpreter; implements `base.LoadedGraph`."""
 
     def __init__(self, path: Path, *, n_threads: int) -> None:
         try:
@@ -37,7 +37,7 @@ class LiteRtGraph:
             raise InvalidBundleError(f"cannot be loaded: {reason}", subject=path) from error
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> list[Any]:
-        """Run the graph, and return the outputs of these names.
+        """Run the graph, and return the named outputs in this order.
 
         Raises:
             ModelError: the graph does not run on these arrays.
@@ -54,7 +54,7 @@ class LiteRtGraph:
             return [self._interpreter.get_tensor(self._outputs[name]) for name in outputs]
 
     def _resize(self, shapes: dict[str, tuple[int | None, ...]]) -> None:
-        """Make room for arrays of these shapes, unless the last ones had them or a size is not known yet."""
+        """Allocate tensors for inputs of these shapes, unless they are allocated already or a size is unknown."""
         if shapes == self._shapes or any(None in shape for shape in shapes.values()):
             return
         self._shapes = {}
@@ -65,7 +65,7 @@ class LiteRtGraph:
 
 
 def _signature_names(interpreter: Any) -> dict[int, str]:
-    """Return the names that a signature gives to outputs, by tensor."""
+    """Return the output names in the file's signature by tensor index; empty unless there is exactly one signature."""
     signatures = list(interpreter.get_signature_list())
     if len(signatures) != 1:
         return {}
@@ -74,7 +74,7 @@ def _signature_names(interpreter: Any) -> dict[int, str]:
 
 
 def _ports(details: Sequence[Mapping[str, Any]], aliases: Mapping[int, str]) -> list[Port]:
-    """Return ports, of which a second one of a name gets its position as well: a file can repeat names."""
+    """Return the ports; a repeated name gets its position appended, since a file may repeat names."""
     ports: dict[str, Port] = {}
     for position, detail in enumerate(details):
         name = detail["name"] if detail["name"] not in ports else f"{detail['name']}:{position}"
@@ -96,7 +96,7 @@ def _port(name: str, detail: Mapping[str, Any], alias: str) -> Port:
 
 
 def _one_window(port: Port) -> Port:
-    """Return the port with a batch of 1 where it is free: graphs are often converted for one window only."""
+    """Return the port with a batch of 1 if the batch is free, since graphs are often converted for one window only."""
     has_free_batch = len(port.shape) > 1 and port.shape[0] is None
     return replace(port, shape=(1, *port.shape[1:])) if has_free_batch else port
 

@@ -1,6 +1,6 @@
 """ONNX graphs, run by onnxruntime on the CPU.
 
-`dawnchorus.privacy` turns its usage statistics off, which counts only before onnxruntime is imported.
+`dawnchorus.privacy` turns off onnxruntime's usage statistics, which has an effect only before onnxruntime is imported.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from dawnchorus.models.engines.base import Array, Engine, Port
 _DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64"}
 
 _FATAL = 4
-"""The level of logging that leaves only what ends the process: other errors are raised."""
+"""Log level at which only fatal errors are logged; all other errors are raised."""
 
 _NO_MEMORY = ("Failed to allocate memory", "bad allocation", "bad_alloc")
 
 
 class OnnxGraph:
-    """An ONNX graph in an ONNX Runtime session."""
+    """An ONNX graph in an ONNX Runtime session; implements `base.LoadedGraph`."""
 
     def __init__(self, path: Path, *, n_threads: int) -> None:
         options = onnxruntime.SessionOptions()
@@ -39,7 +39,7 @@ class OnnxGraph:
         self.outputs = tuple(map(_port, self._session.get_outputs()))
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> list[Any]:
-        """Run the graph, and return the outputs of these names.
+        """Run the graph, and return the named outputs in this order.
 
         Raises:
             ModelError: the graph does not run on these arrays.
@@ -52,7 +52,7 @@ class OnnxGraph:
 
 
 def _reason(error: Exception, path: Path) -> str:
-    """Return the first line of an error without the graph's folder, or advice where memory was short."""
+    """Return the first line of an error without the graph's folder, or advice if there was not enough memory."""
     text = str(error)
     if isinstance(error, MemoryError) or any(words in text for words in _NO_MEMORY):
         return "there is not enough memory. Close other programs, or use a smaller model."

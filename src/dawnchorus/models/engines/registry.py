@@ -18,36 +18,36 @@ from dawnchorus.registry import Registry
 
 
 class GuardedGraph:
-    """Graph in another package's engine, whose failures name the package; implements `LoadedGraph`."""
+    """Graph in a plug-in's engine, whose errors name the plug-in; implements `base.LoadedGraph`."""
 
     def __init__(self, plug_in: PlugIn, graph: LoadedGraph) -> None:
         self._plug_in, self._graph = plug_in, graph
 
     @property
     def inputs(self) -> Sequence[Port]:
-        """Inputs; see `LoadedGraph`."""
+        """Inputs of the graph, in file order."""
         with self._plug_in.guard():
             return self._graph.inputs
 
     @property
     def outputs(self) -> Sequence[Port]:
-        """Outputs; see `LoadedGraph`."""
+        """Outputs of the graph, in file order."""
         with self._plug_in.guard():
             return self._graph.outputs
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> list[Any]:
-        """Run the graph; see `LoadedGraph`.
+        """Run the graph, and return the named outputs in this order.
 
         Raises:
-            ModelError: the engine says that it cannot.
-            PlugInError: the engine failed.
+            ModelError: the engine reports that the graph does not run on these arrays.
+            PlugInError: the engine failed with another error.
         """
         with self._plug_in.guard():
             return self._graph.run(inputs, outputs)
 
 
 def guard_engine(entry: Engine, plug_in: PlugIn) -> Engine:
-    """Return another package's engine, with guards around its functions; see `PlugIn.guard`."""
+    """Return a plug-in's engine, with its functions wrapped so that errors name the plug-in; see `PlugIn.guard`."""
     return replace(
         entry, open=partial(_open_guarded, plug_in, entry.open), suffixes=tuple(map(str.lower, entry.suffixes))
     )
@@ -64,10 +64,10 @@ ENGINES = Registry(Engine, (ONNXRUNTIME, LITERT), noun="engine", group="dawnchor
 def open_graph(path: Path, *, engine: str | None = None, n_threads: int = 1) -> LoadedGraph:
     """Load a graph with the named engine, or the first one that supports the file.
 
-    A run uses up to `n_threads` threads; one each, where as many graphs run as there are cores.
+    Each run uses up to `n_threads` threads. Use 1 if as many graphs run in parallel as there are cores.
 
     Raises:
-        InvalidBundleError: no engine of this name reads such files, or the file is damaged or names other files.
+        InvalidBundleError: no engine (of this name) reads such files, or the file is damaged or refers to other files.
         MissingExtraError: the engine's library is not installed.
     """
     chosen = _find_engine(path, engine)

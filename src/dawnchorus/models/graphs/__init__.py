@@ -1,1 +1,1 @@
-"""Model graphs: reading, wrapping, merging, ensembles, precision."""
+"""ONNX and TFLite graphs of models: reading, wrapping, merging, ensembles, precision."""

@@ -1,4 +1,4 @@
-"""Extension of a model by the classes of a head on its embeddings."""
+"""Extension of a model (the base) by the classes of a classifier head that was trained on its embeddings."""
 
 from __future__ import annotations
 
@@ -19,11 +19,15 @@ from dawnchorus.models.runner import open_session
 from dawnchorus.taxonomy.labels import Label
 
 PARITY = 1e-4
-"""Maximum difference between logits of the new model and of the one that they are from: see `largest_difference`."""
+"""Maximum difference between the merged model's logits and those of base and head; see `largest_difference`."""
 
 
 def can_extend(base: Bundle, head: Bundle) -> bool:
-    """Return True if the bundles can be merged: both are multi-label and clean recordings alike."""
+    """Return True if base and head can be merged.
+
+    Both must be multi-label (sigmoid), with the same cleaning of recordings and windows of the same length, and the
+    base must be an ONNX graph.
+    """
     is_each_by_itself = base.info.activation == head.info.activation == "sigmoid"
     has_same_cleaning = base.info.cleaning == head.info.cleaning
     return (
@@ -35,13 +39,13 @@ def can_extend(base: Bundle, head: Bundle) -> bool:
 
 
 def extend_classes(base: Bundle, head: Bundle, folder: Path, *, name: str) -> Bundle:
-    """Write a bundle with the base's classes in their order, followed by the head's new ones.
+    """Write a bundle with the base's classes in their order, followed by the head's new classes.
 
-    `head` is a bundle of the family embedding_head, trained on `base`. Classes of the head are scored by it, all others
-    by the base; the base's layers are run once. The calibration was the head's alone, so it is left out.
+    `head` is a bundle of the family embedding_head, trained on `base`. Its classes are scored by the head, all others
+    by the base; the base's layers run only once. The calibration is left out, since it was fitted for the head alone.
 
     Raises:
-        ModelError: the two cannot be merged, or the merged graph gives other outputs.
+        ModelError: the two cannot be merged, or the merged graph's outputs differ from theirs.
     """
     if not can_extend(base, head):
         raise ModelError(
@@ -74,7 +78,7 @@ def extend_classes(base: Bundle, head: Bundle, folder: Path, *, name: str) -> Bu
 
 
 def _card(base: Bundle, head: Bundle, labels: Sequence[Label]) -> str:
-    """Return the head's card, below a sentence on the classes of both."""
+    """Return the head's model card, with an introduction on the classes of both."""
     introduction = (
         f"Of its {len(labels)} classes, {len(head.labels)} were trained on its embeddings (the rest of this "
         f"card is about them; {len(labels) - len(base.labels)} are new). The others are scored as {base.info.name} "
@@ -84,7 +88,7 @@ def _card(base: Bundle, head: Bundle, labels: Sequence[Label]) -> str:
 
 
 def _join(base: Bundle, head: Bundle, sources: Sequence[int]) -> onnx.ModelProto:
-    """Join the base and the head's own layers behind its embeddings; each class is from the one or the other."""
+    """Return the merged graph; `sources` has for each class its index in the base's logits followed by the head's."""
     known, whole = load_graph(base.graph_path), load_graph(head.graph_path)
     own = cut_graph(whole, [_embeddings_input(whole)], ["logits"])
     choice = OnnxWriter()
@@ -117,7 +121,11 @@ def _join(base: Bundle, head: Bundle, sources: Sequence[int]) -> onnx.ModelProto
 
 
 def _embeddings_input(model: onnx.ModelProto) -> str:
-    """Return the name of the backbone's embeddings in the graph of a head: see `train.families.embedding_head`."""
+    """Return the name of the backbone's embeddings in a head's graph; see `training.families.embedding_head`.
+
+    Raises:
+        ModelError: the graph has no such value.
+    """
     name = "backbone.embeddings"
     if not any(name in node.output for node in model.graph.node):
         raise ModelError("expected a head on a backbone's embeddings, found none in the graph.")

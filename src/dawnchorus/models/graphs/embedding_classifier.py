@@ -1,4 +1,4 @@
-"""The part of a bundle's graph from the embeddings of a base to logits."""
+"""Extraction of the part of a bundle's graph that computes logits from embeddings."""
 
 from __future__ import annotations
 
@@ -10,21 +10,24 @@ from dawnchorus.models.graphs.onnx_files import load_graph
 from dawnchorus.models.graphs.surgery import cut_graph
 
 INPUTS = ("backbone.embeddings", "embeddings")
-"""Names of a base's embeddings: in the graph of a head (see `training.families.embedding_head`), and where a head was
-joined with its base, or in the base itself. The `embeddings` of a head are its own."""
+"""Possible names of the base's embeddings in a graph.
+
+In the graph of a head, they are called `backbone.embeddings` (see `training.families.embedding_head`), and `embeddings`
+are an output of the head. In the base itself, and in a head that was merged with its base, they are `embeddings`.
+"""
 
 
 def base_id(bundle: Bundle) -> str:
-    """Return the id of the bundle whose embeddings a bundle classifies: its base's, or its own."""
+    """Return the id of the bundle whose embeddings a bundle classifies: that of its base, or the bundle's own."""
     training = bundle.info.training
     return bundle.id if training is None or training.backbone is None else training.backbone.rpartition(" ")[2]
 
 
 def cut_classifier(bundle: Bundle) -> onnx.ModelProto:
-    """Return the graph from the base's embeddings [batch, dim], its only input, to `logits` [batch, classes].
+    """Return the graph from the base's embeddings [batch, dim], as only input, to `logits` [batch, classes].
 
     Raises:
-        ModelError: the graph is not ONNX, or its logits do not come from embeddings alone.
+        ModelError: the graph is not ONNX, or its logits need more than embeddings, such as the audio.
     """
     if bundle.info.graph != "model.onnx":
         raise ModelError(f"expected an ONNX graph, got {bundle.info.graph}.", subject=bundle.folder)
@@ -44,7 +47,7 @@ def cut_classifier(bundle: Bundle) -> onnx.ModelProto:
 
 
 def _join_copies(graph: onnx.GraphProto, name: str) -> None:
-    """Rename uses of equal values, the source of a value or what a twin of its node gives, to this name."""
+    """Rename all values equal to the value `name` to `name`: its Identity node's input, and outputs of equal nodes."""
     (own,) = (node for node in graph.node if name in node.output)
     copies = set(own.input) if own.op_type == "Identity" else set()
     copies |= {node.output[0] for node in graph.node if _is_twin(node, own)}
@@ -54,13 +57,13 @@ def _join_copies(graph: onnx.GraphProto, name: str) -> None:
 
 
 def _is_twin(node: onnx.NodeProto, other: onnx.NodeProto) -> bool:
-    """Return True if two nodes compute the same."""
+    """Return True if two nodes have the same operator, inputs and attributes."""
     same = (node.op_type, list(node.input)) == (other.op_type, list(other.input))
     return same and list(node.attribute) == list(other.attribute) and len(node.output) == 1
 
 
 def _is_closed(model: onnx.ModelProto) -> bool:
-    """Return True if every value that a node takes is computed, given or constant."""
+    """Return True if every input of a node is computed, an input of the graph or a constant."""
     graph = model.graph
     known = {"", *(value.name for value in graph.input), *(tensor.name for tensor in graph.initializer)}
     known |= {name for node in graph.node for name in node.output}

@@ -1,4 +1,4 @@
-"""Ensembles: a bundle that averages the scores of several in one graph."""
+"""Ensembles: a bundle whose graph averages the scores of several bundles (its members)."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ from dawnchorus.version import __version__
 Average = Literal["mean", "geometric", "rank"]
 
 PARITY, N_PARITY = 1e-5, 3
-"""Maximum difference between the ensemble's scores and the mean of its members', and the number of test windows."""
+"""Maximum difference between the ensemble's scores and the average of its members', and the number of test windows."""
 
 TINY = 1e-9
-"""The smallest score of a geometric mean, in which 0 would outweigh everything."""
+"""Minimum score in a geometric mean, in which a score of 0 would make the mean 0."""
 
 _OPERATORS: dict[Activation, str] = {"sigmoid": "Sigmoid", "softmax": "Softmax", "identity": "Identity"}
 
@@ -52,17 +52,25 @@ def make_ensemble(
     weights: Sequence[float] | None = None,
     average: Average = "mean",
 ) -> Bundle:
-    """Write a bundle whose scores are the mean of its members' scores.
-
-    The average is the "mean" of the scores, their "geometric" mean, or that of their "rank" (of the classes within a
-    window, as shares of the number of classes).
+    """Write a bundle whose scores are the average of its members' scores.
 
     Its classes are in the order of the first member's. It has the highest sample rate and the longest window of its
-    members. The others get the window resampled, and the best of as many of their own windows as cover it.
+    members. For other members, the window is resampled; of their shorter windows that cover it, the best score of each
+    class is taken.
+
+    Args:
+        bundles: the members.
+        folder: path of the new bundle.
+        name: name of the new bundle.
+        license_name: SPDX identifier of the new bundle's license.
+        weights: weight of each member, above 0; None for equal weights.
+        average: "mean" or "geometric" mean of the scores, or mean of the "rank" of the classes within a window, as a
+            fraction of the number of classes.
 
     Raises:
-        InputError: fewer than two members, or one of them twice, or they differ in classes, or weights do not fit.
-        ModelError: a member is not an ONNX graph, or the new one does not give what its members give.
+        InputError: fewer than two members, a repeated member, members with different classes or cleaning, or weights of
+            a wrong number or range.
+        ModelError: a member is not an ONNX graph, or the ensemble's scores differ from the members' average.
     """
     if any(bundle.info.cleaning != bundles[0].info.cleaning for bundle in bundles):
         raise InputError(
@@ -133,10 +141,10 @@ def _shares(bundles: Sequence[Bundle], weights: Sequence[float] | None) -> np.nd
 
 
 def _refuse_repeated(bundles: Sequence[Bundle]) -> None:
-    """Refuse a member that is there twice: it would count double without a word.
+    """Refuse a member that appears twice, since it would silently have double weight.
 
     Raises:
-        InputError: there is one.
+        InputError: a member appears twice.
     """
     first: dict[tuple[object, ...], Bundle] = {}
     for bundle in bundles:
@@ -150,10 +158,10 @@ def _refuse_repeated(bundles: Sequence[Bundle]) -> None:
 
 
 def _class_order(bundle: Bundle, first: Bundle) -> list[int]:
-    """Return the outputs of a member in the order of the first one's classes.
+    """Return the indices of a member's outputs in the order of the first member's classes.
 
     Raises:
-        InputError: its classes are others, or a class has two outputs.
+        InputError: the members have different classes, or a class has two outputs.
     """
     own, wanted = ([label.scientific_name for label in each.labels] for each in (bundle, first))
     if own == wanted:
@@ -171,13 +179,13 @@ def _class_order(bundle: Bundle, first: Bundle) -> list[int]:
 
 
 def _fixed_batch(bundle: Bundle) -> int | None:
-    """Return the number of windows that a graph takes at once; None: any."""
+    """Return the fixed number of windows that a graph takes in one run; None for any number."""
     declared = load_graph(bundle.graph_path).graph.input[0].type.tensor_type.shape.dim
     return int(declared[0].dim_value) or None
 
 
 def _scores(bundle: Bundle, model: onnx.ModelProto, windows: FloatArray) -> FloatArray:
-    """Return a member's scores by its adapted graph [windows, classes]."""
+    """Return a member's scores [windows, classes], computed by `model`, its graph adapted to the ensemble's input."""
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch, "model.onnx")
         onnx.save(model, path)
@@ -188,7 +196,7 @@ def _scores(bundle: Bundle, model: onnx.ModelProto, windows: FloatArray) -> Floa
 
 
 def _average(scores: FloatArray, shares: np.ndarray, average: Average) -> FloatArray:
-    """Compute the graph's average with NumPy, of scores [members, windows, classes]."""
+    """Return the average of scores [members, windows, classes], computed with NumPy to check the graph."""
     if average == "geometric":
         return np.asarray(np.exp(np.tensordot(shares, np.log(np.maximum(scores, TINY)), 1)))
     if average == "rank":
@@ -199,7 +207,7 @@ def _average(scores: FloatArray, shares: np.ndarray, average: Average) -> FloatA
 def _graph(
     bundles: Sequence[Bundle], models: Sequence[onnx.ModelProto], shares: np.ndarray, average: Average
 ) -> onnx.ModelProto:
-    """Join the members behind one input, and average their scores."""
+    """Return a graph with one input, which runs all members and averages their scores."""
     members = {f"m{k}": model for k, model in enumerate(models)}
     graph = join_graphs(
         {**members, "average": _average_graph(bundles, shares, average, opset=opset_version(models[0]))},
@@ -217,7 +225,7 @@ def _graph(
 
 
 def _average_graph(bundles: Sequence[Bundle], shares: np.ndarray, average: Average, *, opset: int) -> onnx.ModelProto:
-    """Return a graph from the members' logits, m0 and so on, to `logits`: the average of their scores."""
+    """Return a graph from the members' logits, m0, m1 and so on, to `logits`: the average of their scores."""
     writer = OnnxWriter()
     n_classes = len(bundles[0].labels)
     weighted = []
@@ -241,7 +249,7 @@ def _average_graph(bundles: Sequence[Bundle], shares: np.ndarray, average: Avera
 
 
 def _rank(writer: OnnxWriter, scores: str, n_classes: int) -> str:
-    """Return the share of the other classes that each class is above."""
+    """Return the name of the rank of each class: the fraction of the other classes with a lower score."""
     second, third = (writer.constant([axis], dtype=np.int64) for axis in (1, 2))
     rows, columns = (writer.node("Unsqueeze", [scores, axis]) for axis in (third, second))
     is_above = writer.node("Cast", [writer.node("Greater", [rows, columns])], to=TensorProto.FLOAT)
@@ -250,7 +258,7 @@ def _rank(writer: OnnxWriter, scores: str, n_classes: int) -> str:
 
 
 def _training(bundles: Sequence[Bundle]) -> TrainingSummary | None:
-    """Return the members' training summary, if all have the same; each has metrics of its own."""
+    """Return the training summary of the members without metrics; None unless all were trained on the same data."""
     first = bundles[0].info.training
     if first is None or any(b.info.training is None or b.info.training.data != first.data for b in bundles):
         return None
@@ -258,7 +266,7 @@ def _training(bundles: Sequence[Bundle]) -> TrainingSummary | None:
 
 
 def _write_recordings(folder: Path, bundles: Sequence[Bundle]) -> None:
-    """Return all recordings that the members were trained on, where their bundles have the table."""
+    """Write the table of all recordings that the members were trained on, from the bundles that have such a table."""
     paths = [path for bundle in bundles if (path := bundle.folder / RECORDINGS_NAME).is_file()]
     if not paths:
         return
@@ -273,7 +281,7 @@ def _write_recordings(folder: Path, bundles: Sequence[Bundle]) -> None:
 
 
 def _on_windows(info: BundleDescription, bundles: Sequence[Bundle]) -> str:
-    """Return a sentence on members with shorter windows, if there are any."""
+    """Return a sentence on members with shorter windows; empty if there are none."""
     shorter = [bundle.info for bundle in bundles if bundle.info.window_s < info.window_s]
     if not shorter:
         return ""

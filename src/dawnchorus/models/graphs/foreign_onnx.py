@@ -1,4 +1,4 @@
-"""Adaptation of a foreign ONNX graph to a bundle's input and outputs."""
+"""ONNX graphs from other programs, and their conversion to a bundle's input and outputs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BUNDLE_NAMES = frozenset(("waveform", "logits", "embeddings"))
 _PASSING = frozenset(
     ("Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "QuantizeLinear", "DequantizeLinear")
 )
-"""Operators that leave values as they are."""
+"""Operators that do not change values."""
 
 
 _RANDOM = frozenset(
@@ -34,11 +34,16 @@ _RANDOM = frozenset(
 
 
 class ForeignOnnx:
-    """An ONNX graph with known input and outputs, adapted to a bundle's interface.
+    """An ONNX graph from another program, which can be saved with a bundle's input and outputs.
+
+    Args:
+        path: the graph.
+        window_samples: number of samples in a window.
+        engine: name of the engine that runs the graph; None for the first one that reads it.
 
     Raises:
-        InvalidBundleError: it is not an ONNX model that can be loaded.
-        ModelError: it takes no waveforms of `window_samples` samples, or does not run.
+        InvalidBundleError: the file is not an ONNX model that can be loaded.
+        ModelError: the graph has no input for waveforms of `window_samples` samples, or does not run.
     """
 
     file_name: Literal["model.onnx"] = "model.onnx"
@@ -60,7 +65,7 @@ class ForeignOnnx:
         self.outputs = self._measure(graph, self.n_windows)
 
     def _measure(self, graph: LoadedGraph, n_windows: int) -> list[Port]:
-        """Return the outputs with the shapes that they have for so many windows.
+        """Return the outputs with the shapes that they have for `n_windows` windows.
 
         Raises:
             ModelError: the graph does not run.
@@ -69,7 +74,7 @@ class ForeignOnnx:
         return [self._with_scale(port) for port in ports]
 
     def _with_scale(self, port: Port) -> Port:
-        """Return the port with the scale that the nodes next to it use, if its numbers are quantized."""
+        """Return the port with the scale of the quantization node next to it; unchanged if there is none."""
         for node in self._model.graph.node:
             is_next_to = (node.op_type == "DequantizeLinear" and node.input[0] == port.name) or (
                 node.op_type == "QuantizeLinear" and node.output[0] == port.name
@@ -82,7 +87,7 @@ class ForeignOnnx:
         return port
 
     def last_operator(self, position: int) -> str:
-        """Return the operator that computes the output at `position`."""
+        """Return the name of the operator that computes the output at `position`; reshapes and casts are skipped."""
         producers = {name: node for node in self._model.graph.node for name in node.output}
         node = producers.get(self.outputs[position].name)
         while node is not None and node.op_type in _PASSING and node.input:
@@ -96,9 +101,9 @@ class ForeignOnnx:
         return list(dict.fromkeys(node.op_type for node in nodes if _is_random(node, self._constants)))
 
     def save(self, folder: Path, chosen: Chosen) -> dict[OutputName, int] | None:
-        """Write the graph with input `waveform` [batch, samples] and the named outputs [batch, width].
+        """Write the graph with input `waveform` [batch, samples] and the chosen outputs [batch, width], all float32.
 
-        Numbers are in single precision on both sides. Return None: outputs have the names of a bundle's.
+        Return None instead of positions, since the outputs are found by their names.
         """
         outputs = {"logits": (chosen.scores, chosen.n_classes)}
         if chosen.embeddings is not None and chosen.embedding_dim is not None:
@@ -135,10 +140,10 @@ class ForeignOnnx:
         return None
 
     def _write_zero_point(self, name: str, chain: _Chain) -> None:
-        """Write the zero point of the node that takes the input, where the graph leaves it out.
+        """Write the zero point of the node that takes the input, if the graph omits it.
 
-        ONNX takes it as 0 of the input's type. Where onnxruntime (1.31) joins that node with the one before, it takes
-        it as that of unsigned numbers: negative samples would be lost.
+        In ONNX, a missing zero point is 0 of the input's type. When onnxruntime (1.31) fuses that node with the one
+        before, it assumes an unsigned type, and negative samples would be lost.
         """
         for node in self._model.graph.node:
             if node.op_type == "DequantizeLinear" and node.input[0] == name and len(node.input) == 2:
@@ -146,32 +151,32 @@ class ForeignOnnx:
 
 
 class _Chain:
-    """Nodes one after the other, with constants of their own."""
+    """A sequence of nodes to add to a graph, with their constants."""
 
     def __init__(self, graph: onnx.GraphProto, prefix: str, source: str) -> None:
         self._graph, self._prefix, self._source = graph, prefix, source
         self._steps: list[tuple[str, list[str], dict[str, Any]]] = []
 
     def reshape(self, shape: Sequence[int]) -> None:
-        """Reshape a value."""
+        """Append a reshape to `shape`."""
         self._steps.append(("Reshape", [self._constant(np.array(shape, np.int64))], {}))
 
     def encode(self, port: Port) -> None:
-        """Convert float32 values to the port's type."""
+        """Append the conversion from float32 to the port's type."""
         if port.scale is not None:
             self._steps.append(("QuantizeLinear", self._scale(port, port.scale), {}))
         elif port.dtype != "float32":
             self._steps.append(("Cast", [], {"to": helper.np_dtype_to_tensor_dtype(np.dtype(port.dtype))}))
 
     def decode(self, port: Port) -> None:
-        """Convert values of the port's type to float32."""
+        """Append the conversion from the port's type to float32."""
         if port.scale is not None:
             self._steps.append(("DequantizeLinear", self._scale(port, port.scale), {}))
         elif port.dtype != "float32":
             self._steps.append(("Cast", [], {"to": TensorProto.FLOAT}))
 
     def nodes(self, output: str) -> list[onnx.NodeProto]:
-        """Return all nodes; the last one computes `output`."""
+        """Return all nodes; the last one computes the value `output`."""
         steps = self._steps or [("Identity", [], {})]
         names = [self._source, *(f"{self._prefix}_step_{k}" for k in range(1, len(steps))), output]
         return [
@@ -180,7 +185,7 @@ class _Chain:
         ]
 
     def zero_point(self, port: Port) -> str:
-        """Return the name of a constant 0 of the port's type."""
+        """Return the name of a new constant 0 of the port's type."""
         return self._constant(np.array(0, np.dtype(port.dtype)))
 
     def _scale(self, port: Port, scale: Scale) -> list[str]:
@@ -194,7 +199,7 @@ class _Chain:
 
 
 def _constants(graph: onnx.GraphProto) -> dict[str, np.ndarray]:
-    """Return the small constants of a graph by name."""
+    """Return the constants of a graph that have one element, by name."""
     tensors = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
         values = [attribute.t for attribute in node.attribute if attribute.name == "value"]
@@ -204,7 +209,7 @@ def _constants(graph: onnx.GraphProto) -> dict[str, np.ndarray]:
 
 
 def _free_prefix(graph: onnx.GraphProto) -> str:
-    """Return a prefix that no name of the graph has: it may have been wrapped before."""
+    """Return a prefix that no name in the graph has, even if the graph was wrapped before."""
     names = {value.name for values in (graph.input, graph.output, graph.initializer) for value in values}
     names |= {name for node in graph.node for name in (*node.input, *node.output)}
     prefix = "outside."
@@ -214,7 +219,7 @@ def _free_prefix(graph: onnx.GraphProto) -> str:
 
 
 def _walk(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
-    """Yield nodes and those of their subgraphs."""
+    """Yield nodes, and the nodes of their subgraphs."""
     for node in nodes:
         yield node
         for attribute in node.attribute:
@@ -223,7 +228,7 @@ def _walk(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
 
 
 def _is_random(node: onnx.NodeProto, constants: Mapping[str, Any]) -> bool:
-    """Return True if the scores of a node differ from run to run: also of Dropout, unless its mode is known."""
+    """Return True if a node's output is random. Dropout counts unless its training mode is known to be off."""
     if node.op_type == "Dropout" and len(node.input) > 2 and node.input[2]:
         return bool(np.any(constants.get(node.input[2], True)))
     return node.op_type in _RANDOM

@@ -1,4 +1,4 @@
-"""A foreign TFLite graph, which a bundle holds as it is."""
+"""TFLite graphs from other programs, which are copied into a bundle unchanged."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dawnchorus.models.graphs.ports import Chosen, find_layout, measure_outputs
 from dawnchorus.models.graphs.tflite_file import TfliteFile
 
 _OPERATORS = {"LOGISTIC": "Sigmoid", "SOFTMAX": "Softmax", "LOG_SOFTMAX": "LogSoftmax", "TANH": "Tanh", "LOG": "Log"}
-"""Operators by their names in ONNX."""
+"""Names in ONNX of TFLite operators."""
 _PASSING = frozenset(("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "CAST", "QUANTIZE", "DEQUANTIZE"))
 
 
@@ -20,12 +20,17 @@ _RANDOM = frozenset(("RANDOM_STANDARD_NORMAL", "RANDOM_UNIFORM", "MULTINOMIAL"))
 
 
 class ForeignTflite:
-    """A graph of which one input and all outputs are known.
+    """A TFLite graph from another program with one input; `outputs` are its measured outputs.
+
+    Args:
+        path: the graph.
+        window_samples: number of samples in a window.
+        engine: name of the engine that runs the graph; None for the first one that reads it.
 
     Raises:
-        InvalidBundleError: it cannot be loaded.
+        InvalidBundleError: the graph cannot be loaded.
         MissingExtraError: LiteRT is not installed.
-        ModelError: it takes no waveforms of `window_samples` samples, or does not run.
+        ModelError: the graph has no input for waveforms of `window_samples` samples, or does not run.
     """
 
     file_name: Literal["model.tflite"] = "model.tflite"
@@ -38,7 +43,7 @@ class ForeignTflite:
         self.outputs = measure_outputs(graph, layout, given=graph.inputs[0])
 
     def last_operator(self, position: int) -> str:
-        """Return the operator that makes the values of the output at this position, by its name in ONNX."""
+        """Return the ONNX name of the operator that computes the output at `position`, without reshapes and casts."""
         file = TfliteFile(self._path)
         producers = {tensor: operator for operator in file.operators for tensor in operator.outputs}
         operator = producers.get(file.outputs[position])
@@ -47,11 +52,11 @@ class ForeignTflite:
         return "" if operator is None else _OPERATORS.get(operator.name, operator.name)
 
     def random_operators(self) -> list[str]:
-        """Return the operators that draw random numbers, without repetition."""
+        """Return the names of operators that draw random numbers, without repetition."""
         return list(dict.fromkeys(each.name for each in TfliteFile(self._path).operators if each.name in _RANDOM))
 
     def save(self, folder: Path, chosen: Chosen) -> dict[OutputName, int]:
-        """Copy the graph; return the positions of the outputs of a bundle."""
+        """Copy the graph to `folder`; return the positions of logits and embeddings among its outputs."""
         shutil.copyfile(self._path, folder / self.file_name)
         positions: dict[OutputName, int] = {"logits": self.outputs.index(chosen.scores)}
         if chosen.embeddings is not None:

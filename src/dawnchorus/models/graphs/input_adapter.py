@@ -1,4 +1,4 @@
-"""Adaptation of a graph to another sample rate and a longer window, for ensembles."""
+"""Adaptation of a graph's input to another sample rate and a longer window, for ensembles."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from dawnchorus.models.graphs.onnx_writer import OnnxWriter
 from dawnchorus.models.graphs.surgery import cut_graph, join_graphs, rename_values
 
 N_CROSSINGS = 32
-"""Number of zero crossings of the resampling filter on each side."""
+"""Number of zero crossings of the resampling filter on each side of its center."""
 
 PASS = 0.95
-"""Share of the lower rate's band that resampling preserves."""
+"""Share of the frequency band, up to half the lower sample rate, that resampling preserves."""
 
 KAISER_BETA = 9.0
 
 
 def crop_starts(n_long: int, n_short: int) -> list[int]:
-    """Return starts of windows of n_short samples, evenly spaced over n_long samples."""
+    """Return the starts of windows of `n_short` samples that cover `n_long` samples, evenly spaced."""
     n = math.ceil(n_long / n_short)
     return [round((n_long - n_short) * k / max(n - 1, 1)) for k in range(n)]
 
 
 def resampling_filters(from_hz: int, to_hz: int) -> tuple[FloatArray, int, int]:
-    """Return polyphase filters [L, 1, taps] for resampling by L / M, M, and the padding before the input.
+    """Return filters [L, 1, taps] for resampling by L / M as a convolution, M, and the padding before the input.
 
-    Output sample q * L + p is the p-th filter over the input around sample q * M: a band limited by a windowed sinc
+    Output sample q * L + p is filter p applied to the input around sample q * M. The filters are a windowed sinc
     (Kaiser window, beta 9).
     """
     shared = math.gcd(from_hz, to_hz)
@@ -48,10 +48,10 @@ def resampling_filters(from_hz: int, to_hz: int) -> tuple[FloatArray, int, int]:
 
 
 def adapt_input(bundle: Bundle, *, rate_hz: int, window_s: float) -> onnx.ModelProto:
-    """Return the bundle's graph for a higher or equal sample rate and window length.
+    """Return the bundle's graph with an input of a higher or equal sample rate and window length.
 
-    The waveform is resampled; each of the bundle's windows that cover it evenly is run, and for every class the best
-    is taken.
+    The waveform is resampled and covered evenly by windows of the bundle's length; for every class, the maximum of
+    their logits is taken.
     """
     model = load_graph(bundle.graph_path)
     window_samples, own_hz = bundle.window_samples, bundle.info.sample_rate_hz
@@ -103,7 +103,7 @@ def _reshape(writer: OnnxWriter, values: str, shape: Sequence[int], *, output: s
 
 
 def _resample(writer: OnnxWriter, waveform: str, n_from: int, n_to: int, *, from_hz: int, to_hz: int) -> str:
-    """Return [batch, n_to] from [batch, n_from]."""
+    """Return the name of the resampled waveform [batch, n_to] of a waveform [batch, n_from]."""
     filters, n_step, n_before = resampling_filters(from_hz, to_hz)
     n_blocks = -(-n_to // len(filters))
     n_after = max((n_blocks - 1) * n_step + filters.shape[2] - n_before - n_from, 0)

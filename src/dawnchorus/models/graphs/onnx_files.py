@@ -1,7 +1,7 @@
 """Loading of ONNX graphs, including untrusted ones.
 
-A graph may name other files that hold its weights; an untrusted one could so read any file of this machine. Every
-graph is therefore checked here, also before an engine loads it, and one that names other files is refused.
+A graph can refer to other files for its weights; through an untrusted graph, any file of this machine could be read.
+Every graph is therefore checked here, also before an engine loads it, and refused if it refers to other files.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import onnx
 
 _EXTERNAL_KEY = b"location"
-"""The key under which a tensor names its file; a graph without these bytes names none."""
+"""Key under which a tensor names its file; a graph without these bytes names no file."""
 
 
 def load_graph(path: Path) -> onnx.ModelProto:
@@ -47,10 +47,10 @@ def load_graph(path: Path) -> onnx.ModelProto:
 
 
 def check_self_contained(path: Path) -> None:
-    """Check that a graph refers to no external files, such as weights; it is not fully parsed for this.
+    """Check that a graph refers to no other files, such as weights; usually without parsing it.
 
     Raises:
-        InvalidBundleError: If it does, or is not an ONNX model.
+        InvalidBundleError: the graph refers to other files, or is not an ONNX model.
     """
     try:
         status = path.stat()
@@ -63,13 +63,13 @@ def check_self_contained(path: Path) -> None:
 
 @lru_cache(maxsize=64)
 def _has_external_key(path: Path, _size: int, _mtime_ns: int) -> bool:
-    """Search a file, once for each of its states, which size and time of change tell apart."""
+    """Return True if the file contains the key. Cached by size and modification time."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         return content.find(_EXTERNAL_KEY) >= 0
 
 
 def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    """Yield every tensor of a model: of the graph, its subgraphs, its functions and its training part."""
+    """Yield every tensor of a model: of the graph, its subgraphs, its functions and its training graphs."""
     yield from _graph_tensors(model.graph)
     for function in model.functions:
         for node in function.node:

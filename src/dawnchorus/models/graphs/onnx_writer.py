@@ -17,21 +17,28 @@ OPSET = 17
 
 
 class OnnxWriter:
-    """Builder of an ONNX graph; methods return the names of tensors."""
+    """Builder of an ONNX graph; the methods that add constants and nodes return the names of their tensors."""
 
     def __init__(self) -> None:
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, onnx.TensorProto] = {}
 
     def constant(self, values: npt.ArrayLike, *, dtype: npt.DTypeLike = np.float32) -> str:
-        """Add a constant."""
+        """Add a constant, and return its name."""
         name = f"constant_{len(self._constants)}"
         array = np.ascontiguousarray(np.asarray(values, dtype=dtype))
         self._constants[name] = numpy_helper.from_array(array, name)
         return name
 
     def node(self, kind: str, inputs: Sequence[str], *, output: str | None = None, **attributes: Any) -> str:
-        """Add an operator with one output, and return its name."""
+        """Add a node with one output, and return the output's name.
+
+        Args:
+            kind: operator type of ONNX, such as "Conv".
+            inputs: names of the inputs.
+            output: name of the output; None for a new name.
+            **attributes: attributes of the operator.
+        """
         name = output or f"{kind.lower()}_{len(self._nodes)}"
         self._nodes.append(helper.make_node(kind, list(inputs), [name], **attributes))
         return name
@@ -43,7 +50,7 @@ class OnnxWriter:
         inputs: Mapping[str, Shape],
         outputs: Mapping[str, Shape],
     ) -> None:
-        """Check the graph and write it to `path`; the shapes are of float32 tensors."""
+        """Check the graph and write it to `path`; inputs and outputs are float32 tensors of the given shapes."""
         model = self.model(inputs=inputs, outputs=outputs)
         onnx.checker.check_model(model, full_check=True)
         onnx.save(model, path)
@@ -51,7 +58,7 @@ class OnnxWriter:
     def model(
         self, *, inputs: Mapping[str, Shape], outputs: Mapping[str, Shape], opset: int = OPSET
     ) -> onnx.ModelProto:
-        """Return the graph; the shapes are of float32 tensors, and `opset` is the operator version."""
+        """Return the graph with operator version `opset`; inputs and outputs are float32 tensors of these shapes."""
         graph = helper.make_graph(
             self._nodes,
             "dawnchorus",

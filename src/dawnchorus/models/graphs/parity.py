@@ -1,4 +1,4 @@
-"""Comparison of a new bundle's logits with expected ones."""
+"""Comparison of a new bundle's logits with those of its source."""
 
 from __future__ import annotations
 
@@ -19,17 +19,22 @@ def noise_windows(bundle: Bundle, n: int) -> FloatArray:
 
 
 def largest_difference(logits: FloatArray, expected: FloatArray) -> float:
-    """Return the maximum difference, relative to the largest expected logit if that exceeds 1."""
+    """Return the maximum absolute difference, relative to the largest absolute expected logit if that exceeds 1."""
     return float(np.abs(logits - expected).max() / max(np.abs(expected).max(), 1.0))
 
 
 def check_parity(bundle: Bundle, windows: FloatArray, expected: FloatArray, *, tolerance: float, source: str) -> None:
-    """Check the bundle's logits against the `expected` ones of `source`.
+    """Check that the bundle's logits of windows [n, samples] equal the `expected` ones.
 
-    `tolerance` is of `largest_difference`.
+    Args:
+        bundle: the new bundle.
+        windows: test windows.
+        expected: logits of the source [n, classes].
+        tolerance: maximum of `largest_difference`.
+        source: name of the source, for the error message.
 
     Raises:
-        ModelError: they are not.
+        ModelError: the difference exceeds `tolerance`.
     """
     difference = largest_difference(open_session(bundle).run(windows).logits, expected)
     if not difference <= tolerance:

@@ -1,4 +1,4 @@
-"""Inputs and outputs of a foreign graph, and their selection."""
+"""Inputs and outputs of a graph from another program: detection of the input's layout, and choice of outputs."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from dawnchorus.errors import ModelError
 from dawnchorus.models.engines.base import LoadedGraph, Port
 
 _EMBEDDINGS = re.compile(r"(?<![a-z])embed", re.IGNORECASE)
-"""Names of outputs that are no scores: `embedding`, `spatial_embedding`."""
+"""Names of outputs with embeddings, which cannot be scores: `embedding`, `spatial_embedding`."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Shape in which a graph takes windows."""
+    """Shape of the input that takes windows."""
 
     batch: int | None
-    """Batch size; None if it is free."""
+    """Number of windows in one run; None for any number."""
     shape: tuple[int, ...]
-    """Shape of its input; -1: number of windows."""
+    """Shape of the input array; -1 stands for any number of windows."""
 
     def with_batch(self, batch: int) -> Layout:
-        """Return the layout with a batch size, if that is free."""
+        """Return the layout with this batch size if the batch size is free, else the layout itself."""
         return self if self.batch else Layout(batch, tuple(batch if size == -1 else size for size in self.shape))
 
 
 def find_layout(path: Path, inputs: Sequence[Port], window_samples: int) -> Layout:
-    """Detect the layout of a graph's only input: [samples] or [batch, samples], with any axes of size 1.
+    """Return the layout of a graph's only input: [samples] or [batch, samples], with any further axes of size 1.
 
     Raises:
-        ModelError: there are several inputs, or it takes no waveforms of so many samples.
+        ModelError: there are several inputs, or the input does not take waveforms of `window_samples` samples.
     """
     if len(inputs) != 1:
         raise ModelError(
@@ -70,7 +70,7 @@ def find_layout(path: Path, inputs: Sequence[Port], window_samples: int) -> Layo
 
 @dataclass(frozen=True)
 class Chosen:
-    """Outputs of a graph that a bundle uses: logits and, if any, embeddings."""
+    """Outputs of a graph that a bundle uses: scores or logits and, if there are any, embeddings."""
 
     scores: Port
     n_classes: int
@@ -78,7 +78,7 @@ class Chosen:
     embedding_dim: int | None
 
     def describe(self, outputs: Sequence[Port]) -> str:
-        """Describe which outputs are used, and which are not."""
+        """Return in words which outputs are used, and which are not."""
         others = [port for port in outputs if port not in (self.scores, self.embeddings)]
         parts = [f"scores are {self.scores.name}", f"embeddings are {self.embeddings.name}" if self.embeddings else ""]
         parts.append(f"not used: {_describe_ports(others)}" if others else "")
@@ -94,10 +94,18 @@ def choose_outputs(
     scores_output: str | None = None,
     embeddings_output: str | None = None,
 ) -> Chosen:
-    """Choose the outputs by name, type and shape, measured with `n_windows` windows.
+    """Choose the outputs with scores and embeddings by name, type and shape.
+
+    Args:
+        path: path of the graph, for error messages.
+        outputs: outputs with their shapes for `n_windows` windows.
+        n_windows: number of windows in the run that measured the shapes.
+        n_classes: number of classes.
+        scores_output: name of the output with scores; None to choose it by its size.
+        embeddings_output: name of the output with embeddings; None to choose it by its name.
 
     Raises:
-        ModelError: none fits, or more than one.
+        ModelError: no output fits, or more than one.
     """
     rows = [port for port in outputs if port.is_convertible and _width(port, n_windows) is not None]
     fitting = [port for port in rows if _width(port, n_windows) == n_classes]
@@ -142,7 +150,7 @@ def choose_outputs(
 
 
 def _describe_set_aside(fitting: Sequence[Port], embeddings_output: str | None) -> str:
-    """Return a sentence on the outputs of the right size, all of which count as embeddings; none without any."""
+    """Return a sentence on the outputs of the right size that were taken for embeddings; empty if there are none."""
     if not fitting:
         return ""
     reason = "--embeddings-output names it" if embeddings_output else "it is called an embedding"
@@ -150,10 +158,10 @@ def _describe_set_aside(fitting: Sequence[Port], embeddings_output: str | None) 
 
 
 def measure_outputs(graph: LoadedGraph, layout: Layout, *, given: Port) -> list[Port]:
-    """Return the outputs with the shapes that they have for windows of silence; `given` is the only input.
+    """Return the outputs with the shapes that they have in a run on silence; `given` is the graph's only input.
 
     Raises:
-        ModelError: the graph does not run on so many windows.
+        ModelError: the graph does not run.
     """
     silence = given.encode(np.zeros(layout.shape, np.float32))
     outputs = graph.run({given.name: silence}, [port.name for port in graph.outputs])
@@ -168,7 +176,7 @@ def _is_embedding(port: Port, named: str | None) -> bool:
 
 
 def _width(port: Port, n_windows: int) -> int | None:
-    """Return the numbers for each window, where the output has one row of them for each."""
+    """Return the number of values per window; None if the output does not have one row of values for each window."""
     sizes = [size or 0 for size in port.shape]
     if sizes[:1] == [n_windows] and (len(sizes) > 1 or n_windows > 1):
         sizes = sizes[1:]
@@ -178,7 +186,7 @@ def _width(port: Port, n_windows: int) -> int | None:
 
 
 def _advice(outputs: Sequence[Port]) -> str:
-    """Return a sentence on what to do if none of the outputs has the scores."""
+    """Return a sentence on what to do if no output has the scores."""
     if not outputs or any(port.is_convertible for port in outputs):
         return "Name it with --scores-output, or correct the labels."
     first = outputs[0]

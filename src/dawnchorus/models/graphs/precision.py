@@ -1,4 +1,4 @@
-"""Quantization: weights in half precision, or weights and activations in 8 bits."""
+"""Quantization of graphs: weights in half precision, or weights and activations in 8 bits."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from dawnchorus.models.graphs.onnx_files import load_graph
 Precision = Literal["float16", "int8"]
 
 MIN_FLOAT16 = 1024
-"""Minimum number of values of a tensor that is converted."""
+"""Minimum number of values of a tensor for its conversion."""
 
 _FRONT_ENDS = ("front_end", "acoustic", "spectrum")
-"""Parts of the names of front-end nodes, whose levels span more than 8 bits can represent."""
+"""Parts of the names of front-end nodes, whose values have a larger range than 8 bits can represent."""
 
 _QUANTIZED = ("Conv", "Gemm", "MatMul")
 
@@ -29,7 +29,8 @@ _QUANTIZED = ("Conv", "Gemm", "MatMul")
 def to_float16(graph: onnx.ModelProto) -> onnx.ModelProto:
     """Return the graph with large weights stored as float16; computation stays in float32.
 
-    Runtimes turn the weights back when they load the graph, so it is as fast as before, and half as large.
+    Runtimes convert the weights to float32 when they load the graph, so that the speed is the same at half the file
+    size.
     """
     model = onnx.ModelProto()
     model.CopyFrom(graph)
@@ -50,10 +51,13 @@ def to_float16(graph: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def quantize(graph: Path, out: Path, windows: Iterable[FloatArray]) -> None:
-    """Write the graph with 8-bit weights and activations after its front end.
+    """Write a copy of a graph with 8-bit weights and activations after its front end.
 
-    `windows` [samples] of real sound, some dozens, show what range each activation has. Weights have a scale for every
-    channel.
+    Args:
+        graph: path of the graph.
+        out: path of the new graph.
+        windows: some dozens of windows [samples] of real recordings, from which the range of each activation is
+            measured.
     """
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
@@ -84,16 +88,16 @@ def quantize(graph: Path, out: Path, windows: Iterable[FloatArray]) -> None:
 
 
 def _name_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return every node with a name, because nodes are left out by theirs."""
+    """Give every node a name, since nodes are excluded by name, and return the model."""
     for k, node in enumerate(model.graph.node):
         node.name = node.name or f"node_{k}"
     return model
 
 
 def _front_end(model: onnx.ModelProto) -> list[str]:
-    """Return the names of the nodes before any two-dimensional convolution.
+    """Return the names of the nodes before the first two-dimensional convolution.
 
-    Of a graph that has none, these are the nodes that a front end of ours is made of.
+    In a graph without such a convolution, they are the nodes with the names of our front ends.
     """
     images = {tensor.name for tensor in model.graph.initializer if len(tensor.dims) == 4}
     images |= {node.output[0] for node in model.graph.node if node.op_type == "Cast" and node.input[0] in images}

@@ -1,4 +1,4 @@
-"""Operations on ONNX graphs as a whole: cut, convert, join, rename, declare."""
+"""Operations on whole ONNX graphs: extract, convert, join, rename, declare inputs and outputs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import onnx
 from onnx import TensorProto, compose, helper, utils, version_converter
 
 Shape = tuple[int | str, ...]
-"""Sizes of a tensor's dimensions; a name stands for any size."""
+"""Sizes of a tensor's axes; a name stands for any size."""
 
 
 def cut_graph(model: onnx.ModelProto, inputs: Sequence[str], outputs: Sequence[str]) -> onnx.ModelProto:
@@ -18,7 +18,7 @@ def cut_graph(model: onnx.ModelProto, inputs: Sequence[str], outputs: Sequence[s
 
 
 def opset_version(model: onnx.ModelProto) -> int:
-    """Return the version of a graph's ONNX operators."""
+    """Return the version of the operator set that a graph uses."""
     return next(int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
 
 
@@ -35,10 +35,11 @@ def unify_opsets(models: Sequence[onnx.ModelProto]) -> list[onnx.ModelProto]:
 
 
 def join_graphs(models: Mapping[str, onnx.ModelProto], links: Sequence[tuple[str, str]]) -> onnx.ModelProto:
-    """Merge graphs to one, with names prefixed by their graph: "head.logits".
+    """Merge graphs to one, in which names are prefixed by those of the graphs: "head.logits".
 
-    `models` are graphs by prefix, each before those that it feeds; `links` are pairs of an output and the input that
-    it becomes.
+    Args:
+        models: graphs by prefix; a graph comes before those that use its outputs.
+        links: pairs of a prefixed output and the prefixed input that it is connected to.
     """
     unified = zip(models, unify_opsets(list(models.values())), strict=True)
     return reduce(
@@ -53,7 +54,7 @@ def _links_into(model: onnx.ModelProto, links: Sequence[tuple[str, str]]) -> lis
 
 
 def rename_values(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
-    """Rename values of a graph and its subgraphs."""
+    """Rename values of a graph and its subgraphs; `names` has new names by old ones."""
     for values in (graph.input, graph.output, graph.initializer, graph.value_info):
         for value in values:
             value.name = names.get(value.name, value.name)
@@ -66,7 +67,7 @@ def rename_values(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
 
 
 def declare_ends(graph: onnx.GraphProto, *, inputs: Mapping[str, Shape], outputs: Mapping[str, Shape]) -> None:
-    """Replace a graph's declared inputs and outputs, all of float32."""
+    """Replace a graph's declared inputs and outputs by float32 tensors of these shapes."""
     del graph.input[:], graph.output[:]
     graph.input.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in inputs.items())
     graph.output.extend(

@@ -106,7 +106,7 @@ class TfliteFile:
         return kind in (tflite.TensorType.INT32, tflite.TensorType.INT64)
 
     def shape(self, tensor: int) -> tuple[int, ...]:
-        """Return the shape of `tensor` as the file states it."""
+        """Return the shape of `tensor` as stated in the file."""
         shape = self._graph.Tensors(tensor).ShapeAsNumpy()
         return () if isinstance(shape, int) else tuple(int(n) for n in shape)
 
@@ -133,5 +133,5 @@ class TfliteFile:
 
 
 def _indices(values: Any) -> tuple[int, ...]:
-    """Return tensor indices; the reader gives 0 for a list that is not there."""
+    """Return tensor indices; the package `tflite` returns 0 for a missing list."""
     return () if isinstance(values, int) else tuple(int(i) for i in values)

@@ -1,4 +1,4 @@
-"""Tests of a foreign model's scores on silence, noise and a tone."""
+"""Tests of the scores of a wrapped model on silence, noise and a tone."""
 
 from __future__ import annotations
 
@@ -19,32 +19,35 @@ TONE_LEVELS = (0.03, 0.9)
 TONE_HZ = 1_000
 
 ROUNDING = 1e-3
-"""Distance from 0 and 1 that rounding explains, also in half precision."""
+"""Tolerated distance of a score below 0 or above 1, for rounding errors, also in half precision."""
 
 MIN_PERCENT = 10.0
-"""Largest of values from 0 to 100 above which they look like percent."""
+"""Minimum of the largest score, up to 100, at which scores look like percentages."""
 
 MAX_BATCH_EFFECT = 0.02
-"""Maximum change of a window's scores by the windows next to it, as a share of the scores' range: rounding
-of quantized numbers, whose scale is chosen for the whole batch, explains as much."""
+"""Maximum change of a window's scores by other windows in its batch, as a share of the scores' range.
+
+Rounding explains as much in quantized graphs, whose scale is chosen for the whole batch.
+"""
 
 _ACTIVATION_BEHIND: dict[str, Activation] = {"Sigmoid": "identity", "Softmax": "identity", "LogSoftmax": "softmax"}
-"""Activations that make scores of what such an operator gives."""
+"""Activation that the output of an operator needs to be scores."""
 
 _NO_LOGITS = {
     "Tanh": "From -1 to 1, a sigmoid gives no less than 0.27 and no more than 0.73: export the values before it.",
     "Log": "Of logarithms of scores, a sigmoid gives no more than 0.5: export the scores, and use identity.",
 }
-"""Operators of which a sigmoid makes no scores over the whole range, with the reason."""
+"""Operators after which a sigmoid cannot give scores over the whole range, with the reason."""
 
 
 def try_scores(bundle: Bundle, last_operator: str) -> None:
-    """Run the bundle on test sounds, and check its scores against its activation.
+    """Run the bundle on test signals, and check that its scores match its activation.
 
-    `last_operator` is the operator of ONNX that makes them.
+    `last_operator` is the ONNX name of the operator that computes the logits. Doubts that are not errors are logged.
 
     Raises:
-        InvalidBundleError: numbers that are not finite or of another shape, or scores of another activation.
+        InvalidBundleError: scores are not finite, have a wrong shape, vary from run to run or with the batch, or do not
+            match the activation.
     """
     inputs = _make_inputs(bundle)
     session = open_session(bundle)
@@ -68,10 +71,10 @@ def try_scores(bundle: Bundle, last_operator: str) -> None:
 
 
 def _check_finite(names: Iterable[str], kind: str, values: FloatArray) -> None:
-    """Refuse scores or embeddings [windows, n] of the windows with these names that are not finite.
+    """Refuse scores or embeddings `values` [windows, n] that are not finite; `names` are those of the windows.
 
     Raises:
-        InvalidBundleError: one is not.
+        InvalidBundleError: a value is not finite.
     """
     for name, row in zip(names, values, strict=True):
         if not np.isfinite(row).all():
@@ -86,7 +89,7 @@ def _check_repeated(again: FloatArray, logits: FloatArray) -> None:
     """Refuse a graph that scores the same windows differently the second time.
 
     Raises:
-        InvalidBundleError: it does.
+        InvalidBundleError: the logits differ.
     """
     effect = float(np.abs(again - logits).max())
     if effect > ROUNDING * max(float(np.ptp(logits)), 1):
@@ -97,10 +100,10 @@ def _check_repeated(again: FloatArray, logits: FloatArray) -> None:
 
 
 def _check_batch(alone: FloatArray, together: FloatArray) -> None:
-    """Refuse a graph that scores a window differently with others next to it.
+    """Refuse a graph that scores a window differently if there are other windows in its batch.
 
     Raises:
-        InvalidBundleError: it does.
+        InvalidBundleError: the logits differ.
     """
     effect = float(np.abs(alone - together).max())
     if effect > MAX_BATCH_EFFECT * max(float(np.ptp(together)), ROUNDING):
@@ -142,7 +145,7 @@ def _check_activation(activation: Activation, last_operator: str, logits: FloatA
 
 
 def _advice_on_positive(highest: float) -> str:
-    """Return sentences on values of which none is negative and some are above 1: a sigmoid makes no scores of them."""
+    """Return advice on logits that are never negative but exceed 1, of which a sigmoid cannot make scores."""
     advice = "Export the values before the last step, or scores from 0 to 1."
     if MIN_PERCENT < highest <= 100 * (1 + ROUNDING):
         advice = "They look like percent: divide them by 100 in the graph when it is exported, and use identity."
@@ -150,7 +153,7 @@ def _advice_on_positive(highest: float) -> str:
 
 
 def _advice_on_negative(logits: FloatArray) -> str:
-    """Return sentences on values of which none is positive: of logarithms a sigmoid makes no score above 0.5."""
+    """Return advice on logits that are never positive; if they are logarithms, a sigmoid gives no score above 0.5."""
     if logits.shape[1] > 1 and np.allclose(np.exp(logits.astype(float)).sum(axis=1), 1, atol=ROUNDING):
         return "They are logarithms of shares that add up to 1: use --activation softmax."
     return (
@@ -160,7 +163,7 @@ def _advice_on_negative(logits: FloatArray) -> str:
 
 
 def _make_inputs(bundle: Bundle) -> dict[str, FloatArray]:
-    """Return windows by what they are."""
+    """Return test windows by description."""
     rate_hz, window_samples = bundle.info.sample_rate_hz, bundle.window_samples
     noise = np.random.default_rng(1).normal(size=window_samples)
     tone = np.sin(2 * np.pi * TONE_HZ * np.arange(window_samples) / rate_hz)

@@ -1,4 +1,4 @@
-"""Wrapping of foreign ONNX and TFLite classifiers as bundles: BirdNET 3, Perch, YAMNet and others."""
+"""Wrapping of ONNX and TFLite classifiers from other programs as bundles: BirdNET 3, Perch, YAMNet and others."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ class ModelDescription:
     attribution: str = "not stated"
     family: str = "outside"
     cleaning: Cleaning | None = None
-    """Steps that the model expects recordings to have gone through."""
+    """Processing of recordings that the model expects; None for none."""
     engine: str | None = None
-    """Name of the engine that runs it; None: the first that reads its graph."""
+    """Name of the engine that runs the graph; None for the first one that reads it."""
 
 
 def wrap_model(
@@ -63,16 +63,23 @@ def wrap_model(
     scores_output: str | None = None,
     embeddings_output: str | None = None,
 ) -> Bundle:
-    """Write the bundle to `folder`, and test it on silence, noise and a tone.
+    """Write a bundle with the graph to `folder`, and test the bundle on silence, noise and a tone.
 
-    `scores_output` names the graph's output with one number per class (default: the only one with as many as there
-    are labels that is not called an embedding); `embeddings_output` the one with an embedding (default: the one that
-    is called so, if any). Numbers in half or double precision, and quantized ones, are converted; a fixed number of
-    windows is filled up. A bundle that does not run, or whose scores are not what `activation` says, is not written.
-    The log says each choice and doubt.
+    Numbers in half or double precision, and quantized ones, are converted to float32. If the graph takes a fixed number
+    of windows, silence fills the batch. Choices and doubts are logged. No bundle is written if the graph does not run,
+    or its scores do not match the description's activation.
+
+    Args:
+        graph: an ONNX or TFLite file.
+        folder: path of the bundle.
+        labels: class of each output value, in order.
+        description: properties that the graph does not state.
+        scores_output: name of the output with one number per class; None for the only output with as many numbers as
+            labels that is not called an embedding.
+        embeddings_output: name of the output with embeddings; None for the one that is called an embedding, if any.
 
     Raises:
-        InputError: no such file, or it is neither ONNX nor TFLite, or a number of the description is out of range.
+        InputError: no such file, a file that is neither ONNX nor TFLite, or a number of the description out of range.
         ModelError: the graph is not a classifier of waveforms that fits the description.
     """
     if (doubled := doubled_class(labels)) is not None:
@@ -102,11 +109,11 @@ def wrap_model(
 
 
 def _open_foreign(graph: Path, description: ModelDescription) -> ForeignOnnx | ForeignTflite:
-    """Return the graph, if it takes the windows of the description and scores them always alike.
+    """Open the graph, and check that it takes windows of the described length and does not draw random numbers.
 
     Raises:
-        InputError: no such file, or it is neither ONNX nor TFLite.
-        ModelError: it is damaged, takes no such windows, or draws random numbers.
+        InputError: no such file, or the file is neither ONNX nor TFLite.
+        ModelError: the graph is damaged, takes no such windows, or draws random numbers.
     """
     if not graph.is_file():
         raise InputError(f"{graph}: no such file; expected an ONNX or TFLite model.")
@@ -121,7 +128,7 @@ def _open_foreign(graph: Path, description: ModelDescription) -> ForeignOnnx | F
 
 
 def _describe(graph: Path, description: ModelDescription, facts: Mapping[str, object]) -> BundleDescription:
-    """Return the description of the bundle; `facts` are fields that the graph states.
+    """Return the description of the bundle; `facts` are fields that were read from the graph.
 
     Raises:
         InputError: a number is out of range.
@@ -140,10 +147,10 @@ def _describe(graph: Path, description: ModelDescription, facts: Mapping[str, ob
 
 
 def _window_samples(description: ModelDescription) -> int:
-    """Return the samples of a window.
+    """Return the number of samples in a window.
 
     Raises:
-        InputError: the description's window or rate is not a number above 0.
+        InputError: the description's window or sample rate is not above 0.
     """
     n = description.window_s * description.sample_rate_hz
     if not 1 <= n < float("inf"):
@@ -155,10 +162,10 @@ def _window_samples(description: ModelDescription) -> int:
 
 
 def _refuse_random(graph: Path, operators: Sequence[str]) -> None:
-    """Refuse a graph that draws random numbers, also if so small ones that a trial would not show them.
+    """Refuse a graph that draws random numbers, even if they are too small to change scores in a test.
 
     Raises:
-        ModelError: it does.
+        ModelError: the graph has such operators.
     """
     if operators:
         raise ModelError(

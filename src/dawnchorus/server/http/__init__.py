@@ -1,1 +1,1 @@
-"""The HTTP interface: routes, pages, authentication."""
+"""The HTTP interface of the server: application, routes, HTML pages, authentication, errors and uploads."""

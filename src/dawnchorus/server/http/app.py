@@ -44,9 +44,10 @@ from dawnchorus.server.state.sessions import SessionStore
 from dawnchorus.version import __version__
 
 CLIENT_GONE = 499
-"""Status that nginx logs for clients that disconnect before the response."""
+"""Status in metrics for clients that disconnect before the response, the same as in nginx' logs."""
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
+"""HTTP methods that metrics distinguish."""
 
 ROUTE_MODULES = (
     identify_page,
@@ -69,8 +70,10 @@ ROUTE_MODULES = (
 )
 
 ROUTER = APIRouter()
-"""The routes of all modules. Applications share them: FastAPI takes longer to analyze their parameters, at the first
-request, than a server to start."""
+"""Routes of all modules, which all applications of the process (as in tests) share.
+
+FastAPI analyzes their parameters once, at the first request, which takes longer than the start of a server.
+"""
 
 for _module in ROUTE_MODULES:
     ROUTER.include_router(_module.router)
@@ -90,7 +93,11 @@ SECURITY_HEADERS = {
 
 
 def create_app(service: Service) -> FastAPI:
-    """Create the application of an open service."""
+    """Create the FastAPI application of a server.
+
+    Args:
+        service: opened components of the server.
+    """
     app = DawnChorusAPI(
         title="Dawn Chorus",
         version=__version__,
@@ -114,23 +121,23 @@ def create_app(service: Service) -> FastAPI:
 
 
 class RevalidatedFiles(StaticFiles):
-    """Static files that browsers compare with the server's at every use, so that no page runs an older script."""
+    """Static files that browsers must revalidate at each use, so that no page runs an outdated script."""
 
     def file_response(self, *args: Any, **options: Any) -> Response:
-        """Return the file, or status 304 to a browser that has it."""
+        """Return the file with the header `Cache-Control: no-cache`, or status 304 if the browser's copy is current."""
         response = super().file_response(*args, **options)
         response.headers["Cache-Control"] = "no-cache"
         return response
 
 
 class HeadAsGet:
-    """Middleware that answers HEAD as GET without the body, since FastAPI's routes support only GET."""
+    """Middleware that answers HEAD requests like GET requests without the body, since FastAPI has no HEAD routes."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle a request."""
+        """Handle a request (ASGI)."""
         if scope["type"] != "http" or scope["method"] != "HEAD":
             await self._app(scope, receive, send)
             return
@@ -143,33 +150,39 @@ class HeadAsGet:
 
 
 class _HeadExchange:
-    """Messages of one HEAD request: no body comes, and of the response only the headers are sent."""
+    """Receiver and sender of one HEAD request, which has no body, and of whose response only the headers are sent."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self._has_started = asyncio.Event()
 
     async def receive(self) -> Message:
-        """Receive the client's end as soon as the response has started, so that event streams end at once."""
+        """Return a disconnect message as soon as the response has started, so that event streams end at once."""
         await self._has_started.wait()
         return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
-        """Send the headers."""
+        """Send a message if it is the start of the response, with the headers."""
         if message["type"] == "http.response.start":
             self._has_started.set()
             await self._send(message)
 
 
 class RequestMiddleware:
-    """Middleware for authorization, request metrics and security headers."""
+    """Middleware for authorization, minimum rates of bodies, error responses, metrics and security headers.
+
+    Args:
+        app: next ASGI application.
+        service: components of the server.
+        authorizer: authorization of requests.
+    """
 
     def __init__(self, app: ASGIApp, *, service: Service, authorizer: Authorizer) -> None:
         self._app, self._metrics, self._authorizer = app, service.metrics, authorizer
         self._limits = service.settings.limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle a request."""
+        """Handle a request (ASGI)."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -180,7 +193,7 @@ class RequestMiddleware:
             receive = PacedBody(receive, self._limits).receive
         try:
             refused = await self._authorizer.check(request) or refuse_encoded(request)
-            response: ASGIApp = self._app if refused is None else await error_handlers.show(request, refused)
+            response: ASGIApp = self._app if refused is None else await error_handlers.render_if_page(request, refused)
             await response(scope, receive, reply.send)
         except ClientDisconnect:
             reply.status = CLIENT_GONE
@@ -195,14 +208,14 @@ class RequestMiddleware:
 
 
 class _Reply:
-    """A response with the security headers, and its status as soon as it has started."""
+    """Sender of one response, which adds the security headers; `status` is 0 until the response has started."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self.status = 0
 
     async def send(self, message: Message) -> None:
-        """Send a part of the response."""
+        """Send a message of the response."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = MutableHeaders(raw=message["headers"])
@@ -212,7 +225,7 @@ class _Reply:
 
 
 def refuse_encoded(request: Request) -> Response | None:
-    """Return the response to a request with a compressed body, or None."""
+    """Return an error response (415) if the body is compressed, else None."""
     encoding = request.headers.get("content-encoding", "").strip()
     if encoding.lower() in ("", "identity"):
         return None
@@ -223,7 +236,7 @@ def refuse_encoded(request: Request) -> Response | None:
 
 
 class DawnChorusAPI(FastAPI):
-    """Application whose OpenAPI description has examples, and problem details in place of FastAPI's errors."""
+    """FastAPI application whose OpenAPI description has examples, and problem details instead of FastAPI's errors."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -231,7 +244,7 @@ class DawnChorusAPI(FastAPI):
         self._description: dict[str, Any] | None = None
 
     def openapi(self) -> dict[str, Any]:
-        """Return the OpenAPI description; it is built once, since FastAPI cannot do so in several threads."""
+        """Return the OpenAPI description, which is built once under a lock, since FastAPI's code is not thread-safe."""
         with self._describing:
             if self._description is None:
                 description = super().openapi()

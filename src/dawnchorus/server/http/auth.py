@@ -1,4 +1,7 @@
-"""Authentication, authorization and rate limiting; loopback requests need no token."""
+"""Authentication by tokens and session cookies, authorization by roles, and rate limits.
+
+A server without tokens only listens on this machine, and gives every client all permissions.
+"""
 
 from __future__ import annotations
 
@@ -28,44 +31,57 @@ from dawnchorus.server.state.sessions import SessionStore
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 STATIC = "/static"
-"""Path of files that need no token."""
+"""Path of the static files, which need no token."""
 
 COOKIE, CSRF_HEADER, CSRF_FIELD = "dawnchorus_session", "x-csrf-token", "csrf"
+"""Names of the session cookie, and of the header and the form field with the CSRF token."""
 
 LOG_IN = "expected the header 'Authorization: Bearer TOKEN' with one of the server's tokens, or a login on its page."
 
 BURST_S = 5.0
-"""Seconds of a client's request rate that may be used at once."""
+"""Maximum burst of requests, in seconds: a client may send the requests of this time at once."""
 
 MAX_CLIENTS = 10_000
+"""Number of clients of a `RateLimiter` above which clients with a full burst are removed from memory."""
 
 MAX_WRONG_TOKENS, WRONG_TOKENS_PER_S = 20, 20 / 60
-"""Limits of one client's wrong tokens, at once and over time; more get 429, correct tokens are still accepted."""
+"""Maximum burst and rate of one client's wrong tokens; further wrong tokens get status 429 instead of 401."""
 
 
 BEARER = HTTPBearer(auto_error=False, description="One of the server's tokens; one without tokens needs none.")
 
 
 class RouteRole:
-    """Route dependency that requires a role, and then rejects what the route does not read.
+    """Route dependency that requires a role, and refuses parameters and bodies that the route does not read.
 
-    `Authorizer` reads its other attributes, before the route is called.
+    `Authorizer` uses `is_probe` and `is_form` before the route is called.
+
+    Args:
+        role: minimum role of the client.
+        is_probe: see the attribute.
+        is_form: see the attribute.
+        is_page: see the attribute.
     """
 
     def __init__(self, role: Role, *, is_probe: bool, is_form: bool, is_page: bool) -> None:
         self.role = role
         self.is_page = is_page
-        """True for a page, which ignores and notes invalid parameters in its URL."""
+        """True for an HTML page, which shows a note on unknown parameters in its URL instead of an error."""
         self.is_probe = is_probe
-        """True for a probe of load balancers, which may send any Host header."""
+        """True for a health check of load balancers, which may send any Host header."""
         self.is_form = is_form
-        """True for a form that works without scripts and so without the CSRF header: the route calls `check_form`.
+        """True for the target of an HTML form, which has the CSRF token in a field instead of a header.
 
-        The form for logging in needs no CSRF token: it has a token of the server.
+        The route calls `check_form`, except for the login form, which has an access token instead.
         """
 
     async def __call__(self, request: Request) -> None:  # async, since sync dependencies run in a thread
-        """Check a request."""
+        """Check the role, the query parameters and the body of a request.
+
+        Raises:
+            HTTPException: 401 without a token or session, 403 if the client's role is too low.
+            InputError: the route does not read a parameter or the body.
+        """
         if request.state.role is Role.PUBLIC and self.role > Role.PUBLIC:
             raise HTTPException(401, LOG_IN, {"WWW-Authenticate": "Bearer"})
         if request.state.role < self.role:
@@ -78,26 +94,26 @@ class RouteRole:
 
 
 class TokenRole(RouteRole):
-    """Role that needs a token, which the OpenAPI description says."""
+    """Route dependency for roles above PUBLIC, which adds the bearer token to the route's OpenAPI description."""
 
     async def __call__(self, request: Request, _token: Annotated[object, Security(BEARER)] = None) -> None:
-        """Check a request, whose token `Authorizer` has read."""
+        """Check a request; `Authorizer` has read the token and set the role."""
         await super().__call__(request)
 
 
 def require_role(role: Role, *, is_probe: bool = False, is_form: bool = False, is_page: bool = False) -> Any:
-    """Return the dependency of a route that requires a role; see the attributes of `RouteRole`."""
+    """Return a dependency for a route that requires at least `role`; the flags are attributes of `RouteRole`."""
     kind = RouteRole if role is Role.PUBLIC else TokenRole
     return Depends(kind(role, is_probe=is_probe, is_form=is_form, is_page=is_page))
 
 
 def find_role(route: APIRoute) -> RouteRole | None:
-    """Return the dependency that `require_role` made for a route, or None."""
+    """Return the dependency from `require_role` of a route, or None."""
     return next((each.dependency for each in route.dependencies if isinstance(each.dependency, RouteRole)), None)
 
 
 def roles_by_path(routes: Iterable[BaseRoute]) -> dict[tuple[str, str], RouteRole]:
-    """Return what the routes require, by method and path."""
+    """Return the dependencies from `require_role` of all routes, by HTTP method and path pattern."""
     return {
         (method, route.path): role
         for route in routes
@@ -107,19 +123,27 @@ def roles_by_path(routes: Iterable[BaseRoute]) -> dict[tuple[str, str], RouteRol
 
 
 class RateLimiter:
-    """Limit of events per second for each client, with bursts (token bucket).
+    """Limit of events per second for each client, with bursts (token bucket); thread-safe.
 
-    `limits` is not used for it: its storage in memory keeps every client's key for ever, by the wall clock.
+    The package `limits` is not used, since its storage in memory never removes clients.
+
+    Args:
+        per_s: events per second that each client may have on average.
+        burst: number of events that a client may have at once.
+        clock: monotonic clock in seconds.
     """
 
     def __init__(self, *, per_s: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.per_s, self._burst, self._clock = per_s, max(burst, 1.0), clock
         self._remaining: dict[str, tuple[float, float]] = {}
-        """Remaining events of each client, and the time of that value."""
+        """Remaining events by client, and the time at which this number was right."""
         self._lock = threading.Lock()
 
     def acquire(self, client: str) -> float:
-        """Count an event, and return the seconds to wait if it is too early, else 0."""
+        """Count an event of a client, and return 0 if it is allowed, else the seconds until it would be.
+
+        An event that is not allowed is not counted.
+        """
         now, full_s = self._clock(), self._burst / self.per_s
         with self._lock:
             if len(self._remaining) > MAX_CLIENTS:  # clients that paused for so long have the full burst again
@@ -133,10 +157,16 @@ class RateLimiter:
 
 
 class Authorizer:
-    """Authorization of requests, with limits of their rate and of wrong tokens."""
+    """Authorization of all requests, with limits on each client's requests and wrong tokens."""
 
     def __init__(self, settings: Settings, sessions: SessionStore, roles: Mapping[tuple[str, str], RouteRole]) -> None:
-        """Authorize requests to routes that require `roles`, see `roles_by_path`."""
+        """Create the authorizer.
+
+        Args:
+            settings: tokens with their roles, host names and rate limit of the server.
+            sessions: login sessions.
+            roles: result of `roles_by_path` for the routes of the application.
+        """
         self._tokens, self._hosts, self._sessions, self._roles = settings.tokens, settings.own_hosts, sessions, roles
         per_s = settings.requests_per_s
         self._requests = None if per_s is None else RateLimiter(per_s=per_s, burst=per_s * BURST_S)
@@ -144,16 +174,17 @@ class Authorizer:
 
     @property
     def is_open(self) -> bool:
-        """True if no token is needed, since only this machine can connect."""
+        """True if the server has no tokens; then only this machine can connect, and clients need no token."""
         return not self._tokens
 
     async def check(self, request: Request) -> Response | None:
-        """Return the error response to a request that is not allowed; otherwise set `request.state.role`, return None.
+        """Return an error response if the request is not allowed, else None.
 
-        Without tokens the server listens on this machine only, and every client that can connect has all rights: no
-        part of a request grants any. The Host header is checked because a page whose host name resolves to 127.0.0.1
-        (DNS rebinding) sends that name. Cross-origin requests are rejected by headers that the browser sets and a page
-        cannot change.
+        Sets `request.state.role`, and `request.state.csrf` to the CSRF token of the session ("" without a session).
+
+        A server without tokens only listens on this machine, and gives every client that can connect the role ADMIN. It
+        checks the Host header against DNS rebinding: pages of another site whose host name resolves to 127.0.0.1 send
+        this name. Cross-origin requests are recognized by headers that the browser sets and a page cannot change.
         """
         request.state.role, request.state.csrf = Role.PUBLIC, ""
         query = "" if is_page(request) else request.scope["query_string"].decode("latin-1")  # pages note it themselves
@@ -171,7 +202,7 @@ class Authorizer:
         return await self._authenticate(request) or self._check_rate(request)
 
     def _find_route(self, request: Request) -> RouteRole | None:
-        """Return what the request's route requires; None if its path has parameters, or is no route's."""
+        """Return the requirements of the request's route; None for paths with parameters, and for unknown paths."""
         method = "GET" if request.method == "HEAD" else request.method
         return self._roles.get((method, own_path(request)))
 
@@ -180,7 +211,7 @@ class Authorizer:
         return route is not None and route.role is Role.PUBLIC
 
     def _check_rate(self, request: Request) -> Response | None:
-        """Return the error response to a client that exceeds the rate."""
+        """Return an error response if the client exceeds the rate of requests that change something, else None."""
         if request.method in SAFE_METHODS:
             return None
         if self._requests is not None and (wait_s := self._requests.acquire(_client(request))):
@@ -190,7 +221,11 @@ class Authorizer:
         return None
 
     async def _authenticate(self, request: Request) -> Response | None:
-        """Set the role by token or cookie; return the error response to a client without one, except on pages."""
+        """Set the role by the token or the session cookie.
+
+        Return an error response for an invalid token, and for a request without token and session if its method is not
+        in `SAFE_METHODS` and its route requires a role.
+        """
         given = await BEARER(request)
         if given is not None:
             return self._check_token(request, given.credentials)
@@ -201,11 +236,14 @@ class Authorizer:
         return None
 
     def log_in(self, request: Request, token: str) -> str | None:
-        """Start a session, and return its cookie; None if the token is not valid."""
+        """Start a session, and return the value of its cookie; None if the access token is not valid.
+
+        After too many wrong tokens of a client, valid tokens are still accepted.
+        """
         return None if self._check_token(request, token) is not None else self._sessions.start(token)
 
     async def log_out(self, request: Request) -> None:
-        """End the client's session, on all servers."""
+        """End the session of the request's cookie, on all servers that share the database."""
         session = await run_in_threadpool(self._sessions.find, request.cookies.get(COOKIE, ""))
         if session is not None:
             await run_in_threadpool(self._sessions.end, session)
@@ -219,7 +257,7 @@ class Authorizer:
         return too_many or problem_response(401, LOG_IN, headers={"WWW-Authenticate": "Bearer"})
 
     def _count_wrong_token(self, request: Request) -> Response | None:
-        """Count a wrong token, and return the error response if there were too many recently."""
+        """Count a wrong token of the client, and return an error response (429) if there were too many recently."""
         wait_s = self._wrong_tokens.acquire(_client(request))
         return _refuse_rate("too many wrong tokens. Wait a little.", wait_s) if wait_s else None
 
@@ -244,14 +282,22 @@ def _refuse_rate(detail: str, wait_s: float) -> Response:
 
 
 def check_form(request: Request, given: str) -> None:
-    """Raise if a form of a client with a session cookie has no valid CSRF token."""
+    """Check the CSRF token of a form, if the client has a session cookie.
+
+    Args:
+        request: request with the form.
+        given: value of the form's field `CSRF_FIELD`; a valid token in the header `CSRF_HEADER` is accepted as well.
+
+    Raises:
+        HTTPException: 403, if neither has the session's token.
+    """
     csrf = request.state.csrf
     if csrf and not _is_same(given, csrf) and not _is_same(request.headers.get(CSRF_HEADER, ""), csrf):
         raise HTTPException(403, "this form has expired, or is from another site. Load the page again.")
 
 
 def own_path(request: Request) -> str:
-    """Return the path without the root path of a proxy."""
+    """Return the path of the request without the root path at which a proxy mounts the server."""
     path: str = request.scope["path"]
     base = request.scope.get("root_path", "")
     return path.removeprefix(base) if base and path.startswith(f"{base}/") else path
@@ -262,7 +308,7 @@ def _is_same(given: str, expected: str) -> bool:
 
 
 def _client(request: Request) -> str:
-    """Return the client's address; that of a proxy's header only if the proxy is trusted."""
+    """Return the client's IP address; uvicorn reads it from the header of a trusted proxy."""
     return request.client.host if request.client else ""
 
 
@@ -274,7 +320,7 @@ async def _is_host_trusted(hosts: Sequence[str], request: Request) -> bool:
 
 
 class _AcceptingApp:
-    """Application behind Starlette's middleware, which lets trusted hosts through to it."""
+    """ASGI application that notes whether Starlette's middleware has passed a request on to it."""
 
     is_reached = False
 

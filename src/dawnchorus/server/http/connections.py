@@ -1,4 +1,4 @@
-"""uvicorn protocol with header and idle timeouts."""
+"""Configuration of uvicorn, with a timeout for request headers."""
 
 from __future__ import annotations
 
@@ -13,11 +13,18 @@ from dawnchorus.server.http.app import create_app
 from dawnchorus.server.service import Service
 
 GRACE_S = 30
-"""Seconds for requests in progress when the server is asked to stop."""
+"""Maximum number of seconds for which requests in progress may continue when the server shuts down."""
 
 
 def server_config(service: Service, *, port: int = 0, root_path: str = "", access_log: bool = False) -> uvicorn.Config:
-    """Return uvicorn's configuration; `root_path` is the path at which a proxy mounts the server."""
+    """Return the configuration of uvicorn for a server.
+
+    Args:
+        service: components of the server.
+        port: TCP port to listen on; 0 for any free port.
+        root_path: path at which a reverse proxy mounts the server.
+        access_log: True to log each request.
+    """
     proxy, limits = service.settings.trusted_proxy, service.settings.limits
     return uvicorn.Config(
         create_app(service),
@@ -34,10 +41,15 @@ def server_config(service: Service, *, port: int = 0, root_path: str = "", acces
 
 
 class TimeoutProtocol(HttpToolsProtocol):
-    """HTTP protocol that closes connections whose headers do not arrive in time.
+    """uvicorn's HTTP protocol that closes a connection if the headers of a request do not arrive in time.
 
-    It also closes those that only continue the body of an answered request. Bodies have their own limit: see
-    `uploads.PacedBody`.
+    A connection is also closed if the client only continues the body of a request that was answered already. Other
+    bodies have a limit in `uploads.PacedBody`.
+
+    Args:
+        options: arguments of uvicorn's protocol.
+        headers_timeout_s: maximum time from the start of the connection, or of a request, to the end of the headers.
+        named_options: keyword arguments of uvicorn's protocol.
     """
 
     _timeout: asyncio.TimerHandle | None = None
@@ -52,7 +64,7 @@ class TimeoutProtocol(HttpToolsProtocol):
         self._timeout = self.loop.call_later(self._headers_timeout_s, transport.close)
 
     def data_received(self, data: bytes) -> None:
-        """Start the timeout if data arrive after a complete response."""
+        """Start the timeout if the client sends data after the response is complete."""
         super().data_received(data)
         if self._timeout is None and self.cycle is not None and self.cycle.response_complete:
             self._timeout = self.loop.call_later(self._headers_timeout_s, self.transport.close)
@@ -64,12 +76,12 @@ class TimeoutProtocol(HttpToolsProtocol):
         self._timeout = self.loop.call_later(self._headers_timeout_s, self.transport.close)
 
     def on_headers_complete(self) -> None:
-        """Cancel the timeout when the headers are complete."""
+        """Cancel the timeout, since the headers are complete."""
         self._cancel_timeout()
         super().on_headers_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Cancel the timeout of a closed connection."""
+        """Cancel the timeout, since the connection is closed."""
         self._cancel_timeout()
         super().connection_lost(exc)
 

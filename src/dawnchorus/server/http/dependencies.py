@@ -1,4 +1,4 @@
-"""Dependencies of routes: the service and uploaded files."""
+"""Code that routes share: the dependency on the server's components, and reception of uploaded files."""
 
 from __future__ import annotations
 
@@ -26,11 +26,21 @@ ServiceDependency = Annotated[Service, Depends(_get_service)]
 async def receive_recording(
     service: Service, request: Request, *, bypass_queue_limit: bool = False
 ) -> AsyncIterator[tuple[Path, str]]:
-    """Yield the uploaded recording and the client's name of it, which error messages use.
+    """Receive an uploaded recording into a temporary file, which is deleted at the end of the block.
+
+    Error messages of the request name the file as the client does.
+
+    Args:
+        service: components of the server.
+        request: the request.
+        bypass_queue_limit: True to accept the upload with a full queue, for background jobs.
+
+    Yields:
+        Path of the file, and the client's name of it.
 
     Raises:
-        OverloadedError: the queue is full and `bypass_queue_limit` is False; nothing was read.
-        UploadTooLargeError, InputError, OutputError: see `uploads.receive_file`.
+        OverloadedError: the queue is full and `bypass_queue_limit` is False; the body was not read.
+        UploadTooLargeError, UploadTooSlowError, InputError, HTTPException, OutputError: see `uploads.receive_file`.
     """
     start_s = time.monotonic()
     announced = announced_bytes(request)
@@ -45,10 +55,11 @@ async def receive_recording(
 
 @asynccontextmanager
 async def receive_batch(service: Service, request: Request) -> AsyncIterator[Batch]:
-    """Yield the uploaded files, see `uploads.receive_files`.
+    """Receive a form with several files into a temporary folder, which is deleted at the end of the block.
 
     Raises:
-        OverloadedError: too many batches are being received; nothing was read.
+        OverloadedError: too many such forms are being received; the body was not read.
+        UploadTooLargeError, UploadTooSlowError, InputError, OutputError: see `uploads.receive_files`.
     """
     limit = service.settings.limits.max_bytes
     batches = hold_slot(service.batches, "uploads")

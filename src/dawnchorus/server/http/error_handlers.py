@@ -1,4 +1,4 @@
-"""Error responses as problem details (RFC 9457) with an id that is in the log."""
+"""Error responses: problem details (RFC 9457) as JSON, or an HTML page; each has an id that is also in the log."""
 
 from __future__ import annotations
 
@@ -58,29 +58,35 @@ _STATUS: tuple[tuple[type[Exception], HTTPStatus], ...] = (
     (FormatError, HTTPStatus.BAD_REQUEST),
     (OutputError, HTTPStatus.INSUFFICIENT_STORAGE),
 )
-"""HTTP status of error classes, in the order of the check; 500 for all others."""
+"""HTTP status by error class; the first class that matches counts, and other errors have the status 500."""
 
 
 def install(app: FastAPI) -> None:
-    """Add the error handlers to an application."""
+    """Add the error handlers of this module to an application."""
     app.add_exception_handler(DawnChorusError, handle_known_error)
     app.add_exception_handler(SQLAlchemyError, _database)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(Exception, unknown)
+    app.add_exception_handler(Exception, handle_unexpected_error)
 
 
 def http_status(error: Exception) -> HTTPStatus:
-    """Return the HTTP status of an error."""
+    """Return the HTTP status for an exception by its class."""
     return next((status for kind, status in _STATUS if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
 def problem_response(
     status: int, detail: str, *, headers: Mapping[str, str] | None = None, more: Mapping[str, Any] | None = None
 ) -> JSONResponse:
-    """Return a problem response, and log it under its `id`; `more` are additional fields.
+    """Return an error response as JSON, and log the error under the response's field `id`.
 
-    `error` repeats `detail` for clients of the dashboard and of the Open Inference Protocol.
+    The field `error` is a copy of `detail`, for clients of the dashboard and of the Open Inference Protocol.
+
+    Args:
+        status: HTTP status code.
+        detail: reason of the error, for the client.
+        headers: additional headers.
+        more: additional fields.
     """
     number = uuid.uuid4().hex[:12]
     title = HTTPStatus(status).phrase
@@ -90,12 +96,17 @@ def problem_response(
 
 
 def is_page(request: Request) -> bool:
-    """Return True if a browser requests a page, by a link or a form."""
+    """Return True if the request is for an HTML page: it accepts HTML, and its path is not of the API."""
     return "text/html" in request.headers.get("accept", "") and "/api/" not in request.scope["path"]
 
 
-async def show(request: Request, problem: Response) -> Response:
-    """Return a problem response as a page, if the request is for one."""
+async def render_if_page(request: Request, problem: Response) -> Response:
+    """Return the HTML page of an error if the request is for a page, else the response `problem` itself.
+
+    Args:
+        request: the request.
+        problem: result of `problem_response`.
+    """
     if not is_page(request):
         return problem
     fields = json.loads(bytes(problem.body))
@@ -105,33 +116,36 @@ async def show(request: Request, problem: Response) -> Response:
 
 
 async def handle_known_error(request: Request, error: Exception) -> Response:
-    """Return the response to a `DawnChorusError`."""
+    """Return the response to a `DawnChorusError`, with the status of its class and its reason."""
     assert isinstance(error, DawnChorusError)  # noqa: S101 - it is installed for no other
     status = http_status(error)
     if isinstance(error, PlugInError):
         LOG.error("plug-in", exc_info=error)
     elif status is HTTPStatus.INTERNAL_SERVER_ERROR:
-        return await unknown(request, error)
+        return await handle_unexpected_error(request, error)
     detail = error_message(request, error)
-    return await show(request, problem_response(status, detail, headers=retry_header(error), more=_more_fields(error)))
+    return await render_if_page(
+        request, problem_response(status, detail, headers=retry_header(error), more=_more_fields(error))
+    )
 
 
 def retry_header(error: DawnChorusError) -> dict[str, str]:
-    """Return the header Retry-After, if the error says when to retry."""
+    """Return the header Retry-After for an `OverloadedError`, no header for other errors."""
     return {"Retry-After": f"{error.retry_after_s:.0f}"} if isinstance(error, OverloadedError) else {}
 
 
 def _more_fields(error: DawnChorusError) -> dict[str, Any] | None:
-    """Return the additional fields of an error's response."""
+    """Return the additional fields of the response to a `ConflictError` or `UnknownClassError`, else None."""
     if isinstance(error, ConflictError):
         return {"current": error.current}
     return {"suggestions": error.suggestions} if isinstance(error, UnknownClassError) else None
 
 
 def error_message(request: Request, error: DawnChorusError) -> str:
-    """Return the reason of an error, after the client's name of the uploaded file that it is the subject of.
+    """Return the reason of an error for the client.
 
-    Another subject is a file of this machine, which is not named.
+    If the error's subject is an uploaded file, the client's name of the file comes first. Other subjects are paths on
+    this machine, which are not shown.
     """
     names: Mapping[object, str] = getattr(request.state, "upload_names", {})
     name = names.get(error.subject)
@@ -139,17 +153,17 @@ def error_message(request: Request, error: DawnChorusError) -> str:
 
 
 async def handle_error(request: Request, error: Exception) -> Response:
-    """Return the response to an error outside the routes, which have the handlers above."""
-    return await (_database if isinstance(error, SQLAlchemyError) else unknown)(request, error)
+    """Return the response to an exception outside of the application's routes, such as in the middleware."""
+    return await (_database if isinstance(error, SQLAlchemyError) else handle_unexpected_error)(request, error)
 
 
 async def _database(request: Request, error: Exception) -> Response:
     if not isinstance(error, OperationalError | PoolTimeout):
-        return await unknown(request, error)
+        return await handle_unexpected_error(request, error)
     LOG.error("database", exc_info=error)
     detail = "the database cannot be reached, or is full. Nothing was changed; try again."
     problem = problem_response(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": "2"})
-    return await show(request, problem)
+    return await render_if_page(request, problem)
 
 
 async def _http(request: Request, error: Exception) -> Response:
@@ -163,11 +177,11 @@ async def _http(request: Request, error: Exception) -> Response:
         detail = f"{detail}: {path[:MAX_VALUE_CHARS]} expects {' or '.join(allowed)}, got {request.method[:20]}."
     if error.status_code == HTTPStatus.UNAUTHORIZED and is_page(request):
         return RedirectResponse(request.scope.get("root_path", "").rstrip("/") + "/login", 303)
-    return await show(request, problem_response(error.status_code, detail, headers=headers))
+    return await render_if_page(request, problem_response(error.status_code, detail, headers=headers))
 
 
 def _allowed_methods(request: Request) -> list[str]:
-    """Return the methods of all routes of the request's path."""
+    """Return the HTTP methods that the request's path supports."""
     routes = request.app.router.routes
     scopes = {method: {**request.scope, "method": method} for method in ROUTE_METHODS}
     return [method for method, scope in scopes.items() if any(r.matches(scope)[0] is Match.FULL for r in routes)]
@@ -179,22 +193,24 @@ async def _invalid(request: Request, error: Exception) -> Response:
     if is_page(request) and any(each["loc"][0] == "path" for each in error.errors()):
         path = request.scope["path"][:MAX_VALUE_CHARS]
         detail = f"expected an address as a page has it, got {path!r}, which may be cut or misspelled."
-        return await show(request, problem_response(HTTPStatus.NOT_FOUND, detail))
-    return await show(request, problem_response(HTTPStatus.UNPROCESSABLE_ENTITY, detail))
+        return await render_if_page(request, problem_response(HTTPStatus.NOT_FOUND, detail))
+    return await render_if_page(request, problem_response(HTTPStatus.UNPROCESSABLE_ENTITY, detail))
 
 
 def invalid_line(error: Mapping[str, Any]) -> str:
-    """Return a message with the expected and, if it is a number or text, the actual value.
+    """Return a message for an error of Pydantic or FastAPI: field, expected value and, if short, the given value.
 
-    The first part of its `loc` is named only if it is the only one, as where there is no body.
+    Args:
+        error: an element of `ValidationError.errors()`. The first part of its `loc` (such as "body") is left out of the
+            field's name, unless it is the only part.
     """
     value = error.get("input")
     got = f", got {str(value)[:MAX_VALUE_CHARS]!r}" if isinstance(value, str | int | float) else ""
     return f"{'.'.join(map(str, error['loc'][1:] or error['loc']))}: {error['msg']}{got}"
 
 
-async def unknown(request: Request, error: Exception) -> Response:
-    """Return the reply to an unexpected error."""
+async def handle_unexpected_error(request: Request, error: Exception) -> Response:
+    """Return the response to an unexpected exception (status 500), which is logged with its traceback."""
     LOG.error("unexpected", exc_info=error)
     detail = "Internal server error. Details are in the server log under this id."
-    return await show(request, problem_response(HTTPStatus.INTERNAL_SERVER_ERROR, detail))
+    return await render_if_page(request, problem_response(HTTPStatus.INTERNAL_SERVER_ERROR, detail))

@@ -1,4 +1,4 @@
-"""Texts of error pages: what happened, and what to do next."""
+"""Texts of HTML error pages: what happened, and what to do next."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 Link = tuple[str, str]
-"""Path on this server, and text."""
+"""Path on this server, and text of the link."""
 
 HOME: Link = ("/", "Identify birds in recordings")
 RECORDINGS: Link = ("/recordings", "All recordings")
@@ -17,7 +17,7 @@ AGAIN = "Go back in your browser to try again; nothing was changed."
 
 @dataclass(frozen=True)
 class ErrorText:
-    """Heading of an error page, next steps as a sentence, and as links."""
+    """Text of an error page: heading, advice as a sentence, and links to other pages."""
 
     heading: str
     advice: str
@@ -32,7 +32,7 @@ _MISSING = {
         "Job not found", "Jobs are deleted some time after they end; their recordings stay.", (RECORDINGS, SYSTEM)
     ),
 }
-"""Texts by the beginning of a path that names something that is not there."""
+"""Texts for status 404 by the start of the path."""
 
 _TEXTS = {
     HTTPStatus.BAD_REQUEST: ErrorText("This request cannot be used", "Correct what is named below, and try again."),
@@ -66,7 +66,12 @@ _TEXTS = {
 
 
 def describe_error(status: int, path: str) -> ErrorText:
-    """Return the text for a status, and a path on this server."""
+    """Return the text of the error page.
+
+    Args:
+        status: HTTP status code.
+        path: path of the request on this server.
+    """
     if status == HTTPStatus.NOT_FOUND:
         for beginning, text in _MISSING.items():
             if path.startswith(beginning):

@@ -1,4 +1,4 @@
-"""Forms of pages, which work without scripts."""
+"""Reading of small HTML forms without files (`application/x-www-form-urlencoded`)."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from dawnchorus.server.http.parameters import refuse_repeated
 from dawnchorus.server.http.uploads import read_body
 
 MAX_FORM_BYTES = 4096
+"""Maximum size of a form's body."""
 
 
 async def read_form(request: Request) -> dict[str, str]:
-    """Read a small form.
+    """Read the form in the body of a request, and return its fields by name.
 
     Raises:
-        InputError: a field comes twice.
+        InputError: a field is repeated.
+        UploadTooLargeError: the body has more than `MAX_FORM_BYTES`.
+        UploadTooSlowError: the body arrives below the minimum rate.
     """
     body = await read_body(request, max_bytes=MAX_FORM_BYTES)
     fields = parse_qsl(body.decode("utf-8", "replace"))

@@ -1,4 +1,4 @@
-"""Strict parsing of JSON bodies: no duplicate keys, no NaN or infinity."""
+"""Strict parsing of JSON bodies, without duplicate keys, NaN and infinity."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from dawnchorus.server.http.parameters import refuse_repeated
 from dawnchorus.server.http.uploads import media_type
 
 EMPTY_BODIES = (b"", b"{}", b"null")
-"""Bodies that say nothing, which some clients send always."""
+"""Bodies without content, which some clients send with every request; routes without a body accept them."""
 
 
 def refuse_other_body(request: Request) -> None:
-    """Refuse a body of another type than JSON, or one that the route does not read, of routes of `JsonRoute`.
+    """Check the body of a request to a `JsonRoute` (`routes.replies`).
 
     Raises:
-        InputError: it is such a body.
+        InputError: the route reads no body and the request has one, or the Content-Type is not JSON.
     """
     body, route = getattr(request.state, "body", b""), request.scope.get("route")
     if not isinstance(route, APIRoute) or not body.strip():
@@ -38,13 +38,13 @@ def refuse_other_body(request: Request) -> None:
 
 
 def parse_json(body: bytes) -> Any:
-    """Return the value of a body.
+    """Parse a JSON body.
 
     Raises:
-        InputError: a name comes twice in one object, of which `json` would take the last without a word, or there is
-            NaN or Infinity, which are not in RFC 8259.
-        ValueError: it is not JSON.
-        RecursionError: it is nested too deeply.
+        InputError: an object has a name twice (`json` would ignore the first value), or the body has NaN or Infinity,
+            which are not in RFC 8259.
+        ValueError: the body is not JSON.
+        RecursionError: the body is nested too deeply.
     """
     return json.loads(body, object_pairs_hook=_unambiguous, parse_constant=_refuse_constant)
 

@@ -1,4 +1,4 @@
-"""Rendering of the HTML pages from their templates."""
+"""Rendering of the HTML pages from Jinja templates, and formats of values in pages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dawnchorus.server.http.auth import own_path
 from dawnchorus.server.settings import Role
 
 HEAT_STEPS = 5
-"""Colors of the cells of tables that are shown as heat maps."""
+"""Number of colors in heat maps."""
 
 
 def render_page(
@@ -26,7 +26,15 @@ def render_page(
     headers: Mapping[str, str] | None = None,
     **values: object,
 ) -> Response:
-    """Return a page, with the notes of `parameters.PageQuery` on its URL."""
+    """Render an HTML page, with the notes on invalid URL parameters (`parameters.note`).
+
+    Args:
+        template: file name of the template.
+        request: the request.
+        status: HTTP status code.
+        headers: additional headers.
+        values: values for the template by name, in addition to those of all pages.
+    """
     service = request.app.state.service
     common = {
         "error": None,
@@ -44,12 +52,12 @@ def render_page(
 
 
 def redirect(request: Request, path: str) -> Response:
-    """Return a redirection to a path of this server, below that of its proxy."""
+    """Return a redirection (303) to a path of this server; the root path of a proxy is added."""
     return RedirectResponse(request.scope.get("root_path", "").rstrip("/") + path, 303)
 
 
 def format_duration(seconds: float) -> str:
-    """Return a length as hours, minutes and seconds: 1:02:03, or 0:04.5 if it is short."""
+    """Return a duration as text: 1:02:03, or 2:03 below an hour, or 0:04.5 below a minute."""
     if seconds < 60:
         return f"0:{seconds:04.1f}"
     minutes, rest = divmod(round(seconds), 60)
@@ -57,28 +65,38 @@ def format_duration(seconds: float) -> str:
 
 
 def format_day(day: date) -> str:
-    """Return a day for readers, without its year: 12 May."""
+    """Return a day as text without its year: 12 May."""
     return f"{day.day} {day:%b}"
 
 
 def format_month(day: date) -> str:
-    """Return the month of a day for readers: May 2026."""
+    """Return the month of a day as text: May 2026."""
     return f"{day:%b} {day.year}"
 
 
 def heat_step(n: int, most: int) -> int:
-    """Return the logarithmic step, from 1 to `HEAT_STEPS`, of a number in a table whose highest number is `most`."""
+    """Return the color of a number in a heat map, from 1 to `HEAT_STEPS` on a logarithmic scale.
+
+    Args:
+        n: the number, at least 1.
+        most: the highest number in the heat map.
+    """
     return 1 + min(int(HEAT_STEPS * math.log(n) / math.log(most + 1)), HEAT_STEPS - 1)
 
 
 def format_moment(text: str) -> str:
-    """Return a time in ISO 8601 for readers, with its zone if it has one: 12 May 2026, 04:00 UTC+2."""
+    """Return a time in ISO 8601 as readable text, with its time zone if it has one: 12 May 2026, 04:00 UTC+2."""
     moment = datetime.fromisoformat(text)
     return f"{moment.day} {moment:%b %Y, %H:%M}{_format_zone(moment)}"
 
 
 def format_span(text: str, duration_s: float | None) -> str:
-    """Return the times between which a recording was made: 12 May 2026, 04:00 to 06:00 UTC+2."""
+    """Return start and end of a recording as readable text: 12 May 2026, 04:00 to 06:00 UTC+2.
+
+    Args:
+        text: start in ISO 8601.
+        duration_s: length of the recording; None if unknown.
+    """
     start = datetime.fromisoformat(text)
     try:
         end = start + timedelta(seconds=duration_s or 0.0)
@@ -91,7 +109,7 @@ def format_span(text: str, duration_s: float | None) -> str:
 
 
 def _format_zone(moment: datetime) -> str:
-    """Return the zone behind a time, " UTC+2"; nothing if it is not known."""
+    """Return the time zone as text to append to a time, " UTC+2"; "" if it is not known."""
     offset = moment.utcoffset()
     if offset is None:
         return ""
@@ -103,7 +121,7 @@ def _format_zone(moment: datetime) -> str:
 
 
 def format_location(latitude: float, longitude: float) -> str:
-    """Return coordinates for readers, to about a kilometer: 60.17° N, 24.94° E."""
+    """Return coordinates in degrees as text, to about a kilometer: 60.17° N, 24.94° E."""
     north, east = "S" if latitude < 0 else "N", "W" if longitude < 0 else "E"
     return f"{abs(latitude):.2f}° {north}, {abs(longitude):.2f}° {east}"
 

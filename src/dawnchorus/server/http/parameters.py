@@ -1,4 +1,7 @@
-"""Parameters of a request, in the query or as text fields of a form; unknown and repeated ones are errors."""
+"""Parameters of requests, in the URL's query or in text fields of a form.
+
+In the API, unknown and repeated parameters are errors; HTML pages ignore them and show a note.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,13 @@ from dawnchorus.errors import InputError
 from dawnchorus.suggestions import suggestion
 
 MAX_SHOWN = 40
-"""Maximum number of characters of a value in a message."""
+"""Maximum number of characters of a given value in a message."""
 
 Parameters = TypeVar("Parameters", bound=BaseModel)
 
 
 class RequestParameters(BaseModel):
-    """Parameters in the query or in fields of the form; empty values count as absent."""
+    """Base class of parameter models; unknown fields are errors, and empty values count as absent."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -35,21 +38,25 @@ class RequestParameters(BaseModel):
         return {name: value for name, value in fields.items() if not (isinstance(value, str) and not value.strip())}
 
     def query_string(self, **changes: object) -> str:
-        """Return the given parameters as the query of a URL, some of them changed; None leaves one out."""
+        """Return the parameters that were given as the query of a URL.
+
+        Args:
+            changes: new values by name; None removes a parameter.
+        """
         values = {**self.model_dump(mode="json", exclude_unset=True), **changes}
         return urlencode({name: to_text(value) for name, value in values.items() if value not in (None, "")})
 
 
 def to_text(value: object) -> str:
-    """Return the text of a value in a URL."""
+    """Return a parameter's value as text for a URL; booleans are in lower case."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def refuse_unknown_query(request: Request) -> None:
-    """Raise for query parameters that the route does not read, or that are repeated.
+    """Check that the route reads all query parameters, and that each is given once.
 
     Raises:
-        InputError: there is one.
+        InputError: a parameter is unknown to the route, or repeated.
     """
     route = request.scope.get("route")
     if not request.query_params or not isinstance(route, APIRoute):
@@ -62,10 +69,15 @@ def refuse_unknown_query(request: Request) -> None:
 
 
 def refuse_unknown(names: Collection[str], known: Collection[str], noun: str) -> None:
-    """Raise for unknown names, and suggest the nearest known one.
+    """Check that all names are known.
+
+    Args:
+        names: names in the request.
+        known: allowed names.
+        noun: what the names are, such as "parameter" or "field", for the message.
 
     Raises:
-        InputError: there is one.
+        InputError: a name is unknown; the message suggests the most similar known name.
     """
     unknown = [name for name in names if name not in known]
     if unknown:
@@ -75,10 +87,14 @@ def refuse_unknown(names: Collection[str], known: Collection[str], noun: str) ->
 
 
 def refuse_repeated(pairs: Sequence[tuple[str, object]], noun: str) -> None:
-    """Raise for repeated names, so that no value is ignored in favor of another.
+    """Check that each name occurs once, so that no value is ignored in favor of another.
+
+    Args:
+        pairs: names and values in the request.
+        noun: what the names are, such as "parameter" or "field", for the message.
 
     Raises:
-        InputError: there is one; the message has its values.
+        InputError: a name is repeated; the message has its values.
     """
     for name, n in Counter(name for name, _ in pairs).items():
         if n > 1:
@@ -87,19 +103,27 @@ def refuse_repeated(pairs: Sequence[tuple[str, object]], noun: str) -> None:
 
 
 def note_empty(pairs: Iterable[tuple[str, str]]) -> list[str]:
-    """Return a sentence that names the parameters without a value, which count as absent; none if all have one."""
+    """Return a list with a sentence that names the parameters with an empty value; empty if there are none.
+
+    Args:
+        pairs: names and values in the request.
+    """
     names = dict.fromkeys(name for name, text in pairs if not text.strip())
     return [f"{', '.join(names)}: given without a value, which counts as not given."] if names else []
 
 
 def merge_fields(query: Parameters, fields: Mapping[str, str]) -> Parameters:
-    """Return the parameters of the query merged with the text fields of the form.
+    """Return the parameters of the query, completed by the text fields of a form.
 
     Empty fields count as absent, because browsers send fields that were not filled in.
 
+    Args:
+        query: parameters of the query.
+        fields: text fields of the form by name.
+
     Raises:
-        InputError: a field is not a parameter, or has another value in the query.
-        RequestValidationError: a value is not valid.
+        InputError: a field is not a parameter, or has another value than the same parameter in the query.
+        RequestValidationError: a field's value is not valid.
     """
     model = type(query)
     by_alias = {info.alias or name: name for name, info in model.model_fields.items()}
@@ -121,9 +145,13 @@ def merge_fields(query: Parameters, fields: Mapping[str, str]) -> Parameters:
 
 
 class PageQuery(Generic[Parameters]):
-    """Dependency that reads the query of a page: what cannot be used is left out, and said on the page.
+    """Route dependency that reads the query parameters of an HTML page.
 
-    A URL is shared, kept for years and typed by hand; its page is more use without a parameter than an error is.
+    Invalid parameters are ignored, and the page shows a note on each, because URLs of pages are typed by hand, shared
+    and bookmarked for years.
+
+    Args:
+        model: model of the parameters.
     """
 
     def __init__(self, model: type[Parameters]) -> None:
@@ -131,7 +159,7 @@ class PageQuery(Generic[Parameters]):
         self.names = frozenset(info.alias or name for name, info in model.model_fields.items())
 
     async def __call__(self, request: Request) -> Parameters:  # async, since sync dependencies run in a thread
-        """Return the parameters that can be used."""
+        """Return the valid parameters of the request."""
         given: dict[str, str] = {}
         for name, text in request.query_params.multi_items():
             if name not in self.names:
@@ -151,14 +179,14 @@ class PageQuery(Generic[Parameters]):
 
 
 def note(request: Request, sentence: str) -> None:
-    """Add a note on an invalid part of the request's URL; the page shows all of them."""
+    """Add a note on an invalid part of the request's URL; the page shows all notes of the request."""
     if not hasattr(request.state, "notes"):
         request.state.notes = []
     request.state.notes.append(sentence)
 
 
 def note_unknown_query(request: Request) -> None:
-    """Note the parameters in the URL of a page that it does not read."""
+    """Add a note for each parameter in the URL that the page does not read."""
     route = request.scope.get("route")
     if not request.query_params or not isinstance(route, APIRoute):
         return

@@ -1,4 +1,4 @@
-"""Contents of the page of one recording, which do not grow with its length."""
+"""Template values of the HTML page of one recording, whose size does not grow with the recording's length."""
 
 from __future__ import annotations
 
@@ -18,37 +18,40 @@ from dawnchorus.server.state.tables import Recording
 from dawnchorus.server.timeline import Order, TimelineQuery
 
 N_ROWS, N_SPECIES = 50, 40
-"""Number of rows of the tables of detections and of species."""
+"""Maximum number of rows in the tables of detections and of species."""
 
 VIEW_S, PLAIN_S = 20.0, 60.0
-"""Seconds that are in view at first, and in the picture for browsers without scripts."""
+"""Seconds that the viewer shows at first, and seconds in the image for browsers without scripts."""
 
 MAX_TRACKED = 200
-"""Maximum number of species whose order the viewer knows."""
+"""Maximum number of species, the most frequent first, in the list by which the viewer orders its rows of detections."""
 
 MAX_S = 1e7
+"""Maximum time in seconds in the page's URL."""
 
 
 class RecordingPageParameters(RequestParameters):
-    """State of the page, as its URL has it."""
+    """Parameters in the URL of the page."""
 
     t: float | None = Field(None, ge=0, le=MAX_S)
-    """Middle of the view in seconds."""
+    """Middle of the viewer in seconds; None for the middle of the selected detection."""
     zoom: float = Field(VIEW_S, gt=0, le=MAX_S)
-    """Seconds in view."""
+    """Seconds that the viewer shows."""
     d: int | None = Field(None, ge=1, le=2**63 - 1)
-    """Id of the selected detection."""
+    """Id of the selected detection; None for the detection at `t`, or the highest-scoring one."""
     species: str = Field("", max_length=200)
     min_score: float | None = Field(None, ge=0, le=1)
     reviewed: Reviewed | None = None
     order: Order = "start"
+    """Order of the table of detections."""
     after: int | None = Field(None, ge=1, le=2**63 - 1)
+    """Id of the detection after which the table of detections starts."""
     before: int | None = Field(None, ge=1, le=2**63 - 1)
-    """Ids of the detections next to the page of the table."""
+    """Id of the detection before which the table of detections ends."""
 
     @property
     def filter(self) -> dict[str, str]:
-        """Parameters that select detections, as the API has them."""
+        """Parameters that filter detections by name, as texts for the URLs of the API."""
         values = {"species": self.species or None, "min_score": self.min_score, "reviewed": self.reviewed}
         return {name: to_text(value) for name, value in values.items() if value is not None}
 
@@ -56,7 +59,7 @@ class RecordingPageParameters(RequestParameters):
 def drop_missing(
     service: Service, sha256: str, parameters: RecordingPageParameters
 ) -> tuple[RecordingPageParameters, list[str]]:
-    """Return the parameters without the detections that are not in the recording, and a sentence on each."""
+    """Return the parameters without ids of detections that the recording does not have, and a sentence on each id."""
     problems = []
     for name in ("d", "after", "before"):
         number = getattr(parameters, name)
@@ -70,11 +73,17 @@ def drop_missing(
 
 
 DOWNLOADS = {"csv": "CSV", "raven": "Raven table", "audacity": "Audacity labels"}
-"""Formats of tables that pages offer, with their names there."""
+"""Table formats that pages offer for download, with the texts of their links."""
 
 
 def read_recording_page(service: Service, row: Recording, parameters: RecordingPageParameters) -> dict[str, Any]:
-    """Return the values of the template; `drop_missing` was called."""
+    """Return the values for the template of the page by name.
+
+    Args:
+        service: components of the server.
+        row: row of an identified recording.
+        parameters: result of `drop_missing`.
+    """
     query = TimelineQuery(
         row.sha256,
         species=parameters.species or None,
@@ -117,7 +126,7 @@ def read_recording_page(service: Service, row: Recording, parameters: RecordingP
 def _find_selected(
     service: Service, query: TimelineQuery, parameters: RecordingPageParameters
 ) -> DetectionRecord | None:
-    """Return the detection of the URL, the one at its time, or the best one."""
+    """Return the detection with the id in the URL, or at the time in the URL, or the one with the highest score."""
     if parameters.d is not None:
         return service.timeline.get(query.recording, parameters.d)
     if parameters.t is None:
@@ -127,7 +136,7 @@ def _find_selected(
 
 
 def _read_rows(service: Service, query: TimelineQuery, parameters: RecordingPageParameters) -> dict[str, Any]:
-    """Return a page of the table of detections, and the queries of the pages before and after it."""
+    """Return the rows of the table of detections, and the URL queries of the pages before and after these rows."""
     after, before = parameters.after, parameters.before
     rows = service.timeline.list_detections(query, limit=N_ROWS + 1, after=after, before=before, order=parameters.order)
     has_more = len(rows) > N_ROWS
@@ -150,7 +159,7 @@ def _seconds_of_day(row: Recording) -> float | None:
 
 
 def _format_time(row: Recording, seconds: float) -> str:
-    """Return the time of the day where it is known, otherwise the time in the recording."""
+    """Return the time of day as text if the recording's start time is known, else the time in the recording."""
     clock_s = _seconds_of_day(row)
     whole = int(seconds if clock_s is None else (clock_s + seconds) % 86_400)
     return f"{whole // 3600:02}:{whole // 60 % 60:02}:{whole % 60:02}"

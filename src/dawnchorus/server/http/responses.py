@@ -1,4 +1,4 @@
-"""Responses from the renderer, and work that is cancelled when the client disconnects."""
+"""Responses with files from the renderer, and cancellation of work when the client disconnects."""
 
 from __future__ import annotations
 
@@ -13,13 +13,21 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 CHUNK_BYTES = 1 << 16
-"""Bytes of a response in memory while it is sent."""
+"""Maximum number of bytes of a response that are in memory at once."""
 
 Result = TypeVar("Result")
 
 
 class RenderedResponse(Response):
-    """Response that sends a rendered file in chunks and closes it; the cache may have deleted its name meanwhile."""
+    """Response that sends an open file in chunks, and then closes the file.
+
+    The renderer's cache may delete the file's name meanwhile.
+
+    Args:
+        file: open file, from `Renderer`.
+        media_type: value of the Content-Type header.
+        headers: further headers.
+    """
 
     def __init__(self, file: BinaryIO, *, media_type: str, headers: dict[str, str] | None = None) -> None:
         n_bytes = file.seek(0, 2)
@@ -28,7 +36,7 @@ class RenderedResponse(Response):
         self._file = file
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the file."""
+        """Send the response (ASGI)."""
         del scope, receive
         with self._file:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
@@ -38,7 +46,7 @@ class RenderedResponse(Response):
 
 
 async def while_connected(request: Request, work: Awaitable[Result]) -> Result:
-    """Wait for `work`, and cancel it when the client disconnects.
+    """Wait for `work` and return its result; cancel `work` if the client disconnects first.
 
     Raises:
         ClientDisconnect: the client has disconnected.

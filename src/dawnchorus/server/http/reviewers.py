@@ -1,4 +1,7 @@
-"""Reviewers: browsers, by a cookie, so that each takes back its own answers and is told of those of others."""
+"""Ids of reviewers: a random id for each browser in a cookie.
+
+By the id, a browser can undo its own answers, and is warned before it replaces an answer of another browser.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ MAX_AGE_S = 365 * 86_400
 
 
 async def find_reviewer(request: Request) -> str | None:  # async, since sync dependencies run in a thread
-    """Return the id of the request's browser, None if it has none."""
+    """Return the reviewer id in the request's cookie; None without a valid one."""
     given = request.cookies.get(COOKIE, "")
     return given if re.fullmatch("[0-9a-f]{32}", given) else None
 
@@ -23,7 +26,7 @@ Reviewer = Annotated[str | None, Depends(find_reviewer)]
 
 
 def remember_reviewer(request: Request, response: Response, reviewer: str | None) -> Response:
-    """Return the response, which gives the browser an id if it has none."""
+    """Return the response, with a cookie with a new reviewer id if the browser has none (`reviewer` is None)."""
     if reviewer is None:
         is_secure = request.url.scheme == "https"
         response.set_cookie(

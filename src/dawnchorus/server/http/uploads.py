@@ -1,4 +1,4 @@
-"""Temporary files of request bodies, with limits of size and pace."""
+"""Reading of request bodies into temporary files, with limits on size and minimum rate."""
 
 from __future__ import annotations
 
@@ -30,41 +30,52 @@ from dawnchorus.storage.files import cannot_write
 from dawnchorus.suggestions import suggestion
 
 FIELD, FORM_TYPE = "audio", "multipart/form-data"
+"""Name of the form field with the recording, and media type of forms."""
 MAX_FIELDS, MAX_FIELD_BYTES = 16, 4096
+"""Maximum number of a form's text fields, and maximum size of each."""
 MAX_BATCH = 200
-"""Maximum number of files in one request."""
+"""Maximum number of files in a form for several files."""
 
 MAX_SURPLUS_FILES = 8
-"""Maximum number of files that are read of a form that may have one, so that a message can name them."""
+"""Maximum number of files that are read from a form for one file, so that the error message can name them."""
 
 IN_MEMORY = MultiPartParser.spool_max_size
-"""Size of a file up to which the parser keeps it in memory."""
+"""Maximum size of a body's file that is in memory and not on disk."""
 
 IN_MEMORY_OF_BATCH = IN_MEMORY // 4
-"""Size up to which each of at most `MAX_BATCH` files is kept in memory."""
+"""Maximum size of each file in memory, in a form for several files."""
 
 Batch = tuple[Path, dict[str, str], list[tuple[str, Path]]]
-"""A temporary folder, the text fields of a form, and its files with the client's names."""
+"""Temporary folder, text fields of a form by name, and client's name and path of each file of the form."""
 
 
 def announced_bytes(request: Request) -> int | None:
-    """Return the Content-Length; None if it is absent or invalid."""
+    """Return the value of the Content-Length header; None if the header is absent or invalid."""
     text = request.headers.get("content-length", "")
     return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
 
 
 @asynccontextmanager
 async def receive_file(request: Request, spool: Path, *, max_bytes: int) -> AsyncIterator[tuple[Path, str]]:
-    """Receive the recording of a request as a file with the client's name.
+    """Receive the recording of a request into a temporary file, which is deleted at the end of the block.
 
-    It is the multipart field `audio`, or the whole body of any other media type. The text fields of the form are set
-    as `request.state.texts`.
+    The recording is the form field `audio`, or the whole body of any media type except other multipart types. The text
+    fields of the form are set as `request.state.texts`.
+
+    Args:
+        request: the request.
+        spool: folder for the temporary file.
+        max_bytes: maximum size of the body.
+
+    Yields:
+        Path of the file, and the client's name of it ("upload" without a name).
 
     Raises:
-        UploadTooLargeError: it has more than `max_bytes`, or its Content-Length does.
-        UploadTooSlowError: it does not arrive in time.
-        InputError: there is none.
-        OutputError: no space on the disk for it.
+        UploadTooLargeError: the body has more than `max_bytes`, by its header or when it is read.
+        UploadTooSlowError: the body arrives below the minimum rate.
+        InputError: there is no recording, more than one, or the form is invalid.
+        HTTPException: 415, for a multipart body that is no form.
+        OutputError: no space on the disk.
     """
     request.state.texts = {}
     try:
@@ -96,10 +107,10 @@ async def receive_file(request: Request, spool: Path, *, max_bytes: int) -> Asyn
 
 
 def _refuse_other_multipart(request: Request) -> None:
-    """Refuse a body of several parts that is no form: its boundaries and headers would be scored as audio.
+    """Refuse a multipart body that is no form, since the parts' boundaries and headers would be decoded as audio.
 
     Raises:
-        HTTPException: it is one.
+        HTTPException: 415, the body is of such a type.
     """
     if (kind := media_type(request)).startswith("multipart/"):
         detail = f"expected a recording as the body, or {FORM_TYPE} with the field '{FIELD}', got {kind[:80]}."
@@ -108,10 +119,18 @@ def _refuse_other_multipart(request: Request) -> None:
 
 @asynccontextmanager
 async def receive_files(request: Request, spool: Path, *, max_bytes: int) -> AsyncIterator[Batch]:
-    """Receive a form: a temporary folder, its text fields, and its files with the client's names.
+    """Receive a form with several files into a temporary folder, which is deleted at the end of the block.
+
+    Args:
+        request: the request.
+        spool: folder in which the temporary folder is created.
+        max_bytes: maximum size of the body.
 
     Raises:
-        UploadTooLargeError, InputError, OutputError: see `receive_file`.
+        UploadTooLargeError: the body has more than `max_bytes`, by its header or when it is read.
+        UploadTooSlowError: the body arrives below the minimum rate.
+        InputError: the body is no form, or has more than `MAX_BATCH` files or a repeated text field.
+        OutputError: no space on the disk.
     """
     try:
         folder = Path(tempfile.mkdtemp(prefix="batch-", dir=spool))
@@ -133,10 +152,10 @@ async def receive_files(request: Request, spool: Path, *, max_bytes: int) -> Asy
 
 
 def _only_file(form: FormData) -> UploadFile:
-    """Return the file in the field `audio`; file fields that were left empty do not count.
+    """Return the file in the form's field `audio`; other file fields may be empty.
 
     Raises:
-        InputError: there is none, or more than one.
+        InputError: there is no file in the field, or there is more than one file in the form.
     """
     given = [(name, value) for name, value in form.multi_items() if isinstance(value, UploadFile)]
     files = [(name, value) for name, value in given if name == FIELD or value.filename or value.size]
@@ -157,7 +176,7 @@ def _only_file(form: FormData) -> UploadFile:
 
 
 def _texts(form: FormData) -> dict[str, str]:
-    """Return the text fields of a form.
+    """Return the text fields of a form by name.
 
     Raises:
         InputError: a field is repeated.
@@ -176,23 +195,28 @@ def _writing(spool: Path) -> Iterator[None]:
 
 
 async def read_body(request: Request, *, max_bytes: int) -> bytes:
-    """Read a whole body into memory.
+    """Read the whole body of a request into memory.
 
     Raises:
-        UploadTooLargeError: it has more than `max_bytes`.
-        UploadTooSlowError: it does not arrive in time.
+        UploadTooLargeError: the body has more than `max_bytes`, by its header or when it is read.
+        UploadTooSlowError: the body arrives below the minimum rate.
     """
     return b"".join([chunk async for chunk in _read_chunks(request, max_bytes)])
 
 
 @asynccontextmanager
 async def receive_body(request: Request, spool: Path, *, max_bytes: int) -> AsyncIterator[IO[bytes]]:
-    """Receive a body into a temporary file, which is in memory up to `IN_MEMORY` bytes.
+    """Receive the body of a request into an open temporary file, which is in memory up to `IN_MEMORY` bytes.
+
+    Args:
+        request: the request.
+        spool: folder for the file if it is larger.
+        max_bytes: maximum size of the body.
 
     Raises:
-        UploadTooLargeError: it has more than `max_bytes`.
-        UploadTooSlowError: it does not arrive in time.
-        OutputError: no space on the disk for it.
+        UploadTooLargeError: the body has more than `max_bytes`, by its header or when it is read.
+        UploadTooSlowError: the body arrives below the minimum rate.
+        OutputError: no space on the disk.
     """
     with tempfile.SpooledTemporaryFile(IN_MEMORY, dir=str(spool)) as file:
         async for chunk in _read_chunks(request, max_bytes):
@@ -203,9 +227,9 @@ async def receive_body(request: Request, spool: Path, *, max_bytes: int) -> Asyn
 
 
 async def _read_chunks(request: Request, max_bytes: int) -> AsyncGenerator[bytes]:
-    """Yield a body, of which nothing is read if it announces too many bytes.
+    """Yield the chunks of a body; if the Content-Length is too large, nothing is read.
 
-    Starlette's `max_body_size` is not used: its limit cannot be a setting, and it answers in words of its own.
+    Starlette's `max_body_size` is not used, since its limit cannot be a setting and its response is no problem details.
     """
     announced = announced_bytes(request)
     if announced is not None and announced > max_bytes:
@@ -219,17 +243,25 @@ async def _read_chunks(request: Request, max_bytes: int) -> AsyncGenerator[bytes
 
 
 class PacedBody:
-    """A request's body that must come at the minimum rate, without a pause of `limits.body_timeout_s`."""
+    """ASGI receiver that requires a minimum rate of a request's body.
+
+    The body must arrive at `limits.min_bytes_per_s` on average after the first `limits.body_timeout_s` seconds, and
+    without a pause of `limits.body_timeout_s` seconds.
+
+    Args:
+        receive: receiver of the ASGI server.
+        limits: limits of the server.
+    """
 
     def __init__(self, receive: Receive, limits: Limits) -> None:
         self._receive, self._limits = receive, limits
         self._n, self._start_s, self._is_complete = 0, time.monotonic(), False
 
     async def receive(self) -> Message:
-        """Receive a part of the body.
+        """Receive the next message of the request.
 
         Raises:
-            UploadTooSlowError: it comes too slowly, or there is a pause.
+            UploadTooSlowError: the body arrives below the minimum rate, or pauses for too long.
         """
         if self._is_complete:
             return await self._receive()
@@ -249,14 +281,14 @@ class PacedBody:
 
 
 def media_type(request: Request) -> str:
-    """Return the media type of the body in lower case, without parameters."""
+    """Return the media type of the request's body in lower case, without parameters; "" without a Content-Type."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 NO_BOUNDARY = " Leave the Content-Type to the program that sends the form: it knows the boundary."
 
 PLAIN_ENCODINGS = frozenset((b"", b"binary", b"8bit", b"7bit"))
-"""Transfer encodings of a part's bytes as they are."""
+"""Values of Content-Transfer-Encoding that leave a part's bytes unchanged."""
 
 _DISPOSITION_PARAMETER = re.compile(rb';\s*([^=;\s]+)\s*=\s*("(?:\\.|[^"\\])*"|[^;]*)')
 
@@ -274,20 +306,20 @@ def _extended_name(disposition: bytes) -> str | None:
 
 
 class _FormParser(MultiPartParser):
-    """Starlette's parser with support of `filename*` and of names that HTML's form encoding has escaped."""
+    """Starlette's form parser with support for `filename*` and for escapes in file names by HTML's form encoding."""
 
     _is_complete = False
     """True once the closing boundary has arrived."""
 
     def on_end(self) -> None:
-        """Note the closing boundary."""
+        """Handle the closing boundary."""
         self._is_complete = True
 
     async def parse(self) -> FormData:
         """Parse the body.
 
         Raises:
-            MultiPartException: it is invalid, or was cut off, which would lose the fields that did not arrive.
+            MultiPartException: the body is invalid, or ends before the closing boundary.
         """
         form = await super().parse()
         if not self._is_complete:
@@ -304,10 +336,10 @@ class _FormParser(MultiPartParser):
         return self._current_files
 
     def on_headers_finished(self) -> None:
-        """Start a file or a text field.
+        """Handle the end of a part's headers.
 
         Raises:
-            MultiPartException: the part is encoded, which RFC 7578 (section 4.7) forbids; nothing here decodes it.
+            MultiPartException: the part has a transfer encoding, which RFC 7578 (section 4.7) deprecates.
         """
         part = self._current_part
         encoding = dict(part.item_headers).get(b"content-transfer-encoding", b"").strip().lower()
@@ -325,7 +357,7 @@ class _FormParser(MultiPartParser):
 
 
 _ESCAPES = re.compile("%(22|0A|0D)", re.IGNORECASE)
-"""Quotes and line breaks in the names of files, as HTML's form encoding writes them; nothing else is escaped."""
+"""Escapes of quotes and line breaks in file names by HTML's form encoding, which escapes nothing else."""
 
 
 def _unescape(match: re.Match[str]) -> str:
@@ -336,9 +368,16 @@ def _unescape(match: re.Match[str]) -> str:
 async def _form(
     request: Request, max_bytes: int, *, max_files: int, in_memory: int = IN_MEMORY
 ) -> AsyncIterator[FormData]:
-    """Parse a multipart body as a stream, with `in_memory` bytes of each file in memory.
+    """Parse a multipart form as a stream; its files are closed at the end of the block.
 
-    Its files are closed at the end of the block.
+    Args:
+        request: the request.
+        max_bytes: maximum size of the body.
+        max_files: maximum number of files.
+        in_memory: maximum size of each file in memory; larger files are on disk.
+
+    Raises:
+        InputError: the body is no form, is invalid, or has too many files.
     """
     if (kind := media_type(request)) != FORM_TYPE:
         raise InputError(f"expected a body of the type {FORM_TYPE}, got {kind[:80] or 'none'}.")

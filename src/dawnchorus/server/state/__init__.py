@@ -1,1 +1,1 @@
-"""State of a server: rows in a database, and files by their content."""
+"""State of a server: rows in a database, and files in a store."""

@@ -1,4 +1,4 @@
-"""Content-addressed file store, in a folder or in a store by URL: equal files are stored once."""
+"""Content-addressed file store, in a folder or an object store: files are named by their sha256."""
 
 from __future__ import annotations
 
@@ -28,16 +28,19 @@ from dawnchorus.storage.stores import Store, open_store
 LOG = logging.getLogger(__name__)
 
 GRACE = timedelta(hours=1)
-"""Default time for which a file without references stays, so that the next use of it needs no new copy."""
+"""Default time for which a file without references stays, since the same file may be used again."""
 
 PART_AGE = timedelta(days=1)
-"""Age from which a partly written file counts as abandoned."""
+"""Age from which a partly written file counts as abandoned, because its server was killed."""
 
 _PART = re.compile(r"/([0-9a-f]{2})/([0-9a-f]{64})\.[0-9a-f]{32}\.part$")
 
 
 class BlobStore:
-    """Files by their sha256, each complete or absent; they stay while `tables.FILE_REFERENCES` has them."""
+    """Store of files by their sha256; a file is complete or absent.
+
+    Files without a reference in the database (`tables.FILE_REFERENCES`) are deleted by `sweep`.
+    """
 
     def __init__(
         self, database: Database, root: str | Path, *, cache: Path, scratch: Path, grace: timedelta = GRACE
@@ -45,15 +48,15 @@ class BlobStore:
         """Open the store.
 
         Args:
-            database: The rows that refer to its files.
-            root: A folder, or a URL of a store.
-            cache: Folder of local copies, if `root` is not on this machine.
-            scratch: Folder of incomplete files, on the same drive as `cache`.
-            grace: Time for which a file without references stays.
+            database: database with the rows that refer to the files.
+            root: folder of the files, or URL in an object store.
+            cache: folder for local copies, if `root` is a URL.
+            scratch: folder for incomplete local copies, on the same drive as `cache`.
+            grace: time for which a file without references stays.
 
         Raises:
-            InputError: there is no such kind of store.
-            MissingExtraError: the package that reads it is not installed.
+            InputError: the URL's scheme is not supported.
+            MissingExtraError: the package for this kind of object store is not installed.
         """
         self._root = as_path(root)
         try:
@@ -65,13 +68,16 @@ class BlobStore:
 
     @contextmanager
     def keep(self, path: Path) -> Iterator[tuple[Session, str]]:
-        """Store a copy of a file, and yield a transaction for the rows that refer to it, with its sha256.
+        """Store a copy of a file, and open a write transaction in which the caller adds rows that refer to the file.
 
-        The copy is complete when the block begins. If the block raises, it is deleted, unless something else refers to
-        it; after a kill, a sweep does that.
+        The copy is complete when the `with` block starts. If the block raises, the copy is deleted unless other rows
+        refer to it; if the server is killed, `sweep` deletes the copy later.
+
+        Yields:
+            The session of the transaction, and the file's sha256.
 
         Raises:
-            OutputError: no space, no permission.
+            OutputError: the file cannot be stored: no space, or no permission.
         """
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -91,10 +97,13 @@ class BlobStore:
 
     @contextmanager
     def hold(self, sha256: str) -> Iterator[Session]:
-        """Yield a transaction for rows that refer to a stored file, which nothing deletes before its end.
+        """Open a write transaction during which a stored file is not deleted, to add rows that refer to the file.
+
+        Yields:
+            The session of the transaction.
 
         Raises:
-            NotFoundError: the file is absent.
+            NotFoundError: the file is not in the store.
         """
         with self._database.write() as session:
             lock(session, sha256)
@@ -103,7 +112,10 @@ class BlobStore:
             yield session
 
     def sweep(self) -> None:
-        """Delete the files that nothing refers to and that were kept before the grace period, and abandoned parts."""
+        """Delete files that no row refers to and that were stored before the grace period, and abandoned parts.
+
+        The server calls this method at its start and every hour. Errors of single files are logged.
+        """
         is_unused = StoredFile.sha256.not_in(select(FILE_REFERENCES.c.sha256))
         with self._database.write() as session:
             ended = select(Job.id).where(Job.status.not_in(ACTIVE_STATUSES))
@@ -118,7 +130,7 @@ class BlobStore:
         self._delete_abandoned_parts()
 
     def delete_unused(self, sha256: str) -> None:
-        """Delete a file at once if nothing refers to it."""
+        """Delete a file at once, without the grace period, unless a row refers to it."""
         with self._database.write() as session:
             lock(session, sha256)
             if session.scalar(select(exists().where(FILE_REFERENCES.c.sha256 == sha256))):
@@ -129,17 +141,17 @@ class BlobStore:
             session.execute(delete(StoredFile).where(StoredFile.sha256 == sha256))
 
     def size(self, sha256: str) -> int | None:
-        """Return the size of a file in bytes, or None if it is absent."""
+        """Return the size of a file in bytes, or None if the file is not in the store."""
         try:
             return self._store.head(self._key(sha256)).size
         except FileNotFoundError:
             return None
 
     def local(self, sha256: str) -> Path:
-        """Return the path of a local copy, which must not be changed.
+        """Return a local path of a file, downloading the file if necessary; the caller must not change the file.
 
         Raises:
-            NotFoundError: the file is absent.
+            NotFoundError: the file is not in the store.
         """
         if self.size(sha256) is None:
             raise _absent(sha256)
@@ -166,7 +178,7 @@ class BlobStore:
             raise cannot_write(self._root, error) from error
 
     def _delete_abandoned_parts(self) -> None:
-        """Delete parts of files by age; other servers may be writing some."""
+        """Delete partly written files older than `PART_AGE`; other servers may be writing newer ones."""
         if not self._store.leaves_parts:
             return
         try:
@@ -181,7 +193,7 @@ class BlobStore:
                     self._store.delete(key)
 
     def store_now(self) -> datetime:
-        """Return the time by the clock that dates the store's files, which may differ from this machine's.
+        """Return the time by the store's clock, which sets modification times and may differ from this machine's clock.
 
         Raises:
             OSError: the store cannot be written.
@@ -202,10 +214,10 @@ class BlobStore:
 
 
 def _open(root: Path) -> tuple[Store, str]:
-    """Return the store of a folder or URL, and what its keys begin with.
+    """Return the store of a folder or URL, and the prefix of its keys.
 
     Raises:
-        InputError: there is no such kind of store.
+        InputError: the URL's scheme is not supported.
     """
     if isinstance(root, RemotePath):
         folder = root.url.key.strip("/")
@@ -214,7 +226,7 @@ def _open(root: Path) -> tuple[Store, str]:
 
 
 def _record(session: Session, sha256: str) -> None:
-    """Write that a file is kept now; no other transaction records or deletes it until the end of this one."""
+    """Set the file's `kept_at` to now, and lock the file's row and content until the end of the transaction."""
     lock(session, sha256)
     session.merge(StoredFile(sha256=sha256, kept_at=now()))
 

@@ -1,4 +1,4 @@
-"""The clock, read in one place."""
+"""The only place where the server reads the time of day."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from datetime import UTC, datetime
 
 
 def now() -> datetime:
-    """Return the time, in UTC."""
+    """Return the present time in UTC."""
     return datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""The database: SQLite in the server's folder, or PostgreSQL for several servers."""
+"""Database connections and migrations: SQLite in the server's data folder, or PostgreSQL for several servers."""
 
 from __future__ import annotations
 
@@ -22,24 +22,32 @@ from dawnchorus.errors import InputError, MissingExtraError, OutputError
 LOG = logging.getLogger(__name__)
 
 FILE_NAME = "state.db"
+"""Name of the SQLite file in the server's data folder."""
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+"""Folder of Alembic's migration scripts."""
 
 LOCK = 0xDA3
-"""Key of the advisory lock that migrations hold on PostgreSQL."""
+"""Key of the advisory lock of PostgreSQL that prevents concurrent migrations."""
 
 CONNECT_TIMEOUT_S = 10
-"""Timeout of connecting to a database, and of waiting for a free connection of the pool."""
+"""Timeout for connecting to PostgreSQL, and for waiting for a free connection of the pool."""
 
 
 class Database:
-    """Read and write sessions; a write session is committed unless its block raises."""
+    """Connection pool of a database, with sessions for reading and for writing."""
 
     def __init__(self, url: str | URL, *, migrations: Path = MIGRATIONS) -> None:
-        """Connect and migrate the tables; an SQLite file is backed up next to itself before a migration.
+        """Connect, and migrate the tables to the latest revision.
+
+        An SQLite file is copied to `NAME.REVISION.backup` next to it before a migration.
+
+        Args:
+            url: SQLAlchemy URL of the database.
+            migrations: folder of Alembic's migration scripts.
 
         Raises:
-            InputError: an invalid URL, or tables of a newer version of this program.
+            InputError: the URL is invalid, or a newer version of this program has migrated the tables.
             MissingExtraError: the driver of the URL is not installed.
             OutputError: the database cannot be reached or written.
         """
@@ -62,13 +70,16 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """Open a session for reading."""
+        """Open a session for reading during the `with` block."""
         with Session(self.engine) as session:
             yield session
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """Open an atomic transaction."""
+        """Open a session for a write transaction, which is committed at the end of the `with` block.
+
+        If the block raises, the transaction is rolled back. On SQLite, other writers wait until the end.
+        """
         with Session(self._writing, expire_on_commit=False) as session, session.begin():
             yield session
 
@@ -78,7 +89,11 @@ class Database:
 
 
 def lock(session: Session, key: str) -> None:
-    """Wait for other transactions that hold the lock `key`, and hold it until the end of this one."""
+    """Acquire the lock `key` (any text) of the database, and hold it until the end of the transaction.
+
+    The call waits while another transaction holds the lock. On SQLite nothing is done, since write transactions exclude
+    each other.
+    """
     if session.get_bind().dialect.name == "postgresql":  # SQLite has one writer at a time
         session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(key, 0))))
 
@@ -113,7 +128,12 @@ def _start_transaction(connection: Connection) -> None:
 
 
 def alembic_config(connection: Connection | None = None, *, migrations: Path = MIGRATIONS) -> Config:
-    """Return the configuration of Alembic's commands."""
+    """Return the configuration of Alembic's commands.
+
+    Args:
+        connection: connection on which migrations run; None for commands that need no database.
+        migrations: folder of the migration scripts.
+    """
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", str(migrations).replace("%", "%%"))
     return config
@@ -147,7 +167,7 @@ def _upgrade(engine: Engine, migrations: Path) -> None:
 
 @cache
 def _revisions(migrations: Path) -> tuple[str, ...]:
-    """Return the revisions of a folder, the newest first; Alembic runs all its files for that."""
+    """Return the ids of the revisions in a folder, the newest first; cached, since Alembic imports all scripts."""
     script = ScriptDirectory.from_config(alembic_config(migrations=migrations))
     return tuple(revision.revision for revision in script.walk_revisions())
 

@@ -1,4 +1,4 @@
-"""File names that clients give."""
+"""File names in the requests of clients."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ MAX_NAME = 255
 """Maximum length of a file name in bytes."""
 
 UNNAMED = "upload"
-"""Name of a file whose client gives none."""
+"""Name of an uploaded file if the client sends none."""
 
 
 def base_name(given: str) -> str:
-    """Return the last part of a client's file name, cut to the length that file systems take."""
+    """Return a client's file name without folders, cut to `MAX_NAME` bytes; `UNNAMED` if nothing is left."""
     last = given.replace("\\", "/").rpartition("/")[2].replace("\0", "")
     return last.encode("utf-8", "replace")[:MAX_NAME].decode("utf-8", "ignore") or UNNAMED
 
 
 def find_site(name: str) -> str | None:
-    """Return the site that recorders write before the time into a file's name (SITE7_20260512_040000.wav)."""
+    """Return the recording site in a file name, None if there is none.
+
+    Recorders write the site before the time: SITE7 in `SITE7_20260512_040000.wav`.
+    """
     return text_before_time(name).strip(" _-.,()[]") or None

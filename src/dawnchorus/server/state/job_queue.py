@@ -20,38 +20,47 @@ from dawnchorus.server.state.database import Database
 from dawnchorus.server.state.tables import ACTIVE_STATUSES, Job, JobEvent, JobFile
 
 Kind = Literal["identify", "retrain"]
+"""Kind of a job."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 STALE_S = 15.0
-"""Time without a heartbeat after which a job's server counts as gone, and the job is requeued."""
+"""Time without a heartbeat after which the server of a job counts as dead, and the job is requeued."""
 
 MAX_CHECK_INTERVAL_S = 3.0
-"""Maximum that one check adds to the time without a heartbeat: a server that could not check saw none."""
+"""Maximum time that one check adds to the time without a heartbeat.
+
+After a pause of the checking server or of the database, the checking server may have missed heartbeats.
+"""
 
 MAX_ATTEMPTS = 3
-"""Maximum number of attempts whose servers died; then the job fails, as it may be the reason."""
+"""Number of attempts after which a job fails if its server died each time, since the job may be the cause."""
 
 MAX_JOBS = 1000
 """Maximum number of queued jobs."""
 
 
 Heartbeat = tuple[str | None, int, datetime | None]
-"""Worker, attempt and heartbeat time of a running job; it differs after each heartbeat."""
+"""State of a running job that changes with each heartbeat: worker id, number of attempts, time of the heartbeat."""
 
 
 @dataclass(frozen=True)
 class _Silence:
-    """The last heartbeat of a job, and the time that this server has observed no newer one."""
+    """The last heartbeat of a job, and the seconds for which this server has seen no newer heartbeat."""
 
     heartbeat: Heartbeat
     duration_s: float = 0.0
 
 
 class JobQueue:
-    """The queue as seen by one server.
+    """Access of one server to the queue.
 
-    A server counts as gone when its heartbeats have not changed for `STALE_S` by the `monotonic` clock of the server
-    that checks. Times written by two servers are never compared, because their clocks may differ.
+    A server that runs jobs writes heartbeats, and counts as dead when another server has seen no new heartbeat for
+    `STALE_S` by its own monotonic clock. Times of two servers are never compared, because their clocks may differ.
+
+    Args:
+        database: database with the queue.
+        worker_id: unique id of this server.
+        monotonic: monotonic clock in seconds; tests use another one.
     """
 
     def __init__(self, database: Database, *, worker_id: str, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -62,17 +71,23 @@ class JobQueue:
         self._silences: dict[str, _Silence] = {}
 
     def add(self, kind: Kind, parameters: Mapping[str, Any]) -> Job:
-        """Add a job; see `insert`."""
+        """Add a job to the queue in a transaction of its own; see `insert`."""
         with self._database.write() as session:
             return self.insert(session, kind, parameters)
 
     def insert(
         self, session: Session, kind: Kind, parameters: Mapping[str, Any], *, files: Collection[str] = ()
     ) -> Job:
-        """Add a job in a transaction, with the sha256 of the stored files that it needs.
+        """Add a job to the queue in the caller's transaction.
+
+        Args:
+            session: session of the write transaction.
+            kind: kind of the job.
+            parameters: arguments of the job by name, as JSON values.
+            files: sha256 of the stored files that must not be deleted before the job ends.
 
         Raises:
-            BusyError: a retraining is in progress, or the queue is full.
+            BusyError: another retraining is queued or running, or the queue is full.
         """
         job = Job(id=uuid.uuid4().hex, kind=kind, parameters=dict(parameters))
         waiting = select(func.count()).select_from(Job).where(Job.status == "queued")
@@ -88,10 +103,10 @@ class JobQueue:
         return job
 
     def get(self, job_id: str) -> Job:
-        """Return a job.
+        """Return the job with this id.
 
         Raises:
-            NotFoundError: there is none.
+            NotFoundError: there is no such job.
         """
         with self._database.read() as session:
             job = session.get(Job, job_id)
@@ -100,7 +115,13 @@ class JobQueue:
         return job
 
     def find(self, *, kind: Kind | None = None, limit: int = 50, offset: int = 0) -> tuple[int, list[Job]]:
-        """Return the number of jobs and a page of them, the latest first."""
+        """Return the number of all jobs, and a page of the list of jobs, the latest first.
+
+        Args:
+            kind: kind of the jobs; None for all kinds.
+            limit: maximum number of jobs in the page.
+            offset: number of jobs before the page.
+        """
         query = select(Job) if kind is None else select(Job).where(Job.kind == kind)
         with self._database.read() as session:
             n = session.scalar(select(func.count()).select_from(query.subquery())) or 0
@@ -108,13 +129,13 @@ class JobQueue:
             return n, list(rows)
 
     def latest_done(self, kind: Kind) -> Job | None:
-        """Return the job that was completed last, or None."""
+        """Return the job of this kind that was completed last (status "done"), or None."""
         query = select(Job).where(Job.kind == kind, Job.status == "done").order_by(Job.ended_at.desc()).limit(1)
         with self._database.read() as session:
             return session.scalar(query)
 
     def count_by_status(self, statuses: tuple[str, ...], *, kind: Kind | None = None) -> dict[str, int]:
-        """Return the number of jobs in each status, of one kind or of all."""
+        """Return the number of jobs by status, for each of `statuses`; of all kinds if `kind` is None."""
         query = select(Job.status, func.count()).where(Job.status.in_(statuses)).group_by(Job.status)
         query = query if kind is None else query.where(Job.kind == kind)
         with self._database.read() as session:
@@ -122,16 +143,18 @@ class JobQueue:
         return {**dict.fromkeys(statuses, 0), **counts}
 
     def events(self, job_id: str, *, after: int = 0) -> list[JobEvent]:
-        """Return the job's events after the event id `after`."""
+        """Return the job's events with ids above `after` in order, at most 500."""
         query = select(JobEvent).where(JobEvent.job == job_id, JobEvent.id > after).order_by(JobEvent.id).limit(500)
         with self._database.read() as session:
             return list(session.scalars(query))
 
     def cancel(self, job_id: str) -> Job:
-        """Request cancellation; a queued job is cancelled at once.
+        """Cancel a queued job, or request the cancellation of a running job, and return the job.
+
+        A job that has ended does not change.
 
         Raises:
-            NotFoundError: there is none.
+            NotFoundError: there is no such job.
         """
         self.get(job_id)
         with self._database.write() as session:
@@ -146,7 +169,7 @@ class JobQueue:
     # ------------------------------------------------------------------ for workers
 
     def claim(self, kind: Kind) -> Job | None:
-        """Claim the oldest queued job; return None if there is none."""
+        """Assign the oldest queued job of this kind to this server and set it running; return None if there is none."""
         with self._database.read() as session:
             # By the database's own numbers: the clocks of the servers that added them may differ.
             order = select(func.min(JobEvent.id)).where(JobEvent.job == Job.id).scalar_subquery()
@@ -174,7 +197,16 @@ class JobQueue:
     def update_progress(
         self, job_id: str, stage: str, progress: float, details: Mapping[str, Any] | None = None
     ) -> None:
-        """Write stage and progress, which never decreases; skipped while the database cannot be reached."""
+        """Write the progress of a job that this server runs, and add an event for clients.
+
+        Nothing is written if the server no longer owns the job, or the database cannot be reached.
+
+        Args:
+            job_id: id of the job.
+            stage: stage of the work in one or two words.
+            progress: progress of the job, 0 to 1; a value lower than before is ignored.
+            details: further fields of the event.
+        """
         with suppress(OperationalError), self._database.write() as session:
             job = self._owned_job(session, job_id)
             if job is None:
@@ -183,7 +215,7 @@ class JobQueue:
             session.add(JobEvent(job=job_id, data={**_to_dict(job), **(details or {})}))
 
     def should_continue(self, job_id: str) -> bool:
-        """Return True while this server owns the job and it is not cancelled."""
+        """Return True while this server owns the job and no client has requested the job's cancellation."""
         with self._database.read() as session:
             job = session.get(Job, job_id)
             return (
@@ -194,7 +226,7 @@ class JobQueue:
             )
 
     def is_cancel_requested(self, job_id: str) -> bool:
-        """Return True if this server owns the job and its cancellation was requested."""
+        """Return True if this server owns the job and a client has requested the job's cancellation."""
         with self._database.read() as session:
             job = session.get(Job, job_id)
             return (
@@ -204,7 +236,14 @@ class JobQueue:
     def finish(
         self, job_id: str, status: str, *, result: Mapping[str, Any] | None = None, error: str | None = None
     ) -> None:
-        """Write the final status, with the result or the error."""
+        """End a job that this server owns; nothing changes if the server no longer owns the job.
+
+        Args:
+            job_id: id of the job.
+            status: final status: "done", "failed" or "cancelled".
+            result: result by name, for "done".
+            error: reason of the failure, for "failed".
+        """
         with self._database.write() as session:
             job = self._owned_job(session, job_id)
             if job is None:
@@ -215,19 +254,23 @@ class JobQueue:
             session.add(JobEvent(job=job_id, data=_to_dict(job)))
 
     def _owned_job(self, session: Session, job_id: str) -> Job | None:
-        """Return the job if this server still owns it."""
+        """Return the job if it is running on this server, else None."""
         job = session.get(Job, job_id, with_for_update=True)
         return job if job is not None and job.status == "running" and job.worker_id == self.worker_id else None
 
     def release(self) -> None:
-        """Return this server's unfinished jobs to the queue; this does not count as a failed attempt."""
+        """Return this server's running jobs to the queue, without counting the attempt."""
         with self._database.write() as session:
             owned = update(Job).where(Job.worker_id == self.worker_id, Job.status == "running")
             session.execute(owned.values(attempts=Job.attempts - 1))
         self._requeue(Job.worker_id == self.worker_id)
 
     def heartbeat(self, active_ids: Collection[str]) -> None:
-        """Renew the heartbeat of this server's active jobs, and requeue jobs whose server is gone."""
+        """Write a heartbeat for this server's active jobs, and requeue the jobs of dead servers.
+
+        Args:
+            active_ids: ids of the jobs on which this server is working.
+        """
         with self._database.write() as session:
             active = update(Job).where(Job.worker_id == self.worker_id, Job.status == "running", Job.id.in_(active_ids))
             session.execute(active.values(heartbeat_at=now()))
@@ -241,7 +284,7 @@ class JobQueue:
             self._requeue(and_(Job.id == job_id, *same))
 
     def _find_abandoned(self) -> list[tuple[str, Heartbeat]]:
-        """Return the running jobs whose heartbeat has not changed for `STALE_S`, with that heartbeat."""
+        """Return the id and the last heartbeat of each running job whose server counts as dead."""
         running = select(Job.id, Job.worker_id, Job.attempts, Job.heartbeat_at).where(Job.status == "running")
         with self._database.read() as session:
             heartbeats: dict[str, Heartbeat] = {
@@ -261,7 +304,7 @@ class JobQueue:
         ]
 
     def requeue_orphans(self) -> None:
-        """Requeue the jobs of earlier servers; only valid if no other server can be running."""
+        """Requeue all running jobs of other servers; only for a server that uses the database alone, at its start."""
         self._requeue(Job.worker_id != self.worker_id)
 
     def _requeue(self, condition: Any) -> None:
@@ -278,11 +321,11 @@ class JobQueue:
                 session.add(JobEvent(job=job.id, data=_to_dict(job)))
 
     def remove(self, job_id: str) -> None:
-        """Delete a finished job.
+        """Delete a job that has ended.
 
         Raises:
-            NotFoundError: there is none.
-            BusyError: it is queued or running.
+            NotFoundError: there is no such job.
+            BusyError: the job is queued or running.
         """
         if self.get(job_id).status in ACTIVE_STATUSES:
             raise BusyError("the job has not ended. Cancel it first.")

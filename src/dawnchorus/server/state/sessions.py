@@ -1,4 +1,7 @@
-"""Sessions of browsers: signed cookies, which end by age, by logging out, or with their token."""
+"""Login sessions of browsers, as signed cookies.
+
+A session ends when the cookie is too old, when the user logs out, or when the server no longer has the token.
+"""
 
 from __future__ import annotations
 
@@ -19,20 +22,27 @@ from dawnchorus.server.state.tables import EndedSession
 
 @dataclass(frozen=True)
 class BrowserSession:
-    """A valid session."""
+    """A valid session of a browser."""
 
     id: str
+    """Random id, 32 hexadecimal digits."""
     token: str
-    """The token that it was started with."""
+    """Access token of the server with which the user logged in."""
 
     @property
     def csrf(self) -> str:
-        """Token of its forms, which pages of other sites cannot read."""
+        """CSRF token in the forms of the session's pages; pages of other sites cannot read it."""
         return hmac.new(self.token.encode(), f"csrf {self.id}".encode(), "sha256").hexdigest()
 
 
 class SessionStore:
-    """Sessions that any server of the database accepts while it has the token that signed their cookie."""
+    """Login sessions, which are valid on all servers that share the database and have the same access token.
+
+    Args:
+        database: database with the ended sessions.
+        tokens: access tokens of the server, which are also the keys that sign the cookies.
+        max_age_s: age at which a session ends.
+    """
 
     def __init__(self, database: Database, tokens: Collection[str], *, max_age_s: int) -> None:
         self._database = database
@@ -40,11 +50,15 @@ class SessionStore:
         self._serializers = {token: _serializer(token) for token in tokens}
 
     def start(self, token: str) -> str:
-        """Start a session of a valid token, and return its cookie."""
+        """Start a session, and return the value of its cookie.
+
+        Args:
+            token: one of the server's access tokens.
+        """
         return str(self._serializers[token].dumps(secrets.token_hex(16)))
 
     def find(self, cookie: str) -> BrowserSession | None:
-        """Return the session of a cookie; None if it is not valid, or not any more."""
+        """Return the session of a cookie; None if the cookie's signature is invalid or the session has ended."""
         for token, serializer in self._serializers.items():
             try:
                 session = BrowserSession(serializer.loads(cookie, max_age=self._max_age_s), token)
@@ -55,7 +69,7 @@ class SessionStore:
         return None
 
     def end(self, session: BrowserSession) -> None:
-        """End a session, and delete those whose cookies have expired."""
+        """End a session, and delete the rows of ended sessions whose cookies have expired."""
         oldest = now() - timedelta(seconds=self._max_age_s)
         with self._database.write() as rows:
             rows.merge(EndedSession(id=session.id, ended_at=now()))

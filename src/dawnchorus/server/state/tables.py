@@ -1,4 +1,4 @@
-"""Tables of the database; every change needs a migration (`migrations/versions`)."""
+"""Tables of the server's database, for SQLAlchemy; every change needs a migration (`migrations/versions`)."""
 
 from __future__ import annotations
 
@@ -26,22 +26,31 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from dawnchorus.server.state.clock import now
 
 ACTIVE_STATUSES = ("queued", "running")
+"""Values of `Job.status` for jobs that have not ended."""
 
 Verdict = Literal["correct", "incorrect", "relabeled", "several", "unsure", "none"]
-"""A person's answer to a detection: of this species, not of it, of another one, of several, not clear, no bird."""
+"""Verdict of a reviewer on the species of a detection.
+
+- "correct": the detected species is audible.
+- "incorrect": the detected species is not audible; the reviewer does not say which one is.
+- "relabeled": another species is audible, which the reviewer names.
+- "several": several species are audible.
+- "unsure": the reviewer cannot tell.
+- "none": no bird is audible.
+"""
 
 REJECTED: tuple[Verdict, ...] = ("incorrect", "none")
-"""Verdicts that leave a detection without a species."""
+"""Verdicts that reject a detection, which is then left out of tables and counts."""
 
 
 class UtcTime(TypeDecorator[datetime]):
-    """A point in time, stored in UTC without a zone."""
+    """Column type of points in time: `datetime` with a time zone in Python, UTC without a zone in the database."""
 
     impl = DateTime
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Convert to the database's value."""
+        """Convert a value of Python to the database's value."""
         del dialect
         if value is None:
             return None
@@ -51,13 +60,13 @@ class UtcTime(TypeDecorator[datetime]):
             return value.replace(tzinfo=None)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Convert from the database's value."""
+        """Convert a value of the database to Python's value."""
         del dialect
         return None if value is None else value.replace(tzinfo=UTC)
 
 
 class Base(DeclarativeBase):
-    """Base class of all tables."""
+    """Base class of all tables, with the names of constraints and the column types."""
 
     metadata = MetaData(
         naming_convention={
@@ -76,66 +85,83 @@ class Base(DeclarativeBase):
 
 
 class Recording(Base):
-    """A stored recording, or one that could not be identified, of which there is no audio."""
+    """A stored recording, or an upload that could not be identified and whose audio is not stored (`error` is set)."""
 
     __tablename__ = "recordings"
     __table_args__ = (Index("ix_recordings_added_at", "added_at", "sha256", unique=True),)
-    """Lists have this order; it is unique, so that the database need not sort what it joins."""
+    """Index in the order of lists. It is unique, so that SQLite does not sort the results of joins again."""
 
     sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """Hash of the audio file, which is the id of the recording and the key of the file in the store."""
     name: Mapped[str] = mapped_column(String(255))
-    """The client's name of the file."""
+    """Client's name of the file."""
     n_bytes: Mapped[int] = mapped_column(BigInteger)
     duration_s: Mapped[float | None]
     rate_hz: Mapped[int | None]
     recorded_at: Mapped[str | None] = mapped_column(String(40))
-    """By the recorder's clock, ISO 8601."""
+    """Start of the recording by the recorder's clock, ISO 8601."""
     latitude: Mapped[float | None]
     longitude: Mapped[float | None]
     added_at: Mapped[datetime] = mapped_column(default=now)
+    """Time of the first upload."""
     site: Mapped[str | None] = mapped_column(String(255), index=True)
+    """Name of the recording site, from the request or the file name."""
     error: Mapped[str | None] = mapped_column(Text)
-    """Reason why it could not be identified."""
+    """Reason why the recording could not be identified; None if it was identified."""
     latest_identification: Mapped[int | None]
-    """Id of the identification whose detections count; no foreign key, since that table refers to this one."""
+    """Id of the latest identification, whose detections lists and counts use.
+
+    It is no foreign key, since the table of identifications has a foreign key to this table.
+    """
     n_detections: Mapped[int] = mapped_column(default=0, server_default="0")
+    """Number of detections in the latest identification."""
     best_score: Mapped[float | None]
-    """Number of detections and highest score of the latest identification."""
+    """Highest score in the latest identification; None without detections."""
 
 
 AUTOINCREMENT = {"sqlite_autoincrement": True}
-"""Table option of SQLite: ids of deleted rows are not reused."""
+"""Table option for SQLite, so that ids of deleted rows are not used again."""
 
 
 class Identification(Base):
-    """The identification of a recording, whose audio is stored only on request."""
+    """An identification: a model's result for a recording, whose audio and detections are stored only on request."""
 
     __tablename__ = "identifications"
     __table_args__ = AUTOINCREMENT
 
     id: Mapped[int] = mapped_column(primary_key=True)
     recording: Mapped[str | None] = mapped_column(ForeignKey("recordings.sha256", ondelete="CASCADE"), index=True)
+    """sha256 of the stored recording; None if the recording was not stored."""
     at: Mapped[datetime] = mapped_column(default=now, index=True)
+    """Time of the identification."""
     bundle_id: Mapped[str] = mapped_column(String(12))
+    """Id of the model's bundle."""
     duration_s: Mapped[float]
     species: Mapped[str | None] = mapped_column(String(255), index=True)
-    """The common name of the best detection."""
+    """Common name in the detection with the highest score; None without detections."""
     score: Mapped[float | None]
+    """Highest score; None without detections."""
     provenance: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
-    """Model, software and options of the rows of a stored recording; None if a version before 0004 wrote them."""
+    """Model, software and options (`types.Provenance`); None if the recording was not stored, or before revision 0004
+    of the database."""
     latitude: Mapped[float | None]
-    """Latitude that this identification used: that of the request, or else that in the recording's metadata."""
+    """Latitude that the range filter used: from the request, or else from the recording's metadata."""
     longitude: Mapped[float | None]
-    """Longitude that it used, as the latitude."""
+    """Longitude that the range filter used: from the request, or else from the recording's metadata."""
     week: Mapped[int | None]
+    """Week that the range filter used, from 1 to 48; None if unknown."""
     warnings: Mapped[list[Any]] = mapped_column(default=list, server_default="[]")
-    """Sentences on the audio and on parameters without effect; empty if a version before 0010 wrote the row."""
+    """Sentences on faults of the audio and on options without effect; empty in rows from before revision 0010."""
     scientific_name: Mapped[str | None] = mapped_column(String(255))
-    """Name of the best detection; before 0012 None, or the common name if nothing is stored and no other is known."""
+    """Scientific name in the detection with the highest score; None without detections.
+
+    In rows from before revision 0012: None, or for recordings that were not stored the common name if the scientific
+    name is unknown.
+    """
 
 
 class RecordingSpecies(Base):
-    """A species in the latest identification of a recording, so that lists need not count detections."""
+    """Summary of a species in the latest identification of a recording, so that lists need not count detections."""
 
     __tablename__ = "recording_species"
     __table_args__ = (
@@ -146,13 +172,14 @@ class RecordingSpecies(Base):
     scientific_name: Mapped[str] = mapped_column(String(255), primary_key=True)
     common_name: Mapped[str] = mapped_column(String(255))
     n_detections: Mapped[int]
+    """Number of detections that were not rejected."""
     best_score: Mapped[float]
     added_at: Mapped[datetime]
-    """Copy of the recording's, for the order of lists."""
+    """Copy of `Recording.added_at`, for an index in the order of lists."""
 
 
 class Species(Base):
-    """A species that was detected in some stored recording, under one of its common names."""
+    """A species that was ever detected in a stored recording; it has a row for each of its common names."""
 
     __tablename__ = "species"
 
@@ -161,26 +188,27 @@ class Species(Base):
 
 
 class DetectionCount(Base):
-    """Counts of recordings and detections at a site, in a time and of a species; see `server.detection_counts`."""
+    """Counts of recordings and detections of a site, a time span and a species; see `server.detection_counts`."""
 
     __tablename__ = "detection_counts"
 
     site: Mapped[str] = mapped_column(String(255), primary_key=True)
-    """"" for all sites, also recordings without one."""
+    """Name of the site; "" in rows with the sums of all recordings, with or without a site."""
     unit: Mapped[str] = mapped_column(String(8), primary_key=True)
-    """"day", "month", "year" or, for recordings without a start time, "undated"."""
+    """Length of the time span: "day", "month", "year", or "undated" for recordings without a start time."""
     start: Mapped[str] = mapped_column(String(10), primary_key=True)
-    """First day by the recorder's clock, ISO 8601; "" if undated."""
+    """First day of the time span by the recorder's clock, ISO 8601; "" if undated."""
     scientific_name: Mapped[str] = mapped_column(String(255), primary_key=True)
-    """"" for all species."""
+    """Name of the species; "" in rows with the sums of all species."""
     common_name: Mapped[str] = mapped_column(String(255))
     totals: Mapped[dict[str, Any]]
+    """Numbers by name (`detection_counts.Counts`) that are not divided by hour of the day."""
     hours: Mapped[dict[str, Any]]
-    """Numbers by name; those by hour of the day are apart, since most readers need only the others."""
+    """Numbers by name that are divided by hour of the day, in a column of their own since few queries need them."""
 
 
 class DetectionRow(Base):
-    """A detection in a stored recording: the columns of `formats.columns`, and the rows that it belongs to."""
+    """A detection in a stored recording: the columns of detection tables (`formats.columns`) and its review."""
 
     __tablename__ = "detections"
     __table_args__ = (
@@ -192,53 +220,67 @@ class DetectionRow(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     identification: Mapped[int] = mapped_column(ForeignKey("identifications.id", ondelete="CASCADE"))
     recording: Mapped[str] = mapped_column(ForeignKey("recordings.sha256", ondelete="CASCADE"), index=True)
+    """sha256 of the recording."""
     start_s: Mapped[float]
     end_s: Mapped[float]
     scientific_name: Mapped[str] = mapped_column(String(255), index=True)
+    """Scientific name of the species by the reviewer if the detection was relabeled, else by the model."""
     common_name: Mapped[str] = mapped_column(String(255))
-    """The species that people gave it, otherwise the model's."""
+    """Common name of the species by the reviewer if the detection was relabeled, else by the model."""
     score: Mapped[float] = mapped_column(index=True)
+    """Score of the model's species, 0 to 1."""
     probability: Mapped[float | None]
+    """Calibrated probability of the model's species; None without a calibration."""
     in_range: Mapped[bool | None]
+    """True if the range model expects the model's species at this location and week; None if that is unknown."""
     bundle_id: Mapped[str] = mapped_column(String(12))
+    """Id of the model's bundle."""
     channel: Mapped[int | None]
-    """Number of the channel, from 1; None if one signal was scored for all channels."""
+    """Number of the channel, from 1; None if one mono signal of the recording was scored."""
     kind: Mapped[str] = mapped_column(String(16), server_default="species")
+    """Kind of the class: "species", or "sound" (an engine, a human voice)."""
     human_voice: Mapped[bool | None]
+    """True if the segment contains human speech; None if speech detection was off."""
     low_hz: Mapped[float | None]
     high_hz: Mapped[float | None]
     verdict: Mapped[str | None] = mapped_column(String(16))
-    """Verdict of its review, for filters, counts and tables."""
+    """Copy of `Review.verdict` for filters, counts and tables; None without a review."""
     model_scientific_name: Mapped[str | None] = mapped_column(String(255))
+    """Scientific name of the model's species if the detection was relabeled, else None."""
     model_common_name: Mapped[str | None] = mapped_column(String(255))
-    """The model's species, if people gave it another one."""
+    """Common name of the model's species if the detection was relabeled, else None."""
 
     @property
     def is_unexpected(self) -> bool:
-        """True if the range model does not expect the species there in that week; it knows only the model's."""
+        """True if the range model does not expect the species at this location and week.
+
+        False for relabeled detections, since `in_range` is about the model's species.
+        """
         return self.in_range is False and self.model_scientific_name is None
 
 
 class Review(Base):
-    """A person's review of a detection."""
+    """The review of a detection: the latest answer of a person that was not undone."""
 
     __tablename__ = "reviews"
 
     detection: Mapped[int] = mapped_column(ForeignKey("detections.id", ondelete="CASCADE"), primary_key=True)
     verdict: Mapped[str] = mapped_column(String(16))
-    """One of `Verdict`."""
+    """Verdict, one of `Verdict`."""
     scientific_name: Mapped[str | None] = mapped_column(String(255))
-    """The correct species, for "relabeled"."""
+    """Scientific name of the correct species, for the verdict "relabeled" only."""
     common_name: Mapped[str | None] = mapped_column(String(255))
+    """Common name of the correct species, for the verdict "relabeled" only."""
     at: Mapped[datetime] = mapped_column(default=now)
+    """Time of the review."""
     recording: Mapped[str] = mapped_column(String(64), server_default="", index=True)
-    """Recording of the detection, for counts."""
+    """sha256 of the detection's recording, for counts."""
     answer: Mapped[int | None]
-    """Id of the answer that it was made by."""
+    """Id of the row of `ReviewAnswer` with the same content; None for reviews from before revision 0011."""
 
 
 class ReviewAnswer(Base):
-    """An answer of a person to a detection: its review is the last one that was not taken back."""
+    """An entry in the history of a detection's review: a person's answer, or the deletion of the review."""
 
     __tablename__ = "review_answers"
     __table_args__ = (Index("ix_review_answers_reviewer", "reviewer", "id"), AUTOINCREMENT)
@@ -246,20 +288,23 @@ class ReviewAnswer(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     detection: Mapped[int] = mapped_column(ForeignKey("detections.id", ondelete="CASCADE"), index=True)
     reviewer: Mapped[str | None] = mapped_column(String(32))
-    """Id of the browser that it came from, which is never shown; None of other programs."""
+    """Random id of the browser that sent the answer, which is never shown; None for other programs."""
     verdict: Mapped[str | None] = mapped_column(String(16))
-    """Verdict of the answer; None if it deleted the answer before."""
+    """Verdict of the answer; None if the person deleted the review."""
     scientific_name: Mapped[str | None] = mapped_column(String(255))
+    """Scientific name of the correct species, for the verdict "relabeled" only."""
     common_name: Mapped[str | None] = mapped_column(String(255))
-    """The correct species, for "relabeled"."""
+    """Common name of the correct species, for the verdict "relabeled" only."""
     previous: Mapped[int | None]
-    """Id of the answer that counted before, which counts again when this one is taken back."""
+    """Id of the answer that was valid before this one, and is valid again if this one is undone; None for the first."""
     is_undone: Mapped[bool] = mapped_column(default=False)
+    """True if the person undid the answer."""
     at: Mapped[datetime] = mapped_column(default=now)
+    """Time of the answer."""
 
 
 class LabeledRecording(Base):
-    """A recording of the training data: an uploaded labeled recording, or the clip of a reviewed detection."""
+    """An item of the training data: an uploaded labeled recording, or the clip of a reviewed detection."""
 
     __tablename__ = "labeled_recordings"
     __table_args__ = AUTOINCREMENT
@@ -271,23 +316,24 @@ class LabeledRecording(Base):
     duration_s: Mapped[float]
     rate_hz: Mapped[int]
     scientific_name: Mapped[str | None] = mapped_column(String(255), index=True)
-    """Species of the recording; None without any species, or without the species `absent`."""
+    """Scientific name of the species; None for a recording without birds, or for which only `absent` is known."""
     common_name: Mapped[str | None] = mapped_column(String(255))
     absent: Mapped[str | None] = mapped_column(String(255))
+    """Scientific name of a species that is not in the recording, such as a species that a reviewer rejected."""
     group: Mapped[str | None] = mapped_column("group_name", String(255))
-    """Key of recordings that stay in one split."""
+    """Key of the recording's group: recordings of a group are always in the same split."""
     source: Mapped[str] = mapped_column(String(255))
-    """"upload" or "review"."""
+    """Source of the label: "upload" or "review"."""
     detection: Mapped[int | None] = mapped_column(unique=True)
-    """Reviewed detection; a later review of it replaces this row."""
+    """Id of the reviewed detection, for the source "review"; a later review of the detection replaces the row."""
     added_at: Mapped[datetime] = mapped_column(default=now)
 
 
 class SplitAssignment(Base):
-    """The split of a group of labeled recordings.
+    """The split of a group of labeled recordings, see `LabeledRecording.group`.
 
-    It stays even if the recordings are deleted and uploaded again: later models are not trained on recordings that a
-    model was tested on.
+    The row stays if the recordings are deleted, so that a recording on which a model was tested and that is uploaded
+    again is not used for training.
     """
 
     __tablename__ = "split_assignments"
@@ -297,7 +343,7 @@ class SplitAssignment(Base):
 
 
 class Model(Base):
-    """A bundle that can be activated."""
+    """A model of the catalog, which can be activated."""
 
     __tablename__ = "models"
 
@@ -306,17 +352,18 @@ class Model(Base):
     family: Mapped[str] = mapped_column(String(64))
     n_classes: Mapped[int]
     storage_key: Mapped[str] = mapped_column(Text)
-    """Name or folder of a given bundle; sha256 of a retrained bundle's zip in the file store."""
+    """Location of the bundle: name or folder for the source "given", else sha256 of the zipped bundle in the store."""
     source: Mapped[str] = mapped_column(String(16))
-    """"given" at the start of a server, or "retrained"."""
+    """Source of the model: "given" in a server's settings, or "retrained" by a job."""
     job: Mapped[str | None] = mapped_column(String(32))
+    """Id of the retraining job; None for the source "given"."""
     report: Mapped[dict[str, Any] | None]
-    """Report of the comparison with the model that was active."""
+    """Comparison of a retrained model with the model that was active."""
     added_at: Mapped[datetime] = mapped_column(default=now)
 
 
 class ModelActivation(Base):
-    """An activation of a model; the last row belongs to the active one."""
+    """An entry in the history of activations; the model of the last row is the active model."""
 
     __tablename__ = "model_activations"
 
@@ -327,7 +374,7 @@ class ModelActivation(Base):
 
 
 class Job(Base):
-    """A background job; survives a server restart."""
+    """A background job, which survives a restart of the server."""
 
     __tablename__ = "jobs"
     __table_args__ = (
@@ -343,28 +390,34 @@ class Job(Base):
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     kind: Mapped[str] = mapped_column(String(16), index=True)
-    """"identify" or "retrain"."""
+    """Kind of the job: "identify" or "retrain"."""
     status: Mapped[str] = mapped_column(String(16), default="queued", index=True)
-    """"queued", "running", "done", "failed" or "cancelled"."""
+    """Status of the job: "queued", "running", "done", "failed" or "cancelled"."""
     stage: Mapped[str] = mapped_column(String(64), default="waiting")
+    """Stage of the work in one or two words, for the user."""
     progress: Mapped[float] = mapped_column(default=0.0)
+    """Progress of the job, 0 to 1."""
     parameters: Mapped[dict[str, Any]]
+    """Arguments of the job by name: recording and options, or overrides of a retraining."""
     result: Mapped[dict[str, Any] | None]
+    """Result of a job that is done, by name; None before."""
     error: Mapped[str | None] = mapped_column(Text)
+    """Reason why the job failed."""
     attempts: Mapped[int] = mapped_column(default=0)
+    """Number of times that a server started the job."""
     cancel_requested: Mapped[bool] = mapped_column(default=False)
-    """True if cancellation was requested."""
+    """True if a client requested the cancellation."""
     worker_id: Mapped[str | None] = mapped_column(String(64))
-    """Id of the server that runs it."""
+    """Id of the server that runs the job."""
     heartbeat_at: Mapped[datetime | None]
-    """Time of that server's last heartbeat."""
+    """Time of the last heartbeat of the server that runs the job."""
     created_at: Mapped[datetime] = mapped_column(default=now, index=True)
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
 
 
 class JobFile(Base):
-    """A file that a job needs until it ends."""
+    """A file in the store that a job needs until the job ends."""
 
     __tablename__ = "job_files"
 
@@ -373,7 +426,7 @@ class JobFile(Base):
 
 
 class JobEvent(Base):
-    """An event of a job; a client that reconnects resumes after the last id that it received."""
+    """An event of a job; a client that reconnects requests the events after the last id that it received."""
 
     __tablename__ = "job_events"
     __table_args__ = AUTOINCREMENT
@@ -385,17 +438,17 @@ class JobEvent(Base):
 
 
 class StoredFile(Base):
-    """A file of the file store; its row is written before the file, and deleted after it."""
+    """A file of the file store; the row is written before the file, and deleted after the file."""
 
     __tablename__ = "stored_files"
 
     sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
     kept_at: Mapped[datetime]
-    """Time of the last upload of it."""
+    """Time at which the file was last written to the store, or would have been if it had not been there already."""
 
 
 class EndedSession(Base):
-    """A session that ended by logging out, kept for as long as its cookie would be valid."""
+    """A login session that the user ended; the row stays until the session's cookie would have expired."""
 
     __tablename__ = "ended_sessions"
 
@@ -409,4 +462,7 @@ FILE_REFERENCES = union_all(
     select(Model.storage_key).where(Model.source == "retrained"),
     select(JobFile.sha256).join(Job, Job.id == JobFile.job).where(Job.status.in_(ACTIVE_STATUSES)),
 ).subquery("file_references")
-"""Files of the store that something refers to, in a column `sha256`."""
+"""Subquery with the column `sha256`: files of the store that must not be deleted.
+
+These are the files of recordings, training data, retrained models, and jobs that have not ended.
+"""

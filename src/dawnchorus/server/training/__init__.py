@@ -1,1 +1,1 @@
-"""Training data from clients, and retraining."""
+"""Training data from uploads and reviews, and retraining of models on the server."""

@@ -1,4 +1,4 @@
-"""Safe extraction of uploaded zip archives."""
+"""Safe extraction of zip archives from clients: no links, no paths outside the folder, no decompression bombs."""
 
 from __future__ import annotations
 
@@ -32,11 +32,20 @@ _DAMAGED = (
 
 
 def unpack(path: Path, folder: Path, *, max_bytes: int, limits: ZipLimits) -> int:
-    """Unpack a zip of at most `max_bytes` into a folder, and return the number of bytes.
+    """Unpack a zip archive into a folder, and return the number of unpacked bytes.
+
+    Args:
+        path: file of the archive.
+        folder: folder for the unpacked files.
+        max_bytes: maximum size of all unpacked files.
+        limits: limits on the archive's files, paths and compression ratio.
 
     Raises:
-        InputError: it is not a zip, or a member is a link, is there twice, or has a name outside of the zip.
-        UploadTooLargeError: it has too many members, or unpacks to more than `max_bytes`.
+        InputError: the file is not a zip archive, is damaged or encrypted, or one of its files is a link, occurs twice,
+            or has a path outside of the folder.
+        UploadTooLargeError: the archive has too many files, unpacks to more than `max_bytes`, or has a compression
+            ratio above the limit.
+        OutputError: the files cannot be written: no space, or no permission.
     """
     try:
         with _open(path) as archive:
@@ -61,7 +70,7 @@ def _open(path: Path) -> zipfile.ZipFile:
 
 @contextmanager
 def _reading() -> Iterator[None]:
-    """Convert the errors of reading a zip to one class.
+    """Convert the various exceptions of reading a damaged zip archive to `InputError`.
 
     Raises:
         InputError: the zip is damaged, encrypted, or packed in a way that is not supported.

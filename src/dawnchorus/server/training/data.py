@@ -1,4 +1,4 @@
-"""Training data of the server: uploaded labeled recordings, and clips of reviewed detections."""
+"""Store of the server's training data: uploaded labeled recordings, and clips of reviewed detections."""
 
 from __future__ import annotations
 
@@ -34,20 +34,25 @@ class UploadOutcome:
     """Outcome of the upload of one file."""
 
     name: str
-    """The client's name; of a file in a zip, with its folders in the zip."""
+    """Client's name of the file; for a file in a zip, its path in the zip."""
     status: Literal["accepted", "duplicate", "rejected"]
+    """Outcome: "duplicate" if the same audio with the same label was uploaded before."""
     species: str | None
+    """Common name of the species, or "no species"; None if the file was rejected."""
     reason: str | None = None
+    """Reason of a rejection, or a remark on an accepted file."""
     suggestions: tuple[str, ...] | None = None
-    """Labels of the nearest classes, if the file was rejected because no class has its label."""
+    """Labels of similar known classes, if the file was rejected because its species is no known class."""
 
 
 @dataclass(frozen=True)
 class UploadResult:
-    """Outcome of an upload for each file, and sentences on unread columns of a csv, times, locations and sound."""
+    """Outcome of an upload of several files."""
 
     files: tuple[UploadOutcome, ...]
+    """Outcome of each file."""
     notes: tuple[str, ...]
+    """Sentences on how labels were read, contradictions, unread csv columns, times, locations and audio faults."""
 
     def count(self, status: Literal["accepted", "duplicate", "rejected"]) -> int:
         """Return the number of files with this status."""
@@ -59,14 +64,16 @@ class SpeciesCount:
     """Amount of training data of a species."""
 
     scientific_name: str | None
-    """Species of the recordings; None for those without any species, or with only a species that is absent."""
+    """Scientific name; None for recordings without birds, or for which only an absent species is known."""
     common_name: str
     n_recordings: int
     n_held_out: int
+    """Number of recordings that are held out for testing, and never used for training."""
     duration_s: float
+    """Length of all recordings of the species."""
 
     def add(self, other: SpeciesCount) -> SpeciesCount:
-        """Return the sum of both counts, under the names of this one."""
+        """Return the sum of this count and `other`, with the names of this count."""
         return replace(
             self,
             n_recordings=self.n_recordings + other.n_recordings,
@@ -79,10 +86,14 @@ YES, NO = frozenset(("yes", "true", "1", "on")), frozenset(("", "no", "false", "
 
 
 def parse_bool(name: str, text: str) -> bool:
-    """Return the truth value of a form field.
+    """Return the truth value of a form field; an empty text is False.
+
+    Args:
+        name: name of the field, for the message.
+        text: value of the field: yes, true, 1, on, no, false, 0 or off.
 
     Raises:
-        InputError: it is neither yes nor no.
+        InputError: `text` is another word.
     """
     given = text.strip().lower()
     if given not in YES | NO:
@@ -91,7 +102,14 @@ def parse_bool(name: str, text: str) -> bool:
 
 
 class TrainingData:
-    """Labeled recordings in the database, with their audio in the file store."""
+    """Store of labeled recordings: rows in the database, and audio in the file store.
+
+    Args:
+        database: database with the rows.
+        files: file store for the audio.
+        limits: limits of uploaded recordings and zip archives.
+        decoders: decoder processes, which read the recordings' headers.
+    """
 
     def __init__(self, database: Database, files: BlobStore, limits: Limits, *, decoders: DecoderPool) -> None:
         self._database, self._files, self._limits, self._decoders = database, files, limits, decoders
@@ -107,22 +125,26 @@ class TrainingData:
         *,
         max_bytes: int,
     ) -> UploadResult:
-        """Add labeled recordings, and return the outcome for each file.
+        """Add uploaded recordings with their labels to the training data.
 
-        The species of a file is the text `species`, the folder in its name or in a zip, or the entry of a csv; `noise`
-        means none. It must be one of `labels` or have training data already; for other names, the text `new_class` is
-        required, which adds them as classes. If neither a folder nor a csv names a species, the name of the file may
-        be that of a known species and a number: `Great Tit12.mp3`.
+        The species of a recording is read from the form's field `species`, the folder in the file's name or zip, or a
+        csv; `noise` means a recording without birds. Without these, the file name may be a known species with a number,
+        such as `Great Tit12.mp3`. A species must be one of `labels` or have training data already, unless the form's
+        field `new_class` allows new classes.
 
         Args:
-            folder: Temporary folder.
-            texts: Text fields of the form.
-            files: Files with the client's names.
-            labels: Classes of the active model.
-            max_bytes: Maximum size of all unpacked files.
+            folder: temporary folder, in which the files are unpacked.
+            texts: text fields of the form by name.
+            files: client's name and path of each file.
+            labels: labels of the active model's classes.
+            max_bytes: maximum size of all unpacked files of zip archives.
+
+        Returns:
+            Outcome of each file; a file that cannot be used is rejected with a reason, and the others are stored.
 
         Raises:
-            InputError, UploadTooLargeError: a zip or a table cannot be used, or there are no files.
+            InputError: there are no files, or a field, a zip archive or the csv is invalid.
+            UploadTooLargeError: a zip archive exceeds a limit.
         """
         is_new = parse_bool("new_class", texts.get("new_class", ""))
         species = texts.get("species", "")
@@ -146,12 +168,12 @@ class TrainingData:
         )
 
     def _complete(self, labeled: LabeledUpload) -> LabeledUpload:
-        """Return the recording with facts from its header and metadata."""
+        """Return the recording with its row completed from the file's header and metadata."""
         with self._decoders.decoder() as decoder:
             return replace(labeled, row=read_facts(decoder, labeled.row))
 
     def known_classes(self, labels: Sequence[Label]) -> KnownClasses:
-        """Return `labels` and the classes that have training data."""
+        """Return the classes that labels of training data may name: `labels`, and all classes with training data."""
         names = LabeledRecording.scientific_name, LabeledRecording.common_name
         with self._database.read() as session:
             rows = session.execute(select(*names).distinct().order_by(*names)).all()
@@ -199,7 +221,7 @@ class TrainingData:
     # ------------------------------------------------------------------ queries
 
     def count_by_species(self) -> list[SpeciesCount]:
-        """Return the amount of training data by species, the most first."""
+        """Return the amount of training data of each species, the species with most recordings first."""
         n_held_out = func.sum(case((SplitAssignment.split == "test", 1), else_=0))
         query = (
             select(
@@ -230,9 +252,14 @@ class TrainingData:
     # ------------------------------------------------------------------ retraining
 
     def snapshot(self, folder: Path, job_id: str) -> RecordingsTable:
-        """Write all labeled recordings as a recordings table into `folder`; later uploads do not change it.
+        """Write all labeled recordings, with their splits, as a recordings table for a retraining job.
 
-        Their files stay until the job has ended, even if their reviews are deleted.
+        The audio files are not copied; the file store keeps them until the job ends, even if recordings or reviews are
+        deleted meanwhile.
+
+        Args:
+            folder: folder for the table.
+            job_id: id of the job.
         """
         with self._database.write() as session:
             session.execute(delete(JobFile).where(JobFile.job == job_id))
@@ -266,7 +293,11 @@ class TrainingData:
             )
 
     def save_splits(self, splits: Mapping[str, str]) -> None:
-        """Store the splits of new groups, so that no later model is trained on held-out recordings."""
+        """Store the splits of groups that have none yet, so that no later model is trained on held-out recordings.
+
+        Args:
+            splits: split by group.
+        """
         with self._database.write() as session:
             for group, split in splits.items():
                 if session.get(SplitAssignment, group) is None:
@@ -276,7 +307,7 @@ class TrainingData:
 def _drop_conflicts(
     labeled: Sequence[LabeledUpload], known: KnownClasses
 ) -> tuple[list[LabeledUpload], list[Rejection]]:
-    """Return the recordings whose audio has one label, and the others with the reason."""
+    """Return the recordings whose audio has only one label in the upload, and rejections for the other recordings."""
     by_content: dict[str, list[LabeledUpload]] = {}
     for each in labeled:
         by_content.setdefault(file_sha256(each.upload.path), []).append(each)
@@ -293,7 +324,10 @@ def _drop_conflicts(
 
 
 def _note_other_labels(labeled: Sequence[LabeledUpload], given: Label | None, known: KnownClasses) -> Iterator[str]:
-    """Yield a sentence if the field, which has `given`, the folder or the name of a file says another species."""
+    """Yield a sentence if other sources name another species than the labels of files: field, folder or file name.
+
+    `given` is the label in the form's field `species`.
+    """
     examples = []
     for each in labeled:
         if each.row.absent:
@@ -309,7 +343,7 @@ def _note_other_labels(labeled: Sequence[LabeledUpload], given: Label | None, kn
 
 
 def _find_claims(upload: Upload, given: Label | None, known: KnownClasses) -> Iterator[tuple[str, Label]]:
-    """Yield the sources besides a recording's label that say a species of it, with the species."""
+    """Yield the sources that name a species of the recording but were not used as its label, with the species."""
     if upload.label is not None:
         folder = upload.folders[-1] if upload.folders else ""
         if label := known.find(parse_folder_label(folder)):
@@ -325,12 +359,12 @@ def _label_name(row: RecordingRow) -> str:
 
 
 def _label_key(row: RecordingRow, known: KnownClasses) -> tuple[str, ...]:
-    """Return a key that is equal for rows of one label."""
+    """Return a key that is equal for rows with the same label."""
     name = row.scientific_name or ""
     label = known.find(Label(name, row.common_name or name)) if name else None
     return row.kind, name_key(name if label is None else label.scientific_name), *row.absent, *row.secondary
 
 
 def species_count_fields(count: SpeciesCount) -> dict[str, Any]:
-    """Return the fields of a count for JSON."""
+    """Return the fields of a count as a JSON object, with the length rounded to milliseconds."""
     return {**vars(count), "duration_s": round(count.duration_s, 3)}

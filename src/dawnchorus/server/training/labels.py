@@ -1,4 +1,4 @@
-"""Labels of training data: from the names that people send to the classes of a model, or new ones."""
+"""Labels of training data: conversion of the names in uploads and reviews to known or new classes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dawnchorus.taxonomy.labels import (
 )
 
 MAX_LABEL = 200
-"""Maximum length of a name in bytes."""
+"""Maximum length of a label in bytes."""
 
 NO_SPECIES = (
     "neither a folder, a csv nor the field 'species' names its species, and its own name is not that of a known "
@@ -27,10 +27,10 @@ NO_SPECIES = (
 
 
 def parse_species(text: str) -> Label:
-    """Parse the name of one class given in a form field.
+    """Parse the label of one class in a form field, such as `Parus major_Great Tit` or `Great Tit`.
 
     Raises:
-        InputError: it is no name of a species, or says that one is absent.
+        InputError: the text is empty, too long or no name, or means an absent species (it starts with "-").
     """
     name = " ".join(text.split())
     is_too_long = len(name.encode("utf-8", "surrogatepass")) > MAX_LABEL
@@ -45,11 +45,16 @@ def parse_species(text: str) -> Label:
 
 
 def resolve_class(given: Label, known: KnownClasses, *, is_new: bool) -> Label:
-    """Return the known class that has a name of `given`; if there is none and `is_new`, add it to `known`.
+    """Return the known class with a name of `given`; if there is none and `is_new` is True, add `given` to `known`.
+
+    Args:
+        given: label from a client.
+        known: known classes, to which a new class is added.
+        is_new: True if `given` may be a new class.
 
     Raises:
-        UnknownClassError: there is none; the message names the nearest ones.
-        InputError: it is of several species, or a new class would be of no one species, such as `Strix aluco?`.
+        UnknownClassError: `given` is no known class and `is_new` is False; the message names similar classes.
+        InputError: `given` names several species, or leaves open which species it is (such as `Strix aluco?`).
     """
     label = known.find(given)
     if label is not None and _is_same(label, given):
@@ -69,19 +74,23 @@ def resolve_class(given: Label, known: KnownClasses, *, is_new: bool) -> Label:
 
 
 def _is_same(label: Label, given: Label) -> bool:
-    """Return True unless `given` leaves open which species it is, and only looks like the known class."""
+    """Return True if `given` names the class `label`, or does not leave open which species it is."""
     names = map(name_key, (label.scientific_name, label.common_name))
     return not is_indeterminate(given.scientific_name) or name_key(given.scientific_name) in names
 
 
 def resolve_label(row: RecordingRow, known: KnownClasses, *, is_new: bool) -> tuple[Label | None, Label | None]:
-    """Return the classes of a recording's species and of a species known to be absent; either may be None.
+    """Return the class of a recording's species, and the class of a species that is absent; either may be None.
 
-    With `is_new`, a species that `known` lacks is added to it as a new class.
+    Args:
+        row: row of the recording.
+        known: known classes, to which a new class is added.
+        is_new: True if the recording's species may be a new class.
 
     Raises:
-        UnknownClassError: no class has the label, and `is_new` is False; see `resolve_class`.
-        InputError: the recording cannot be used for training.
+        UnknownClassError: the species is no known class, and `is_new` is False.
+        InputError: the recording cannot be used for training: it cannot be opened, is empty, or has no label or
+            labels of several species.
     """
     unopened = [problem for problem in row.problems if problem in (MISSING, UNREADABLE)]
     if unopened:
@@ -98,10 +107,10 @@ def resolve_label(row: RecordingRow, known: KnownClasses, *, is_new: bool) -> tu
 
 
 def _check_label(scientific_name: str, common_name: str | None) -> Label:
-    """Return the label of names in a row.
+    """Return the label of the names in a row.
 
     Raises:
-        InputError: a name is too long, or has characters that are none.
+        InputError: a name is empty, too long, or has control characters or surrogates.
     """
     for name in filter(None, (scientific_name, common_name)):
         parse_species(name)

@@ -1,4 +1,8 @@
-"""Reviews of detections by people: their answers, conflicts between them, undo, and clips as training data."""
+"""Reviews of detections: answers of people, undo, conflicts between reviewers, and clips as training data.
+
+An *answer* is the verdict that a person gives on a detection. All answers are stored; the latest answer that was not
+undone is the detection's *review*. A reviewer is identified by a random id of the browser.
+"""
 
 from __future__ import annotations
 
@@ -28,17 +32,17 @@ from dawnchorus.taxonomy.labels import Label
 from dawnchorus.types import ChannelSource
 
 CLIP_RATE_HZ = 48_000
-"""Sample rate of clips that are cut out of recordings; most models need no more."""
+"""Sample rate of clips that are cut out of recordings; most models need no higher rate."""
 
 MAX_CLIP_S = 15.0
-"""Maximum length of a clip; of a longer detection, the middle is cut out."""
+"""Maximum length of a clip; a longer detection's clip is its middle."""
 
 WITH_CLIP: tuple[Verdict, ...] = ("correct", "incorrect", "relabeled", "none")
-"""Verdicts whose clips become training data; those of several species, or unsure, do not."""
+"""Verdicts for which the detection's clip becomes training data; "several" and "unsure" give no usable label."""
 
 
 class _Answer(NamedTuple):
-    """A person's answer to a detection; without a verdict, the deletion of the one before."""
+    """A person's answer to a detection; a verdict of None deletes the review."""
 
     verdict: str | None
     scientific_name: str | None = None
@@ -46,19 +50,19 @@ class _Answer(NamedTuple):
 
     @classmethod
     def of(cls, row: ReviewAnswer | Review | None) -> _Answer:
-        """Return the content of a row."""
+        """Return the answer in a row; without a row, the answer without a verdict."""
         return cls(None) if row is None else cls(row.verdict, row.scientific_name, row.common_name)
 
     @property
     def species(self) -> Label | None:
-        """The species of "relabeled"."""
+        """Correct species, for the verdict "relabeled" only."""
         if self.scientific_name is None or self.common_name is None:
             return None
         return Label(self.scientific_name, self.common_name)
 
 
 class _Clip(NamedTuple):
-    """A stored clip of a detection."""
+    """A clip of a detection in the file store."""
 
     sha256: str
     n_bytes: int
@@ -66,14 +70,23 @@ class _Clip(NamedTuple):
 
 @dataclass(frozen=True)
 class Undone:
-    """An answer that was taken back, and its detection as it is now."""
+    """Result of an undo."""
 
     answer: ReviewAnswer
+    """Answer that was undone."""
     record: DetectionRecord
+    """Detection with its review after the undo."""
 
 
 class Reviews:
-    """Reviews in the database, with the clips of reviewed detections in the file store."""
+    """Store of reviews in the database, and of the clips of reviewed detections in the file store.
+
+    Args:
+        database: database with reviews and detections.
+        files: file store with the recordings; clips are added.
+        training_data: training data, whose classes may be used for "relabeled".
+        decoders: decoder processes, which cut the clips.
+    """
 
     def __init__(
         self, database: Database, files: BlobStore, training_data: TrainingData, *, decoders: DecoderPool
@@ -91,25 +104,27 @@ class Reviews:
         reviewer: str | None = None,
         replaces: int | None = None,
     ) -> Review:
-        """Store the review of a detection, and its clip as training data if its label is known.
+        """Store a person's answer as the review of a detection.
 
-        "relabeled" as the species that the model detected is "correct". The same answer of the same person is written
-        once.
+        For the verdicts in `WITH_CLIP`, the detection's clip is added to the training data. "relabeled" to the species
+        that the model detected is stored as "correct". An answer that is equal to the reviewer's present answer is not
+        stored again.
 
         Args:
-            detection_id: Reviewed detection.
-            verdict: What the person says.
-            species: Name of the correct species, for "relabeled".
-            labels: Classes of the active model.
-            new_class: True if `species` may be a new class.
-            reviewer: Id of the person's browser, if it is one.
-            replaces: Id of the answer that the person saw, 0 for none; None replaces any.
+            detection_id: id of the detection.
+            verdict: verdict of the person.
+            species: name of the correct species, for "relabeled" only.
+            labels: labels of the active model's classes.
+            new_class: True if `species` may be a class that is neither in `labels` nor in the training data.
+            reviewer: random id of the person's browser; None for other programs.
+            replaces: id of the answer that the person saw as the review, 0 if there was no review; the new answer is
+                refused if another reviewer has changed the review since. None to replace any review.
 
         Raises:
             NotFoundError: there is no such detection.
-            UnknownClassError: `species` is neither one of `labels` nor has training data, and `new_class` is False.
-            InputError: "relabeled" without a species, or another verdict with one.
-            ConflictError: another user has given another answer since.
+            UnknownClassError: `species` is neither in `labels` nor in the training data, and `new_class` is False.
+            InputError: "relabeled" without a species, or another verdict with a species.
+            ConflictError: another reviewer has changed the review since the person saw it (`replaces`).
         """
         if (verdict == "relabeled") != bool(species):
             raise InputError("expected a species where the verdict is 'relabeled', and only there.")
@@ -128,22 +143,31 @@ class Reviews:
         return review
 
     def delete(self, detection_id: int, *, reviewer: str | None = None, replaces: int | None = None) -> None:
-        """Delete the review of a detection and its clip; see `answer`.
+        """Delete the review of a detection, and its clip from the training data.
+
+        Args:
+            detection_id: id of the detection.
+            reviewer: random id of the person's browser; None for other programs.
+            replaces: id of the answer that the person saw as the review; None to delete any review.
 
         Raises:
             NotFoundError: there is no such detection.
-            ConflictError: another user has given another answer since `replaces`.
+            ConflictError: another reviewer has changed the review since the person saw it (`replaces`).
         """
         self._write(detection_id, _Answer(None), reviewer=reviewer, replaces=replaces)
 
     def undo(self, reviewer: str | None, answer_id: int | None = None) -> Undone:
-        """Take back an answer of a browser, by default its last one; the answer before it counts again.
+        """Undo an answer; the answer before it becomes the detection's review again.
 
-        What is taken back already stays so.
+        An answer that was undone before does not change.
+
+        Args:
+            reviewer: random id of the browser that sent the answer.
+            answer_id: id of the answer; None for the browser's last answer that can be undone.
 
         Raises:
-            NotFoundError: there is no such answer, or its detection was deleted.
-            ConflictError: another user has answered since.
+            NotFoundError: this browser has no such answer, or the detection was deleted.
+            ConflictError: a later answer to the detection exists.
         """
         chosen = self.last_answer(reviewer) if answer_id is None else answer_id
         with self._database.read() as session:
@@ -166,7 +190,10 @@ class Reviews:
         raise NotFoundError(f"there is no detection {given.detection}.")
 
     def last_answer(self, reviewer: str | None) -> int | None:
-        """Return the id of a browser's last answer that can be taken back, None if there is none."""
+        """Return the id of the browser's last answer that can be undone, or None.
+
+        An answer can be undone as long as there is no later answer to the same detection.
+        """
         if reviewer is None:
             return None
         later = aliased(ReviewAnswer)
@@ -208,9 +235,10 @@ class Reviews:
 
     @contextmanager
     def _writing(self, detection_id: int, verdict: str | None) -> Iterator[tuple[Session, _Clip | None]]:
-        """Open a transaction, with the stored clip of the detection if it becomes training data.
+        """Open a write transaction for an answer, with the detection's clip in the file store.
 
-        The clip that the detection had before is deleted afterwards.
+        The clip is None for a verdict that makes no training data; an earlier clip of the detection is then deleted
+        from the store after the transaction.
         """
         with self._database.read() as session:
             row = _get_detection(session, detection_id)
@@ -227,7 +255,7 @@ class Reviews:
 
     @contextmanager
     def _cut_clip(self, row: DetectionRow, channel: ChannelSource) -> Iterator[Path]:
-        """Write the segment of a detection to a temporary file."""
+        """Write the clip of a detection to a temporary file, which is deleted at the end of the block."""
         middle_s, half_s = (row.start_s + row.end_s) / 2, min(row.end_s - row.start_s, MAX_CLIP_S) / 2
         path = self._files.local(row.recording)
         start_s, end_s = middle_s - half_s, middle_s + half_s
@@ -248,7 +276,10 @@ def _replace(
     *,
     answer_id: int | None,
 ) -> Review | None:
-    """Write the review of a detection in place of the one before, with all that follows from it."""
+    """Replace the review of a detection, and update species, counts and training data to match.
+
+    Return the new review; None if the answer has no verdict.
+    """
     change = CountChange(session, [recording.sha256])
     session.execute(delete(Review).where(Review.detection == row.id))
     session.execute(delete(LabeledRecording).where(LabeledRecording.detection == row.id))
@@ -292,7 +323,7 @@ def _get_detection(session: Session, detection_id: int) -> DetectionRow:
 
 
 def _lock_detection(session: Session, detection_id: int) -> tuple[Recording, DetectionRow]:
-    """Return a detection and its recording, which no other transaction changes until the end of this one."""
+    """Return a detection and its recording, with both rows locked until the end of the transaction."""
     owner = select(DetectionRow.recording).where(DetectionRow.id == detection_id).scalar_subquery()
     recording = session.scalar(select(Recording).where(Recording.sha256 == owner).with_for_update())
     row = session.get(DetectionRow, detection_id, with_for_update=True)
@@ -302,13 +333,13 @@ def _lock_detection(session: Session, detection_id: int) -> tuple[Recording, Det
 
 
 def _find_latest(session: Session, detection_id: int) -> ReviewAnswer | None:
-    """Return the answer that counts: the last one that was not taken back."""
+    """Return the latest answer to a detection that was not undone, which is its review; None if there is none."""
     counting = ReviewAnswer.detection == detection_id, ReviewAnswer.is_undone.is_(False)
     return session.scalar(select(ReviewAnswer).where(*counting).order_by(ReviewAnswer.id.desc()).limit(1))
 
 
 def _is_own(session: Session, review: Review | None, reviewer: str | None) -> bool:
-    """Return True if a review has an answer of this browser, or if there is none."""
+    """Return True if this browser made the review, or if there is no review."""
     if review is None or review.answer is None:
         return review is None or reviewer is None
     given = session.get(ReviewAnswer, review.answer)

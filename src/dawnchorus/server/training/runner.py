@@ -1,4 +1,4 @@
-"""Retraining in a child process, which may crash, be cancelled, or end with its server."""
+"""Retraining jobs, each in a child process, which may crash or be cancelled, and ends when its server ends."""
 
 from __future__ import annotations
 
@@ -31,20 +31,32 @@ from dawnchorus.server.training.data import TrainingData
 from dawnchorus.storage.files import cannot_write
 
 LOG_NAME, REQUEST_NAME = "log.txt", "request.json"
+"""Names of files in a job's folder: the process's standard error, and the request to the process."""
 N_LOG_LINES = 50
+"""Maximum number of lines that `RetrainingRunner.log` returns."""
 
 PROGRESS_INTERVAL_S = 0.5
-"""Minimum interval between progress updates of a stage without a message."""
+"""Minimum interval of progress updates with the same stage and without a message or metrics."""
 
 CANCEL_CHECK_S = 0.3
 """Seconds between checks for cancellation of the job."""
 
 NICENESS = 10
-"""Niceness of the training process: requests have priority."""
+"""Niceness (Unix priority) of the training process, which is lower in priority than the server."""
 
 
 class RetrainingRunner:
-    """Runner of jobs of the kind "retrain"."""
+    """Runner of retraining jobs.
+
+    Args:
+        jobs: queue of jobs.
+        training_data: training data of the server.
+        catalog: catalog to which new models are added.
+        switcher: switcher of the active model.
+        folder: folder for the files of jobs.
+        backbone: name or folder of the model on whose embeddings new models are built.
+        models: folder of the built-in models.
+    """
 
     def __init__(
         self,
@@ -62,10 +74,14 @@ class RetrainingRunner:
         self._folder, self._backbone, self._models = folder, backbone, models
 
     def start(self, overrides: list[str], *, require_approval: bool) -> Job:
-        """Queue a retraining.
+        """Add a retraining job to the queue, and return the job.
+
+        Args:
+            overrides: training settings in the syntax of `dawnchorus train`, such as "optimizer.lr=3e-4".
+            require_approval: False to activate the new model automatically if it meets the promotion rule.
 
         Raises:
-            BusyError: another one is queued or running.
+            BusyError: another retraining is queued or running, or the queue is full.
             InputError: there is no training data.
         """
         if not self._training_data.count():
@@ -73,10 +89,13 @@ class RetrainingRunner:
         return self._jobs.add("retrain", {"overrides": overrides, "require_approval": require_approval})
 
     def check(self, overrides: Sequence[str]) -> None:
-        """Check settings for retraining, in a child process.
+        """Check training settings in a child process.
+
+        Args:
+            overrides: training settings in the syntax of `dawnchorus train`.
 
         Raises:
-            InputError: they cannot be used with the active model.
+            InputError: a setting is unknown, invalid, or does not fit the active model.
         """
         request = self._request(None, overrides).model_copy(update={"only_check": True})
         error = None
@@ -87,7 +106,7 @@ class RetrainingRunner:
             raise InputError(f"--override: {error or 'the settings cannot be checked'}")
 
     def log(self, job_id: str) -> list[str]:
-        """Return the last lines of the process's log."""
+        """Return the last `N_LOG_LINES` lines of a job's log; empty if there is no log on this server."""
         path = self._folder / job_id / LOG_NAME
         if not path.is_file():
             return []
@@ -95,7 +114,13 @@ class RetrainingRunner:
             return [line.rstrip("\n") for line in deque(file, maxlen=N_LOG_LINES)]
 
     def run(self, job: Job, should_continue: Callable[[], bool]) -> None:
-        """Run a job until it ends or `should_continue` returns False; an interrupted job resumes."""
+        """Run a retraining job, and write its result to the queue; a job that was interrupted is resumed.
+
+        Args:
+            job: job to run, which this server has claimed.
+            should_continue: function that returns False when the job is cancelled or the server shuts down; the child
+                process is then killed.
+        """
         folder = self._folder / job.id
         if not (folder / "recordings.parquet").is_file():
             folder.mkdir(parents=True, exist_ok=True)
@@ -121,7 +146,7 @@ class RetrainingRunner:
             self._register(job, outcome)
 
     def _request(self, folder: Path | None, overrides: Sequence[str]) -> RetrainRequest:
-        """Return the request for a retraining in `folder`, which has the training data; None for no training data."""
+        """Return the request for a retraining in `folder`, which has the training data; None to check settings only."""
         return RetrainRequest(
             dataset=folder,
             model=str(self._switcher.active.folder),
@@ -137,7 +162,10 @@ class RetrainingRunner:
         )
 
     def _register(self, job: Job, outcome: RetrainOutcome) -> None:
-        """Add the new bundle to the catalog, and activate it if the promotion rule is met and no approval required."""
+        """Add the new model to the catalog, activate it if the promotion rule allows, and finish the job.
+
+        The model is not activated if it does not meet the promotion rule, or if the job requires a user's approval.
+        """
         self._jobs.update_progress(job.id, "finishing", 0.98)
         bundle = read_bundle(Path(outcome.bundle))
         self._training_data.save_splits(outcome.splits)
@@ -150,7 +178,7 @@ class RetrainingRunner:
         self.clear(job.id)
 
     def clear(self, job_id: str) -> None:
-        """Delete the files that only an unfinished job needs; the log stays."""
+        """Delete the files of an ended job that are only needed to resume the job; the log stays."""
         for name in ("runs", "bundle", "clips", "recordings.parquet", REQUEST_NAME):
             path = self._folder / job_id / name
             if path.is_dir():
@@ -159,7 +187,7 @@ class RetrainingRunner:
                 path.unlink(missing_ok=True)
 
     def clean_up(self) -> None:
-        """Clear the folders of jobs that ended on another server, and delete those of deleted jobs."""
+        """Clear the folders of jobs that have ended, also on other servers, and delete the folders of deleted jobs."""
         for folder in self._folder.glob("*/"):
             if not re.fullmatch(r"[0-9a-f]{32}", folder.name):
                 continue  # not a job's
@@ -178,7 +206,10 @@ class RetrainingRunner:
 
 @contextmanager
 def _start_process(request: RetrainRequest, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Start the process and kill its process group at the end of the block; it exits by itself if this server dies."""
+    """Start the training process, and kill its process group at the end of the `with` block.
+
+    The process exits by itself if this server dies, since its standard input is closed then.
+    """
     path = folder / REQUEST_NAME
     try:
         path.write_text(request.model_dump_json(), encoding="utf-8")
@@ -208,7 +239,7 @@ def _start_process(request: RetrainRequest, folder: Path) -> Iterator[subprocess
 
 
 def _lower_priority(pid: int) -> None:
-    """Lower the priority of a process."""
+    """Lower the priority of a process to `NICENESS`, on Unix."""
     if sys.platform == "win32":
         return
     with _suppress_exited():
@@ -234,7 +265,7 @@ def _put_lines(stream: IO[bytes], lines: SimpleQueue[bytes | None]) -> None:
 
 
 def _read_events(process: subprocess.Popen[bytes], should_continue: Callable[[], bool]) -> Iterator[RetrainEvent]:
-    """Yield the events of the process until it ends or `should_continue` returns False."""
+    """Yield the events of the training process until it ends or `should_continue` returns False."""
     assert process.stdout is not None  # noqa: S101 - it is a pipe
     lines: SimpleQueue[bytes | None] = SimpleQueue()
     threading.Thread(target=_put_lines, args=(process.stdout, lines), daemon=True).start()

@@ -1,4 +1,7 @@
-"""Labels of uploaded recordings: from a field, the folders in names, or a csv to rows of a recordings table."""
+"""Labels of uploaded recordings, from the form's field `species`, the folders in file names, or a csv.
+
+The result has a row of the recordings table for each recording.
+"""
 
 from __future__ import annotations
 
@@ -27,21 +30,22 @@ from dawnchorus.taxonomy.file_names import find_class_of_file
 from dawnchorus.taxonomy.labels import Label
 
 _ROOT = Path("/")
-"""Folder that the names of uploads begin in while their folders are read."""
+"""Folder that is put before file names of uploads while the labels in their folders are read."""
 
 Rejection = tuple[str, str]
-"""The client's name of a file, and the reason why it is not used."""
+"""Client's name of a file, and the reason why the file is not used."""
 
 
 @dataclass(frozen=True)
 class Upload:
-    """An uploaded file."""
+    """An uploaded file, or a file of an uploaded zip."""
 
     name: str
-    """The client's name; of a file in a zip or in a dropped folder, with its folders."""
+    """Client's name of the file, including its folders if the file is in a zip or a folder was dropped on the page."""
     path: Path
+    """Path of the file on the server."""
     label: Label | None = None
-    """Label of the form's field `species`; None where folders or a csv have it."""
+    """Label in the form's field `species`; None if the label has to be read from folders, a csv or the file name."""
 
     @property
     def base_name(self) -> str:
@@ -65,14 +69,14 @@ class Upload:
 
     @property
     def is_hidden(self) -> bool:
-        """True for hidden files, and for files in hidden folders; `..wav` is no hidden file."""
+        """True if the file or one of its folders is hidden (its name starts with a dot); `..wav` is not hidden."""
         is_hidden_file = self.base_name.startswith(".") and not self.base_name.startswith("..")
         return is_hidden_file or any(folder.startswith(".") for folder in self.folders)
 
 
 @dataclass(frozen=True)
 class LabeledUpload:
-    """An uploaded recording, and its label as a row of a recordings table."""
+    """An uploaded recording, and its row of the recordings table, which has the label."""
 
     upload: Upload
     row: RecordingRow
@@ -80,40 +84,54 @@ class LabeledUpload:
 
 @dataclass(frozen=True)
 class LabeledFiles:
-    """Recordings of an upload with their labels, the other files, and sentences on both for the reply."""
+    """Result of labeling the files of an upload."""
 
     recordings: tuple[LabeledUpload, ...]
+    """Recordings with a row of the recordings table; the row may lack a species."""
     rejected: tuple[Rejection, ...] = ()
+    """Files that are not used."""
     notes: tuple[str, ...] = ()
+    """Sentences for the client on how the labels were read, and on contradictions."""
 
 
 @dataclass(frozen=True)
 class UploadedFiles:
-    """Files of one request, below the folder `tree`."""
+    """Unpacked files of one request."""
 
     tree: Path
+    """Temporary folder with all files."""
     sources: tuple[tuple[Upload, ...], ...]
-    """Files of the form, and those of each zip; with a csv, all files together."""
+    """Groups of files whose folders are interpreted together: the form's files, and the files of each zip. If the form
+    has a csv, all files are one group."""
     table: Upload | None
-    """Csv that was uploaded with the recordings."""
+    """Csv among the form's files, which has the labels; None without one."""
     rejected: tuple[Rejection, ...]
+    """Files that could not be stored."""
 
     @property
     def uploads(self) -> list[Upload]:
-        """All files but the csv."""
+        """All stored files except `table`."""
         return [upload for source in self.sources for upload in source]
 
 
 def unpack_files(
     files: Sequence[tuple[str, Path]], tree: Path, *, label: Label | None, limits: ZipLimits, max_bytes: int
 ) -> UploadedFiles:
-    """Move uploaded files into `tree`, and unpack zips of at most `max_bytes` in total.
+    """Move the files of a form into a folder, and unpack zip archives.
 
-    With a csv, whose paths begin in `tree`, files lie there under their names; else each lies in a folder of its own,
-    because two files of one name are two recordings.
+    If the form has a csv, the files get their names in `tree`, since the csv's paths are relative to this folder. Else
+    each file gets a subfolder of its own, since two files of the same name are two recordings.
+
+    Args:
+        files: client's name and path of each file.
+        tree: folder for the files.
+        label: label in the form's field `species`; None without one.
+        limits: limits of zip archives.
+        max_bytes: maximum size of all unpacked files of zip archives.
 
     Raises:
-        InputError, UploadTooLargeError: a zip cannot be used, or there are no files.
+        InputError: there are no files, or a zip archive is invalid.
+        UploadTooLargeError: a zip archive exceeds a limit.
     """
     if not files:
         raise InputError("expected recordings, a zip of folders named by species, or recordings and a csv; got none.")
@@ -142,7 +160,7 @@ def unpack_files(
 
 
 def safe_path(given: str) -> str:
-    """Return a client's file name with its folders, in names that are valid on every file system."""
+    """Return a client's file name with its folders, with characters replaced that some file systems do not allow."""
     parts = [part for part in re.split(r"[/\\]", given) if part.strip(" .")] or [""]
     return "/".join(safe_name(part, replacement=" ", max_bytes=MAX_LABEL) for part in parts)
 
@@ -152,10 +170,10 @@ def _suffix(name: str) -> str:
 
 
 def _move(upload: Upload, folder: Path) -> Upload:
-    """Move a file to its name in `folder`; one without an ending counts as a recording.
+    """Move a file to its name in `folder`, and return the moved upload; a name without a suffix gets `.wav`.
 
     Raises:
-        OSError: it is there already, or cannot have this name.
+        OSError: there is a file of this name already, or the file system does not allow the name.
     """
     name = upload.name if upload.suffix else f"{upload.name}.wav"
     path = folder / name
@@ -172,13 +190,18 @@ def _list_files(folder: Path) -> Iterator[Upload]:
 
 
 def label_uploads(files: UploadedFiles, known: KnownClasses, *, is_new: bool) -> LabeledFiles:
-    """Return the recordings with their labels, and the other files with the reason why they are not used.
+    """Find the label of each uploaded recording.
 
-    A csv has the labels, also one in a zip, unless that has another purpose. Else a recording has its own label, or
-    that of its folders, or of the known species in its name.
+    Labels are read from a csv among the files (or from the only suitable csv in a zip). Without a csv, a recording has
+    the label in the form's field `species`, or of its folder, or of the known species in its file name.
+
+    Args:
+        files: uploaded files.
+        known: classes of the active model, and classes with training data.
+        is_new: True if the name of any folder may be a new class.
 
     Raises:
-        InputError: a csv that was uploaded with the recordings cannot be used.
+        InputError: the csv among the form's files is not a table of recordings and species.
     """
     table = files.table or _find_packed_table(files.uploads)
     rejected: list[Rejection] = []
@@ -200,7 +223,7 @@ def label_uploads(files: UploadedFiles, known: KnownClasses, *, is_new: bool) ->
 
 
 def _find_packed_table(uploads: Sequence[Upload]) -> Upload | None:
-    """Return the csv of labels in a zip: the only one, or the only one with a usual name."""
+    """Return the only csv in the zips, or the only csv with a usual name of label tables; None if there are several."""
     tables = [upload for upload in uploads if upload.suffix == ".csv"]
     usual = [upload for upload in tables if upload.base_name.lower() in KNOWN_TABLES]
     candidates = usual or tables
@@ -210,7 +233,10 @@ def _find_packed_table(uploads: Sequence[Upload]) -> Upload | None:
 def _reject_others(
     files: UploadedFiles, labeled: Sequence[LabeledUpload], table: Upload | None, reason: str
 ) -> Iterator[Rejection]:
-    """Yield the files that are not used, each with the reason, but hidden ones only if they are recordings."""
+    """Yield name and reason for each file that is not used; hidden files are left out unless they are recordings.
+
+    `reason` is the reason for recordings.
+    """
     used = {each.upload.path for each in labeled}
     for upload in files.uploads:
         if upload.path in used or upload == table:
@@ -227,10 +253,10 @@ def _reject_others(
 
 
 def _label_by_table(files: UploadedFiles, table: Upload) -> LabeledFiles:
-    """Return the recordings that a csv names, and its other names with the reason.
+    """Return the recordings that a csv names, and rejections for names in the csv that were not uploaded.
 
     Raises:
-        InputError: it is not a table of recordings and species.
+        InputError: the csv is not a table of recordings and species.
     """
     try:
         # Paths in it may begin in its own folder, or in one above it.
@@ -265,7 +291,7 @@ def _find_upload(path: str, uploads: Mapping[str, Upload]) -> Upload | None:
 
 
 def _label_by_field(uploads: Sequence[Upload]) -> Iterator[LabeledUpload]:
-    """Yield the recordings that have a label of their own."""
+    """Yield the recordings with a label from the form's field `species`."""
     for upload in uploads:
         if upload.label is not None and upload.suffix in SUFFIXES and not upload.is_hidden:
             facts = parse_file_facts(_ROOT / upload.name, _ROOT) | list_labels(upload.label)
@@ -273,7 +299,10 @@ def _label_by_field(uploads: Sequence[Upload]) -> Iterator[LabeledUpload]:
 
 
 def _label_source(uploads: Sequence[Upload], known: KnownClasses, *, is_new: bool) -> LabeledFiles:
-    """Return recordings with their own labels, or those of their folders or names; folders of a review are noted."""
+    """Return the recordings of a group with labels from the field `species`, their folders, or their file names.
+
+    Folders that name the result of a review (such as "correct") are interpreted, and noted.
+    """
     recordings = [each for each in uploads if each.label is None and each.suffix in SUFFIXES and not each.is_hidden]
     paths = [_ROOT / upload.name for upload in recordings]
     reading = read_folders(_ROOT, paths)
@@ -285,9 +314,9 @@ def _label_source(uploads: Sequence[Upload], known: KnownClasses, *, is_new: boo
 
 
 def _label_by_file_name(row: RecordingRow, upload: Upload, known: KnownClasses, *, is_new: bool) -> RecordingRow:
-    """Return the row with the known class in the name of its file, if its folder names none.
+    """Return the row with the known class in the recording's file name, unless its folder names a class.
 
-    If `is_new`, the name of every folder is a label.
+    If `is_new`, every name of a folder counts as a class.
     """
     review = find_folder_review(upload.folders)
     if row.kind == "background" or row.secondary or (review is not None and review[1] == "undecided"):

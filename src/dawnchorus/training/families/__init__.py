@@ -1,4 +1,4 @@
-"""The model families by name."""
+"""Model families: kinds of networks to train, by name; each has settings, a network class and an export."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["FAMILIES", "Context", "Family", "FamilyConfig", "Network"]
 
 
 def guard_family(entry: Family[Any], plug_in: PlugIn) -> Family[Any]:
-    """Return another package's family, with guards around its functions, not its networks; see `PlugIn.guard`."""
+    """Return a plug-in's family whose functions raise `PlugInError` for any error, but not its networks."""
     return replace(
         entry,
         build=plug_in.guard()(entry.build),

@@ -1,4 +1,4 @@
-"""Multi-layer perceptron on 95 acoustic features."""
+"""Model family `acoustic_mlp`: a multilayer perceptron on 95 acoustic features."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dawnchorus.training.families.base import Context, Family, FamilyConfig, Net
 
 
 class AcousticMlpConfig(FamilyConfig):
-    """Hidden layers, each followed by dropout."""
+    """Settings: sizes of the hidden layers, and the dropout after each."""
 
     rate_hz: Literal[22_050] = RATE_HZ  # type: ignore[assignment]
     window_s: float = 5.0
@@ -28,7 +28,7 @@ class AcousticMlpConfig(FamilyConfig):
 
 
 class AcousticMlp(Network):
-    """Multi-layer perceptron on acoustic features."""
+    """Multilayer perceptron on standardized acoustic features."""
 
     mean: Tensor
     scale: Tensor

@@ -1,4 +1,4 @@
-"""Base classes of model families: networks that contain their front end."""
+"""Base classes of model families: settings, and networks that contain their front end."""
 
 from __future__ import annotations
 
@@ -21,46 +21,46 @@ from dawnchorus.training.config import Config
 
 
 class FamilyConfig(Config):
-    """Settings that all families share."""
+    """Settings that all families have: sample rate and window of the network's input."""
 
     rate_hz: int = Field(ge=4_000, le=192_000)
     window_s: float = Field(gt=0, le=60)
 
     @property
     def window_samples(self) -> int:
-        """Samples in a window."""
+        """Number of samples in a window."""
         return round(self.rate_hz * self.window_s)
 
 
 class Network(nn.Module, ABC):
     """Module from waveforms [batch, samples] to logits [batch, classes] and embeddings [batch, dim].
 
-    `features` is the front end, `classify` the rest; augmentation of spectrograms goes between the two.
+    `features` is the front end, `classify` the rest; spectrograms are augmented between the two.
     """
 
     def __init__(self, context: Context) -> None:
         super().__init__()
         self.n_outputs = context.n_outputs
-        """Number of the bundle's classes, which are the first of those that are trained."""
+        """Number of the bundle's classes, which come first among the trained classes; auxiliary classes follow."""
         self.has_fixed_features = False
-        """True if training needs the front end's result only once per clip, because nothing in it is learned."""
+        """True if the front end has no trainable weights, so that its features can be computed once per clip."""
         self.features_key: str | None = None
-        """Key of fixed features that are worth keeping for other runs: what they depend on besides the clips."""
+        """Text that changes if the fixed features of a clip change, to cache them for other runs; None: no cache."""
         self.pretrained: tuple[str, ...] = ()
-        """Prefixes of the names of weights that are not initialized at random."""
+        """Prefixes of the names of pretrained weights."""
         self.start_note: str | None = None
-        """A note for the user on the weights that the network begins with."""
+        """Sentence for the user on the initial weights, logged when training starts; None for none."""
 
     @abstractmethod
     def features(self, waveform: Tensor) -> Tensor:
-        """Compute the front end's features of waveforms [batch, samples]."""
+        """Compute the front end's features [batch, ...] of waveforms [batch, samples]."""
 
     @abstractmethod
     def classify(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits [batch, classes] and embeddings [batch, dim]."""
+        """Return logits [batch, all trained classes] and embeddings [batch, dim] for features."""
 
     def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits of the bundle's classes, and embeddings."""
+        """Return logits [batch, classes of the bundle] and embeddings [batch, dim] for waveforms [batch, samples]."""
         logits, embeddings = self.classify(self.features(waveform))
         return logits[:, : self.n_outputs], embeddings
 
@@ -68,14 +68,22 @@ class Network(nn.Module, ABC):
         """Fit normalization statistics on features [clips, ...] before training."""
 
     def export(self, *, window_samples: int) -> onnx.ModelProto:
-        """Export the network as a bundle's graph."""
+        """Export the network as an ONNX graph from `waveform` to `logits` and `embeddings`."""
         return export_onnx(self, torch.zeros(2, window_samples), "waveform", outputs=("logits", "embeddings"))
 
 
 def export_onnx(
     network: nn.Module, example: Tensor, name: str, *, outputs: tuple[str, ...], opset: int = 17
 ) -> onnx.ModelProto:
-    """Export a network with one input to ONNX, for any batch size."""
+    """Export a network with one input to ONNX, for any batch size.
+
+    Args:
+        network: the network.
+        example: an input, whose shape (except the batch size) is fixed in the graph.
+        name: name of the graph's input.
+        outputs: names of the graph's outputs.
+        opset: version of ONNX's operators.
+    """
     axes = {each: {0: "batch"} for each in (name, *outputs)}
     with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
         # It still is the exporter that keeps shapes free of guards; torch announces its successor on every call.
@@ -99,26 +107,26 @@ class Context:
     """Inputs for building a network, in addition to its configuration."""
 
     classes: tuple[str, ...]
-    """Names of the classes in training; the bundle's classes come first, in the order of its outputs."""
+    """Names of the trained classes: the bundle's classes in the order of its outputs, then auxiliary classes."""
     store: ModelStore
     """The store of built-in models and pretrained weights."""
     n_auxiliary: int = 0
-    """Number of auxiliary classes, which come last and are not outputs of the bundle."""
+    """Number of auxiliary classes, which are no outputs of the bundle."""
 
     @property
     def n_classes(self) -> int:
-        """Number of classes in training."""
+        """Number of trained classes."""
         return len(self.classes)
 
     @property
     def n_outputs(self) -> int:
-        """Number of the bundle's classes."""
+        """Number of the bundle's classes, without auxiliary classes."""
         return len(self.classes) - self.n_auxiliary
 
 
 @dataclass(frozen=True)
 class Pretrained:
-    """Pretrained weights of a network."""
+    """License and attribution of pretrained weights."""
 
     license: str
     """SPDX identifier, or "unknown"."""
@@ -130,15 +138,22 @@ C = TypeVar("C", bound=FamilyConfig)
 
 @dataclass(frozen=True)
 class Family(Generic[C]):
-    """A model family by name, with its configuration and network class."""
+    """A model family: a kind of network that can be trained.
+
+    Attributes:
+        name: name, as in `model=NAME`.
+        summary: phrase for lists.
+        config: class of the settings.
+        build: function of settings and context that builds the network.
+    """
 
     name: str
     summary: str
     config: type[C]
     build: Callable[[C, Context], Network]
     complete: Callable[[dict[str, Any], ModelStore], dict[str, Any]] = lambda fields, _store: fields
-    """Function that fills in what another model decides, such as a backbone's sample rate."""
+    """Function of given settings and model store that adds settings a backbone decides, such as the sample rate."""
     base_bundle: Callable[[C], str | None] = lambda _config: None
-    """The bundle that the network is built on, whose license the new one inherits."""
+    """Function of the settings that returns the bundle (name or folder) that the network extends; None without one."""
     pretrained: Callable[[C], Pretrained | None] = lambda _config: None
-    """Pretrained weights; None without any."""
+    """Function of the settings that returns license and attribution of pretrained weights; None without any."""

@@ -1,4 +1,4 @@
-"""EfficientNet and other timm backbones on mel spectrograms."""
+"""Model family `efficientnet`: EfficientNet and other timm backbones on mel spectrograms."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from dawnchorus.training.operators import declare_vision_operators
 from dawnchorus.training.pretrained import LITE0_ATTRIBUTION, lite0_weights
 
 MIN_KNOWN = 0.8
-"""Minimum share of a backbone's weights that a file must have."""
+"""Minimum share of a backbone's weights that a file of weights must contain."""
 
 
 class EfficientNetConfig(FamilyConfig):
-    """Backbone, and pooling of its feature maps."""
+    """Settings: mel spectrogram, backbone, and pooling of its feature maps."""
 
     rate_hz: int = 32_000
     window_s: float = 5.0
     mel: MelConfig = MelConfig()
     backbone: str = "tf_efficientnet_lite0"
-    """Any name that timm knows."""
+    """Name of the backbone: any model of timm."""
     weights: str | None = "imagenet"
-    """"imagenet" (of EfficientNet-Lite0 from a package, of others from timm's hub), a file, or None: at random."""
+    """Initial weights: "imagenet" (from a package for EfficientNet-Lite0, else from timm's hub), a file, or None."""
     pooling: Literal["average", "attention", "bands"] = "average"
-    """"attention" weights frames by class, as in sound event detection (Kong et al., 2020); "bands" keeps the
-    frequency axis and uses two levels of the backbone."""
+    """"average" over time; "attention" weights times by class, as in sound event detection (Kong et al., 2020); "bands"
+    keeps the frequency axis, and uses two levels of the backbone."""
     freeze: int = Field(default=0, ge=0)
     """Number of the backbone's first stages that are frozen, if they are pretrained."""
     dropout: float = Field(default=0.3, ge=0, lt=1)
@@ -77,7 +77,7 @@ class EfficientNet(Network):
 
 
 class BandsEfficientNet(EfficientNet):
-    """EfficientNet whose head keeps the frequency axis."""
+    """EfficientNet whose head pools frequency bands separately, on two levels of the backbone."""
 
     N_BANDS = (4, 2)
 
@@ -100,7 +100,7 @@ class BandsEfficientNet(EfficientNet):
 
 
 def _first_stages(backbone: nn.Module, n: int) -> list[nn.Module]:
-    """Return the stem and the first `n` stages, frozen."""
+    """Freeze the stem and the first `n` stages of the backbone, and return them."""
     if not n:
         return []
     children = dict(backbone.named_children())
@@ -173,7 +173,7 @@ def _from_file(path: Path) -> dict[str, Tensor]:
 
 
 def _one_channel(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights with a first convolution for one channel instead of three colors, and no classifier."""
+    """Convert ImageNet weights to one input channel (the sum over colors), and drop the classifier."""
     adapted = {}
     for name, value in weights.items():
         is_first = value.ndim == 4 and value.shape[1] == 3

@@ -1,7 +1,7 @@
-"""A small head on the frozen embeddings of a bundle, exported as one graph.
+"""Model family `embedding_head`: a small classifier (head) on the frozen embeddings of another bundle (backbone).
 
-Where the backbone has a linear classifier of its own and knows some of the classes, the head begins with what the
-backbone says of them and learns the rest: what it knows already need not be learned from a few recordings.
+Both are exported as one graph. If the backbone has a linear classifier that knows some of the classes, the head starts
+from the backbone's logits of these classes, so they need not be learned from few recordings.
 """
 
 from __future__ import annotations
@@ -27,33 +27,33 @@ from dawnchorus.training.families.base import Context, Family, FamilyConfig, Net
 from dawnchorus.training.families.heads import BackboneMeanHead, Head, LinearLayer, Pooling, ResidualHead
 
 LAST_LAYER_PARITY = 1e-3
-"""Maximum difference between the backbone's logits and those by its last layer: see `largest_difference`."""
+"""Maximum difference between the backbone's logits and those computed by `last_layer`: see `largest_difference`."""
 
 Units = Annotated[int, Field(ge=1)]
 
 
 class EmbeddingHeadConfig(FamilyConfig):
-    """Backbone, and layers of the head."""
+    """Settings: backbone, windows and layers of the head."""
 
     backbone: str = DEFAULT_MODEL
-    """A built-in model, or a bundle's folder."""
+    """Name of a built-in model, or folder of a bundle."""
     n_frames: int = Field(default=1, ge=1, le=256)
-    """Windows of the backbone in one window of the new model, spread evenly."""
+    """Number of the backbone's windows in one window of the new model, evenly spaced."""
     pool: Literal["mean_max", "mean"] = "mean_max"
     """Pooling of the embeddings of several windows: mean and maximum, or the mean alone."""
     hidden: Units | tuple[Units, ...] | None = 512
-    """Units of the layer, or of each of the layers, before the last; None: one layer in all."""
+    """Units of the hidden layer, or of each hidden layer; None: no hidden layer."""
     dropout: float = Field(default=0.3, ge=0, lt=1)
     init_from_backbone: bool = True
-    """True to initialize the classes that the backbone knows from its own classifier."""
+    """True to start classes that the backbone knows from the backbone's classifier."""
     init_from_backbone_mean: bool = False
-    """Classes that the backbone does not know begin at the mean of those that it knows, each of which was learned
-    against all the others, so that a sound of no training class is none of them. What is learned is one layer of small
-    departures from there, of embeddings as they are."""
+    """True to start classes that the backbone does not know from the mean of the backbone's classes, and to train only
+    a linear layer of differences (`BackboneMeanHead`). Sounds of no class then get low scores, because the backbone's
+    classes were trained against each other."""
 
 
 class _Framing(nn.Module):
-    """Waveforms [batch, samples] -> the backbone's windows [batch * frames, samples of the backbone]."""
+    """Module from waveforms [batch, samples] to the backbone's windows [batch * frames, samples of the backbone]."""
 
     def __init__(self, *, window_samples: int, n_backbone: int, n_frames: int) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class _Framing(nn.Module):
 
 
 class EmbeddingHead(Network):
-    """Frozen backbone, run by its inference runtime, and a trainable head."""
+    """Network of a frozen backbone, which its inference runtime runs, and a trainable head."""
 
     def __init__(self, config: EmbeddingHeadConfig, context: Context) -> None:
         super().__init__(context)
@@ -85,10 +85,10 @@ class EmbeddingHead(Network):
         self._sessions = threading.local()
 
     def features(self, waveform: Tensor) -> Tensor:
-        """Compute the backbone's embeddings [batch * frames, dim]; each thread has its own session.
+        """Compute the backbone's embeddings [batch, frames, dim]; each thread has its own session.
 
         Raises:
-            ModelError: the backbone has no embeddings, or one is not finite.
+            ModelError: the backbone has no embeddings, or an embedding is not finite.
         """
         if not hasattr(self._sessions, "own"):
             self._sessions.own = open_session(self.bundle)
@@ -140,7 +140,7 @@ def _embedding_dim(bundle: Bundle) -> int:
 
 
 def _build_head(config: EmbeddingHeadConfig, bundle: Bundle, classes: tuple[str, ...]) -> Head:
-    """Choose between the two kinds of heads."""
+    """Build the kind of head that the settings choose."""
     n_dim = _embedding_dim(bundle)
     known = bundle.class_by_scientific_name
     outputs = [known.get(name) for name in classes]
@@ -153,9 +153,9 @@ def _build_head(config: EmbeddingHeadConfig, bundle: Bundle, classes: tuple[str,
 
 
 def last_layer(bundle: Bundle) -> LinearLayer | None:
-    """Return the backbone's layer from embeddings to logits; None if it has none.
+    """Return the backbone's linear layer from embeddings to logits; None if it has no such layer.
 
-    Every matrix of the graph that has this shape is tried on sound.
+    All matrices and biases of the right shapes in the graph are tried on noise, until one reproduces the logits.
     """
     n_dim, n_classes = _embedding_dim(bundle), len(bundle.labels)
     tensors = [numpy_helper.to_array(tensor) for tensor in load_graph(bundle.graph_path).graph.initializer]
@@ -173,7 +173,7 @@ def last_layer(bundle: Bundle) -> LinearLayer | None:
 
 
 def _complete_config(fields: dict[str, Any], store: ModelStore) -> dict[str, Any]:
-    """Fill in the backbone's sample rate, and its window times `n_frames` at half overlap where none is given."""
+    """Add the backbone's sample rate, and by default a window of `n_frames` of its windows with half overlap."""
     info = store.open(fields.get("backbone") or DEFAULT_MODEL).info
     n_frames = fields.get("n_frames") or 1
     window_s = fields.get("window_s") or info.window_s * (1 + (n_frames - 1) / 2)

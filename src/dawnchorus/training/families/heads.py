@@ -1,4 +1,4 @@
-"""Heads on frozen embeddings, added to the logits of the backbone's own classifier."""
+"""Heads: trainable layers on a backbone's frozen embeddings, whose output is added to the backbone's logits."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import torch
 from torch import Tensor, nn
 
 LENGTH = 2.0
-"""Mean length of embeddings in a `BackboneMeanHead`, so that learning rate and penalty suit every backbone: of those of
-BirdNET (mean length 20) times the spread of the weights of its last layer (0.1)."""
+"""Mean length that a `BackboneMeanHead` scales embeddings to, so that one learning rate suits every backbone. It is the
+mean length of BirdNET's embeddings (20) times the standard deviation of the weights of its last layer (0.1)."""
 
 IMPROBABLE = -4.0
-"""The logit of a class of which nothing is known."""
+"""Initial logit of a class that the backbone does not know, if the backbone has fewer than `MANY` classes."""
 
 MANY = 50
-"""Minimum number of classes whose mean logit represents an unknown class."""
+"""Minimum number of classes of a backbone for their mean logit to represent an unknown class."""
 
 
 @dataclass(frozen=True)
 class LinearLayer:
-    """Weights [dim, classes] and biases [classes]."""
+    """A linear layer: weights [dim, classes] and biases [classes]."""
 
     weight: Tensor
     bias: Tensor
@@ -31,12 +31,17 @@ class LinearLayer:
 
 @dataclass(frozen=True, kw_only=True)
 class Pooling:
-    """Pooling of the embeddings of a window's frames."""
+    """Pooling of the embeddings of a window's frames (windows of the backbone).
+
+    Attributes:
+        n_frames: number of frames in a window.
+        n_dim: length of an embedding.
+    """
 
     n_frames: int
     n_dim: int
     has_max: bool
-    """True if their largest values follow their mean."""
+    """True if the result is mean and maximum over the frames, joined; False for the mean alone."""
 
     @property
     def n_pooled(self) -> int:
@@ -50,9 +55,13 @@ class Pooling:
 
 
 class Head(nn.Module, ABC):
-    """Module from embeddings [batch * frames, dim] to logits and pooled embeddings.
+    """Module from embeddings [batch * frames, dim] to logits [batch, classes] and pooled embeddings.
 
-    `own` is the layer of the backbone's own classifier for the head's classes.
+    Args:
+        pooling: pooling of a window's embeddings.
+        own: fixed layer whose logits the head's output is added to: the backbone's classifier for known classes.
+        hidden: units of the hidden layers.
+        dropout: dropout before each layer.
     """
 
     mean: Tensor
@@ -74,7 +83,7 @@ class Head(nn.Module, ABC):
         self.last = nn.Linear(sizes[-1], len(own.bias))
 
     def forward(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits [batch, classes] and pooled embeddings."""
+        """Return logits [batch, classes] and pooled embeddings [batch, n_pooled]."""
         each = embeddings.reshape(-1, self.pooling.n_frames, self.pooling.n_dim)
         own = (each @ self.own_weight + self.own_bias).amax(1) * self.trust.exp()
         pooled = self.pooling.pool(each)
@@ -83,16 +92,20 @@ class Head(nn.Module, ABC):
 
     @abstractmethod
     def prepare(self, features: Tensor) -> None:
-        """Fit statistics on features [clips, frames, dim]; see `Network.prepare`."""
+        """Fit normalization statistics on features [clips, frames, dim] before training; see `Network.prepare`."""
 
     def _zero_last_layer(self) -> None:
-        """Set the last layer to zero: what is learned is added to what the backbone says."""
+        """Set the last layer to zero, so that training starts from the backbone's logits."""
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 
 
 class ResidualHead(Head):
-    """Layers on normalized embeddings, added to the backbone's own logits of known classes."""
+    """Layers on standardized embeddings; their output is added to the backbone's logits of known classes.
+
+    `own` is the backbone's classifier; None if it has none, or is not to be used. `outputs` has, for each class, its
+    index in `own`; None for unknown classes.
+    """
 
     def __init__(
         self,
@@ -109,7 +122,7 @@ class ResidualHead(Head):
             self._zero_last_layer()
 
     def prepare(self, features: Tensor) -> None:
-        """Fit the embeddings' scale, and the bias of classes that the backbone does not know."""
+        """Fit mean and scale of the embeddings, and the bias of classes that the backbone does not know."""
         own = (features @ self.own_weight + self.own_bias).mean((0, 1))
         is_known = self.own_weight.any(0)
         if is_known.any():
@@ -121,7 +134,11 @@ class ResidualHead(Head):
 
 
 class BackboneMeanHead(Head):
-    """Linear layer added to the backbone's own logits, or to the mean logit of all its classes."""
+    """Linear layer; its output is added to the backbone's logits, for unknown classes to the mean logit of all classes.
+
+    `own` is the backbone's classifier; None if it has none, or is not to be used. `outputs` has, for each class, its
+    index in `own`; None for unknown classes.
+    """
 
     def __init__(
         self, pooling: Pooling, own: LinearLayer | None, outputs: Sequence[int | None], *, dropout: float
@@ -137,12 +154,12 @@ class BackboneMeanHead(Head):
         self._zero_last_layer()
 
     def prepare(self, features: Tensor) -> None:
-        """Scale the embeddings to a mean length of `LENGTH`."""
+        """Fit the scale at which embeddings have the mean length `LENGTH`."""
         self.scale.fill_(LENGTH / float(self(features)[1].norm(dim=1).mean()))
 
 
 def _copy_known(start: LinearLayer, own: LinearLayer | None, outputs: Sequence[int | None]) -> LinearLayer:
-    """Return the layer with the backbone's own weights of the classes that it knows, by their outputs."""
+    """Copy weights of known classes from `own`, by their indices there (`outputs`), into `start`, and return it."""
     if own is not None:
         for k, output in enumerate(outputs):
             if output is not None:

@@ -1,4 +1,4 @@
-"""A compact convolutional network on configurable mel spectrograms."""
+"""Model family `mel_cnn`: a compact convolutional network on configurable mel spectrograms."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dawnchorus.training.front_ends import MelConfig, MelFrontEnd
 
 
 class MelCnnConfig(FamilyConfig):
-    """Blocks of two 3 x 3 convolutions, each halving the resolution."""
+    """Settings: mel spectrogram, and channels of the blocks (two 3 x 3 convolutions, then max-pooling by 2)."""
 
     rate_hz: int = 22_050
     window_s: float = 1.0

@@ -1,4 +1,4 @@
-"""wav2vec 2.0 on raw audio."""
+"""Model family `wav2vec2`: wav2vec 2.0 on raw audio."""
 
 from __future__ import annotations
 
@@ -16,27 +16,30 @@ from dawnchorus.training.operators import declare_vision_operators
 
 
 class Wav2Vec2Config(FamilyConfig):
-    """Pretrained weights, or layer sizes of a network trained from scratch."""
+    """Settings: pretrained weights, or sizes of a network that is trained from scratch."""
 
     rate_hz: Literal[16_000] = 16_000
     window_s: float = 5.0
     source: str | None = None
-    """A name at the hub (facebook/wav2vec2-base), or a folder with config.json and weights; None: at random."""
+    """Pretrained weights: a name at Hugging Face (facebook/wav2vec2-base), or a folder with them; None: random."""
     layers: int = Field(default=12, ge=1)
-    """Number of layers; this and the next three are for a network without published weights."""
+    """Number of transformer layers; `layers`, `units`, `heads` and `channels` are used only if `source` is None."""
     units: int = Field(default=768, ge=16)
     heads: int = Field(default=12, ge=1)
     channels: int = Field(default=512, ge=8)
     freeze_feature_encoder: bool = True
-    """True to freeze the feature encoder; this and the next one are for published weights only."""
+    """True to freeze the feature encoder; this and `freeze_transformer` are used only with pretrained weights."""
     freeze_transformer: bool = False
     masked_share: float = Field(default=0.05, ge=0, lt=1)
-    """Share of the frames that are masked in training."""
+    """Share of frames that are masked in training."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
 
 
 class Wav2Vec2(Network):
-    """wav2vec 2.0; audio is normalized to mean 0 and variance 1, as in pretraining."""
+    """wav2vec 2.0 with a linear classifier; audio is normalized to mean 0 and variance 1, as in pretraining.
+
+    `random` are names of weights that the pretrained file lacks, which are initialized at random and trained.
+    """
 
     def __init__(
         self, config: Wav2Vec2Config, context: Context, body: nn.Module, *, random: frozenset[str] = frozenset()
@@ -76,7 +79,7 @@ class Wav2Vec2(Network):
 
 @contextmanager
 def _without_load_report() -> Iterator[None]:
-    """Keep transformers from printing a table of weights: `start_note` has those that are missing."""
+    """Keep the library transformers from printing a table of weights in the block; `start_note` lists missing ones."""
     from transformers.utils import logging
 
     before = logging.get_verbosity()

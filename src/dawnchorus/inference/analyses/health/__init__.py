@@ -1,4 +1,4 @@
-"""Recorder health: faults of recordings, and a verdict in words for each recorder."""
+"""Recorder health: faults of recordings, and a verdict in words on each recorder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Jumps of a recorder's clock, detected from the start times and lengths of its recordings."""
+"""Detection of jumps of a recorder's clock from the start times and lengths of its recordings."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from pathlib import PurePath
 import numpy as np
 
 TOLERANCE_S = 5.0
-"""Recorders start some seconds late, and wait while they write."""
+"""Tolerance in seconds: recorders start some seconds late, and pause while they write."""
 
 RESET_S = 180 * 86_400
-"""A longer pause is a clock that was reset, or set for the first time."""
+"""Minimum pause between two recordings that means that the clock was reset, or set for the first time."""
 
 MIN_INTERVALS, SCHEDULE_SHARE, MAX_OFF_SCHEDULE = 8, 0.75, 2
-"""A schedule needs this many intervals, of which this share is equal; more outliers than the last number belong to
-the schedule."""
+"""Thresholds for a schedule: minimum number of intervals between starts, share of equal ones, maximum number of jumps.
+More deviations from the usual interval are taken for a part of the schedule.
+"""
 
 
 @dataclass(frozen=True)
 class TimedRecording:
-    """Start and duration of a recording."""
+    """Name, start and duration of a recording."""
 
     recording: str
     start_time: datetime
@@ -31,18 +32,18 @@ class TimedRecording:
 
     @property
     def start(self) -> datetime:
-        """Start in UTC; without a zone, in the recorder's local time."""
+        """Start in UTC; in the recorder's local time if its zone is unknown."""
         is_aware = self.start_time.tzinfo is not None
         return (self.start_time.astimezone(UTC) if is_aware else self.start_time).replace(tzinfo=None)
 
     @property
     def end(self) -> datetime:
-        """End; see `start`."""
+        """End, in the same zone as `start`."""
         return self.start + timedelta(seconds=self.duration_s)
 
 
 def find_jumps(recordings: Sequence[TimedRecording]) -> list[str]:
-    """Return a phrase for each jump of the clock between recordings, which are ordered by name."""
+    """Return a phrase for each jump of the clock; the recordings are ordered by name."""
     in_time = sorted(recordings, key=lambda recording: recording.start)
     return [*_steps_back(recordings), *_overlaps(in_time), *_resets(in_time), *_off_schedule(in_time)]
 
@@ -55,7 +56,10 @@ def _steps_back(recordings: Sequence[TimedRecording]) -> Iterator[str]:
 
 
 def _overlaps(in_time: Sequence[TimedRecording]) -> Iterator[str]:
-    """Yield recordings that begin in another one; those that begin together are copies, or clips of one."""
+    """Yield a phrase for each recording that starts within another one.
+
+    Recordings with equal starts are copies, or clips of one recording, and no sign of a jump.
+    """
     for first, second in pairwise(in_time):
         overlap_s = (first.end - second.start).total_seconds()
         if overlap_s > TOLERANCE_S and (second.start - first.start).total_seconds() > TOLERANCE_S:

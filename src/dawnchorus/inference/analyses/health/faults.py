@@ -1,4 +1,4 @@
-"""Faults of one channel of a recording, with descriptions and thresholds."""
+"""Faults of one channel of a recording: thresholds and descriptions."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 from dawnchorus.inference.analyses.minutes import MINUTE_S
 
 DEAD_DBFS = -90.0
-"""Level of one step of 16 bits: less is no sound."""
+"""Level of one step of 16 bits, below which there is no sound."""
 
 DEAD_SHARE = 0.99
 STUCK_SHARE = 0.01
-"""Shares of the time with one value."""
+"""Minimum shares of time with one constant value, for the faults "no sound" and "stuck at one value"."""
 
 DEAD_STRETCH_S, DEAD_STRETCH_SHARE = 60.0, 0.05
-"""A stretch without sound that is a fault: of this length, or all of them together of this share of the recording."""
+"""Minimum seconds of a stretch without sound, or minimum share of the recording in all such stretches, for a fault."""
 
 QUIET_DB = 20.0
-"""Below the recorder's own median, or below that of all recorders."""
+"""Minimum distance in dB below the median of the recorder's recordings, or of all recorders, for a fault."""
 
 CLIPPED_SHARE = 0.001
 
@@ -28,15 +28,15 @@ DC_OFFSET = 0.02
 HUM_DB = 15.0
 
 WEATHER_SHARE = 0.5
-"""Share of the minutes."""
+"""Minimum share of minutes with rain or wind for a fault."""
 
 Row = dict[str, Any]
-"""One row of the health table."""
+"""One row of the health table (one channel of a recording) by column."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A kind of fault; `describe` returns its description for a row, or None."""
+    """A kind of fault; `describe` returns the fault in a row of the table in words, or None without the fault."""
 
     name: str
     describe: Callable[[Row], str | None]
@@ -55,7 +55,7 @@ def _dead_stretches(row: Row) -> str | None:
 
 
 def describe_stretches(share: float, longest_s: float) -> str:
-    """Return the share of the time in words, and the longest stretch."""
+    """Return in words the share of time and the longest stretch without sound."""
     length = f"{longest_s:.0f} s" if longest_s < 2 * MINUTE_S else f"{longest_s / MINUTE_S:.1f} min"
     return f"{share:.1%} of the time, at most {length} on end"
 
@@ -112,17 +112,17 @@ FAULTS = (
     Fault("rain", _rain),
     Fault("wind", _wind),
 )
-"""In the order in which a verdict has them."""
+"""All faults, in the order in which a verdict lists them."""
 
 OK = "ok"
 
 
 def find_faults(row: Row) -> dict[str, str]:
-    """Return descriptions of a row's faults by name; a row without sound has no other faults."""
+    """Return descriptions of the faults in a row, by the fault's name; a row without sound has only that fault."""
     faults = {fault.name: words for fault in FAULTS if (words := fault.describe(row)) is not None}
     return {NO_SOUND.name: faults[NO_SOUND.name]} if NO_SOUND.name in faults else faults
 
 
 def verdict(words: list[str]) -> str:
-    """Join descriptions of faults to one sentence."""
+    """Return the verdict: the descriptions of faults joined by semicolons, or "ok"."""
     return "; ".join(words) or OK

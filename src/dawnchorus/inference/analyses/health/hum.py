@@ -1,4 +1,4 @@
-"""Mains hum: lines at 50 or 60 Hz and their multiples."""
+"""Detection of mains hum: spectral lines at 50 or 60 Hz and their multiples."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ MAINS_HZ = (50, 60)
 N_HARMONICS = 6
 
 SUPPORT = 3
-"""Number of harmonics that must stand out if the fundamental does not."""
+"""Minimum number of prominent harmonics if the fundamental is not prominent."""
 
 REDUCED_RATE_HZ = 2000
-"""Rate at which spectra of one second are computed, with bins of one hertz."""
+"""Sample rate in Hz for the spectra of one second, whose bins are 1 Hz wide."""
 
 MIN_SPECTRA = 5
 
 MIN_LINE_DB = 8.0
-"""Prominence from which a line is one: bins of noise reach less, also in the mean of `MIN_SPECTRA` spectra."""
+"""Minimum prominence of a line; noise stays below in the mean of `MIN_SPECTRA` spectra."""
 
 _NEIGHBORS_HZ = (4, 12)
-"""Distance of the bins that a line is compared with, from the nearest to the farthest."""
+"""Distances in Hz of the nearest and the farthest bins that a line is compared with."""
 
 
 class HumMeter:
-    """Mean spectrum of one channel up to 1 kHz, updated second by second."""
+    """Detector of mains hum in one channel, by a mean spectrum up to 1 kHz that is updated second by second."""
 
     def __init__(self, sample_rate_hz: int) -> None:
         self._step = max(sample_rate_hz // REDUCED_RATE_HZ, 1)
@@ -37,7 +37,7 @@ class HumMeter:
         self._n_spectra = 0
 
     def add(self, seconds: FloatArray) -> None:
-        """Add samples [seconds, samples]."""
+        """Process samples [seconds, samples]."""
         pieces = seconds[:, : self._n * self._step].reshape(len(seconds), self._n, self._step)
         reduced = pieces @ self._weights
         reduced -= reduced.mean(axis=1, keepdims=True)
@@ -45,9 +45,9 @@ class HumMeter:
         self._n_spectra += len(seconds)
 
     def measure(self) -> tuple[float, float]:
-        """Return the mains frequency in Hz with the strongest lines, and their level in dB; NaN for less than 5 s.
+        """Return the mains frequency in Hz with the most prominent lines, and their prominence in dB.
 
-        Where no line stands out by `MIN_LINE_DB`, only the frequency is NaN.
+        Both are NaN for less than 5 s; only the frequency is NaN if no line reaches `MIN_LINE_DB`.
         """
         if self._n_spectra < MIN_SPECTRA:
             return np.nan, np.nan
@@ -56,7 +56,7 @@ class HumMeter:
         return (float(mains_hz) if prominence_db >= MIN_LINE_DB else np.nan), prominence_db
 
     def _prominence_db(self, mains_hz: int) -> float:
-        """Return the prominence of the fundamental, or that which `SUPPORT` of the lines have, if it is larger."""
+        """Return the prominence in dB of the fundamental, or the level that `SUPPORT` lines reach, if it is higher."""
         highest_hz = len(self._powers) - 1 - _NEIGHBORS_HZ[1]
         lines_hz = range(mains_hz, min(mains_hz * N_HARMONICS, highest_hz) + 1, mains_hz)
         lines_db = [self._line_db(line_hz) for line_hz in lines_hz]

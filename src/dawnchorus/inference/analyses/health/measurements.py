@@ -10,57 +10,60 @@ from dawnchorus.audio.sample_analyses import Table, build_table
 from dawnchorus.inference.analyses.health.faults import DEAD_DBFS
 from dawnchorus.inference.analyses.health.hum import HumMeter
 from dawnchorus.inference.analyses.health.weather import WeatherMeter
-from dawnchorus.inference.analyses.levels import Moments, decibels
+from dawnchorus.inference.analyses.levels import Moments, decibels, reduce_frames
 from dawnchorus.inference.analyses.minutes import MINUTE_S, Framer
 
 Flags = npt.NDArray[np.bool_]
 
 CELLS_PER_S = 100
-"""A recording is looked through in cells of 10 ms: constant ones are those in which no sample differs.
+"""Number of cells of 10 ms in a second; a cell in which all samples are equal is constant.
 
-Samples after a recording's last whole cell, and after the last of a second whose rate is no multiple of 100 Hz, are in
-no cell; they count for level, peak, offset and clipping.
+Samples after the recording's last complete cell, and at the end of each second if the rate is not a multiple of 100 Hz,
+belong to no cell; they are used for level, peak, offset and clipping.
 """
 
 GAP_CELLS = 5
-"""Constant cells in a row that are a gap: 50 ms."""
+"""Minimum number of successive constant cells in a gap: 50 ms."""
 
 FULL_SCALE = 0.99
-"""Samples from here on are clipped, and so are flat tops at a recording's own largest value."""
+"""Minimum absolute value of a clipped sample; flat tops at a recording's own peak count as clipped as well."""
 
-CHUNK_S = 4
-"""Seconds that are looked at together; a whole number of them is a minute."""
+CHUNK_S = 10
+"""Number of seconds that are processed together; it divides a minute."""
 
 MIN_FLAT_LEVEL = 0.003
-"""A hundred steps of 16 bits: below, flat tops are steps of the converter."""
+"""Minimum peak (a hundred steps of 16 bits) for flat tops to count as clipped.
+
+Below, they are steps of the converter.
+"""
 
 DEAD_POWER = 10 ** (DEAD_DBFS / 10)
 """Variance of a second below which it has no sound."""
 
 MAX_DEAD_RANGE = 1e-3
-"""Largest difference of two samples in a second without sound; sparse clicks may have it."""
+"""Maximum range of the samples in a second without sound; sparse clicks may reach it."""
 
 
 class Health:
-    """Measurements of one recording, updated block by block."""
+    """Measurements of one recording, updated block by block; implements `SampleAnalysis`."""
 
     def __init__(self) -> None:
         self._channels: list[_Channel] = []
 
     def on_samples(self, block: FloatArray, sample_rate_hz: int) -> None:
-        """Add samples [frames, channels]."""
+        """Process a block of samples; see `SampleAnalysis.on_samples`."""
         self._channels = self._channels or [_Channel(sample_rate_hz) for _ in range(block.shape[1])]
         for channel, samples in zip(self._channels, block.T, strict=True):
             channel.add(samples)
 
     def finish(self) -> Table:
-        """Return one row for each channel."""
+        """Return one row per channel."""
         rows = [{"channel": number, **channel.measure()} for number, channel in enumerate(self._channels, 1)]
         return build_table({name: [row[name] for row in rows] for name in (rows[0] if rows else ())})
 
 
 class _Channel:
-    """One channel, some seconds at a time."""
+    """Measurements of one channel, updated by chunks of `CHUNK_S` seconds."""
 
     def __init__(self, sample_rate_hz: int) -> None:
         self._sample_rate_hz = sample_rate_hz
@@ -81,7 +84,7 @@ class _Channel:
                 self._end_minute()
 
     def _add_seconds(self, seconds: FloatArray) -> None:
-        """Add samples [seconds, samples]."""
+        """Process samples [seconds, samples]."""
         self._hum.add(seconds)
         self._weather.add(seconds)
         cell = self._sample_rate_hz // CELLS_PER_S
@@ -95,7 +98,7 @@ class _Channel:
         self._weather_minutes += [] if weather is None else [weather]
 
     def _add_rest(self) -> None:
-        """Add what is left at the end of the recording."""
+        """Process the samples of the incomplete last chunk."""
         n_seconds = len(self._chunks.rest) // self._sample_rate_hz
         seconds, rest = np.split(self._chunks.rest, [n_seconds * self._sample_rate_hz])
         if n_seconds:
@@ -109,7 +112,7 @@ class _Channel:
         self._end_minute()
 
     def _add_cells(self, cells: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Add whole cells [cells, samples]; return maximum and minimum of each."""
+        """Process complete cells [cells, samples], and return the maximum and minimum of each cell."""
         maxima, minima = self._add_levels(cells)
         is_constant = maxima == minima
         self._constant.add(is_constant)
@@ -117,9 +120,9 @@ class _Channel:
         return maxima, minima
 
     def _add_levels(self, frames: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Add samples [frames, samples] to the measurements without cells; return maximum and minimum of each frame."""
+        """Add frames [n, samples] to level, peak, offset and clipping; return maximum and minimum of each frame."""
         self._moments.add(frames)
-        maxima, minima = frames.max(axis=1), frames.min(axis=1)
+        maxima, minima = reduce_frames(np.maximum, frames), reduce_frames(np.minimum, frames)
         self._top.add(frames, maxima)
         is_lowest = minima == minima.min()
         self._bottom.add(-frames[is_lowest], -minima[is_lowest])
@@ -151,16 +154,16 @@ class _Channel:
         }
 
     def _count_clipped(self, peak: float) -> int:
-        """Return the number of samples at full scale, or of those in flat tops at the largest or smallest value."""
+        """Return the number of samples at full scale or, if these are more, in flat tops at maximum or minimum."""
         is_constant = self._top.value == -self._bottom.value
         n_flat = 0 if is_constant or peak < MIN_FLAT_LEVEL else self._top.n_flat + self._bottom.n_flat
         return max(self._n_full_scale, n_flat)
 
 
 def _find_dead(seconds: FloatArray, maxima: FloatArray, minima: FloatArray) -> Flags:
-    """Return the mask of seconds [seconds, samples] without sound; of their cells, the maxima and minima are given.
+    """Return the mask of those of the `seconds` [seconds, samples] that have no sound.
 
-    Levels are computed of those seconds alone whose range allows a level below `DEAD_DBFS`.
+    `maxima` and `minima` are those of all cells. The exact level is computed only for seconds with a small range.
     """
     n = len(seconds)
     ranges = maxima.reshape(n, -1).max(axis=1) - minima.reshape(n, -1).min(axis=1)
@@ -170,14 +173,14 @@ def _find_dead(seconds: FloatArray, maxima: FloatArray, minima: FloatArray) -> F
 
 
 class _Extreme:
-    """The largest value of a signal, and how many samples are in flat tops there: three or more in a row."""
+    """Maximum of a signal, and the number of samples in flat tops there: three or more equal ones in a row."""
 
     def __init__(self) -> None:
         self.value = -np.inf
         self.n_flat = 0
 
     def add(self, cells: FloatArray, maxima: FloatArray) -> None:
-        """Add cells [n, samples] and the maximum of each."""
+        """Process cells [n, samples], with the maximum of each cell."""
         largest = float(maxima.max())
         if largest > self.value:
             self.value, self.n_flat = largest, 0
@@ -187,20 +190,26 @@ class _Extreme:
 
 
 class _Runs:
-    """Runs of cells that have a property; those at the start or end, as codecs and editors leave them, are no gaps."""
+    """Statistics of runs of cells with a property.
+
+    Runs at the start and end of a recording, as codecs and editors leave them, do not count as gaps.
+    """
 
     def __init__(self) -> None:
         self.n_gaps = self.longest_gap = self.longest = 0
-        """Number of runs of at least `GAP_CELLS`; cells in the longest of these, and in the longest run of all."""
+        """Number of gaps (runs of at least `GAP_CELLS` cells).
+
+        Number of cells in the longest gap, and in the longest run.
+        """
         self._n = self._n_true = self._open = 0
 
     @property
     def share(self) -> float:
-        """Share of all cells."""
+        """Share of the cells that have the property."""
         return self._n_true / max(self._n, 1)
 
     def add(self, flags: Flags) -> None:
-        """Add flags [cells]; a run may span several blocks."""
+        """Process flags [cells]; a run may span several calls."""
         if self._open or flags.any():
             self._add_runs(flags)
         self._n += len(flags)

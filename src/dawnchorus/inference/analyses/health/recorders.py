@@ -25,10 +25,10 @@ from dawnchorus.inference.analyses.health.faults import (
 )
 
 MIN_RECORDINGS, MIN_RECORDERS = 5, 3
-"""Fewer have no median that one of them could be compared with."""
+"""Minimum number of recordings of a recorder, and of recorders, for a median to compare levels with."""
 
 TABLES = ("", "recorders")
-"""Ends of the names of the tables: of recordings, and of recorders."""
+"""Suffixes of the tables' names: of the table of recordings, and of recorders."""
 
 _PREFIX = re.compile(r"(?P<prefix>.+?)[_-]?(?<!\d)\d{8}(?!\d)")
 """Name of a recorder before the date in a file's name."""
@@ -36,7 +36,7 @@ _PREFIX = re.compile(r"(?P<prefix>.+?)[_-]?(?<!\d)\d{8}(?!\d)")
 
 @dataclass(frozen=True)
 class _Recorder:
-    """All recordings of one recorder: rows of channels and start times."""
+    """All recordings of one recorder: their rows in the table, one per channel, and start times."""
 
     name: str
     rows: list[Row]
@@ -77,7 +77,7 @@ def summarize(recordings: Iterable[AnalyzedRecording]) -> Tables:
 
 
 def _recorder_name(recording: AnalyzedRecording) -> str:
-    """Return the recorder's name in the metadata or before the date in the file's name, with the folder."""
+    """Return a recorder's name, from the metadata or before the date in the file's name, and the folder."""
     path = PurePath(recording.recording)
     match = _PREFIX.match(path.name)
     name = recording.metadata.recorder or (match["prefix"].strip(" _-") if match else "")
@@ -85,7 +85,7 @@ def _recorder_name(recording: AnalyzedRecording) -> str:
 
 
 def _compare_levels(recorder: _Recorder) -> None:
-    """Add the difference of each row's level to the median of its channel."""
+    """Add to each row the difference between its level and the median of the recorder's rows of this channel."""
     for channel in {row["channel"] for row in recorder.rows}:
         rows = [row for row in recorder.rows if row["channel"] == channel]
         usual_db = _median([row["level_dbfs"] for row in rows]) if len(rows) >= MIN_RECORDINGS else math.nan
@@ -121,7 +121,7 @@ def _recorder_row(recorder: _Recorder, difference_db: float) -> Row:
 
 
 def _count_faults(recorder: _Recorder) -> list[str]:
-    """Return how many recordings have each fault, in each channel of recorders with several."""
+    """Return in words how many recordings have each fault, by channel if the recorder has several channels."""
     has_channels = any(row["channel"] > 1 for row in recorder.rows)
     counts: Counter[tuple[int, str]] = Counter()
     for row in recorder.rows:
@@ -136,7 +136,7 @@ def _count_faults(recorder: _Recorder) -> list[str]:
 
 
 def _describe_stretches(recorder: _Recorder, channel: int) -> str:
-    """Return the share of a recorder's time without sound, and the longest stretch of it, in brackets."""
+    """Return in brackets the share of a recorder's time without sound, and the longest such stretch."""
     rows = [row for row in recorder.rows if row["channel"] == channel and DEAD_STRETCHES.name in find_faults(row)]
     longest_s = max(row["longest_dead_s"] for row in rows)
     total_s = sum(row["duration_s"] for row in recorder.rows if row["channel"] == channel)
@@ -153,7 +153,7 @@ def _describe_jumps(jumps: list[str]) -> list[str]:
 
 
 def _mean(rows: list[Row], name: str) -> float:
-    """Return the mean of a share over the recordings, weighted by their lengths; NaN where none has it."""
+    """Return the mean of a share over the recordings, weighted by their lengths; NaN if no row has it."""
     values, weights = np.array([(row.get(name, math.nan), row["duration_s"]) for row in rows], float).reshape(-1, 2).T
     is_known = np.isfinite(values)
     return float(np.average(values[is_known], weights=weights[is_known])) if is_known.any() else math.nan
@@ -169,7 +169,7 @@ def _build_table(rows: list[Row]) -> Table:
 
 
 def _median(values: list[float]) -> float:
-    """Return the median of the finite values; NaN of none."""
+    """Return the median of the finite values; NaN if there are none."""
     finite = sorted(value for value in values if math.isfinite(value))
     n = len(finite)
     return (finite[(n - 1) // 2] + finite[n // 2]) / 2 if n else math.nan

@@ -12,24 +12,30 @@ Levels = npt.NDArray[np.float64]
 SPECTRA_PER_S = 4
 
 MIN_SPECTRA = 8
-"""Shorter pieces are not judged."""
+"""Minimum number of spectra for a result; a shorter rest of a recording has none."""
 
 WIND_HZ = (20, 250)
 
 RAIN_HZ, N_BANDS = (600, 8000), 10
-"""Range and number of bands, of equal width in octaves, for rain; fewer at a lower sample rate."""
+"""Frequency range and number of bands for rain, equally wide in octaves; lower sample rates shrink the range."""
 
 MIN_RATE_HZ = 8000
-"""Recordings of less are not judged."""
+"""Minimum sample rate for a result."""
 
 RAIN_MIN_DBFS, RAIN_MAX_SPREAD_DB, RAIN_MAX_CHANGE_DB, RAIN_MAX_LEVEL_CHANGE_DB = -46.0, 5.0, 4.6, 4.0
-"""Rain is loud, about as loud in all bands, and steady: in the median band, and as a whole (standard deviations)."""
+"""Thresholds for rain: median level, spread over bands, and change over time in the median band and overall.
+
+Rain is loud, about equally loud in all bands, and steady. Spread and changes are standard deviations.
+"""
 
 RAIN_MIN_KURTOSIS = 3.3
-"""Drops make differences of neighboring samples uneven; a recorder's own noise has 3, as any normal distribution."""
+"""Minimum kurtosis of the differences of neighboring samples for rain; a recorder's noise has 3, drops have more."""
 
 WIND_MIN_DBFS, WIND_MIN_SWING_DB = -50.0, 18.0
-"""Wind is louder than all above it, and its level swings (from the 10th to the 90th percentile)."""
+"""Thresholds for wind: its level, and the range of its level from the 10th to the 90th percentile.
+
+Wind is also louder than the bands for rain.
+"""
 
 
 class WeatherMeter:
@@ -50,7 +56,7 @@ class WeatherMeter:
         self._can_judge = sample_rate_hz >= MIN_RATE_HZ
 
     def add(self, seconds: FloatArray) -> None:
-        """Add samples [seconds, samples]."""
+        """Process samples [seconds, samples]."""
         if not self._can_judge:
             return
         frames = np.concatenate([seconds[:, start : start + self._n] for start in self._starts])
@@ -62,7 +68,7 @@ class WeatherMeter:
         self._fourth_powers += float(np.vdot(squares, squares))
 
     def end_minute(self) -> tuple[bool, bool] | None:
-        """Return whether there was rain and wind, and start the next minute; None if there are too few samples."""
+        """Return (is rain, is wind) for the minute, and start the next one; None if there were too few samples."""
         powers = np.concatenate(self._powers) if self._powers else np.empty((0, 1))
         kurtosis = self._n_differences * self._fourth_powers / max(self._squares**2, 1e-30)
         self._powers, self._n_differences, self._squares, self._fourth_powers = [], 0, 0.0, 0.0
@@ -77,7 +83,7 @@ class WeatherMeter:
 
 
 def _is_rain(total_db: Levels, bands_db: Levels) -> bool:
-    """Return True for the levels of rain: of all bands together [spectra], and of each [spectra, bands]."""
+    """Return True for rain, given levels in dB of all bands together [spectra] and of each band [spectra, bands]."""
     return bool(
         np.median(total_db) > RAIN_MIN_DBFS
         and np.std(np.median(bands_db, axis=0)) < RAIN_MAX_SPREAD_DB
@@ -87,6 +93,6 @@ def _is_rain(total_db: Levels, bands_db: Levels) -> bool:
 
 
 def _is_wind(wind_db: Levels, above_db: Levels) -> bool:
-    """Return True for the levels of wind [spectra], below and in the bands of rain."""
+    """Return True for wind, given levels in dB [spectra] of the band for wind and of all bands for rain."""
     low_db, high_db = np.percentile(wind_db, [10, 90])
     return bool(high_db > WIND_MIN_DBFS and high_db - low_db > WIND_MIN_SWING_DB and np.median(wind_db - above_db) > 0)

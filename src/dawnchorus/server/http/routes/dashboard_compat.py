@@ -1,4 +1,4 @@
-"""Routes and JSON fields of the Bird Sound dashboard, for its existing clients."""
+"""API routes and JSON fields of the Bird Sound dashboard, an earlier program whose clients still use them."""
 
 from __future__ import annotations
 
@@ -27,13 +27,14 @@ from dawnchorus.server.state.tables import ACTIVE_STATUSES
 from dawnchorus.types import Channel, Detection
 
 N_TOP, N_RECENT = 5, 20
+"""Number of species in a prediction, and of predictions in `recent_predictions`."""
 
 router = APIRouter(prefix="/api", tags=["dashboard"], route_class=JsonRoute)
 
 
 @router.get("/health", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())
 def health(service: ServiceDependency) -> dict[str, Any]:
-    """Report the model, the latest retraining, and the number of this server's requests since its start."""
+    """Return the active model, the latest retraining, and the number of this server's requests since its start."""
     bundle = service.pool.bundle
     n_requests, n_errors = service.metrics.count_replies()
     return {
@@ -51,10 +52,11 @@ def health(service: ServiceDependency) -> dict[str, Any]:
 
 @router.get("/metrics", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())
 def metrics(service: ServiceDependency) -> dict[str, Any]:
-    """Report uptime, totals, average confidence, the ten most frequent species and the latest predictions.
+    """Return uptime, totals, mean confidence, the ten most frequent species and the latest predictions.
 
-    `recent_predictions` are the last 20, the oldest first; `latest` are the last 50, the newest first. `avg_confidence`
-    is 0 where `average_confidence` is null: before the first prediction.
+    A prediction is the species with the highest score of an identified recording. `recent_predictions` are the last 20,
+    the oldest first; `latest` are the last 50, the newest first. `avg_confidence` is 0 and `average_confidence` is null
+    before the first prediction.
     """
     uptime_s, totals = round(service.uptime_s, 3), service.detections.totals()
     return {
@@ -70,14 +72,14 @@ def metrics(service: ServiceDependency) -> dict[str, Any]:
 
 @router.get("/classes", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())
 def classes(service: ServiceDependency) -> dict[str, Any]:
-    """Return the model's classes."""
+    """Return the common names of the active model's classes."""
     names = [label.common_name for label in service.pool.bundle.labels]
     return {"classes": names, "num_classes": len(names)}
 
 
 @router.get("/system_stats", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())
 def system_stats(service: ServiceDependency) -> dict[str, Any]:
-    """Report resources of this server's process, and numbers of queued and stored recordings."""
+    """Return the resources of this server's process, and the numbers of queued jobs and stored recordings."""
     return {
         "uptime_seconds": round(service.uptime_s, 3),
         "cpu_cores": usable_cores(),
@@ -92,7 +94,7 @@ def system_stats(service: ServiceDependency) -> dict[str, Any]:
 
 
 def _memory_bytes() -> int | None:
-    """Return the resident memory of this process, or None if the system has no `/proc`."""
+    """Return the resident memory of this process in bytes, or None if the system has no `/proc`."""
     try:
         return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
@@ -101,7 +103,10 @@ def _memory_bytes() -> int | None:
 
 @router.get("/model_performance", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())
 def model_performance(service: ServiceDependency) -> dict[str, Any]:
-    """Report the model and its comparison with the previous model on held-out recordings; null if there is none."""
+    """Return the active model, and its comparison with the model before on held-out recordings.
+
+    `report` is null if the active model was not made by a retraining.
+    """
     bundle = service.pool.bundle
     return {
         "model": bundle.info.name,
@@ -116,7 +121,7 @@ _BODY = {"requestBody": {"required": True, "content": {"multipart/form-data": {"
 
 
 class PredictRequest(RequestParameters):
-    """Parameters of a prediction."""
+    """Parameters of a request for a prediction."""
 
     channel: Channel = Field(default="mean", description="Of several: the mean, the first, the second, the clearest.")
 
@@ -130,9 +135,9 @@ class PredictRequest(RequestParameters):
 async def predict(
     request: Request, service: ServiceDependency, query: Annotated[PredictRequest, Query()]
 ) -> dict[str, Any]:
-    """Return the five species of a clip (multipart field `audio`) with the highest scores of a window.
+    """Return the five species of a clip with the highest scores in any window.
 
-    The channel may also be a field of the form.
+    The clip is the form field `audio`; the channel may also be a field of the form.
     """
     async with receive_recording(service, request) as (path, name):
         channel = merge_fields(query, request.state.texts).channel
@@ -165,7 +170,7 @@ async def predict(
     openapi_extra=_BODY,
 )
 async def upload_bulk(request: Request, service: ServiceDependency) -> Response:
-    """Add labeled recordings in any field: see /api/v1/training-data."""
+    """Add labeled recordings to the training data, as /api/v1/training-data does, with the dashboard's response."""
     result = await add_files(request, service)
     n_files, n_accepted = len(result.files), result.count("accepted")
     fields = {
@@ -181,14 +186,14 @@ async def upload_bulk(request: Request, service: ServiceDependency) -> Response:
 
 @router.post("/trigger_retrain", dependencies=[require_role(Role.TRAIN)], responses=error_responses(409))
 def trigger_retrain(service: ServiceDependency) -> dict[str, Any]:
-    """Retrain on all training data; the new model is activated if it meets the promotion rule."""
+    """Add a job that retrains on all training data; the new model is activated if it meets the promotion rule."""
     job = service.retraining.start(list(service.settings.retrain_overrides), require_approval=False)
     return {"message": "Retraining has started.", "status": job.status, "job_id": job.id}
 
 
 @router.get("/retrain_status", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())
 def retrain_status(service: ServiceDependency) -> dict[str, Any]:
-    """Report the progress of the latest retraining, and the time of the last completed one."""
+    """Return the progress of the latest retraining, and the time at which a retraining was last completed."""
     retraining = _retraining_fields(service)
     common = {"is_training": retraining["is_retraining"], **retraining}
     _, rows = service.jobs.find(kind="retrain", limit=1)
@@ -206,7 +211,7 @@ def retrain_status(service: ServiceDependency) -> dict[str, Any]:
 
 
 def _retraining_fields(service: Service) -> dict[str, Any]:
-    """Return the fields of retraining that `/api/health` and `/api/retrain_status` share."""
+    """Return the fields on retraining that the responses of `/api/health` and `/api/retrain_status` share."""
     last = service.jobs.latest_done("retrain")
     ended_at = None if last is None else last.ended_at
     return {

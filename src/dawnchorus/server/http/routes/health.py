@@ -1,4 +1,4 @@
-"""Health checks for load balancers, which have no token, and metrics."""
+"""Health checks for load balancers, which need no token, and metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ router = APIRouter(tags=["health"])
 
 @router.get("/api/v1/health/live", dependencies=[require_role(Role.PUBLIC, is_probe=True)], responses=error_responses())
 async def live() -> dict[str, str]:
-    """Return 200 while the process answers."""
+    """Return status 200 as long as the server process answers."""
     return {"status": "live"}
 
 
@@ -23,14 +23,14 @@ async def live() -> dict[str, str]:
     "/api/v1/health/ready", dependencies=[require_role(Role.PUBLIC, is_probe=True)], responses=error_responses(503)
 )
 async def ready(service: ServiceDependency) -> dict[str, str]:
-    """Return 200 while the model is loaded and the server is not shutting down."""
+    """Return status 200 while the server accepts requests, 503 while it shuts down."""
     service.check_ready()
     return {"status": "ready", "bundle_id": service.pool.bundle.id}
 
 
 @router.get("/metrics", dependencies=[require_role(Role.IDENTIFY)], include_in_schema=False)
 def prometheus(service: ServiceDependency) -> Response:
-    """Return the metrics for Prometheus."""
+    """Return the metrics of this server in Prometheus' text format."""
     metrics = service.metrics
     metrics.waiting.set(service.pool.n_waiting)
     for status, n in service.jobs.count_by_status(ACTIVE_STATUSES).items():

@@ -1,4 +1,4 @@
-"""Identification over HTTP, with the same rows as on the command line."""
+"""API route for the identification of recordings, which returns the same rows as the command line."""
 
 from __future__ import annotations
 
@@ -52,13 +52,14 @@ from dawnchorus.types import RecordingMetadata
 SCHEMA = 1
 
 MIN_SCORE, MAX_TOP = 0.01, 100
-"""Minimum score of a request without `top`, and maximum `top` below it: lower scores return most classes per window."""
+"""Limits that keep responses small: a request needs a `min_score` of at least `MIN_SCORE`, or a `top` of at most
+`MAX_TOP`, since lower scores return most classes of each window."""
 
 router = APIRouter(prefix="/api/v1", tags=["identify"])
 
 
 def _read_degrees(parse: Callable[[str], float | None], value: object) -> object:
-    """Return degrees that are written as in tables and options, as 52,5; other values stay."""
+    """Return degrees in a text (also with a decimal comma, 52,5) as a number; other values are returned unchanged."""
     degrees = parse(value) if isinstance(value, str) else None
     return value if degrees is None else degrees
 
@@ -95,10 +96,10 @@ class IdentifyRequest(RequestParameters):
     )
 
     def options(self) -> Options:
-        """Return the options of the run.
+        """Return the options of the identification.
 
         Raises:
-            InputError: a low min_score without `top`, or only one of `lat` and `lon`.
+            InputError: `min_score` is too low without a small `top`, or only one of `lat` and `lon` is given.
         """
         if self.min_score < MIN_SCORE and (self.top is None or self.top > MAX_TOP):
             raise InputError(f"expected a min_score of {MIN_SCORE:g} or more, or top={MAX_TOP} or less, got neither.")
@@ -161,10 +162,10 @@ _REPLY = {
 async def identify(
     request: Request, service: ServiceDependency, query: Annotated[IdentifyRequest, Query()]
 ) -> Response:
-    """Identify a recording (multipart field `audio`, or the body); a long one becomes a job.
+    """Identify a recording, sent as the form field `audio` or as the body; a long recording becomes a job.
 
-    The parameters may also be fields of the form. The detections of a job are stored; they are at
-    /api/v1/recordings/{sha256}/detections when it is done.
+    The parameters may also be fields of the form. A job stores its recording and detections; when the job is done,
+    they are at /api/v1/recordings/{sha256}/detections.
     """
     async with receive_recording(service, request, bypass_queue_limit=bool(query.background)) as (path, name):
         merged = merge_fields(query, request.state.texts)
@@ -179,19 +180,33 @@ async def identify(
 
 @dataclass(frozen=True)
 class Identified:
-    """An identified upload, with the options that were used, and its sha256 if it is stored."""
+    """An identified upload."""
 
     result: IdentifyResult
     options: Options
+    """Options that were used, which may differ from the request's (`own_location_first`)."""
     sha256: str | None
+    """Id of the stored recording; None if it was not stored."""
 
 
 async def identify_upload(service: Service, query: IdentifyRequest, path: Path, name: str) -> Identified | Job:
-    """Identify an upload and store it if that is asked for, or return the job that does it.
+    """Identify an upload, and store it if the request says so; or add a job that identifies and stores it.
+
+    A job is added if the request says `background`, or by default if the recording is long.
+
+    Args:
+        service: components of the server.
+        query: parameters of the request.
+        path: file of the upload.
+        name: client's name of the file.
 
     Raises:
-        AudioError: it cannot be opened, or exceeds the limits; if it was to be stored, the list of recordings says so.
-        InputError, OverloadedError, OutputError: see the methods of `Service`.
+        AudioError: the recording cannot be decoded, exceeds the limits, or is in quarantine. If the request says
+            `store`, the recording is listed with this reason.
+        InputError: a parameter is invalid, or has no effect because the identification becomes a job.
+        OverloadedError: the queue of the inference pool is full, or the recording has waited too long.
+        BusyError: the queue of jobs is full.
+        OutputError: no space on the disk.
     """
     options, window_s = query.options(), service.pool.bundle.info.window_s
     _check_overlap(options, window_s, service.settings.limits)
@@ -222,7 +237,7 @@ async def identify_upload(service: Service, query: IdentifyRequest, path: Path, 
 
 
 def _give_way(options: Options, own: RecordingMetadata) -> Options:
-    """Return the options without the location and the week that the recording has itself; all year stays."""
+    """Return the options without location and week if the recording's metadata has these; "all year" is not removed."""
     if own.latitude is not None:
         options = replace(options, latitude=None, longitude=None)
     has_own_week = own.start_time is not None and options.week != ALL_YEAR
@@ -230,10 +245,10 @@ def _give_way(options: Options, own: RecordingMetadata) -> Options:
 
 
 def _refuse_without_effect(query: IdentifyRequest, limits: Limits) -> None:
-    """Refuse the parameters of a synchronous response that a job would pass over.
+    """Refuse parameters that have no effect if the identification becomes a job.
 
     Raises:
-        InputError: the audio is not to be stored, or a table is asked for.
+        InputError: the request says `store=false` or a format other than JSON.
     """
     is_too_long = f"the recording is longer than {limits.max_sync_s:g} s, its overlaps counted"
     reason = "background=true was given" if query.background else is_too_long
@@ -250,10 +265,11 @@ def _refuse_without_effect(query: IdentifyRequest, limits: Limits) -> None:
 
 
 def _check_overlap(options: Options, window_s: float, limits: Limits) -> None:
-    """Refuse an overlap that makes a short recording as much work as a long one.
+    """Refuse a large overlap, with which a short recording would be as much work as a long one.
 
     Raises:
-        InputError: windows would start closer together than the limit, or half a window if that is less.
+        InputError: less than `limits.min_step_s` (or half a window, if that is less) would be between the starts of
+            neighboring windows.
     """
     max_overlap_s = window_s - min(limits.min_step_s, window_s / 2)
     if max_overlap_s < options.overlap_s < window_s:
@@ -264,17 +280,24 @@ def _check_overlap(options: Options, window_s: float, limits: Limits) -> None:
 
 
 def _is_long(header: RecordingHeader, options: Options, window_s: float, limits: Limits) -> bool:
-    """Return True if a recording takes too long for a synchronous response: each overlap is scored again."""
+    """Return True if a recording is too long for a synchronous response, with overlaps and channels counted."""
     n_channels = header.info.n_channels if options.channel == "each" else 1
     n_times = window_s / max(window_s - options.overlap_s, limits.min_step_s)
     return (header.info.duration_s or 0.0) * n_channels * n_times > limits.max_sync_s
 
 
 def enqueue(service: Service, path: Path, name: str, options: Options, site: str | None) -> Job:
-    """Store a recording and add a job that identifies it.
+    """Store the audio of a recording, add a job that identifies it, and return the job.
+
+    Args:
+        service: components of the server.
+        path: file of the recording.
+        name: client's name of the file.
+        options: options of the identification.
+        site: site of the recording; None to read the site from `name`.
 
     Raises:
-        BusyError: the queue is full.
+        BusyError: the queue of jobs is full.
         OutputError: no space on the disk.
     """
     with service.files.keep(path) as (session, sha256):

@@ -1,4 +1,4 @@
-"""HTML page for identifying recordings."""
+"""HTML start page with the form for identifying a recording."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from dawnchorus.server.state.tables import Job
 N_TILES = 8
 
 FIELDS = ("lat", "lon", "week", "min_score", "overlap", "range_threshold")
-"""Parameters of an identification that the form has."""
+"""Parameters of `IdentifyRequest` that the form has."""
 
 router = APIRouter(include_in_schema=False)
 
 
 @router.get("/", dependencies=[require_role(Role.IDENTIFY, is_page=True)])
 def home(request: Request, service: ServiceDependency) -> Response:
-    """Show the page for uploads."""
+    """Show the start page with the form for uploads and the latest recordings."""
     return _home(request, service)
 
 
@@ -46,7 +46,7 @@ def _home(request: Request, service: Service, **values: Any) -> Response:
 
 @router.post("/", dependencies=[require_role(Role.IDENTIFY, is_form=True)])
 async def upload(request: Request, service: ServiceDependency) -> Response:
-    """Identify and store an upload, and redirect to its page; redirect to the job of a long one."""
+    """Identify and store the recording in the form, and redirect to its page, or to the job of a long recording."""
     try:
         async with receive_recording(service, request) as (path, name):
             fields = dict(request.state.texts)

@@ -1,7 +1,7 @@
-"""The Open Inference Protocol, version 2 (KServe, Triton, MLServer): windows in, scores out.
+"""API routes of the Open Inference Protocol, version 2 (KServe, Triton, MLServer): windows in, scores out.
 
-The model has the bundle's name, and its version is the bundle's id; only the active model is offered. Data are sent as
-JSON; https://github.com/kserve/open-inference-protocol has the shapes.
+The protocol's model name is the bundle's name, and its version is the bundle's id; only the active model is available.
+Tensors are sent as JSON; https://github.com/kserve/open-inference-protocol describes requests and responses.
 """
 
 from __future__ import annotations
@@ -26,19 +26,23 @@ from dawnchorus.server.settings import Role
 from dawnchorus.version import __version__
 
 MAX_WINDOWS, MAX_BODY = 8, 32 << 20
-"""Maximum number of windows, and size of a body in bytes: numbers as text are large and slow to parse."""
+"""Maximum number of windows in a request, and maximum size of its body: numbers as text are large and slow to parse."""
 
 MAX_OTHER_VALUES = 1000
-"""Maximum number of values in a body besides the samples, checked before parsing, which takes many times its size."""
+"""Maximum number of values in a body besides the samples.
+
+It is checked before parsing, which takes many times the body's size in memory.
+"""
 
 INPUT, OUTPUT = "waveform", "scores"
+"""Names of the input and the output tensor."""
 
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 
 
 class Tensor(BaseModel):
-    """An input tensor."""
+    """An input tensor of a request."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -47,11 +51,11 @@ class Tensor(BaseModel):
     datatype: str
     data: list[Any]
     parameters: dict[str, Any] = {}
-    """Parameters of protocol extensions; none is supported."""
+    """Parameters of protocol extensions, which are ignored."""
 
 
 class RequestedOutput(BaseModel):
-    """A requested output."""
+    """An output tensor that the client requests."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -60,7 +64,7 @@ class RequestedOutput(BaseModel):
 
 
 class InferenceRequest(BaseModel):
-    """A request for inference."""
+    """Body of a request for inference."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -78,13 +82,13 @@ async def server() -> dict[str, Any]:
 
 @router.get("/health/live", dependencies=[require_role(Role.PUBLIC, is_probe=True)], responses=error_responses())
 async def live() -> dict[str, bool]:
-    """Return 200 while the process answers."""
+    """Return status 200 as long as the server process answers."""
     return {"live": True}
 
 
 @router.get("/health/ready", dependencies=[require_role(Role.PUBLIC, is_probe=True)], responses=error_responses(503))
 async def ready(service: ServiceDependency) -> dict[str, bool]:
-    """Return 200 while the model is loaded and the server is not shutting down."""
+    """Return status 200 while the server accepts requests, 503 while it shuts down."""
     service.check_ready()
     return {"ready": True}
 
@@ -94,7 +98,7 @@ async def ready(service: ServiceDependency) -> dict[str, bool]:
     "/models/{name}/versions/{version}", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses(404)
 )
 async def model(service: ServiceDependency, name: str, version: str | None = None) -> dict[str, Any]:
-    """Return the model's inputs and outputs."""
+    """Return names, types and shapes of the active model's input and output tensors."""
     bundle = _check_model(service.pool.bundle, name, version)
     return {
         "name": bundle.info.name,
@@ -112,7 +116,7 @@ async def model(service: ServiceDependency, name: str, version: str | None = Non
     responses=error_responses(404, 503),
 )
 async def model_ready(service: ServiceDependency, name: str, version: str | None = None) -> dict[str, Any]:
-    """Return 200 while the model accepts requests."""
+    """Return status 200 while the active model accepts requests, 503 while the server shuts down."""
     bundle = _check_model(service.pool.bundle, name, version)
     service.check_ready()
     return {"name": bundle.info.name, "ready": True}
@@ -134,7 +138,7 @@ _INFER: dict[str, Any] = {
 @router.post("/models/{name}/infer", **_INFER)
 @router.post("/models/{name}/versions/{version}/infer", **_INFER)
 async def infer(request: Request, service: ServiceDependency, name: str, version: str | None = None) -> dict[str, Any]:
-    """Return the scores [windows, classes] of windows [windows, samples] at the bundle's rate."""
+    """Score windows of audio [windows, samples] at the model's sample rate; return the scores [windows, classes]."""
     active = _check_model(service.pool.bundle, name, version)
     service.pool.check_room(0)  # before the body is read
     async with receive_body(request, service.spool, max_bytes=MAX_BODY) as file, service.blocking_slots:

@@ -1,4 +1,4 @@
-"""Jobs: progress, events, cancellation."""
+"""API routes for background jobs: progress, events, cancellation, restart and deletion."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from dawnchorus.server.state.job_queue import Kind
 from dawnchorus.server.state.tables import ACTIVE_STATUSES, Job
 
 POLL_S = 0.3
+"""Interval at which an event stream looks for new events in the database."""
 RETRY_MS = 1000
-"""Pause of a client before it reconnects."""
+"""Milliseconds after which a client reconnects to an interrupted event stream."""
 
 JobId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$")]
 
@@ -29,26 +30,26 @@ router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
 
 @router.get("", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())
 def jobs(service: ServiceDependency, kind: Kind | None = None, limit: Limit = 50, offset: Offset = 0) -> dict[str, Any]:
-    """Return jobs, the latest first."""
+    """Return the number of jobs, and a page of the list of jobs, the latest first."""
     n, rows = service.jobs.find(kind=kind, limit=limit, offset=offset)
     return {"total": n, "jobs": [job_fields(job) for job in rows]}
 
 
 @router.get("/{job_id}", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses(404))
 def job(service: ServiceDependency, job_id: JobId) -> dict[str, Any]:
-    """Return the progress and the result of a job."""
+    """Return the status, the progress and, when it is done, the result of a job."""
     return job_fields(service.jobs.get(job_id))
 
 
 @router.get("/{job_id}/log", dependencies=[require_role(Role.TRAIN)], responses=error_responses(404))
 def log(service: ServiceDependency, job_id: JobId) -> dict[str, Any]:
-    """Return the last lines of a retraining's log, on the server that ran it."""
+    """Return the last lines of a retraining's log; empty for other jobs and on servers that did not run the job."""
     return {"lines": service.retraining.log(service.jobs.get(job_id).id)}
 
 
 @router.post("/{job_id}/cancel", dependencies=[require_role(Role.TRAIN)], responses=error_responses(404))
 def cancel(service: ServiceDependency, job_id: JobId) -> dict[str, Any]:
-    """Request cancellation, which takes seconds."""
+    """Cancel a queued job, or request the cancellation of a running job, which takes seconds; return the job."""
     return job_fields(service.jobs.cancel(job_id))
 
 
@@ -56,9 +57,9 @@ def cancel(service: ServiceDependency, job_id: JobId) -> dict[str, Any]:
     "/{job_id}/restart", dependencies=[require_role(Role.TRAIN)], status_code=202, responses=error_responses(404, 409)
 )
 def restart(service: ServiceDependency, job_id: JobId) -> dict[str, Any]:
-    """Start a job that was cancelled or failed again, as a new job.
+    """Start a new job with the arguments of a job that was cancelled or failed, and return the new job.
 
-    The file of a cancelled identification stays until a later hourly clean-up.
+    404 if the job's audio file was deleted: an hourly clean-up deletes the files of cancelled identifications.
     """
     return job_fields(service.restart(job_id))
 
@@ -67,7 +68,7 @@ def restart(service: ServiceDependency, job_id: JobId) -> dict[str, Any]:
     "/{job_id}", dependencies=[require_role(Role.ADMIN)], status_code=204, responses=error_responses(404, 409)
 )
 def remove(service: ServiceDependency, job_id: JobId) -> Response:
-    """Delete a finished job."""
+    """Delete a job that has ended; 409 if it is queued or running."""
     service.jobs.remove(job_id)
     return Response(status_code=204)
 
@@ -87,7 +88,10 @@ async def events(
     job: Annotated[Job, Depends(_get_job)],
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> AsyncIterator[ServerSentEvent]:
-    """Stream server-sent events, from the first or the one after Last-Event-ID; the stream ends with the job."""
+    """Stream the events of a job as server-sent events, until the job ends (event `end`).
+
+    The stream starts with the first event, or with the event after the id in the header Last-Event-ID.
+    """
     after = int(last_event_id) if last_event_id and re.fullmatch(r"[0-9]{1,18}", last_event_id) else 0
     yield ServerSentEvent(retry=RETRY_MS)
     while not service.shutting_down.is_set():

@@ -1,4 +1,4 @@
-"""HTML pages of the lists: recordings and detections."""
+"""HTML pages with the lists of recordings and of detections."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def recordings(
     service: ServiceDependency,
     query: Annotated[RecordingPageFilter, Depends(PageQuery(RecordingPageFilter))],
 ) -> Response:
-    """Show the recordings, the latest upload first."""
+    """Show a page of the list of recordings, the latest upload first."""
     page = _find(find_recordings, request, service, query)
     page = replace(page, rows=order_by_upload(page.rows))
     states = {record.recording.sha256: recording_state(record.recording) for record in page.rows}
@@ -54,7 +54,7 @@ def detections(
     service: ServiceDependency,
     query: Annotated[DetectionPageFilter, Depends(PageQuery(DetectionPageFilter))],
 ) -> Response:
-    """Show the detections, the latest upload first."""
+    """Show a page of the list of detections, the latest upload first."""
     page = _find(find_detections, request, service, query)
     return render_page("detections.html", request, **_list_values(service, query, page))
 
@@ -66,7 +66,7 @@ def redirect_history(request: Request) -> Response:
 
 
 def _find(find: Callable[..., Page[Row]], request: Request, service: Service, query: Any) -> Page[Row]:
-    """Return the page of a list that the cursor names; the first one if it is no cursor of the list."""
+    """Return the page of a list at the query's cursor, or the first page and a note if the cursor is invalid."""
     try:
         return find(service.database, query.query(), limit=N_ROWS, cursor=query.cursor)
     except InputError as error:
@@ -75,7 +75,7 @@ def _find(find: Callable[..., Page[Row]], request: Request, service: Service, qu
 
 
 def _list_values(service: Service, query: RecordingFilter, page: Page[Row]) -> dict[str, Any]:
-    """Return the values that the templates of both lists have."""
+    """Return the values by name that the templates of both lists use."""
     links = {
         name: None if cursor is None else query.query_string(cursor=cursor)
         for name, cursor in (("newer", page.previous), ("older", page.next))

@@ -1,4 +1,4 @@
-"""Lists of stored recordings and detections, and deletion of several recordings."""
+"""API routes for the lists of stored recordings, detections, species and sites, and for deletion of recordings."""
 
 from __future__ import annotations
 
@@ -35,8 +35,10 @@ from dawnchorus.server.listing import (
 from dawnchorus.server.settings import Role
 
 MAX_SITES = 1000
+"""Maximum number of sites in a response, and in the selection of sites on pages."""
 
 MAX_TEXT = 200
+"""Maximum length of a text in a filter."""
 
 REVIEWED = "True if reviewed, false if not yet, or the verdict of the review."
 
@@ -44,7 +46,7 @@ router = APIRouter(prefix="/api/v1", tags=["recordings"], route_class=JsonRoute)
 
 
 class RecordingFilter(RequestParameters):
-    """Filter of recordings; the pages and the API have the same one."""
+    """Filter of lists, for the pages and the API."""
 
     name: str | None = Field(default=None, max_length=MAX_TEXT, description="Part of the name.")
     species: str | None = Field(default=None, max_length=MAX_TEXT, description="Substring of either name.")
@@ -54,12 +56,12 @@ class RecordingFilter(RequestParameters):
     cursor: str | None = Field(default=None, max_length=400, description="`next` or `previous` of a reply.")
 
     def query_fields(self) -> dict[str, Any]:
-        """Return the parameters that filter the list, without those of its pages."""
+        """Return the parameters that filter the list by name, without `cursor` and `limit`."""
         return {name: value for name, value in self if name not in ("cursor", "limit")}
 
 
 class RecordingPageFilter(RecordingFilter):
-    """Filter of the page of recordings."""
+    """Filter of the HTML page of recordings."""
 
     state: RecordingState | None = None
 
@@ -69,7 +71,7 @@ class RecordingPageFilter(RecordingFilter):
 
 
 class DetectionPageFilter(RecordingFilter):
-    """Filter of the page of detections."""
+    """Filter of the HTML page of detections."""
 
     min_score: float = Field(default=0.0, ge=0, le=1)
     reviewed: Reviewed | None = Field(default=None, description=REVIEWED)
@@ -86,20 +88,20 @@ class _ApiFilter(RecordingFilter):
 
 
 class RecordingApiFilter(RecordingPageFilter, _ApiFilter):
-    """Filter of recordings in the API."""
+    """Filter of the list of recordings in the API."""
 
 
 class DetectionApiFilter(DetectionPageFilter, _ApiFilter):
-    """Filter of detections in the API."""
+    """Filter of the list of detections in the API."""
 
     recording: Sha256 | None = None
 
 
 @router.get("/recordings", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())
 def recordings(service: ServiceDependency, query: Annotated[RecordingApiFilter, Query()]) -> dict[str, Any]:
-    """Return recordings, the latest upload first, also those that could not be identified (`state=failed`).
+    """Return a page of the recordings, the latest upload first; some could not be identified (state `failed`).
 
-    `total` counts to 10,000; `next` and `previous` are cursors of the older and the newer page.
+    `total` is at most 10,000 (see `is_total_exact`); `next` and `previous` are cursors of the older and the newer page.
     """
     page = find_recordings(service.database, query.query(), limit=query.limit, cursor=query.cursor)
     return {**_page_fields(page), "recordings": [listed_recording_fields(each) for each in page.rows]}
@@ -107,9 +109,9 @@ def recordings(service: ServiceDependency, query: Annotated[RecordingApiFilter, 
 
 @router.get("/detections", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())
 def detections(service: ServiceDependency, query: Annotated[DetectionApiFilter, Query()]) -> dict[str, Any]:
-    """Return the detections of stored recordings, the latest upload first, each recording's by start.
+    """Return a page of the detections in stored recordings, the latest upload first, by start within a recording.
 
-    `total` counts to 10,000; `next` and `previous` are cursors of the older and the newer page.
+    `total` is at most 10,000 (see `is_total_exact`); `next` and `previous` are cursors of the older and the newer page.
     """
     page = find_detections(service.database, query.query(), limit=query.limit, cursor=query.cursor)
     return {**_page_fields(page), "detections": [detection_fields(each) for each in page.rows]}
@@ -137,12 +139,12 @@ def species(
 
 @router.get("/sites", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())
 def sites(service: ServiceDependency) -> dict[str, Any]:
-    """Return the sites of stored recordings, at most 1,000."""
+    """Return the names of the sites of stored recordings, at most 1,000, in alphabetical order."""
     return {"sites": list_sites(service.database, limit=MAX_SITES)}
 
 
 class DeleteRequest(BaseModel):
-    """Recordings to delete."""
+    """Body of a request that deletes recordings, by their sha256."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"recordings": ["0" * 64]}]})
 
@@ -151,7 +153,7 @@ class DeleteRequest(BaseModel):
 
 @router.post("/recordings/delete", dependencies=[require_role(Role.ADMIN)], responses=error_responses(408, 413))
 async def delete_recordings(service: ServiceDependency, body: DeleteRequest) -> dict[str, Any]:
-    """Delete recordings with their detections and reviews, all in one transaction."""
+    """Delete recordings with their detections and reviews in one transaction; unknown ones are listed as `missing`."""
     deleted = await run_in_threadpool(service.detections.delete_all, body.recordings)
     for sha256 in deleted:
         service.renderer.discard(sha256)

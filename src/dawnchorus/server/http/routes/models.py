@@ -1,4 +1,4 @@
-"""Models: listing, activation, roll-back and comparison."""
+"""API routes for models: list, activation, roll-back and comparison."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from dawnchorus.server.state.tables import Model
 from dawnchorus.server.work import IdentifyResult
 
 MAX_COMPARED, MAX_COMPARED_S = 20, 300.0
-"""Maximum number of recordings and length of each in a comparison, whose response is synchronous."""
+"""Maximum number of recordings in a comparison, and maximum length of each, because the response is synchronous."""
 
 BundleId = Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")]
 
@@ -34,7 +34,7 @@ router = APIRouter(prefix="/api/v1/models", tags=["models"], route_class=JsonRou
 
 @router.get("", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())
 def models(service: ServiceDependency) -> dict[str, Any]:
-    """Return all models and the history of activations."""
+    """Return all models, the id of the active model, and the history of activations, the latest first."""
     active = service.pool.bundle.id
     history = [
         {"bundle_id": row.bundle_id, "at": row.at.isoformat(timespec="milliseconds"), "reason": row.reason}
@@ -55,7 +55,7 @@ def _model_fields(row: Model, active: str) -> dict[str, Any]:
 
 @router.get("/active", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())
 def active(service: ServiceDependency) -> dict[str, Any]:
-    """Return the active model."""
+    """Return the description of the active model from its bundle."""
     bundle = service.pool.bundle
     fields = bundle.info.model_dump(mode="json", exclude_none=True, exclude={"thresholds"})
     return {**fields, "bundle_id": bundle.id, "n_classes": len(bundle.labels)}
@@ -68,26 +68,26 @@ def active(service: ServiceDependency) -> dict[str, Any]:
     responses={200: {"content": {"text/markdown": {}}}, **error_responses(404, 409)},
 )
 def card(service: ServiceDependency, bundle_id: BundleId) -> Response:
-    """Return the model card, as Markdown."""
+    """Return the model card of a model as Markdown."""
     path = service.catalog.open(bundle_id).folder / "MODEL_CARD.md"
     return Response(path.read_bytes(), media_type="text/markdown; charset=utf-8")
 
 
 @router.post("/{bundle_id}/activate", dependencies=[require_role(Role.ADMIN)], responses=error_responses(404, 409))
 def activate(service: ServiceDependency, bundle_id: BundleId) -> dict[str, Any]:
-    """Activate a model; recordings in progress keep the model that they started with."""
+    """Activate a model, which scores new uploads; recordings in progress are finished with the model before."""
     service.switcher.activate(bundle_id, "activated by hand")
     return {"active": service.pool.bundle.id}
 
 
 @router.post("/rollback", dependencies=[require_role(Role.ADMIN)], responses=error_responses(409))
 def roll_back(service: ServiceDependency) -> dict[str, Any]:
-    """Activate the previously active model again."""
+    """Activate the model that was active before the active one, and return its id."""
     return {"active": service.switcher.roll_back()}
 
 
 class CompareRequest(BaseModel):
-    """Models to compare, and the number of the latest recordings."""
+    """Body of a request that compares two models on the latest `n_recordings` recordings."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -100,7 +100,7 @@ class CompareRequest(BaseModel):
 async def compare(
     service: ServiceDependency, body: CompareRequest, min_score: Annotated[float, Query(ge=0, le=1)] = 0.25
 ) -> dict[str, Any]:
-    """Compare the species that two models detect in the latest recordings."""
+    """Return the species that two models detect in the latest stored recordings (up to five minutes each)."""
     async with hold_slot(service.comparisons, "comparisons"):
         return await asyncio.to_thread(_compare, service, body, min_score)
 
@@ -129,14 +129,14 @@ def _compare(service: Service, body: CompareRequest, min_score: float) -> dict[s
 
 
 def _detect_species(pool: InferencePool, bundle: Bundle, paths: list[Path], options: Options) -> list[dict[str, float]]:
-    """Return the species of each recording with their highest scores."""
+    """Return the highest score of each detected species by common name, for each recording."""
     model = pool.open_model(bundle)
     futures = [pool.submit(path, options, model=model, bypass_queue_limit=True) for path in paths]
     return [_best_scores(future) for future in futures]
 
 
 def _best_scores(future: Future[IdentifyResult]) -> dict[str, float]:
-    """Return the highest score of each species; none of a recording that cannot be decoded."""
+    """Return the highest score of each species by common name; empty if the recording cannot be decoded."""
     best: dict[str, float] = {}
     with suppress(AudioError):
         detections = DetectionColumns.from_detections(future.result().table.detections)

@@ -1,4 +1,4 @@
-"""The overview of the collection: page, JSON, and a stream of its changes."""
+"""Overview of all stored recordings: HTML page, API route, and a stream of events on changes."""
 
 from __future__ import annotations
 
@@ -30,8 +30,9 @@ from dawnchorus.server.settings import Role
 FIRST_DAY, LAST_DAY = date(1900, 1, 1), date(2999, 12, 31)
 
 POLL_S = 1.0
+"""Interval at which a stream looks for changes in the database."""
 MAX_STREAM_S = 60.0
-"""Time after which a stream of changes ends; browsers connect again."""
+"""Maximum duration of a stream of events; browsers reconnect after its end."""
 
 RETRY_MS = 1000
 
@@ -46,7 +47,7 @@ def _check_level(score: float) -> float:
 
 
 class OverviewFilter(RequestParameters):
-    """Filter of the overview; the page and the API have the same one."""
+    """Filter of the overview, for the page and the API."""
 
     period: Period = Field("all", description="The last 7 or 31 days, 12 months, or all.")
     to: date | None = Field(
@@ -62,7 +63,12 @@ class OverviewFilter(RequestParameters):
         return OverviewQuery(**dict(self))
 
     def link_to_list(self, *names: str, **more: object) -> str:
-        """Return these parameters, if they are given, and more as the query of a list."""
+        """Return the query of a URL of a list of recordings or detections.
+
+        Args:
+            names: names of this filter's parameters to include, if they have a value.
+            more: further parameters of the list; None leaves one out.
+        """
         values = {name: value for name in names if (value := getattr(self, name))} | more
         return urlencode({name: to_text(value) for name, value in values.items() if value is not None})
 
@@ -73,7 +79,7 @@ def overview(
     service: ServiceDependency,
     query: Annotated[OverviewFilter, Depends(PageQuery(OverviewFilter))],
 ) -> Response:
-    """Show sums and charts of the collection."""
+    """Show the page with sums and charts of all stored recordings."""
     result = read_overview(service.database, query.query())
     return render_page(
         "overview.html",
@@ -90,7 +96,7 @@ def overview(
 
 
 def _link_neighbors(query: OverviewFilter, result: Overview) -> dict[str, str]:
-    """Return the queries of the periods before and after the one that is shown."""
+    """Return the URL queries of the periods before ("earlier") and after ("later") the shown period."""
     if query.period == "all" or not result.spans:
         return {}
     first, last = result.spans[0].first, result.spans[-1].last
@@ -103,10 +109,11 @@ def _link_neighbors(query: OverviewFilter, result: Overview) -> dict[str, str]:
     "/api/v1/overview", tags=["recordings"], dependencies=[require_role(Role.IDENTIFY)], responses=error_responses()
 )
 def overview_fields(service: ServiceDependency, query: Annotated[OverviewFilter, Query()]) -> dict[str, Any]:
-    """Count recordings, detections and species: by hour and day, by species and day, by the highest score.
+    """Return counts of recordings, detections and species, by time span, hour of the day and species.
 
-    `hours` has 24 counts for each time span, `species` a number of recordings for each. Detections are counted as
-    people corrected them, from counts that are written with each identification.
+    `spans` are days, months or years. `hours` has 24 counts for each span, and each element of `species` a number of
+    recordings for each span. `top` are the species with the highest score in most recordings. Species that reviewers
+    corrected and detections that they rejected are taken into account.
     """
     result = read_overview(service.database, query.query())
     top = [{"common_name": name, "n_recordings": n} for name, n in result.top]
@@ -125,9 +132,10 @@ async def events(
     version: Annotated[str, Query(max_length=40, description="`version` of the overview that the client has.")] = "",
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> AsyncIterator[ServerSentEvent]:
-    """Stream an event when the overview has changed, with its version; the stream ends after a minute.
+    """Stream an event whenever the overview has changed; the event's id is the overview's new version.
 
-    To a client that has no version, it is sent at once, and the stream ends.
+    The stream ends after a minute. A client that sends no version gets the present version at once, and the stream
+    ends.
     """
     known = last_event_id or version
     yield ServerSentEvent(retry=RETRY_MS)

@@ -1,4 +1,4 @@
-"""HTML pages: a recording, training, models, system."""
+"""HTML pages of a recording, a job, training data, models, the system, login and documentation."""
 
 from __future__ import annotations
 
@@ -27,13 +27,19 @@ from dawnchorus.server.settings import Role
 from dawnchorus.server.state.tables import Model
 
 ENOUGH = 10
-"""Recordings of a species below which the page recommends more."""
+"""Number of recordings of a species below which the training page recommends more."""
 
 router = APIRouter(include_in_schema=False)
 
 
 async def error_page(request: Request, problem: Mapping[str, Any], headers: Mapping[str, str]) -> Response:
-    """Render the page of an error, from the fields and headers of its problem response."""
+    """Render the HTML page of an error.
+
+    Args:
+        request: the request.
+        problem: fields of the error's problem details.
+        headers: headers of the error response.
+    """
     status = problem["status"]
     return await asyncio.to_thread(
         render_page,
@@ -56,7 +62,11 @@ def recording(
     parameters: Annotated[RecordingPageParameters, Depends(PageQuery(RecordingPageParameters))],
     reviewer: Reviewer,
 ) -> Response:
-    """Show a recording with its spectrogram, audio and detections."""
+    """Show the page of a stored recording with its spectrogram, audio and detections.
+
+    Raises:
+        NotFoundError: there is no such recording, or it could not be identified.
+    """
     row = service.detections.get_recording(sha256)
     if row.error is not None:
         raise NotFoundError(f"{row.name}: {row.error} It was not stored.")
@@ -71,7 +81,7 @@ def recording(
 
 @router.get("/jobs/{job_id}", dependencies=[require_role(Role.IDENTIFY, is_page=True)])
 def job(request: Request, service: ServiceDependency, job_id: str) -> Response:
-    """Show the progress of a job."""
+    """Show the page with the progress of a job."""
     row = service.jobs.get(job_id)
     then = f"/recordings/{row.parameters['sha256']}" if row.kind == "identify" else "/training"
     return render_page("job.html", request, job=row, then=then, can_restart=service.can_restart(row))
@@ -82,7 +92,7 @@ def job(request: Request, service: ServiceDependency, job_id: str) -> Response:
 
 @router.get("/training", dependencies=[require_role(Role.IDENTIFY, is_page=True)])
 def training(request: Request, service: ServiceDependency) -> Response:
-    """Show the training data and the progress of a retraining."""
+    """Show the page with the amount of training data by species, and the latest retraining."""
     counts = service.training_data.count_by_species()
     _, rows = service.jobs.find(kind="retrain", limit=1)
     job = rows[0] if rows else None
@@ -101,7 +111,7 @@ def training(request: Request, service: ServiceDependency) -> Response:
 
 @router.get("/teach", dependencies=[require_role(Role.IDENTIFY, is_page=True)])
 def redirect_teach(request: Request) -> Response:
-    """Redirect from the former URL of the page for training."""
+    """Redirect from the former URL of the training page."""
     return redirect(request, "/training")
 
 
@@ -110,7 +120,7 @@ def redirect_teach(request: Request) -> Response:
 
 @router.get("/models", dependencies=[require_role(Role.IDENTIFY, is_page=True)])
 def models(request: Request, service: ServiceDependency) -> Response:
-    """Show the models, and the active one."""
+    """Show the page with the models and the history of activations."""
     return render_page(
         "models.html",
         request,
@@ -121,14 +131,14 @@ def models(request: Request, service: ServiceDependency) -> Response:
 
 
 def _find_previous_model(service: Service) -> Model | None:
-    """Return the model that was in use before the current one; None if there was none."""
+    """Return the model that was active before the active one; None if there was none."""
     previous = service.catalog.previous_id()
     return None if previous is None else service.catalog.get(previous)
 
 
 @router.get("/system", dependencies=[require_role(Role.IDENTIFY, is_page=True)])
 def system(request: Request, service: ServiceDependency) -> Response:
-    """Show totals of all detections and the state of the server."""
+    """Show the page with totals of all identifications, the state of the server, and the latest jobs."""
     totals = service.detections.totals()
     _, jobs = service.jobs.find(limit=10)
     return render_page(
@@ -162,7 +172,7 @@ def login(request: Request) -> Response:
 
 @router.post("/login", dependencies=[require_role(Role.PUBLIC, is_form=True)])
 async def log_in(request: Request) -> Response:
-    """Log in with a token."""
+    """Log in with the access token in the form, and set the session cookie."""
     fields = await read_form(request)
     cookie = request.app.state.authorizer.log_in(request, fields.get("token", ""))
     if cookie is None:
@@ -176,7 +186,7 @@ async def log_in(request: Request) -> Response:
 
 @router.post("/logout", dependencies=[require_role(Role.PUBLIC, is_form=True)])
 async def log_out(request: Request) -> Response:
-    """Log out: the session ends on the server."""
+    """End the session, and delete the session cookie and the reviewer cookie."""
     fields = await read_form(request)
     check_form(request, fields.get(CSRF_FIELD, ""))
     await request.app.state.authorizer.log_out(request)
@@ -188,13 +198,13 @@ async def log_out(request: Request) -> Response:
 
 @router.get("/api/openapi.json", dependencies=[require_role(Role.IDENTIFY)])
 def openapi(request: Request) -> Response:
-    """Return the OpenAPI description."""
+    """Return the OpenAPI description of the API."""
     return JSONResponse(request.app.openapi())
 
 
 @router.get("/docs", dependencies=[require_role(Role.IDENTIFY, is_page=True)])
 def docs(request: Request) -> Response:
-    """Show the OpenAPI description as a page."""
+    """Show the OpenAPI description of the API as an HTML page."""
     groups: dict[str, list[tuple[str, str, Any]]] = {}
     for path, methods in request.app.openapi()["paths"].items():
         for method, operation in methods.items():

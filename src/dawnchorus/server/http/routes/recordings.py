@@ -1,4 +1,4 @@
-"""Stored recordings and their detections."""
+"""API routes for a stored recording: audio, spectrogram, detections, tables, deletion and repeated identification."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ MEDIA_TYPES = {
     b"\xff\xfb": "audio/mpeg",
     b"\xff\xf3": "audio/mpeg",
 }
-"""Media types by the first bytes of a file; others but MP4 are sent as `application/octet-stream`."""
+"""Media types by the first bytes of a file. MP4 is recognized separately; others are `application/octet-stream`."""
 
 MAX_CLIP_S = 30.0
-"""Maximum length of a detection's audio and spectrogram; of a longer one, the start is returned."""
+"""Maximum length of a clip; the clip of a longer detection is its start."""
 
 MAX_LISTED = 100_000
-"""Maximum number of detections in one table."""
+"""Maximum number of a recording's detections in a response; further detections are left out."""
 
 router = APIRouter(prefix="/api/v1", tags=["recordings"], route_class=JsonRoute)
 
@@ -79,7 +79,10 @@ def recording(service: ServiceDependency, sha256: Sha256) -> dict[str, Any]:
     responses=error_responses(404, 409),
 )
 def identify_again(service: ServiceDependency, sha256: Sha256) -> dict[str, Any]:
-    """Identify a stored recording again, by the active model and with its latest options; return the job."""
+    """Add a job that identifies a stored recording with the active model and the options of its latest identification.
+
+    The response is the job.
+    """
     return job_fields(service.identify_again(sha256))
 
 
@@ -87,7 +90,7 @@ def identify_again(service: ServiceDependency, sha256: Sha256) -> dict[str, Any]
     "/recordings/{sha256}", dependencies=[require_role(Role.ADMIN)], status_code=204, responses=error_responses(404)
 )
 async def delete_recording(service: ServiceDependency, sha256: Sha256) -> Response:
-    """Delete a recording and its detections."""
+    """Delete a recording with its detections and reviews."""
     await run_in_threadpool(service.detections.delete, sha256)
     service.renderer.discard(sha256)
     return Response(status_code=204)
@@ -100,7 +103,7 @@ async def delete_recording(service: ServiceDependency, sha256: Sha256) -> Respon
     responses={200: {"content": {"audio/*": {}}}, 206: {"content": {"audio/*": {}}}, **error_responses(404, 416)},
 )
 def recording_audio(service: ServiceDependency, sha256: Sha256) -> Response:
-    """Return the uploaded file, or the bytes of a Range header; its entity tag is its sha256, on every server."""
+    """Return the uploaded audio file, or the bytes in a Range header; the ETag is the file's sha256."""
     service.detections.get_recording(sha256)
     path = service.files.local(sha256)
     with path.open("rb") as file:
@@ -129,7 +132,7 @@ async def recording_clip(
     start_s: Annotated[float, Query(ge=0, le=1e7)],
     end_s: Annotated[float, Query(gt=0, le=1e7)],
 ) -> Response:
-    """Return at most 30 s of a recording as MP3, for players that cannot play the file itself."""
+    """Return a segment of a recording (at most 30 s) as MP3, for browsers that cannot play the uploaded file."""
     await run_in_threadpool(service.detections.get_recording, sha256)
     if not 0.01 <= end_s - start_s <= MAX_CLIP_S:
         raise InputError(f"expected a segment of at most {MAX_CLIP_S:g} s, got {start_s:g} to {end_s:g} s.")
@@ -157,7 +160,7 @@ async def recording_spectrogram(
     width: Annotated[int, Query(ge=50, le=2400)] = 1200,
     height: Annotated[int, Query(ge=50, le=600)] = 240,
 ) -> Response:
-    """Return the spectrogram from 0 to 12 kHz of a recording or a segment, without axes."""
+    """Return the spectrogram of a recording or a segment as a PNG without axes, from 0 to 12 kHz."""
     row = await run_in_threadpool(service.detections.get_recording, sha256)
     duration_s = row.duration_s or 0.0
     end_s = min(end_s or duration_s, duration_s)
@@ -189,8 +192,8 @@ async def recording_detections(
 ) -> Response:
     """Return the detections of a recording as JSON or in a table format.
 
-    JSON has all with their reviews. Tables have what people corrected: no detections that are incorrect or of
-    nothing, relabeled ones under their new species, and where a format has a place for it, the verdict.
+    JSON has all detections with their reviews. Tables leave out detections with the verdicts "incorrect" and "none",
+    have relabeled detections under the reviewer's species, and have the verdict if the format has a column for it.
     """
     row = await run_in_threadpool(service.detections.get_recording, sha256)
     if output == "json":
@@ -201,7 +204,7 @@ async def recording_detections(
 
 
 def _write_json(service: Service, row: Recording, file: BinaryIO) -> None:
-    """Write all detections of a recording as one JSON object, a page at a time."""
+    """Write all detections of a recording as one JSON object, with one page of rows in memory."""
     file.write(b'{"recording":' + _json(row.name) + b',"detections":[')
     separator = b""
     for page in service.detections.iterate_pages(row.sha256, limit=MAX_LISTED):
@@ -216,7 +219,7 @@ def _json(value: object) -> bytes:
 
 
 def _write_table(service: Service, row: Recording, output_format: TableFormat, file: BinaryIO) -> None:
-    """Write all detections of a recording in a table format, a page at a time."""
+    """Write all detections of a recording in a table format, with one page of rows in memory."""
     pages = service.detections.iterate_pages(row.sha256, limit=MAX_LISTED)
     first = next(pages, [])
     run = service.detections.latest_identification(row.sha256)
@@ -227,7 +230,10 @@ def _write_table(service: Service, row: Recording, output_format: TableFormat, f
 
 
 def _tables(row: Recording, run: Identification, pages: Iterator[list[DetectionRecord]]) -> Iterator[RecordingTable]:
-    """Yield each page as a table of length 0, since some formats add the length to the times of later tables."""
+    """Yield each page of detections as a table with the duration 0.
+
+    Some formats add the durations of earlier tables to the times of the next one, and all pages are of one recording.
+    """
     start_time = None if row.recorded_at is None else datetime.fromisoformat(row.recorded_at)
     metadata = RecordingMetadata(start_time=start_time, latitude=run.latitude, longitude=run.longitude)
     for page in pages:
@@ -236,9 +242,9 @@ def _tables(row: Recording, run: Identification, pages: Iterator[list[DetectionR
 
 
 def _read_provenance(service: Service, run: Identification, records: list[DetectionRecord]) -> Provenance:
-    """Return the provenance of the rows, even if their bundle cannot be opened any more.
+    """Return the provenance of an identification, without opening the model's bundle, which may be missing.
 
-    Of identifications before revision 0004 it has only what the rows say.
+    For identifications from before revision 0004 of the database, software and most options are unknown.
     """
     if run.provenance is not None:
         return Provenance(**run.provenance)
@@ -248,7 +254,7 @@ def _read_provenance(service: Service, run: Identification, records: list[Detect
 
 
 class DownloadRequest(BaseModel):
-    """Recordings whose detections are downloaded, and the format of their tables."""
+    """Body of a request for tables of several recordings: their sha256, and the name of the table format."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"recordings": ["0" * 64]}]})
 
@@ -263,7 +269,7 @@ class DownloadRequest(BaseModel):
     responses={200: {"content": {"application/zip": {}}}, **error_responses(404, 408, 413, 503)},
 )
 async def download(request: Request, service: ServiceDependency, body: DownloadRequest) -> Response:
-    """Return a zip with a table of the detections of each recording, as people corrected them."""
+    """Return a zip archive with a table of each recording's detections, with the corrections of reviewers."""
     output_format = FORMATS.lookup(body.format)
     unique = dict.fromkeys(body.recordings)
     rows = [await run_in_threadpool(service.detections.get_recording, sha256) for sha256 in unique]
@@ -279,7 +285,7 @@ async def download(request: Request, service: ServiceDependency, body: DownloadR
 
 
 def _write_tables(service: Service, rows: list[Recording], output_format: TableFormat, file: BinaryIO) -> None:
-    """Write a zip with a table of each recording."""
+    """Write a zip archive with a table of each recording's detections."""
     names = _number_names([row.name for row in rows])
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for row, name in zip(rows, names, strict=True):
@@ -291,7 +297,7 @@ def _write_tables(service: Service, rows: list[Recording], output_format: TableF
 
 
 def _number_names(names: Sequence[str]) -> list[str]:
-    """Return names that differ also where case does not count: a.wav, a.wav (2)."""
+    """Return the names with numbers added to repeated ones, ignoring case: a.wav, a.wav (2)."""
     used: set[str] = set()
     numbered = []
     for name in names:
@@ -309,7 +315,7 @@ def _number_names(names: Sequence[str]) -> list[str]:
     responses={200: {"content": {"audio/mpeg": {}}}, **error_responses(404, 503)},
 )
 async def detection_audio(request: Request, service: ServiceDependency, number: Number) -> Response:
-    """Return a detection with a margin of one second, normalized, as MP3."""
+    """Return the audio of a detection with one second before and after it, normalized, as MP3."""
     row, channel = await run_in_threadpool(service.detections.get, number)
     parameters = "clip", row.start_s, row.end_s, channel
     response = service.renderer.get_or_render(row.recording, parameters, partial(_write_clip, service, row, channel))
@@ -323,7 +329,7 @@ async def detection_audio(request: Request, service: ServiceDependency, number: 
     responses={200: {"content": {"image/png": {}}}, **error_responses(404, 503)},
 )
 async def detection_spectrogram(request: Request, service: ServiceDependency, number: Number) -> Response:
-    """Return the spectrogram of a detection with a margin of one second."""
+    """Return the spectrogram of a detection with one second before and after it, as PNG."""
     row, channel = await run_in_threadpool(service.detections.get, number)
     parameters = "still", row.start_s, row.end_s, channel
     response = service.renderer.get_or_render(row.recording, parameters, partial(_draw_clip, service, row, channel))
@@ -344,7 +350,7 @@ def _draw_clip(service: Service, row: DetectionRow, channel: ChannelSource, file
 
 
 def _read_clip(service: Service, row: DetectionRow, channel: ChannelSource) -> tuple[FloatArray, float]:
-    """Return the samples of a detection with its margins, and their start in seconds."""
+    """Return the samples of a detection with its margins, and the start of the samples in seconds."""
     start_s = max(row.start_s - CLIP_MARGIN_S, 0.0)
     end_s = min(row.end_s, row.start_s + MAX_CLIP_S) + CLIP_MARGIN_S
     decode = partial(_read_samples, service, row.recording, start_s, end_s, channel)

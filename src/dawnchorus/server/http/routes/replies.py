@@ -1,4 +1,4 @@
-"""Response shapes shared by routes."""
+"""JSON fields of responses, parameter types and the route class that several route modules share."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from dawnchorus.server.listing import DetectionRecord, Position, RecordingRecord
 from dawnchorus.server.state.tables import Job, Recording, Review, ReviewAnswer
 
 MAX_PAGE = 200
+"""Maximum number of rows in a page of a list, and of recordings in one request."""
 
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="Maximum number.")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -29,17 +30,20 @@ Offset = Annotated[int, Query(ge=0, le=10_000_000, description="Number to skip."
 
 
 MAX_JSON_BYTES = 64 << 10
-"""Maximum size of a JSON body, which has parameters and no samples."""
+"""Maximum size of a JSON body that has parameters only, and no samples."""
 
 
 class JsonRoute(APIRoute):
-    """Route that rejects too long JSON bodies and repeated keys, which FastAPI accepts.
+    """Route that rejects long JSON bodies, and JSON with repeated keys, NaN or infinity, which FastAPI accepts.
 
-    `refuse_other_body` reads the body from `request.state.body`.
+    The body is set as `request.state.body`, for `json_bodies.refuse_other_body`.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return the handler, which checks the body first unless the route reads it or its method has none."""
+        """Return a handler that checks the body before FastAPI parses it.
+
+        The body is not checked if the route reads it from the request itself, or for GET and HEAD without a body.
+        """
         handle = super().get_route_handler()
         reads_itself = self.dependant.request_param_name is not None or (self.methods or set()) <= {"GET", "HEAD"}
         if self.body_field is None and reads_itself:
@@ -55,7 +59,7 @@ class JsonRoute(APIRoute):
 
 
 class _Replay:
-    """Receives a body that was read before, and then what the client sends: that it has left."""
+    """ASGI receiver that returns a body that was read before, and then the client's further messages."""
 
     def __init__(self, body: bytes, receive: Receive) -> None:
         self._body: bytes | None = body
@@ -69,7 +73,7 @@ class _Replay:
 
 
 def _check_json(body: bytes) -> None:
-    """Raise `InputError` for ambiguous JSON; invalid JSON is left to the route."""
+    """Raise InputError for repeated keys, NaN and infinity; invalid JSON is left to FastAPI."""
     try:
         parse_json(body)
     except InputError:
@@ -79,7 +83,7 @@ def _check_json(body: bytes) -> None:
 
 
 class ProblemDetails(BaseModel):
-    """Problem details (RFC 9457)."""
+    """Body of an error response: problem details (RFC 9457) with additional fields."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -88,13 +92,17 @@ class ProblemDetails(BaseModel):
     status: int
     detail: str
     error: str
-    """The same as `detail`."""
+    """Copy of `detail`, for clients of the dashboard and of the Open Inference Protocol."""
     id: str
-    """Id of the entry in the server log."""
+    """Id of the error in the server log."""
 
 
 def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the OpenAPI description of a route's error responses: `statuses` and those of all routes."""
+    """Return the OpenAPI description of a route's error responses.
+
+    Args:
+        statuses: status codes of errors of this route, in addition to the status codes that every route may return.
+    """
     schema = {"$ref": "#/components/schemas/ProblemDetails"}
     common = {
         400: "see detail, such as a NUL character in the URL",
@@ -109,25 +117,25 @@ def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def as_fields(row: Any) -> dict[str, Any]:
-    """Return the columns of a row by name, with times in ISO 8601."""
+    """Return the columns of a database row by name, with times as text in ISO 8601."""
     values = {column.key: getattr(row, column.key) for column in row.__mapper__.column_attrs}
     return {k: v.isoformat(timespec="milliseconds") if hasattr(v, "isoformat") else v for k, v in values.items()}
 
 
 def recording_fields(row: Recording) -> dict[str, Any]:
-    """Return the fields of a recording, with its state and the paths of its audio and spectrogram."""
+    """Return the JSON fields of a recording, with its state and the URL paths of its audio and spectrogram."""
     base = f"/api/v1/recordings/{row.sha256}"
     fields = {name: value for name, value in as_fields(row).items() if name != "latest_identification"}
     return {**fields, "state": recording_state(row), "audio": f"{base}/audio", "spectrogram": f"{base}/spectrogram"}
 
 
 def recording_state(row: Recording) -> RecordingState:
-    """Return the state of a recording."""
+    """Return the state of a recording: identified with or without detections, or failed."""
     return "failed" if row.error is not None else "detections" if row.n_detections else "no_detections"
 
 
 def listed_recording_fields(record: RecordingRecord) -> dict[str, Any]:
-    """Return the fields of a recording in a list, with its best species."""
+    """Return the JSON fields of a recording in a list, with its highest-scoring species and number of reviews."""
     names = "scientific_name", "common_name", "n_detections", "best_score"
     species = [{name: getattr(each, name) for name in names} for each in record.species]
     return {
@@ -139,7 +147,7 @@ def listed_recording_fields(record: RecordingRecord) -> dict[str, Any]:
 
 
 def detection_fields(record: DetectionRecord) -> dict[str, Any]:
-    """Return the fields of a detection, with its review."""
+    """Return the JSON fields of a detection, with its review and the URL paths of its audio and spectrogram."""
     row = record.detection
     return {
         **round_values(as_fields(row) | corrected_values(row)),
@@ -152,24 +160,24 @@ def detection_fields(record: DetectionRecord) -> dict[str, Any]:
 
 
 def clip_fields(record: DetectionRecord) -> dict[str, Any]:
-    """Return the fields of a detection in the queue of reviews, with its position in it."""
+    """Return the JSON fields of a detection in the review queue, with its position in the queue."""
     position = Position(record.detection.score, record.detection.id)
     return {**detection_fields(record), "site": record.recording.site, "position": position.encode()}
 
 
 def answer_fields(answer: ReviewAnswer) -> dict[str, Any]:
-    """Return the fields of an answer."""
+    """Return the JSON fields of an answer, without the reviewer's id and the history."""
     hidden = ("reviewer", "previous", "is_undone")
     return {name: value for name, value in as_fields(answer).items() if name not in hidden}
 
 
 def review_fields(review: Review | None) -> dict[str, Any] | None:
-    """Return the fields of a review."""
+    """Return the JSON fields of a review; None without a review."""
     return None if review is None else as_fields(review)
 
 
 def job_fields(job: Job) -> dict[str, Any]:
-    """Return the fields of a job, with the path of its events."""
+    """Return the JSON fields of a job, with the URL path of its events."""
     hidden = ("worker_id", "heartbeat_at")
     fields = {name: value for name, value in as_fields(job).items() if name not in hidden}
     return {**fields, "events": f"/api/v1/jobs/{job.id}/events"}

@@ -1,4 +1,4 @@
-"""HTML page for reviewing detections, one after the other; its forms work without scripts."""
+"""HTML page for the review of one detection after the other, with forms that work without scripts."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ from dawnchorus.server.state.tables import Verdict
 DELETED = "This detection was deleted while it was reviewed, so nothing was saved. Here is the next one."
 
 PageName = Literal["review", "recording"]
-"""Page that a form is on, and that is shown next."""
+"""Page that has the form, and to which the response redirects."""
 
 router = APIRouter(include_in_schema=False)
 
 
 class ReviewPageParameters(RequestParameters):
-    """State of the page, as its URL has it."""
+    """Parameters in the URL of the page."""
 
     d: int | None = Field(default=None, ge=1, le=MAX_ID)
-    """Id of the detection to show."""
+    """Id of the detection to show; None for the next unreviewed detection after the position `after`."""
     after: str | None = Field(default=None, max_length=60)
-    """Position of the detection whose successor is shown, if there is none with the id `d`."""
+    """Position in the queue of unreviewed detections; None for the start of the queue."""
 
 
 class _AnswerForm(RequestParameters):
@@ -74,7 +74,7 @@ def review(
     reviewer: Reviewer,
     parameters: Annotated[ReviewPageParameters, Depends(PageQuery(ReviewPageParameters))],
 ) -> Response:
-    """Show a detection to review: of those without a review, the one with the highest score."""
+    """Show the page with a detection to review: by default the unreviewed detection with the highest score."""
     if parameters.after is not None:
         try:
             Position.decode(parameters.after)
@@ -86,23 +86,24 @@ def review(
 
 @router.post("/review", dependencies=[require_role(Role.TRAIN, is_form=True)])
 async def answer(request: Request, service: ServiceDependency, reviewer: Reviewer) -> Response:
-    """Store an answer, or skip a detection, and redirect to the next one."""
+    """Store the answer in the form, or skip the detection, and redirect to the next detection or the recording."""
     form = await _read(request, _AnswerForm)
     return await run_in_threadpool(_answer, request, service, reviewer, form)
 
 
 @router.post("/review/undo", dependencies=[require_role(Role.TRAIN, is_form=True)])
 async def undo(request: Request, service: ServiceDependency, reviewer: Reviewer) -> Response:
-    """Take back an answer of this browser, and redirect to its detection."""
+    """Undo an answer of this browser, by default the last one, and redirect to the answer's detection."""
     form = await _read(request, _UndoForm)
     return await run_in_threadpool(_undo, request, service, reviewer, form)
 
 
 async def _read(request: Request, model: type[_Form]) -> _Form:
-    """Read a form.
+    """Read a form and check its CSRF token.
 
     Raises:
-        InputError: a field is not known.
+        HTTPException: 403, the CSRF token is not valid.
+        InputError: a field is unknown or repeated.
         RequestValidationError: a value is not valid.
     """
     fields = await read_form(request)
@@ -163,7 +164,7 @@ def _show(
     cause: DawnChorusError | None = None,
     status: int = 200,
 ) -> Response:
-    """Show a detection; an answer that failed is in its form again."""
+    """Render the page with a detection; after an error, the form has the values of the answer that failed."""
     query = DetectionQuery(reviewed=False)
     record = None if parameters.d is None else find_detection(service.database, parameters.d)
     if parameters.d is not None and record is None:

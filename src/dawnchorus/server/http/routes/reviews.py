@@ -1,4 +1,4 @@
-"""Reviews of detections: the queue of those without one, answers, and undo."""
+"""API routes for reviews of detections: the queue of unreviewed detections, answers, and undo."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ router = APIRouter(prefix="/api/v1", tags=["reviews"], route_class=JsonRoute)
 
 
 class QueueParameters(RequestParameters):
-    """Part of the queue."""
+    """Parameters of a page of the queue."""
 
     after: str | None = Field(default=None, max_length=60, description="`position` of the detection before.")
     limit: Limit = 10
@@ -49,14 +49,14 @@ class QueueParameters(RequestParameters):
 
 @router.get("/reviews/queue", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())
 def queue(service: ServiceDependency, query: Annotated[QueueParameters, Query()]) -> dict[str, Any]:
-    """Return unreviewed detections, the highest scores first."""
+    """Return a page of the unreviewed detections, the highest scores first."""
     after = None if query.after is None else Position.decode(query.after)
     records = find_best(service.database, DetectionQuery(reviewed=False), limit=query.limit, after=after)
     return {"detections": [clip_fields(each) for each in records]}
 
 
 class ReviewRequest(BaseModel):
-    """A person's review of a detection."""
+    """Body of a request that reviews a detection."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"examples": [{"verdict": "relabeled", "species": "Parus major_Great Tit"}]}
@@ -64,12 +64,12 @@ class ReviewRequest(BaseModel):
 
     verdict: Annotated[Verdict, Field(description=VERDICTS)]
     species: Annotated[str, Field(min_length=1, max_length=200)] | None = None
-    """The correct species, if the verdict is "relabeled"."""
+    """Name of the correct species, for the verdict "relabeled" only."""
     new_class: bool = False
-    """True to add a new class, if no class has the name in `species`."""
+    """True to add `species` as a new class if it is no known class."""
     replaces: Replaces | None = None
     recording: Sha256 | None = None
-    """Recording that the detection is expected to be of; 404 if it is not."""
+    """sha256 of the recording to which the detection should belong; 404 if it does not. None for no check."""
 
 
 @router.put(
@@ -78,7 +78,7 @@ class ReviewRequest(BaseModel):
     responses=error_responses(404, 408, 409, 413),
 )
 def review(service: ServiceDependency, number: Number, body: ReviewRequest, reviewer: Reviewer) -> dict[str, Any]:
-    """Review a detection; its clip becomes training data. The same answer again changes nothing."""
+    """Set the review of a detection, whose clip becomes training data; the same answer again changes nothing."""
     if body.recording is not None:
         service.timeline.get(body.recording, number)
     row = service.reviews.answer(
@@ -106,7 +106,7 @@ def delete_review(
     replaces: Annotated[Replaces | None, Query()] = None,
     recording: Annotated[Sha256 | None, Query()] = None,
 ) -> Response:
-    """Delete the review of a detection; nothing changes if it has none."""
+    """Delete the review of a detection; nothing changes if the detection has no review."""
     if recording is not None:
         service.timeline.get(recording, number)
     service.reviews.delete(number, reviewer=reviewer, replaces=replaces)
@@ -114,19 +114,20 @@ def delete_review(
 
 
 class UndoRequest(BaseModel):
-    """An answer to take back."""
+    """Body of a request that undoes an answer."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"answer": 81}]})
 
     answer: Annotated[int, Field(ge=1, le=MAX_ANSWER)] | None = None
-    """Id of the answer (`answer` of a review); by default the last one."""
+    """Id of the answer (`answer` of a review); by default the last answer of this browser that can be undone."""
 
 
 @router.post("/reviews/undo", dependencies=[require_role(Role.TRAIN)], responses=error_responses(404, 408, 409, 413))
 def undo(service: ServiceDependency, body: UndoRequest, reviewer: Reviewer) -> dict[str, Any]:
-    """Take back an answer of this browser, which the cookie `dawnchorus_reviewer` of the page Review tells.
+    """Undo an answer of this browser; the answer before it becomes the review of the detection again.
 
-    The answer before it counts again. `undoable` is the id of the answer that can be taken back next.
+    The cookie `dawnchorus_reviewer`, which the page Review sets, identifies the browser. `undoable` is the id of the
+    answer that can be undone next, or null.
     """
     undone = service.reviews.undo(reviewer, body.answer)
     return {

@@ -1,4 +1,4 @@
-"""Tiles of the spectrograms of stored recordings."""
+"""API route for tiles of the spectrograms of stored recordings (see `plotting.tiles`)."""
 
 from __future__ import annotations
 
@@ -36,10 +36,11 @@ from dawnchorus.server.settings import Role
 from dawnchorus.server.state.tables import Recording
 
 MAX_WAIT_S = 15.0
-"""Time after which a client is told to ask again for a coarse tile; finished stretches are kept."""
+"""Maximum time of a request for a coarse tile; then it gets status 503, and a later request uses the stretches that are
+finished."""
 
 RENDERING = 1
-"""Number of the way in which tiles are computed; browsers drop older ones."""
+"""Version of the computation of tiles, a part of the ETag: after a change, browsers load new tiles."""
 
 CACHE_CONTROL = "private, max-age=86400"
 
@@ -65,7 +66,7 @@ router = APIRouter(prefix="/api/v1", tags=["recordings"], route_class=JsonRoute)
 async def spectrogram_tile(
     request: Request, service: ServiceDependency, sha256: Sha256, top_khz: TopKhz, level: Level, index: Index
 ) -> Response:
-    """Return a tile of a recording's spectrogram: 512 columns of 256 frequencies, in gray steps of 0.6 dB."""
+    """Return a tile of a recording's spectrogram as a gray PNG of 512 columns and 256 frequencies, 0.6 dB per step."""
     row = await run_in_threadpool(service.detections.get_recording, sha256)
     tile = Tile(level, index)
     _check_tile(row, top_khz, tile)
@@ -92,16 +93,16 @@ def _check_tile(row: Recording, top_khz: int, tile: Tile) -> None:
 
 
 async def _render_fine(service: Service, row: Recording, top_khz: int, tile: Tile) -> BinaryIO:
-    """Open a tile that is computed from the audio."""
+    """Return the open file of a tile that is computed from the audio."""
     write = partial(_write_tile, service, row.sha256, top_khz, tile)
     return await service.renderer.get_or_render(row.sha256, ("tile", top_khz, tile), write)
 
 
 async def _render_coarse(service: Service, row: Recording, top_khz: int, tile: Tile) -> BinaryIO:
-    """Open a tile that is pooled from stretches.
+    """Return the open file of a tile that is pooled from stretches.
 
     Raises:
-        OverloadedError: the stretches take longer than `MAX_WAIT_S`.
+        OverloadedError: the computation of the stretches takes longer than `MAX_WAIT_S`.
     """
     n_tiles = count_tiles(row.duration_s or 0.0, STRETCH_LEVEL)
     numbers = [k for k in tile.stretches if k * STRETCH_COLUMNS < n_tiles * TILE_COLUMNS]

@@ -1,4 +1,4 @@
-"""Detections of a stored recording by time, for viewers of recordings of any length."""
+"""API routes for the detections of a stored recording by time, for the viewer in the browser."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dawnchorus.server.settings import Role
 from dawnchorus.server.timeline import Order, SpeciesActivity, TimelineQuery
 
 MAX_S = 1e7
-"""Longest time in a recording that a query may name."""
+"""Maximum time in seconds in a query."""
 
 MAX_DETECTION = 2**63 - 1
 
@@ -26,7 +26,7 @@ router = APIRouter(prefix="/api/v1", tags=["recordings"], route_class=JsonRoute)
 
 
 class _RangeFilter(RequestParameters):
-    """Filter of the detections of a recording by time and by themselves."""
+    """Filter of the detections of a recording by time, species, score and review."""
 
     start_s: float = Field(default=0.0, ge=0, le=MAX_S, description="Start of the range in seconds.")
     species: str | None = Field(default=None, max_length=MAX_TEXT, description="Substring of either name.")
@@ -34,12 +34,12 @@ class _RangeFilter(RequestParameters):
     reviewed: Reviewed | None = Field(default=None, description=REVIEWED)
 
     def query(self, sha256: str, *, end_s: float) -> TimelineQuery:
-        """Return the filter as a query of the database."""
+        """Return the filter as a query of the database, for the recording `sha256` up to the time `end_s`."""
         return TimelineQuery(sha256, self.start_s, end_s, self.species, self.min_score, self.reviewed)
 
 
 class TimelineFilter(_RangeFilter):
-    """Filter, order and page of detections."""
+    """Parameters of a page of detections: filter, order and position of the page."""
 
     end_s: float = Field(default=MAX_S, gt=0, le=MAX_S, description="End of the range in seconds.")
     order: Order = "start"
@@ -53,7 +53,7 @@ class TimelineFilter(_RangeFilter):
 
 
 class ActivityFilter(_RangeFilter):
-    """Filter of detections that are counted by columns."""
+    """Parameters for counts of detections by column: filter, range of time and number of columns."""
 
     end_s: float | None = Field(
         default=None, gt=0, le=MAX_S, description="End of the range; the end of the recording, if absent."
@@ -63,7 +63,7 @@ class ActivityFilter(_RangeFilter):
 
 @router.get("/recordings/{sha256}/timeline", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses(404))
 def timeline(service: ServiceDependency, sha256: Sha256, query: Annotated[TimelineFilter, Query()]) -> dict[str, Any]:
-    """Return a page of the detections that overlap a range of a recording, in the order of time or of score."""
+    """Return a page of the detections that overlap a range of time in a recording, by time or by falling score."""
     after, before, limit = query.after, query.before, query.limit
     if after is not None and before is not None:
         raise InputError("expected after or before, got both.")
@@ -76,10 +76,11 @@ def timeline(service: ServiceDependency, sha256: Sha256, query: Annotated[Timeli
 
 @router.get("/recordings/{sha256}/activity", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses(404))
 def activity(service: ServiceDependency, sha256: Sha256, query: Annotated[ActivityFilter, Query()]) -> dict[str, Any]:
-    """Count the detections in a range by column: of the ten most frequent species, then of all others.
+    """Count the detections in a range of time, which is divided into columns of equal length.
 
-    A detection is counted in each column from its start to its end; one that people found to be incorrect, or of
-    nothing, only if `reviewed` asks for it.
+    The ten most frequent species are counted separately, and all other species together (with the name null). A
+    detection is counted in each column that it overlaps. Detections with the verdicts "incorrect" and "none" are only
+    counted if `reviewed` is this verdict. Each column is [index, number of detections, highest score].
     """
     row = service.detections.get_recording(sha256)
     end_s = query.end_s or row.duration_s or 0.0
@@ -96,7 +97,7 @@ def activity(service: ServiceDependency, sha256: Sha256, query: Annotated[Activi
 
 
 def _activity_fields(activity: SpeciesActivity) -> dict[str, Any]:
-    """Return the fields of an activity; each of its columns is [number of the column, detections, best score]."""
+    """Return the JSON fields of a species' counts; a column is [index, number of detections, highest score]."""
     return {
         "scientific_name": activity.scientific_name,
         "common_name": activity.common_name,

@@ -1,4 +1,4 @@
-"""Training data and retraining."""
+"""API routes for uploads of training data and for retraining."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from dawnchorus.server.settings import Role
 from dawnchorus.server.training.data import UploadResult, species_count_fields
 
 FIELDS = ("species", "new_class")
-"""Text fields of the form."""
+"""Names of the form's text fields."""
 
 N_REASONS = 5
-"""Number of files that the message of a rejected upload names."""
+"""Maximum number of files that the error message of a rejected upload names."""
 
 router = APIRouter(prefix="/api/v1", tags=["training"], route_class=JsonRoute)
 
@@ -58,17 +58,22 @@ _BODY = {
     openapi_extra=_BODY,
 )
 async def upload(request: Request, service: ServiceDependency) -> Response:
-    """Add labeled recordings, a zip with a folder per species, or recordings and a csv; return the outcome of each.
+    """Add labeled recordings, a zip with a folder per species, or recordings and a csv, to the training data.
 
-    `notes` name the columns of the csv that are not read, and times and locations that are not known.
-    422 if every file was rejected: with the fields of a success, and the reasons in `detail`.
+    The response has the outcome of each file, and `notes` on how labels, times and locations were read. 422 if every
+    file was rejected: then `detail` has the reasons, in addition to the fields of a success.
     """
     result = await add_files(request, service)
     return upload_reply(result, {"n_accepted": result.count("accepted")})
 
 
 def upload_reply(result: UploadResult, fields: Mapping[str, Any]) -> Response:
-    """Return the response to an upload, with `fields`; a problem if all files were rejected."""
+    """Return the response to an upload of training data; an error response (422) if all files were rejected.
+
+    Args:
+        result: outcome of each file.
+        fields: fields of the response in addition to `files` and `notes`.
+    """
     content = {**fields, "notes": result.notes, "files": [vars(each) for each in result.files]}
     if result.count("rejected") < len(result.files):
         return JSONResponse(content)
@@ -79,7 +84,13 @@ def upload_reply(result: UploadResult, fields: Mapping[str, Any]) -> Response:
 
 
 async def add_files(request: Request, service: Service) -> UploadResult:
-    """Add labeled recordings, and return the outcome for each file."""
+    """Receive a form with labeled recordings, and add them to the training data; see `TrainingData.add_files`.
+
+    Raises:
+        InputError: a field of the form, a zip archive or a csv is invalid, or there are no files.
+        OverloadedError: too many such uploads are being received.
+        UploadTooLargeError, UploadTooSlowError, OutputError: see `uploads.receive_files`.
+    """
     async with receive_batch(service, request) as (folder, texts, files):
         refuse_unknown(texts, FIELDS, "field")
         labels, limit = service.pool.bundle.labels, service.settings.limits.max_bytes
@@ -91,27 +102,30 @@ async def add_files(request: Request, service: Service) -> UploadResult:
 
 @router.get("/training-data", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())
 def count_by_species(service: ServiceDependency) -> dict[str, Any]:
-    """Return the amount of training data by species."""
+    """Return the number and the total length of labeled recordings by species, the most frequent species first."""
     rows = service.training_data.count_by_species()
     return {"total": sum(row.n_recordings for row in rows), "species": [species_count_fields(row) for row in rows]}
 
 
 class RetrainRequest(BaseModel):
-    """Options of a retraining."""
+    """Body of a request for a retraining."""
 
     model_config = ConfigDict(extra="forbid")
 
     require_approval: bool = False
-    """True if the new model is not activated without approval."""
+    """True to leave the activation of the new model to a user, also if the model meets the promotion rule."""
     overrides: tuple[str, ...] = Field(default=(), max_length=20)
-    """Numeric overrides of `dawnchorus train`, such as trainer.epochs=60."""
+    """Numeric training settings in the syntax of `dawnchorus train`, such as trainer.epochs=60; see `ALLOWED`."""
 
 
 @router.post(
     "/retrain", dependencies=[require_role(Role.TRAIN)], status_code=202, responses=error_responses(408, 409, 413)
 )
 def retrain(service: ServiceDependency, body: RetrainRequest | None = None) -> dict[str, Any]:
-    """Retrain on all training data; the new model is compared with the active one on held-out recordings."""
+    """Add a job that retrains on all training data, and compares the new and the active model on held-out recordings.
+
+    The new model is activated if it meets the promotion rule, unless `require_approval` is true.
+    """
     body = body or RetrainRequest()
     settings = [(name, value) for name, _, value in (each.partition("=") for each in body.overrides)]
     refuse_repeated(settings, "overrides")
@@ -127,7 +141,7 @@ ALLOWED = (
     "loss.label_smoothing",
     "seed",
 )
-"""Overrides that are allowed over HTTP; none names files or programs."""
+"""Training settings that clients may change: numbers only, since other settings can name files and programs."""
 
 
 def _check_override(override: str) -> str:

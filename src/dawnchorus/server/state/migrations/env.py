@@ -1,4 +1,4 @@
-"""Run by Alembic: migrations on the connection that `database` gives."""
+"""Script that Alembic runs for migrations, on the connection from `database.alembic_config`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from dawnchorus.server.state.tables import Base, UtcTime
 
 
 def _render_item(kind: str, value: Any, _context: Any) -> str | Literal[False]:
-    """Render a column type without reference to code that may change after the migration."""
+    """Return the Python code of a column type in generated migrations, or False for Alembic's default.
+
+    The type `UtcTime` is rendered as its database type, since its code may change after the migration.
+    """
     return "sa.DateTime()" if kind == "type" and isinstance(value, UtcTime) else False
 
 

@@ -1,4 +1,4 @@
-"""The first tables."""
+"""First tables: jobs, recordings, detections, reviews, training data and models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Channels of detections."""
+"""New column for the channel of a detection."""
 
 from __future__ import annotations
 

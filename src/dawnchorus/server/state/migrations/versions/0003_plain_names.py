@@ -1,4 +1,4 @@
-"""Plain names of tables, columns and JSON fields."""
+"""New names of tables, columns and JSON fields."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FIELDS = {
     "active_is_right": "active_is_correct",
     "new_is_right": "new_is_correct",
 }
-"""Fields of the parameters, results and reports of retraining jobs."""
+"""New name by old name of fields in the parameters, results and reports of retraining jobs."""
 
 INDEXED = ("scientific_name", "sha256")
 """Columns of labeled recordings that have an index."""
@@ -117,14 +117,14 @@ def _create_activations(name: str) -> None:
 
 
 def _move_rows(old: str, new: str) -> None:
-    """Copy all rows of a table to one of the same columns."""
+    """Copy all rows of the table `old` to the table `new`, which has the same columns."""
     connection = op.get_bind()
     columns = ", ".join(column["name"] for column in sa.inspect(connection).get_columns(old))
     connection.execute(sa.text(f"INSERT INTO {new} ({columns}) SELECT {columns} FROM {old}"))  # noqa: S608 - our names
 
 
 def _keep_next_id(old: str, new: str) -> None:
-    """Continue the ids of a table in another one, so that those of deleted rows are not reused."""
+    """Continue the ids of the table `old` in the table `new`, so that ids of deleted rows are not used again."""
     connection = op.get_bind()
     if connection.dialect.name == "postgresql":
         query = "SELECT setval(pg_get_serial_sequence(:new, 'id'), nextval(pg_get_serial_sequence(:old, 'id')), false)"
@@ -138,7 +138,7 @@ def _keep_next_id(old: str, new: str) -> None:
 
 
 def _rename_fields(names: Mapping[str, str]) -> None:
-    """Rename the fields of JSON columns of models and of retraining jobs."""
+    """Rename the fields in JSON columns of models and of retraining jobs; `names` has new names by old names."""
     models = sa.table("models", sa.column("bundle_id"), sa.column("report", sa.JSON))
     jobs = sa.table(
         "jobs", sa.column("id"), sa.column("kind"), sa.column("parameters", sa.JSON), sa.column("result", sa.JSON)
@@ -157,7 +157,7 @@ def _rename_fields(names: Mapping[str, str]) -> None:
 
 
 def _rename(value: Any, names: Mapping[str, str]) -> Any:
-    """Return a JSON value with other names of its fields, at any depth."""
+    """Return a JSON value with its fields renamed at any depth; `names` has new names by old names."""
     if isinstance(value, dict):
         return {names.get(name, name): _rename(each, names) for name, each in value.items()}
     if isinstance(value, list):

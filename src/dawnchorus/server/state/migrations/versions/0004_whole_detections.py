@@ -1,4 +1,4 @@
-"""All columns of detections, and provenance, place and week of identifications."""
+"""New columns for all values of detections, and for provenance, location and week of identifications."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ down_revision = "0003"
 
 
 def upgrade() -> None:
-    """Upgrade to this revision; the place of an older identification is that of its recording."""
+    """Upgrade to this revision; existing identifications get the location of their recordings."""
     op.add_column("detections", sa.Column("kind", sa.String(length=16), nullable=False, server_default="species"))
     op.add_column("detections", sa.Column("human_voice", sa.Boolean(), nullable=True))
     op.add_column("detections", sa.Column("low_hz", sa.Double(), nullable=True))

@@ -1,4 +1,4 @@
-"""Sessions that ended before their cookies."""
+"""New table of sessions that users ended before their cookies expired."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of the store, and those that jobs need."""
+"""New tables of the files in the file store, and of the files that jobs need."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _JOBS = sa.table("jobs", sa.column("id"), sa.column("kind"), sa.column("status")
 
 
 def upgrade() -> None:
-    """Upgrade to this revision: what rows and active jobs refer to is in the store."""
+    """Upgrade to this revision; files that rows and active jobs refer to get a row."""
     job_files = op.create_table(
         "job_files",
         sa.Column("job", sa.String(32), nullable=False),

@@ -1,4 +1,4 @@
-"""Columns and tables of the lists of recordings and detections."""
+"""New columns, tables and indexes for the lists of recordings and detections."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FILL = (
 
 
 def upgrade() -> None:
-    """Upgrade to this revision: what lists count is written with the recordings."""
+    """Upgrade to this revision; the numbers that lists show are computed for existing recordings."""
     op.create_table(
         "recording_species",
         sa.Column("recording", sa.String(64), nullable=False),

@@ -1,4 +1,4 @@
-"""An index for the detections of a recording in a range of time."""
+"""New index for the detections of a recording in a range of time."""
 
 from __future__ import annotations
 

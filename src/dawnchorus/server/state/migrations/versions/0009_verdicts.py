@@ -1,4 +1,4 @@
-"""Verdicts of reviews, and the reason of an activation, by plain names."""
+"""New values of verdicts, and a new name of the column for the reason of an activation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Warnings of stored identifications."""
+"""New column for the warnings of stored identifications."""
 
 from __future__ import annotations
 

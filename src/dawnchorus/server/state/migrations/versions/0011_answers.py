@@ -1,4 +1,4 @@
-"""Answers of people that can be taken back, and detections under the species that people gave them."""
+"""New table of reviewers' answers, which can be undone, and new columns for the species of relabeled detections."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ _COUNT = (
     "FROM recordings r JOIN detections d ON d.identification = r.latest_identification "
     "WHERE r.sha256 IN (SELECT recording FROM reviews) GROUP BY d.recording, d.scientific_name, r.added_at",
 )
-"""Counts of the recordings with reviews."""
+"""SQL statements that compute the species counts of recordings with reviews again."""
 
 _IS_COUNTED = "d.verdict IS NULL OR d.verdict NOT IN ('incorrect', 'none')"
 
 
 def upgrade() -> None:
-    """Upgrade to this revision: species and counts follow the reviews."""
+    """Upgrade to this revision; existing reviews change the species and the counts of their detections."""
     op.create_table(
         "review_answers",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -81,7 +81,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Downgrade from this revision: verdicts that the revision before does not have are deleted."""
+    """Downgrade from this revision; reviews with verdicts that the revision before lacks are deleted."""
     op.execute(_DOWNGRADE[0])
     _count_species(n="count(*)", best="max(d.score)")
     for statement in _DOWNGRADE[1:]:

@@ -1,4 +1,4 @@
-"""Counts of recordings and detections by site, time and species."""
+"""New table of counts of recordings and detections by site, time and species."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ down_revision = "0011"
 LEVELS = (0.0, 0.25, 0.5, 0.75, 0.9)
 HOUR_S, HOUR_MS = 3600, 3_600_000
 MAX_ROWS = 100_000
-"""Rows in memory; of more, those so far are written."""
+"""Maximum number of rows of counts in memory; when there are more, they are written."""
 
 Key = tuple[str, str, str, str]
-"""Site, unit, start and scientific name."""
+"""Primary key of a row of counts: site, unit, start and scientific name."""
 
 
 def upgrade() -> None:
-    """Upgrade to this revision: what is there is counted once, as the server counts it from now on."""
+    """Upgrade to this revision; existing recordings are counted by the rules of the server at this revision."""
     op.add_column("identifications", sa.Column("scientific_name", sa.String(255), nullable=True))
     _name_unstored()
     op.create_table(
@@ -75,7 +75,7 @@ _UNSTORED = (
 
 
 def _name_unstored() -> None:
-    """Write the scientific names of identifications without a stored recording; the common one where none is known."""
+    """Write the scientific names of identifications without a stored recording, or the common name if unknown."""
     connection = op.get_bind()
     names = sa.text("SELECT common_name, min(scientific_name) AS scientific_name FROM species GROUP BY common_name")
     scientific_names = {row.common_name: row.scientific_name for row in connection.execute(names)}
@@ -91,7 +91,7 @@ def _stream(query: str) -> Iterator[Any]:
 
 
 def _read_recordings() -> Iterator[tuple[Any, list[tuple[str, str, float, float]]]]:
-    """Yield recordings with their detections as people corrected them: names, start and score."""
+    """Yield recordings with their detections, as corrected by reviewers: names, start and score."""
     for _, rows in groupby(_stream(_RECORDINGS), key=lambda row: row.sha256):
         detections = []
         for row in rows:
@@ -107,7 +107,7 @@ def _level(score: float) -> int:
 def _count(
     recording: Any, detections: Iterable[tuple[str, str, float, float]], names: dict[str, str]
 ) -> dict[tuple[str, str, str], Counter[str]]:
-    """Return the numbers of a recording by unit, start and species."""
+    """Return the counts of a recording by unit, start and scientific name."""
     counts: dict[tuple[str, str, str], Counter[str]] = {}
     if recording.error is not None:
         return {("undated", "", ""): Counter(failed=1)}
@@ -138,7 +138,7 @@ def _count(
 
 
 def _find_first_hour(recording: Any) -> tuple[datetime | None, float]:
-    """Return the first hour of a recording, None if it is not known or beyond the calendar, and the start in it."""
+    """Return the recording's first hour, None if unknown or out of `datetime`'s range, and its start in that hour."""
     if recording.recorded_at is None:
         return None, 0.0
     start = datetime.fromisoformat(recording.recorded_at).replace(tzinfo=None)
@@ -189,7 +189,7 @@ _COUNTS = sa.table(
 
 
 def _write(counts: dict[Key, Counter[str]], names: dict[str, str]) -> None:
-    """Add numbers to the rows of the table."""
+    """Add counts to the rows of the table."""
     known = _read_rows(list(counts))
     added, changed = [], []
     for key, numbers in counts.items():
@@ -210,7 +210,7 @@ def _write(counts: dict[Key, Counter[str]], names: dict[str, str]) -> None:
 
 
 def _read_rows(keys: list[Key]) -> dict[Key, dict[str, int]]:
-    """Return the numbers of the rows that are there."""
+    """Return the counts in existing rows."""
     connection = op.get_bind()
     if connection.execute(sa.select(_COUNTS.c.site).limit(1)).first() is None:
         return {}
