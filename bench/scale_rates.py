@@ -321,7 +321,7 @@ def work(task: WorkerTask) -> None:
     """Do a shard, and write when it was ready and at its end."""
     start_s = time.time()
     if task.wait_s is not None:
-        SessionPool.run = _WaitingSessions(task.wait_s, np.load(task.logits)).run  # type: ignore[method-assign]
+        SessionPool.run = _WaitingSessions(task.wait_s, np.load(task.logits)).run  # type: ignore[method-assign, assignment]
     size = UnitSize(max_recordings=UNIT_RECORDINGS, max_bytes=1e12, min_bytes=1e12)
     result = archive_recordings(task.recordings, task.archive, shard=task.shard, unit_size=size, workers=1)
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]

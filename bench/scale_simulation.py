@@ -34,7 +34,7 @@ from bench.scale_rates import (
     run_workers,
 )
 from bench.simulation import Awaited, CommitLog, Event, Process, SharedResource, Simulation
-from dawnchorus.archive.delta import MAX_TRIES
+from dawnchorus.archive.delta import MAX_TRIES, longest_pause_s
 from dawnchorus.archive.manifest import UnitSize
 from dawnchorus.cores import usable_cores
 from dawnchorus.models.runner import BATCH_WINDOWS
@@ -156,6 +156,7 @@ class Job:
         cores: cores of each worker.
         n_ahead: pieces of work that a worker may be ahead of its commits.
         losses_per_h: share of the workers that are lost in an hour.
+        has_pauses: False: a commit that was refused is made again at once, as before 2026-12.
     """
 
     n_workers: int
@@ -166,6 +167,11 @@ class Job:
     cores: int = 1
     n_ahead: int = 1
     losses_per_h: float = 0.0
+    has_pauses: bool = True
+
+    def pause_s(self, number: int) -> float:
+        """Return the longest pause after a number of refused commits."""
+        return longest_pause_s(number) if self.has_pauses else 0.0
 
     @property
     def unit_bytes(self) -> float:
@@ -212,7 +218,7 @@ class _Run:
                 self.simulation,
                 put_s=max(trip_s, 0.001),
                 retry_s=N_RETRY_TRIPS * trip_s + rates.refresh_s,
-                max_tries=MAX_TRIES * DELTA_TRIES,
+                max_tries=DELTA_TRIES,
                 rng=self.rng,
             )
             for _ in range(N_TABLES)
@@ -225,7 +231,7 @@ class _Run:
         if math.isfinite(network):
             self.network = SharedResource(self.simulation, capacity=network, limit=network)
         self.work_s = self.commit_s = 0.0
-        self.n_lost = 0
+        self.n_lost = self.n_given_up = 0
 
     def cpu(self, seconds: float) -> Awaited:
         """Return processor time to wait for."""
@@ -324,8 +330,14 @@ class _Run:
         if rates.store is not None:  # without the requests that write the versions
             yield self.simulation.delay((rates.store.unit_trips - N_TABLES) * rates.trip_s)
         for log in self.logs:
-            yield self.cpu(rates.commit_cpu_s(n_commits) / N_TABLES)
-            yield log.commit
+            for number in range(MAX_TRIES):
+                yield self.cpu(rates.commit_cpu_s(n_commits) / N_TABLES)
+                yield log.commit
+                if log.last is not None and log.last.is_won:
+                    break
+                yield self.simulation.delay(self.rng.uniform(0, self.job.pause_s(number)))
+            else:
+                self.n_given_up += 1
             if log.n_versions % CHECKPOINT_EVERY == 0:
                 yield self.cpu(rates.checkpoint_s(log.n_versions))
         self.commit_s += self.simulation.now_s - start_s
@@ -348,7 +360,7 @@ def simulate(
         log_share=max(log.busy_s for log in run.logs) / wall_s,
         read_share=0.0 if run.network is None else run.network.busy / wall_s / network,
         n_conflicts=sum(log.n_conflicts for log in run.logs) / max(n_commits, 1),
-        n_given_up=sum(log.n_given_up for log in run.logs),
+        n_given_up=run.n_given_up,
         n_lost=run.n_lost,
     )
 
@@ -481,7 +493,16 @@ def _project(
     unit_recordings = int(min(size.limit_bytes(n_bytes) // recording_bytes, size.limit_recordings(n_bytes)))
     n_units = math.ceil(n_bytes / (unit_recordings * recording_bytes))
     shares = [n_units * (k + 1) // n_workers - n_units * k // n_workers for k in range(n_workers)]
-    job = Job(n_workers, shares, unit_recordings, RECORDING_S, cores=CORES, n_ahead=2, losses_per_h=losses_per_h)
+    job = Job(
+        n_workers,
+        shares,
+        unit_recordings,
+        RECORDING_S,
+        cores=CORES,
+        n_ahead=2,
+        losses_per_h=losses_per_h,
+        has_pauses=size != SMALL_UNITS,
+    )
     outcome = simulate(job, rates, network=NETWORKS[network])
     return {
         "source": source,

@@ -143,6 +143,15 @@ class SharedResource:
             resume()
 
 
+class Attempt:
+    """An attempt to write a version of a log: `is_won` says how it ended."""
+
+    def __init__(self, first: int, resume: Resume) -> None:
+        self.first, self.resume = first, resume
+        self.index = 0
+        self.is_over = self.is_won = False
+
+
 class CommitLog:
     """A log in which each version is written by one process: put if absent, and again after the versions of others.
 
@@ -152,57 +161,62 @@ class CommitLog:
     Attributes:
         n_versions: number of commits.
         n_conflicts: number of versions that processes lost to others.
-        max_conflicts: largest number of versions that one commit lost.
-        n_given_up: commits that lost more versions than they may.
         busy_s: time in which versions were written.
 
     Args:
         simulation: the clock.
         put_s: time to write a version.
         retry_s: time to read the version of another process, and to see whether it conflicts.
-        n_versions: number of commits that there are.
-        max_tries: versions that a commit tries before it is given up.
+        max_tries: number of versions that an attempt tries.
         rng: decides who wins.
     """
 
     def __init__(
-        self,
-        simulation: Simulation,
-        *,
-        put_s: float,
-        retry_s: float,
-        n_versions: int = 0,
-        max_tries: int,
-        rng: random.Random,
+        self, simulation: Simulation, *, put_s: float, retry_s: float, max_tries: int, rng: random.Random
     ) -> None:
         self._simulation, self._put_s, self._retry_s, self._max_tries = simulation, put_s, retry_s, max_tries
         self._rng = rng
-        self.n_versions, self.n_conflicts, self.max_conflicts, self.n_given_up = n_versions, 0, 0, 0
-        self.busy_s = 0.0
-        self._writers: list[tuple[int, Resume]] = []
+        self.n_versions, self.n_conflicts, self.busy_s = 0, 0, 0.0
+        self.last: Attempt | None = None
+        """The attempt that ended last: that of the process that is resumed."""
+        self._attempts: list[Attempt] = []
+        self._by_limit: dict[int, list[Attempt]] = {}
         self._is_writing = False
 
     def commit(self, resume: Resume) -> None:
-        """Wait for a version of one's own."""
-        self._writers.append((self.n_versions, resume))
+        """Wait for a version of one's own, or for the end of the attempt."""
+        attempt = Attempt(self.n_versions, resume)
+        attempt.index = len(self._attempts)
+        self._attempts.append(attempt)
+        self._by_limit.setdefault(self.n_versions + self._max_tries, []).append(attempt)
         if not self._is_writing:
             self._write(self._put_s)
 
     def _write(self, seconds: float) -> None:
         self._is_writing = True
         self.busy_s += seconds
-        self._simulation.call_at(self._simulation.now_s + seconds, partial(self._written, len(self._writers)))
+        self._simulation.call_at(self._simulation.now_s + seconds, partial(self._written, len(self._attempts)))
 
     def _written(self, n_writers: int) -> None:
-        index = self._rng.randrange(n_writers)
-        self._writers[index], self._writers[-1] = self._writers[-1], self._writers[index]
-        first, resume = self._writers.pop()
-        n_lost = self.n_versions - first
-        self.n_conflicts += n_lost
-        self.max_conflicts = max(self.max_conflicts, n_lost)
-        self.n_given_up += n_lost >= self._max_tries
+        winner = self._attempts[self._rng.randrange(n_writers)]
+        winner.is_won = True
+        self.n_conflicts += self.n_versions - winner.first
         self.n_versions += 1
+        over = [winner, *(each for each in self._by_limit.pop(self.n_versions, []) if each is not winner)]
+        over = [each for each in over if not each.is_over]
+        for each in over:
+            self._remove(each)
         self._is_writing = False
-        if self._writers:
+        if self._attempts:
             self._write(self._retry_s + self._put_s)
-        resume()
+        for each in over:
+            self.last = each
+            each.resume()
+
+    def _remove(self, attempt: Attempt) -> None:
+        attempt.is_over = True
+        if not attempt.is_won:
+            self.n_conflicts += self._max_tries
+        last = self._attempts.pop()
+        if last is not attempt:
+            self._attempts[attempt.index], last.index = last, attempt.index
