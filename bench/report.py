@@ -13,8 +13,9 @@ from bench.results import ROOT, load
 
 HEAD = """# Benchmarks
 
-Written by `make bench` (`python -m bench [NAME...]` for single measurements). Speed is always a ratio to something
-measured in the same minutes on the same machine; "x" is seconds of sound per second.
+This page has the measurements of speed, memory and accuracy. `make bench` writes it (`python -m bench [NAME...]` for
+single measurements). Speed is always a ratio to something measured in the same minutes on the same machine; "x" is
+seconds of audio per second. "In turn" means that the compared programs run in alternation.
 """
 
 
@@ -42,10 +43,10 @@ def _ablation(result: dict[str, Any]) -> str:
         f"| {row['trained']} | {row['scored']} | {row['top_1']} | {row['macro_roc_auc']} |" for row in result["rows"]
     )
     return (
-        "## What cleaning brings\n\n"
-        f"The recipe `birdclef-yamnet` (YAMNet embeddings) on the {result['n_test']} test recordings of "
-        "../shared/audio's set focal, trained on recordings with each cleaning step on and off, and scored as trained "
-        "and without any cleaning; one seed.\n\n"
+        "## Effect of cleaning\n\n"
+        f"The recipe `birdclef-yamnet` (YAMNet embeddings), measured on the {result['n_test']} test recordings of "
+        "../shared/audio's set focal. It was trained with each cleaning step on and off, and scored with the same "
+        "cleaning and without any; one seed.\n\n"
         "| trained with | scored with | top 1 | macro ROC AUC |\n"
         "| --- | --- | --- | --- |\n" + rows + "\n"
     )
@@ -56,9 +57,10 @@ def _noise(result: dict[str, Any]) -> str:
     lines = [
         "## Synthetic noise in training\n",
         f"Synthetic species and background (wind, insects), {result['n_train']} recordings of each for training, all "
-        f"defaults but `data.noise_share`; mel_cnn is small (8, 16, 32 channels; 48 bands). The highest score of any "
-        f"species in noise of other generators than in training, and in ESC-10's rain, over {result['n_seeds']} seeds; "
-        f"the mean score of the species in their test recordings, and the share of these in which it is 0.5 or more.\n",
+        f"defaults but `data.noise_share`; mel_cnn is small (8, 16, 32 channels; 48 bands). The columns of noise have "
+        f"the highest score of any species, over {result['n_seeds']} seeds, in noise of other generators than in "
+        f"training, and in ESC-10's rain. *own score* is the mean score of the species in their test recordings, "
+        f"*recall* the share of these in which it is 0.5 or more.\n",
         f"| species | model | noise_share | {' | '.join(kinds)} | own score | recall |",
         f"| ---: | --- | ---: | {' | '.join(['---:'] * len(kinds))} | ---: | ---: |",
     ]
@@ -73,10 +75,11 @@ def _noise(result: dict[str, Any]) -> str:
 
 def _peers(result: dict[str, Any]) -> str:
     lines = [
-        "## The same BirdNET, run by others\n",
-        f"{N_FILES} WAV files, {result['hours']:.1f} hours of synthetic dawn chorus; whole processes from start to "
-        f"table, all cores, min. score 0.25; in turn, medians of {result['n_rounds']} rounds after a warm-up. "
-        "Agreement: rows (file, window, species) that both have, and the largest difference of a score among them.\n",
+        "## BirdNET in other programs\n",
+        f"{N_FILES} WAV files, {result['hours']:.1f} hours of synthetic dawn chorus. Whole processes from start to "
+        f"table, all cores, min. score 0.25; in turn, medians of {result['n_rounds']} rounds after a warm-up. The "
+        "last columns have the rows (file, window, species) that both programs have, and the largest difference of "
+        "a score among these.\n",
         "| system | x real time | Dawn Chorus is faster by | its rows | common with ours | largest difference |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
         f"| **dawnchorus** | **{result['x']:.0f}** | | {result['n_rows']} | | |",
@@ -92,9 +95,9 @@ def _peers(result: dict[str, Any]) -> str:
 def _overhead(result: dict[str, Any]) -> str:
     each = ", ".join(f"{100 * value:.0f}" for value in result["overhead_each"])
     return (
-        "## What the pipeline costs\n\n"
+        "## Overhead of the pipeline\n\n"
         f"`identify` (decoding, windows, selection, journal) takes **{100 * result['overhead']:.0f} %** longer than "
-        f"the bare ONNX sessions on windows that lie ready in memory ({result['identify_x']:.0f}x against "
+        f"bare ONNX sessions on windows that are already in memory ({result['identify_x']:.0f}x against "
         f"{result['bare_x']:.0f}x; {result['hours']:.1f} hours; rounds: {each} %).\n"
     )
 
@@ -102,10 +105,10 @@ def _overhead(result: dict[str, Any]) -> str:
 def _engine(result: dict[str, Any]) -> str:
     lines = [
         "## One inference engine\n",
-        f"This checkout against an older one, whole processes in turn, {result['n_pairs']} pairs, "
-        f"{result['minutes']} minutes of sound each, on a machine with a load of {result['load']:.0f} at the end: "
-        "processor seconds of all processes, and the ratios old / new of wall and processor time with 90 % bootstrap "
-        "intervals of the median. Above 1, the new one is faster.\n",
+        f"This checkout is compared with an older one: whole processes in turn, {result['n_pairs']} pairs, "
+        f"{result['minutes']} minutes of audio each, on a machine with a load of {result['load']:.0f} at the end. The "
+        "table has processor seconds of all processes, and the ratios old / new of wall and processor time with 90 % "
+        "bootstrap intervals of the median. Above 1, the new checkout is faster.\n",
         "| what | old, s | new, s | wall | processor |",
         "| --- | ---: | ---: | --- | --- |",
     ]
@@ -130,12 +133,12 @@ def _agreement(result: dict[str, Any]) -> str:
         "## Real recordings\n",
         f"{result['n_recordings']} recordings of many kinds, {result['hours']:.1f} hours, {result['n_failed']} failed, "
         f"{result['identify_x']:.0f}x. Of {result['n_rows']} rows, "
-        f"**{result['n_rows'] - result['n_far']} are within {result['tolerance']:g}** of what LiteRT gives for the "
-        f"published file, and the farthest is {result['largest_difference']:.4f} away; rows that LiteRT has and we do "
+        f"**{result['n_rows'] - result['n_far']} are within {result['tolerance']:g}** of LiteRT's score for the "
+        f"published file. The largest difference is {result['largest_difference']:.4f}; rows that LiteRT has and we do "
         f"not: {result['n_missing']}. The other {result['n_far']} rows were computed a third time, in double "
-        f"precision up to the backbone: in **{result['n_nearer']}** of them our score is nearer to that than LiteRT's "
-        f"(median distance {result['ours_off']:.5f} against {result['litert_off']:.5f}; why: "
-        "`bench/float64_reference.py`).\n",
+        f"precision up to the backbone: in **{result['n_nearer']}** of them our score is nearer to the result than "
+        f"LiteRT's (median distance {result['ours_off']:.5f} against {result['litert_off']:.5f}). "
+        "`bench/float64_reference.py` explains why.\n",
         "| set | best-scoring species is the labeled one | of those with any detection | of all |",
         "| --- | ---: | ---: | ---: |",
     ]
@@ -174,8 +177,9 @@ def _archive(result: dict[str, Any]) -> str:
         f"{result['n_rows']:,} synthetic detections of 300 species at 10 sites in 12 months, written in "
         f"{result['n_units']} units ({before['n_files']} files, {before['n_bytes'] / 1e6:.0f} MB, in "
         f"{result['written_s']:.0f} s) and then compacted ({after['n_files']} files, {after['n_bytes'] / 1e6:.0f} MB, "
-        f"in {result['compacted_s']:.0f} s): bytes that a query reads, with the log and the recordings, as a share of "
-        f"the table of detections, and seconds by the clock, at a load average of {result['load_average']:.0f}.\n\n"
+        f"in {result['compacted_s']:.0f} s). The table has the bytes that a query reads, including the log and the "
+        f"recordings, as a share of the table of detections, and seconds by the clock, at a load average of "
+        f"{result['load_average']:.0f}.\n\n"
         "| query | rows | before | compacted |\n| --- | ---: | ---: | ---: |\n" + rows + "\n"
     )
 
@@ -189,8 +193,8 @@ def _dry_run(result: dict[str, Any]) -> str:
     )
     return (
         "## Cost before a run\n\n"
-        f"What `identify --dry-run` estimates with BirdNET on {result['n_workers']} cores, and what the run then took, "
-        f"at load averages of up to {result['load_average']:.0f}. It measures for "
+        f"The estimate of `identify --dry-run` with BirdNET on {result['n_workers']} cores, and the real values of the "
+        f"run after it, at load averages of up to {result['load_average']:.0f}. It measures for "
         f"{max(row['estimate_s'] for row in result['rows']):.0f} seconds at most.\n\n"
         "| run | | estimated | real | difference |\n| --- | --- | ---: | ---: | ---: |\n" + rows + "\n"
     )
@@ -209,12 +213,12 @@ def _search(result: dict[str, Any]) -> str:
     return (
         "## Searches of an archive\n\n"
         f"Of {result['n_real']:,} distinct BirdNET embeddings of real recordings (a window every 0.1 s), a search for "
-        f"the 100 nearest finds {100 * result['recall']:.2f} % of those that `--exact` finds, in the worst of "
-        f"{result['n_queries']} searches {100 * result['worst_recall']:.0f} %. Of {result['n_rows']:,} embeddings of "
-        f"1,024 numbers (mixtures of two real ones), by the clock, at a load average of {result['load_average']:.0f}: "
-        "the first search, which derives files; one whose files are not in memory; later ones, as the median, the "
-        "slowest, and the processor time of both cores; and one that compares all. Sizes are those of the table and "
-        "of the derived files.\n\n"
+        f"the 100 nearest finds {100 * result['recall']:.2f} % of those that `--exact` finds, and "
+        f"{100 * result['worst_recall']:.0f} % in the worst of {result['n_queries']} searches. The table is of "
+        f"{result['n_rows']:,} embeddings of 1,024 numbers (mixtures of two real ones), by the clock, at a load "
+        f"average of {result['load_average']:.0f}. *first* is the first search, which derives files; *cold* one whose "
+        "files are not in memory; *warm* later ones (the median; in parentheses the slowest, and the processor time "
+        "of both cores); `--exact` one that compares all. Sizes are those of the table and of the derived files.\n\n"
         "| archive | first | cold | warm | `--exact` | table | derived |\n"
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n" + rows + "\n"
     )
@@ -232,7 +236,7 @@ def _ray_overhead(result: dict[str, Any]) -> str:
         "## A Ray cluster and plain shards\n\n"
         f"{result['audio_s'] / 3600:.1f} hours of recordings of six minutes with BirdNET into an archive: "
         f"{result['n_nodes']} plain shards, and {result['n_nodes']} nodes of a Ray cluster on the same machine, of one "
-        f"core each, in turn. The start of the commands counts, that of the cluster does not. Numbers of rows are "
+        f"core each, in turn. The start of the commands is included, that of the cluster is not. Numbers of rows are "
         f"{'equal' if all(each['are_equal'] for each in result['rounds']) else 'different'}; the load average was "
         f"{result['load_average']:.0f} at the end.\n\n"
         "| shards: time, CPU | Ray: time, CPU | difference of time | of CPU |\n| ---: | ---: | ---: | ---: |\n"
@@ -334,10 +338,10 @@ def _lists(result: dict[str, Any]) -> str:
     )
     return (
         "## Lists\n\n"
-        f"A page of 50 rows, read with its count, out of {result['n_recordings']:,} recordings and "
-        f"{result['n_detections']:,} detections in SQLite: milliseconds of processor time (and by the clock, at a "
-        f"load average of {result['load_average']:.0f}), medians of {result['n_runs']} runs, at the start, in the "
-        "middle and at the end of the list. Totals count to 10,000.\n\n"
+        f"A page of 50 rows is read with its count, out of {result['n_recordings']:,} recordings and "
+        f"{result['n_detections']:,} detections in SQLite. The table has milliseconds of processor time (and by the "
+        f"clock, at a load average of {result['load_average']:.0f}), medians of {result['n_runs']} runs, at the start, "
+        "in the middle and at the end of the list. Totals count to 10,000.\n\n"
         "| list | rows | start | middle | end |\n| --- | --- | --- | --- | --- |\n" + rows + "\n\n"
         "The overview of the same collection as a page, from a server in the process that measures:\n\n"
         "| page | ms of processor time (by the clock) | kB |\n| --- | --- | --- |\n" + pages + "\n"
@@ -352,10 +356,10 @@ def _uploads(result: dict[str, Any]) -> str:
     states = result["states"]
     return (
         "## Many files at once\n\n"
-        f"{result['n_files']:,} files of five seconds, one in twenty of them no sound, chosen at once on the page "
-        f"Identify in chromium, with a model of microseconds: {result['wall_s']:.0f} s at a load average of "
-        f"{result['load_average']:.0f}; then {states['detections']} identified and {states['failed']} failed "
-        "recordings are listed.\n\n"
+        f"{result['n_files']:,} files of five seconds, of which one in twenty is no audio file, are chosen at once on "
+        f"the page Identify in chromium, with a model that takes microseconds. It takes {result['wall_s']:.0f} s at a "
+        f"load average of {result['load_average']:.0f}; then {states['detections']} identified and "
+        f"{states['failed']} failed recordings are listed.\n\n"
         "| files finished | server, MB | page's scripts, MB | elements of the page |\n"
         "| ---: | ---: | ---: | ---: |\n" + rows + "\n"
     )
@@ -370,11 +374,11 @@ def _startup(result: dict[str, Any]) -> str:
 def _migrations(result: dict[str, Any]) -> str:
     return (
         "## Migrating a large database\n\n"
-        f"The first start of a version that counts detections (revision 0012) with {result['n_recordings']:,} "
-        f"recordings and {result['n_detections']:,} detections of before it, {result['mb']:,.0f} MB in SQLite, of "
-        f"which a copy is made first: **{result['wall_s']:.0f} s**, {result['cpu_s']:.0f} s of them processor time, "
-        f"{result['peak_mb']:.0f} MB at most, for {result['n_counts']:,} rows of counts. Killed half way and started "
-        f"again, it takes {result['after_kill_s']:.0f} s and counts "
+        f"The first start of a version that counts detections (revision 0012), with {result['n_recordings']:,} "
+        f"recordings and {result['n_detections']:,} detections from before it, {result['mb']:,.0f} MB in SQLite, which "
+        f"are copied first: **{result['wall_s']:.0f} s**, {result['cpu_s']:.0f} s of them processor time, "
+        f"{result['peak_mb']:.0f} MB at most, for {result['n_counts']:,} rows of counts. If it is killed half way and "
+        f"started again, it takes {result['after_kill_s']:.0f} s and counts "
         f"{'the same' if result['is_same_after_kill'] else 'otherwise'}. The load of the machine was "
         f"{result['load']:.0f}.\n"
     )
@@ -385,7 +389,7 @@ def _speech(result: dict[str, Any]) -> str:
     voices = f"{result['speech']} ({result['n_voices']} pieces of 5 s)"
     return (
         "## Cutting out speech\n\n"
-        f"{result['n_mixtures']} mixtures of {voices} into {result['birds']} of 30 s at known places; "
+        f"{result['n_mixtures']} mixtures of {voices} into {result['birds']} of 30 s at known times; "
         f"{result['speed_x']:.0f}x on one core.\n\n"
         "| level of the speech, relative to the birds | speech seconds cut | bird seconds lost |\n"
         "| ---: | ---: | ---: |\n" + "\n".join(rows) + "\n"
@@ -397,8 +401,8 @@ def _preparing(result: dict[str, Any]) -> str:
     peaks = [f"{peak['peak_mb']:.0f} MB for {n} recordings" for n, peak in result["memory"].items()]
     return (
         "## Preparing clips\n\n"
-        f"Recordings of three minutes at 48 kHz, {result['hours']:.1f} hours, to clips on disk, {result['n_cores']} "
-        f"cores. Peak memory of the main process: {', '.join(peaks) or 'not measured'}.\n\n"
+        f"Recordings of three minutes at 48 kHz, {result['hours']:.1f} hours, are cut into clips on disk, on "
+        f"{result['n_cores']} cores. Peak memory of the main process: {', '.join(peaks) or 'not measured'}.\n\n"
         "| recordings and recipe | x real time |\n| --- | ---: |\n" + "\n".join(rows) + "\n"
     )
 
@@ -413,7 +417,7 @@ def _reading(result: dict[str, Any]) -> str:
         "## Reading clips for training\n\n"
         f"{result['n_clips']} clips of 5 s at 32 kHz, read as float32 in batches of {BATCH} random ones (the tar: in "
         f"order) by one thread; medians of {result['n_rounds']} rounds in turn, from the page cache. Shards need no "
-        "decoding, any clip can be read alone, and NumPy is all it takes; they are the largest on disk.\n\n"
+        "decoding and no library but NumPy, and any clip can be read alone; they are the largest on disk.\n\n"
         "| container | clips/s | of ours | kB per clip |\n| --- | ---: | ---: | ---: |\n" + "\n".join(rows) + "\n"
     )
 
@@ -427,11 +431,11 @@ def _storage(result: dict[str, Any]) -> str:
     ]
     return (
         "## Reading from a store\n\n"
-        f"{result['hours']:.1f} hours of WAV (48 kHz, 16 bit, mono) by URL from nginx on the same machine against "
-        "the same files on the disk: seconds of CPU of our processes per hour of sound, medians of "
-        f"{result['n_rounds']} rounds in turn (load of the machine at the start: {result['load']:.1f}). A reader by "
-        f"ranges, as decoders have it, takes {result['ranges_mb_s']:,.0f} MB/s from nginx with one thread; one request "
-        f"for each whole file, by requests, {result['whole_mb_s']:,.0f} MB/s.\n\n"
+        f"{result['hours']:.1f} hours of WAV (48 kHz, 16 bit, mono) by URL from nginx on the same machine, compared "
+        "with the same files on the disk: seconds of CPU of our processes per hour of audio, medians of "
+        f"{result['n_rounds']} rounds in turn (load of the machine at the start: {result['load']:.1f}). With one "
+        f"thread, a reader by ranges, which decoders use, reads {result['ranges_mb_s']:,.0f} MB/s from nginx; the "
+        f"library requests, with one request for each whole file, {result['whole_mb_s']:,.0f} MB/s.\n\n"
         "| | disk | store | difference (rounds) | disk, x | store, x |\n| --- | ---: | ---: | ---: | ---: | ---: |\n"
         + "\n".join(rows)
         + "\n"
@@ -445,7 +449,7 @@ def _distant_storage(result: dict[str, Any]) -> str:
     return (
         "## Reading from a distant store\n\n"
         f"`identify` with BirdNET and two workers, recordings of {result['file_s'] / 60:.0f} minutes by URL; each "
-        "request waits before it is sent. Spare recordings are those that are decoded at the same time beyond one for "
+        "request is delayed. Spare recordings are those that are decoded at the same time in addition to one for "
         f"each worker. Medians of {result['n_rounds']} rounds in turn, the start of all processes included (load of "
         f"the machine at the start: {result['load']:.1f}).\n\n"
         "| seconds a request | spare recordings | x real time | CPU-s an hour |\n| ---: | ---: | ---: | ---: |\n"
@@ -466,11 +470,11 @@ def _pages(result: dict[str, Any]) -> str:
     ]
     return (
         "## The page of a recording\n\n"
-        f"In chromium, 1,280 pixels wide, {result.get('suffix', 'flac').upper()} at 24 kHz with a detection every 7 s: "
-        "time to the first view of 20 s and to each zoom step out to the whole recording, which the server has not "
-        "decoded before, and in again (medians, and the longest step; 0.05 s of each are waiting). The server's CPU is "
-        "without its decoders, its memory the highest until then. The load of the machine was "
-        f"{result['load']:.0f}: compare lengths, not seconds.\n\n"
+        f"In chromium, 1,280 pixels wide, {result.get('suffix', 'flac').upper()} at 24 kHz with a detection every 7 s. "
+        "The table has the time to the first view of 20 s, and to each zoom step: out to the whole recording, which "
+        "the server has not decoded before, and in again (medians, and the longest step; 0.05 s of each are waiting). "
+        "The server's CPU excludes its decoders; its memory is the highest until then. The load of the machine was "
+        f"{result['load']:.0f}, so compare lengths, not seconds.\n\n"
         f"| {' | '.join(columns)} |\n| --- {'| ---: ' * (len(columns) - 1)}|\n" + "\n".join(rows) + "\n"
     )
 
@@ -478,10 +482,10 @@ def _pages(result: dict[str, Any]) -> str:
 def _reviewing(result: dict[str, Any]) -> str:
     return (
         "## The page Review\n\n"
-        f"In chromium, {result['n_clips']} clips by falling score out of a FLAC and an MP3 of "
-        f"{result['duration_h']:.0f} h each, of which a person listens to each for {result['listen_s']:.0f} s and then "
-        "answers or skips it: from the key to the frame in which the next one has its spectrogram and can be heard, "
-        f"**{result['p95_s']:.3f} s at the 95th percentile**, {result['median_s']:.3f} s in the median, "
+        f"In chromium, {result['n_clips']} clips by falling score, out of a FLAC and an MP3 of "
+        f"{result['duration_h']:.0f} h each. The user listens to each clip for {result['listen_s']:.0f} s and then "
+        "answers or skips it. The time from the key to the frame in which the next clip has its spectrogram and can be "
+        f"played is **{result['p95_s']:.3f} s at the 95th percentile**, {result['median_s']:.3f} s in the median, "
         f"{result['max_s']:.3f} s at most. The load of the machine was {result['load']:.0f}.\n"
     )
 
@@ -492,9 +496,9 @@ def _acoustic(result: dict[str, Any]) -> str:
     return (
         "## 95 acoustic features\n\n"
         f"{result['n_clips']} clips of 5 s on one core, in turn: the graph takes {result['ours_ms']:.1f} ms, librosa "
-        f"{result['librosa']}'s chain with its defaults **{result['ratio']:.1f}x** as long, and "
-        f"{result['ratio_at_pitch']:.1f}x with chroma at concert pitch, as the graph has it. Largest difference of "
-        "each feature from the latter, relative to its size (to 1 where that is smaller):\n\n"
+        f"{result['librosa']} with its defaults **{result['ratio']:.1f}x** as long, and "
+        f"{result['ratio_at_pitch']:.1f}x with chroma at concert pitch, as in the graph. The list has the largest "
+        "difference of each feature from the latter, relative to its size (or to 1, if its size is smaller):\n\n"
         "<details><summary>all 95</summary>\n\n| feature | largest difference |\n| --- | ---: |\n"
         + "\n".join(rows)
         + f"\n\n</details>\n\nThe largest of all: {worst[0][1]:.1e} ({worst[0][0]}).\n"
@@ -512,9 +516,9 @@ def _heads(result: dict[str, Any]) -> str:
     return (
         "## Few recordings: heads on BirdNET's embeddings\n\n"
         f"14 species of ../shared/audio, {result['n_test']} test recordings, the same {result['n_draws']} draws of "
-        "recordings for both (one for all). BirdNET-Analyzer 2.4.0 with the settings that did best for it: learning "
-        "rate 1e-3, all segments. Its time is that of its whole training, ours that of the fit (features come at the "
-        "speed of `identify`). Differences with 95 % intervals, paired by test recording.\n\n"
+        "recordings for both programs (one draw for all). BirdNET-Analyzer 2.4.0 has the settings that were best for "
+        "it: learning rate 1e-3, all segments. Its time is that of its whole training, ours that of the fit (features "
+        "are computed at the speed of `identify`). Differences have 95 % intervals, paired by test recording.\n\n"
         "| recordings each | top 1 | theirs | difference | macro ROC AUC | theirs | difference | fit | theirs |\n"
         "| --- | ---: | ---: | --- | ---: | ---: | --- | ---: | ---: |\n" + "\n".join(rows) + "\n"
     )
@@ -540,16 +544,19 @@ def _leaderboard(result: dict[str, Any]) -> str:
 
     return (
         "## Recipes on one split\n\n"
-        "../shared/audio, set focal: 184 recordings of 14 species to learn from, 51 to test on, split by recording. "
-        "BirdNET was very likely trained on these recordings, so `birdnet-head` is a track of its "
-        "own. Open set: how often a recording of a known species has a higher best score than one of a species that "
-        "nobody trained on. Each was trained and timed on one core. Random split bias: the share of clips that are "
-        "right when they are split at random, for that of whole held-out recordings. With other settings than by "
-        "default (`bench/leaderboard.py`): `acoustic-95`, `birdclef-yamnet` and `efficientnet-pcen` do without a part "
-        "for validation; `birdclef-2024` has 10 epochs instead of 30; `autobird` begins at random and is small, as "
-        "no weights can be had here. Where there are three seeds, each is measured, and top 1 and ROC AUC are those of "
-        "their average. An interval of ROC AUC without width says nothing: every draw of the recordings gives the "
-        "same.\n\n"
+        "../shared/audio, set focal: 184 training recordings of 14 species and 51 test recordings, split by recording. "
+        "Each recipe was trained and timed on one core.\n\n"
+        "- BirdNET was very likely trained on these recordings, so `birdnet-head` cannot be compared with the other "
+        "recipes.\n"
+        "- *Open set*: how often a recording of a known species has a higher best score than one of a species "
+        "without training recordings.\n"
+        "- *Random split bias*: the share of clips that are right if clips are split at random, for that of whole "
+        "held-out recordings.\n"
+        "- Some recipes have other settings than their defaults (`bench/leaderboard.py`): `acoustic-95`, "
+        "`birdclef-yamnet` and `efficientnet-pcen` have no validation split; `birdclef-2024` has 10 epochs instead of "
+        "30; `autobird` is small and randomly initialized, as no weights are available here.\n"
+        "- If there are three seeds, each is measured, and top 1 and ROC AUC are those of their average.\n"
+        "- An interval of ROC AUC without width has no meaning: every draw of the recordings gives the same value.\n\n"
         "| recipe | top 1 | of each seed | macro ROC AUC | trainable | MB | fit s | ms per 5 s | open set | "
         "random split bias |\n"
         "| --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | --- |\n"
@@ -568,8 +575,8 @@ def _scenes(scenes: dict[str, dict[str, dict[str, float]]]) -> str:
         if c["n_predicted"]
     ]
     return (
-        "Events in the composite soundscapes (real excerpts of test recordings laid over real background; birds in the "
-        "background are not labeled): an event is a run of windows of one species at or above the score.\n\n"
+        "Events in the composite soundscapes (real excerpts of test recordings mixed into real background; birds in "
+        "the background are not labeled). An event is a run of windows of one species at or above the score.\n\n"
         "| recipe | from score | precision | recall |\n| --- | ---: | ---: | ---: |\n" + "\n".join(rows) + "\n"
     )
 
@@ -579,7 +586,7 @@ def _serving(result: dict[str, Any]) -> str:
         f"| {name} | {r['per_s']:.1f} | {r['p50_ms']:.0f} | {r['p99_ms']:.0f} | {r['n_failed']:.0f} |"
         for name, r in (
             ("`dawnchorus serve`, BirdNET", result["birdnet"]),
-            ("`dawnchorus serve`, a small `mel_cnn` of one's own", result["small"]),
+            ("`dawnchorus serve`, a small `mel_cnn`", result["small"]),
             ("a handler with librosa's features in the event loop", result["seed"]),
         )
     ]
@@ -587,10 +594,10 @@ def _serving(result: dict[str, Any]) -> str:
     bare = result["bare_per_s"]["birdnet"]
     return (
         "## Over HTTP\n\n"
-        f"{result['n_clients']} clients on the same cores send a clip of 5 s again and again; medians of rounds in "
-        f"turn. With BirdNET **{birdnet / seed:.1f}x** the handler, {100 * birdnet / bare:.0f} % of what bare sessions "
-        f"on windows that lie ready do in the same minute ({bare:.0f} clips/s); with a small model "
-        f"**{small / seed:.1f}x**.\n\n"
+        f"{result['n_clients']} clients on the same cores send a clip of 5 s repeatedly; medians of rounds in turn. "
+        f"With BirdNET, the server answers **{birdnet / seed:.1f}x** as many requests as the handler, which is "
+        f"{100 * birdnet / bare:.0f} % of what bare sessions on windows in memory process in the same minute "
+        f"({bare:.0f} clips/s); with a small model **{small / seed:.1f}x**.\n\n"
         "| | requests/s | p50 ms | p99 ms | failed |\n| --- | ---: | ---: | ---: | ---: |\n" + "\n".join(rows) + "\n"
     )
 
@@ -599,7 +606,7 @@ def _retrain_latency(result: dict[str, Any]) -> str:
     idle, busy = result["idle"], result["training"]
     return (
         "## While it retrains\n\n"
-        f"{result['n_clients']} clients ask BirdNET again and again, alone and while the server retrains beside, on "
+        f"{result['n_clients']} clients send requests for BirdNET repeatedly, without and during a retraining, on "
         f"the same two cores: p99 {idle['p99_ms']:.0f} and {busy['p99_ms']:.0f} ms "
         f"(**{busy['p99_ms'] / idle['p99_ms']:.1f}x**), p50 {idle['p50_ms']:.0f} and {busy['p50_ms']:.0f} ms, "
         f"{idle['per_s']:.0f} and {busy['per_s']:.0f} requests/s, {result['n_failed']:.0f} failed.\n"
@@ -613,8 +620,8 @@ def _load(result: dict[str, Any]) -> str:
         if isinstance(r, dict)
     )
     return (
-        "## Several servers\n\nLocust's 16 users against servers that share PostgreSQL behind nginx, all with BirdNET "
-        "and all on the same two cores, which Locust, nginx and PostgreSQL use as well (`make load`).\n\n"
+        "## Several servers\n\nLocust's 16 users send requests to servers that share PostgreSQL behind nginx. All run "
+        "BirdNET on the same two cores, which Locust, nginx and PostgreSQL use as well (`make load`).\n\n"
         f"| servers | requests/s | p50 ms | p99 ms | failed |\n| ---: | ---: | ---: | ---: | ---: |\n{rows}\n"
     )
 
@@ -627,11 +634,11 @@ def _few_shot(result: dict[str, Any]) -> str:
         for name, r in ((name, r) for name, r in result.items() if isinstance(r, dict))
     )
     return (
-        "## Few-shot training\n\nFour species of ../shared/audio trained under new names, as birds that BirdNET "
-        "does not know, from five recordings each (and one for the comparison); three draws. Recall is of held-out "
-        "recordings, false alarms are of recordings of other species, all from a score of 0.5. *Cautious* is what "
-        "`retrain` does; *plain* is a head trained in the usual way. BirdNET was probably trained on these species, "
-        "so birds that are new to its embedding may do worse.\n\n"
+        "## Few-shot training\n\nFour species of ../shared/audio are trained under new names, as birds that BirdNET "
+        "does not know, on five recordings each (and one for the comparison); three draws. Recall is measured on "
+        "held-out recordings, false alarms on recordings of other species, all from a score of 0.5. *Cautious* is the "
+        "training of `retrain`; *plain* is a head trained in the usual way. BirdNET was probably trained on these "
+        "species, so results may be worse for birds that are new to its embedding.\n\n"
         f"| | recall | false windows | false recordings |\n| --- | ---: | ---: | ---: |\n{rows}\n"
     )
 
@@ -650,9 +657,9 @@ def _training(result: dict[str, Any]) -> str:
     small, large = result["small"], result["large"]
     return (
         "## Training on ten times as much\n\n"
-        f"Peak memory of a process that trains `mel_cnn` for as many steps on {small['n_clips']:,} and on "
-        f"{large['n_clips']:,} clips: its own **{small['own_mb']:.0f} and {large['own_mb']:.0f} MB**; with pages of "
-        f"mapped files, which the system takes back when it needs them, {small['peak_mb']:.0f} and "
+        f"Peak memory of a process that trains `mel_cnn` for the same number of steps on {small['n_clips']:,} and on "
+        f"{large['n_clips']:,} clips: its own **{small['own_mb']:.0f} and {large['own_mb']:.0f} MB**; including pages "
+        f"of mapped files, which the system reclaims when it needs them, {small['peak_mb']:.0f} and "
         f"{large['peak_mb']:.0f} MB.\n"
     )
 
@@ -660,8 +667,8 @@ def _training(result: dict[str, Any]) -> str:
 def _gpu(result: dict[str, Any]) -> str:
     lines = [
         "## Training on a GPU\n",
-        f"Clips of 5 s a second in the third epoch, batches of 32, `augment=light`, on one {result['gpu']} in mixed "
-        "precision, and in the first on the processors of the same machine (`python -m bench gpu`):\n",
+        f"Clips of 5 s per second, with batches of 32 and `augment=light`: in the third epoch on one {result['gpu']} "
+        "in mixed precision, and in the first epoch on the processors of the same machine (`python -m bench gpu`):\n",
         "| network | GPU | processors | ratio | memory of the GPU |",
         "| --- | ---: | ---: | ---: | ---: |",
     ]
@@ -678,7 +685,7 @@ def _stereo(result: dict[str, Any]) -> str:
     return (
         "## Two channels\n\n"
         f"Averaging two channels as (left + right) * 0.5 is **{result['mixing']:.0f}x** as fast as NumPy's mean over "
-        f"the channels, and equal to the last bit; decoding stereo WAV with it is **{result['decoding']:.1f}x** as "
+        f"the channels, and equal to the last bit. Decoding stereo WAV with it is **{result['decoding']:.1f}x** as "
         f"fast (medians of {result['n_rounds']} rounds in turn).\n"
     )
 
@@ -686,9 +693,9 @@ def _stereo(result: dict[str, Any]) -> str:
 def _soundscapes(result: dict[str, Any]) -> str:
     lines = [
         "## A submission of 4,400 minutes\n",
-        f"BirdCLEF 2024 had 1,100 soundscapes of 4 minutes. {result['n_recordings']} such recordings (Ogg Vorbis at 32 "
-        f"kHz, synthetic) with {result['n_classes']} classes to a `submission.csv`, decoding and start of the process "
-        "included; hours for all are ten times that.\n",
+        f"BirdCLEF 2024 had 1,100 soundscapes of 4 minutes. The table has the time from {result['n_recordings']} such "
+        f"recordings (Ogg Vorbis at 32 kHz, synthetic) with {result['n_classes']} classes to a `submission.csv`, "
+        "decoding and start of the process included, and ten times that in hours for all.\n",
         "| model | minutes for a tenth | hours for 4,400 minutes |",
         "| --- | ---: | ---: |",
     ]

@@ -5,7 +5,10 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Iterator
+from contextlib import suppress
+from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -112,6 +115,20 @@ def pytest_configure() -> None:
     if worker is not None and hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
+
+
+def pytest_sessionstart() -> None:
+    """Import the tests from the last on in every other worker.
+
+    After a change of the tests each worker compiles them, assertions and all, which takes seconds. From both ends, each
+    finds compiled in the middle what the other has come to.
+    """
+    if int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 2 == 0:
+        return
+    root = Path(__file__).parent.parent
+    for path in sorted(root.glob("tests/**/test_*.py"), reverse=True):
+        with suppress(Exception, pytest.skip.Exception):  # which the collection will say
+            import_module(".".join(path.relative_to(root).with_suffix("").parts))
 
 
 @pytest.fixture(scope="session", autouse=True)

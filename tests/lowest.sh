@@ -8,7 +8,7 @@ UV=${UV:-uv}
 rm -rf .venv-lowest
 "$UV" venv --quiet --python "$PYTHON" .venv-lowest
 install=("$UV" pip install --quiet --python .venv-lowest/bin/python)
-"${install[@]}" --resolution lowest-direct --editable '.[data,litert,postgresql,serve]'
+"${install[@]}" --resolution lowest-direct --editable '.[data,dataframes,litert,postgresql,serve]'
 # The tools for testing are today's, as far as they allow those versions.
 "$UV" pip freeze --python .venv-lowest/bin/python --exclude-editable >.venv-lowest/versions.txt
 "${install[@]}" --constraint .venv-lowest/versions.txt \

@@ -28,8 +28,10 @@ class Limits:
     max_bytes: int = 512 << 20
     """Maximum size of a request's body."""
     max_duration_s: float = 6 * 3600.0
+    """Maximum length of a recording."""
     max_channels: int = 8
     min_rate_hz: int = 4_000
+    """Minimum sample rate of a recording."""
     max_rate_hz: int = 500_000
     zip: ZipLimits = field(default_factory=ZipLimits)
 

@@ -12,8 +12,8 @@ class _Message(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class RetrainRequest(_Message):
-    """Settings of a retraining, sent to its process."""
+class RetrainProcessRequest(_Message):
+    """Request to the process of a retraining: data set, models and settings."""
 
     dataset: Path | None
     """Folder of a data set, or a folder with a subfolder per species; None to check only the settings."""
@@ -45,6 +45,7 @@ class RetrainOutcome(_Message):
     bundle: str
     """Folder of the new bundle."""
     bundle_id: str
+    """Id of the new bundle, a digest of its files."""
     meets_promotion_rule: bool
     """True if the new model may replace the active one; `training.retraining` has the rule."""
     reasons: tuple[str, ...]
@@ -60,7 +61,7 @@ class RetrainEvent(_Message):
 
     stage: Literal["checking", "training", "comparing", "done", "failed"]
     progress: float | None = None
-    """Progress of the whole retraining, 0 to 1."""
+    """Progress of the whole retraining, 0 to 1; None with the stages "done" and "failed"."""
     message: str | None = None
     """Sentence for the user, such as a warning; None for an event that only reports progress."""
     epoch: int | None = None

@@ -67,7 +67,7 @@ class AudioInfo:
 
     @property
     def duration_s(self) -> float | None:
-        """Duration in seconds according to the header."""
+        """Duration in seconds according to the header; None if the header does not have the number of samples."""
         return None if self.n_frames is None else self.n_frames / self.rate_hz
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from dawnchorus.archive.archive import create_archive
-from dawnchorus.archive.delta import Table
+from dawnchorus.archive.delta import ArchiveTable
 from dawnchorus.archive.rows import recording_rows
 from dawnchorus.archive.selection import committed_attempts, failed_paths, select_results
 
 
-def table_of(folder: Path, *rows: tuple[str, str, str, int, str]) -> Table:
+def table_of(folder: Path, *rows: tuple[str, str, str, int, str]) -> ArchiveTable:
     names = ("path", "run", "status", "recording_id", "attempt")
     table = create_archive(folder).table("recordings")
     filled: list[dict[str, Any]] = [dict(zip(names, row, strict=True)) for row in rows]

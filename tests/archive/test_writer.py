@@ -49,11 +49,11 @@ def archive(tmp_path: Path) -> Archive:
 def test_a_unit_that_has_ended_is_not_written_again(archive: Archive) -> None:
     one, two = writer(archive), writer(archive)
     assert write(one)
-    assert two.has_ended("1-000000")
+    assert two.is_committed("1-000000")
     assert not write(two)
     assert not write(one)
     assert len(archive.table(DETECTIONS).read()) == 3
-    assert two.list_ended() == {"1-000000"}
+    assert two.list_committed() == {"1-000000"}
 
 
 def test_of_two_that_are_between_rows_and_end_one_wins(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +97,7 @@ def test_many_writers_at_once_leave_each_row_once(archive: Archive) -> None:
     assert (len(won), sum(won)) == (12, 4)
     assert len(archive.table("recordings").read()) == 4
     report = check_archive(archive)
-    assert (report.is_whole, report.unended, report.surplus) == (True, {}, {})
+    assert (report.is_whole, report.uncommitted, report.surplus) == (True, {}, {})
 
 
 def test_rows_of_a_writer_that_died_never_count(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +107,7 @@ def test_rows_of_a_writer_that_died_never_count(archive: Archive, monkeypatch: p
         with pytest.raises(ZeroDivisionError):
             write(dead)
     assert len(archive.detections().read_all()) == 0
-    assert check_archive(archive).unended == {dead.worker.attempt("1-000000"): 3}
+    assert check_archive(archive).uncommitted == {dead.worker.attempt("1-000000"): 3}
     assert write(writer(archive))
     assert len(archive.detections().read_all()) == 3
     assert check_archive(archive).surplus == {dead.worker.attempt("1-000000"): 3}

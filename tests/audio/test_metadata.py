@@ -11,7 +11,7 @@ import soundfile
 from tests.fixtures.sounds import tone
 
 from dawnchorus.audio.metadata import READERS, metadata_from_json, metadata_to_json, read_metadata, with_name
-from dawnchorus.audio.recorder_notes import Notes
+from dawnchorus.audio.recorder_notes import MetadataChunks
 from dawnchorus.audio.riff import iter_chunks, missing_data_bytes
 from dawnchorus.types import RecordingMetadata
 
@@ -170,7 +170,7 @@ def test_guanos_times_end_with_the_year_2100(tmp_path: Path, year: int, is_known
 
 
 def test_a_reader_that_fails_leaves_it_to_the_next(tmp_path: Path) -> None:
-    def fail(_path: Path, _notes: Notes) -> None:
+    def fail(_path: Path, _notes: MetadataChunks) -> None:
         raise RuntimeError
 
     path = wav(tmp_path / "20260501_043000.wav")

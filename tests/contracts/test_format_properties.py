@@ -103,13 +103,13 @@ def kept_rows(fields: tuple[str, ...], rows: Iterable[tuple[str | None, Detectio
 
 def check_format(entry: TableFormat, made: list[RecordingTable]) -> None:
     """Hold a format to the contract: what it says it keeps comes back."""
-    assert {"start_s", "end_s", "score"} <= set(entry.kept)
-    if "recording" not in entry.kept:
+    assert {"start_s", "end_s", "score"} <= set(entry.preserved_fields)
+    if "recording" not in entry.preserved_fields:
         made = made[:1]  # the recordings of such a table follow each other in time
     rows = [(table.recording, detection) for table in made for detection in table.detections]
     # In a column for each class, 0 is no detection.
     expected = [row for row in rows if row[1].score or entry.name != "opensoundscape"]
-    assert kept_rows(entry.kept, read_back(entry, made)) == kept_rows(entry.kept, expected)
+    assert kept_rows(entry.preserved_fields, read_back(entry, made)) == kept_rows(entry.preserved_fields, expected)
 
 
 @pytest.mark.parametrize("name", [name for name, entry in FORMATS.items() if entry.read is not None])

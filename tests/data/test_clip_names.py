@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dawnchorus.data.clip_names import archive_number, cut_from, page_number, recorder_name
+from dawnchorus.data.clip_names import archive_number, page_number, parse_clip_name, recorder_name
 
 
 @pytest.mark.parametrize(
@@ -153,5 +153,5 @@ def test_what_is_no_time_is_none(name: str) -> None:
     ],
 )
 def test_times_and_parts_name_the_recording_that_a_clip_is_cut_from(name: str, recording: str | None) -> None:
-    cut = cut_from(name, 3.0)
-    assert (cut and cut.bases[0]) == recording
+    cut = parse_clip_name(name, 3.0)
+    assert (cut and cut.recording_names[0]) == recording

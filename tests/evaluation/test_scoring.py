@@ -17,7 +17,7 @@ from dawnchorus.errors import InputError, ModelError
 from dawnchorus.evaluation.scoring import Scores, group_by_windows, score_data_set, score_together
 from dawnchorus.inference import sessions
 from dawnchorus.models.bundle import Bundle
-from dawnchorus.models.runner import Output, Session
+from dawnchorus.models.runner import GraphOutput, Session
 from dawnchorus.models.store import ModelStore
 
 LOUD, DEEP = "Avis magna", "Avis gravis"
@@ -102,9 +102,9 @@ def test_a_model_that_knows_no_species_is_refused_before_the_scoring(
 class NanSession:
     """Session of a model whose scores are NaN."""
 
-    def run(self, windows: Windows, *, embeddings: bool = False) -> Output:
+    def run(self, windows: Windows, *, embeddings: bool = False) -> GraphOutput:
         del embeddings
-        return Output(np.full((len(windows), 2), np.nan, np.float32), None)
+        return GraphOutput(np.full((len(windows), 2), np.nan, np.float32), None)
 
 
 def test_scores_that_are_not_finite_name_the_model_that_has_them(

@@ -34,7 +34,7 @@ def test_a_selection_table_without_a_column_of_names_is_refused_with_its_columns
 EACH = Provenance("birdnet", "2.4", "0123456789ab", "dawnchorus 1", {"channel": "each"})
 
 
-@pytest.mark.parametrize("name", [entry.name for entry in FORMATS.values() if "recording" in entry.kept])
+@pytest.mark.parametrize("name", [entry.name for entry in FORMATS.values() if "recording" in entry.preserved_fields])
 def test_what_is_written_is_read_back(tmp_path: Path, name: str) -> None:
     path = tmp_path / f"x{FORMATS[name].suffix}"
     path.write_bytes(written(name))
@@ -43,7 +43,7 @@ def test_what_is_written_is_read_back(tmp_path: Path, name: str) -> None:
     rows = list(read(path))
     assert [recording for recording, _ in rows] == [TABLES[0].recording] * 2 + [TABLES[2].recording]
     for (_, row), expected in zip(rows, [*TABLES[0].detections, *TABLES[2].detections], strict=True):
-        for field in set(FORMATS[name].kept) - {"recording", "score", "channel"}:
+        for field in set(FORMATS[name].preserved_fields) - {"recording", "score", "channel"}:
             assert getattr(row, field) == getattr(expected, field), field
         assert row.score == pytest.approx(expected.score, abs=1e-4)
 
@@ -134,7 +134,7 @@ def test_formats_are_chosen_by_name_and_by_suffix() -> None:
         detect_format(Path("x.xlsx"))
 
 
-def test_ten_thousand_recordings_are_streamed() -> None:
+def test_thousands_of_recordings_are_streamed() -> None:
     """A table is asked for only when the one before it is written."""
 
     class Stream(io.BytesIO):
@@ -149,12 +149,12 @@ def test_ten_thousand_recordings_are_streamed() -> None:
         seen: list[int] = []
 
         def tables(stream: Stream = stream, seen: list[int] = seen) -> object:
-            for _ in range(10_000):
+            for _ in range(2_000):
                 yield TABLES[0]
                 seen.append(stream.n_written)
 
         FORMATS[name].write(stream, tables(), PROVENANCE)  # type: ignore[arg-type]
-        assert seen[5000] > 0.4 * stream.n_written
+        assert seen[1000] > 0.4 * stream.n_written
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -29,7 +29,7 @@ from dawnchorus.identification import Options, identify
 from dawnchorus.identification.journal import NO_FILE, Journal, file_version
 from dawnchorus.identification.journal_records import RecordingSummary
 from dawnchorus.inference.analyses.hits import HIT
-from dawnchorus.inference.preparation import Kept
+from dawnchorus.inference.preparation import KeptSegments
 from dawnchorus.inference.results import FailedRecording, ScoredChannel, ScoredRecording
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore
@@ -87,7 +87,7 @@ def test_journal_keeps_channels_apart() -> None:
     """The second has no hits, and the third keeps a part of the recording only."""
     one = scored(Path("/a.wav"))
     hits = one.channels[0].hits
-    cut = Kept((Segment(0.5, 1.0), Segment(2.0, 2.25)), is_whole=False)
+    cut = KeptSegments((Segment(0.5, 1.0), Segment(2.0, 2.25)), is_whole=False)
     three = replace(one, channels=(ScoredChannel({"hits": hits}, channel=1),
                                    ScoredChannel({"hits": hits[:0]}, channel=2),
                                    ScoredChannel({"hits": hits[1:]}, cut, 3)))  # fmt: skip
@@ -293,8 +293,8 @@ def test_a_journal_of_an_older_version_is_resumed(tmp_path: Path) -> None:
         result = journal.read(Path("/data/a.wav"))
         assert isinstance(result, ScoredRecording)
         assert contents(result)["channels"] == [
-            (1, Kept(), [(0, 1, 0.875), (1, 0, 0.25)]),
-            (2, Kept((Segment(0.0, 30.0),), is_whole=False), [(0, 1, 0.875)]),
+            (1, KeptSegments(), [(0, 1, 0.875), (1, 0, 0.25)]),
+            (2, KeptSegments((Segment(0.0, 30.0),), is_whole=False), [(0, 1, 0.875)]),
         ]
         assert (result.info.n_channels, result.speech) == (2, (Segment(1.0, 2.0),))
         assert result.metadata == RecordingMetadata(datetime(2026, 5, 1, 3, 45), 52.5, 13.4)

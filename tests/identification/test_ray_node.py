@@ -18,7 +18,7 @@ from dawnchorus.identification import Options, identify
 from dawnchorus.identification.archiving import prepare_job
 from dawnchorus.identification.options import KEPT_MIN_SCORE, KEPT_TOP
 from dawnchorus.identification.ray_node import NodeTask, RayNode
-from dawnchorus.identification.shard_run import read_mark
+from dawnchorus.identification.shard_run import read_signature
 from dawnchorus.inference.model import load_model
 from dawnchorus.models.bundle import Bundle
 
@@ -37,7 +37,7 @@ def create_task(archive: Path, bundle: Bundle) -> NodeTask:
 
 def list_units(sounds: Path) -> list[list[Entry]]:
     """Return units of one recording each."""
-    files = [ListedFile(str(path), bytes(path), *read_mark(path)) for path in sorted(sounds.iterdir())]
+    files = [ListedFile(str(path), bytes(path), *read_signature(path)) for path in sorted(sounds.iterdir())]
     return [[Entry(number, f"1-{number:06d}", file)] for number, file in enumerate(files)]
 
 
@@ -55,8 +55,8 @@ def test_a_node_takes_more_units_while_it_works(band_bundle: Bundle, tmp_path: P
     assert first.n_wanted == 2 - 1, "one for its core and one to come, of which it has one"
     node.add(units[1:4])
     rest = [first, *reports]
-    assert [unit for report in rest for unit in report.ended] == [unit[0].unit for unit in units[:4]]
-    assert rest[-1].counts == replace(rest[-1].committed, scored_s=rest[-1].counts.scored_s)
+    assert [unit for report in rest for unit in report.committed_units] == [unit[0].unit for unit in units[:4]]
+    assert rest[-1].counts == replace(rest[-1].committed_counts, scored_s=rest[-1].counts.scored_s)
     node.add(units[4:])  # after its end: forgotten
     again = list(node.score(units))
     last = again[-1]

@@ -70,7 +70,7 @@ class Node(ray_node.RayNode):
     def score(self, units):
         for report in super().score(die_of(units)):
             yield report
-            while gate and report.committed.n_done >= 3 and not os.path.exists(gate):
+            while gate and report.committed_counts.n_done >= 3 and not os.path.exists(gate):
                 time.sleep(0.02)
 
 def die_of(units):

@@ -16,7 +16,7 @@ def test_workers_get_what_they_ask_for_in_the_order_of_the_listing() -> None:
     assert queue.take(11, n_workers=1, held=names[:1]) == names[1:4], "three units have fifteen recordings"
     assert queue.take(0, n_workers=1) == []
     assert (queue.n_left, queue.n_waiting) == (10, 6)
-    queue.end(names[:4])
+    queue.finish(names[:4])
     assert queue.n_left == 6
 
 
@@ -29,11 +29,11 @@ def test_nobody_takes_more_than_a_share_of_what_is_left() -> None:
 def test_units_of_a_lost_worker_are_given_alone_after_the_others() -> None:
     queue = UnitQueue(dict.fromkeys("abcd", 1))
     assert queue.take(9, n_workers=1) == ["a", "b"]
-    assert queue.lose("ab") == []
+    assert queue.requeue_lost("ab") == []
     assert queue.take(9, n_workers=1) == ["c"]
     assert queue.take(9, n_workers=1, held="c") == ["d"]
     assert queue.take(9, n_workers=1, held="cd") == [], "it would not be alone"
-    queue.end("cd")
+    queue.finish("cd")
     assert queue.take(9, n_workers=1) == ["a"]
     assert queue.take(9, n_workers=1, held="a") == []
     queue.put_back("a")
@@ -45,10 +45,10 @@ def test_a_unit_that_ends_its_workers_is_given_up() -> None:
     for attempt in range(1, MAX_ATTEMPTS + 1):
         assert queue.take(1, n_workers=1) == (["a"] if attempt == 1 else ["b"] if attempt == 2 else ["a"])
         if attempt == 2:
-            queue.end("b")
+            queue.finish("b")
             assert queue.take(1, n_workers=1) == ["a"]
-        assert queue.lose("a") == (["a"] if attempt == MAX_ATTEMPTS else [])
-    assert (queue.given_up, queue.n_left) == (["a"], 0)
+        assert queue.requeue_lost("a") == (["a"] if attempt == MAX_ATTEMPTS else [])
+    assert (queue.abandoned, queue.n_left) == (["a"], 0)
 
 
 def test_all_units_end_whichever_workers_are_lost() -> None:
@@ -61,10 +61,10 @@ def test_all_units_end_whichever_workers_are_lost() -> None:
             own = held[draw.randrange(4)]
             own += queue.take(draw.randint(0, 9), n_workers=4, held=own)
             if own and draw.random() < 0.05:
-                queue.lose(own)
+                queue.requeue_lost(own)
                 own.clear()
             elif own:
-                queue.end(own[:1])
+                queue.finish(own[:1])
                 ended.append(own.pop(0))
-        assert sorted([*ended, *queue.given_up]) == sorted(map(str, range(30)))
+        assert sorted([*ended, *queue.abandoned]) == sorted(map(str, range(30)))
         assert not any(held)

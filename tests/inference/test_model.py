@@ -18,7 +18,7 @@ from dawnchorus.identification import identify
 from dawnchorus.inference.model import Model, load_model
 from dawnchorus.inference.sessions import SessionPool
 from dawnchorus.models.bundle import Bundle
-from dawnchorus.models.runner import Output
+from dawnchorus.models.runner import GraphOutput
 
 RATE_HZ = 16_000
 LEVELS = np.repeat(np.float32([0.25, 0.5, 0.75]), RATE_HZ)
@@ -235,9 +235,9 @@ def test_a_run_shows_itself_in_notebooks(model: Model) -> None:
 
 
 def test_scores_that_are_not_finite_are_no_result(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(_pool: SessionPool, windows: FloatArray, *, embeddings: bool) -> Output:
+    def run(_pool: SessionPool, windows: FloatArray, *, embeddings: bool) -> GraphOutput:
         assert not embeddings
-        return Output(np.where(windows[:, :3] > 0.4, np.float32("nan"), windows[:, :3]), None)
+        return GraphOutput(np.where(windows[:, :3] > 0.4, np.float32("nan"), windows[:, :3]), None)
 
     monkeypatch.setattr(SessionPool, "run", run)
     with pytest.raises(
@@ -247,9 +247,9 @@ def test_scores_that_are_not_finite_are_no_result(model: Model, monkeypatch: pyt
 
 
 def test_embeddings_that_are_not_finite_are_no_result(band_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(_pool: SessionPool, windows: FloatArray, *, embeddings: bool) -> Output:
+    def run(_pool: SessionPool, windows: FloatArray, *, embeddings: bool) -> GraphOutput:
         assert embeddings
-        return Output(windows[:, :2], np.where(windows[:, :3] > 0.4, np.float32("inf"), windows[:, :3]))
+        return GraphOutput(windows[:, :2], np.where(windows[:, :3] > 0.4, np.float32("inf"), windows[:, :3]))
 
     monkeypatch.setattr(SessionPool, "run", run)
     with pytest.raises(

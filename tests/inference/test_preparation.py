@@ -22,7 +22,7 @@ from dawnchorus.errors import InputError
 from dawnchorus.evaluation.scoring import score_data_set
 from dawnchorus.identification import Options, identify
 from dawnchorus.inference.model import Model
-from dawnchorus.inference.preparation import Cleaner, Kept
+from dawnchorus.inference.preparation import Cleaner, KeptSegments
 from dawnchorus.models.bundle import Bundle, read_bundle
 from dawnchorus.models.cleaning import Cleaning
 from dawnchorus.models.graphs.ensemble import make_ensemble
@@ -125,7 +125,7 @@ def test_times_of_what_is_kept_are_found_again(lengths: list[tuple[int, int]], q
     for gap, length in lengths:
         segments.append(Segment(at + gap, at + gap + length))
         at += gap + length
-    kept = Kept(tuple(segments), is_whole=False)
+    kept = KeptSegments(tuple(segments), is_whole=False)
     total = sum(segment.length_s for segment in segments)
     time_s = min(quarter / 4, total)
     start_s, end_s = kept.start_s(time_s), kept.end_s(time_s)
@@ -160,9 +160,9 @@ def test_recording_of_which_nothing_is_left_is_named(
     second = tmp_path / "second.wav"
     shutil.copy(quiet_ends, second)
     find_kept = Cleaner._find_kept
-    n_kept = [Kept((), is_whole=False)]
+    n_kept = [KeptSegments((), is_whole=False)]
 
-    def remove_one(cleaner: Cleaner, *given: Any) -> Kept:
+    def remove_one(cleaner: Cleaner, *given: Any) -> KeptSegments:
         kept = find_kept(cleaner, *given)
         return n_kept.pop() if n_kept else kept
 

@@ -27,7 +27,7 @@ from dawnchorus.inference.scoring import score_recordings
 from dawnchorus.inference.sessions import SessionPool
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.cleaning import Cleaning
-from dawnchorus.models.runner import Output, Session, open_session
+from dawnchorus.models.runner import GraphOutput, Session, open_session
 from dawnchorus.types import AudioInfo, RecordingMetadata, Segment
 
 RATE_HZ = 1_000
@@ -54,11 +54,11 @@ def recording(n: int, *, first_level: float = 0.0) -> list[FloatArray]:
 class NanSession:
     """Gives NaN for windows above a level."""
 
-    def run(self, windows: FloatArray, *, embeddings: bool = False) -> Output:
+    def run(self, windows: FloatArray, *, embeddings: bool = False) -> GraphOutput:
         assert not embeddings
         logits = windows.mean(axis=1, keepdims=True) * np.ones(3, np.float32)
         logits[logits > 0.1] = np.nan
-        return Output(logits, None)
+        return GraphOutput(logits, None)
 
 
 class FakeRecording:
@@ -286,7 +286,7 @@ class CountingSession:
         self._session = open_session(bundle, tta_shifts=tta_shifts)
         return self
 
-    def run(self, windows: FloatArray, *, embeddings: bool = False) -> Output:
+    def run(self, windows: FloatArray, *, embeddings: bool = False) -> GraphOutput:
         self.calls.append(len(windows))
         return self._session.run(windows, embeddings=embeddings)
 
@@ -337,7 +337,7 @@ def test_long_recording_is_scored_by_all_workers_and_comes_in_order(
     is_overtaken, threads = threading.Event(), set()
 
     class Overtaken(CountingSession):
-        def run(self, windows: FloatArray, *, embeddings: bool = False) -> Output:
+        def run(self, windows: FloatArray, *, embeddings: bool = False) -> GraphOutput:
             threads.add(threading.get_ident())
             if windows[0, 0]:
                 is_overtaken.set()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tests.fixtures.training import MLP, Train
+from tests.fixtures.training import SMALL, Train
 
 from dawnchorus.training.augment import Augment
 from dawnchorus.training.config import AugmentConfig
@@ -33,7 +33,7 @@ def test_pitch_and_stretch_are_drawn_for_each_clip_and_again_the_same() -> None:
 
 def test_features_are_computed_anew_where_pitch_changes(run_training: Train) -> None:
     plain, shifted = (
-        run_training(*MLP, "trainer.epochs=1", f"augment.pitch_shift={semitones}") for semitones in (0, 3)
+        run_training(*SMALL, "trainer.epochs=1", f"augment.pitch_shift={semitones}") for semitones in (0, 3)
     )
     assert plain.metrics["loss"] != shifted.metrics["loss"]
 

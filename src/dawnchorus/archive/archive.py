@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.dataset as pa_dataset
 
-from dawnchorus.archive.delta import Table, check_columns, require_deltalake
+from dawnchorus.archive.delta import ArchiveTable, check_columns, require_deltalake
 from dawnchorus.archive.location import ArchiveLocation
 from dawnchorus.archive.manifest import list_manifests
 from dawnchorus.archive.runs import ArchiveRun, StoredRun
@@ -59,9 +59,9 @@ class Archive:
 
     location: ArchiveLocation
 
-    def table(self, name: str) -> Table:
+    def table(self, name: str) -> ArchiveTable:
         """Return a table as it is stored, including rows that are not current."""
-        return Table(self.location, name)
+        return ArchiveTable(self.location, name)
 
     # ------------------------------------------------------------------ contents
 
@@ -90,14 +90,15 @@ class Archive:
         """Read detections lazily, in no particular order; of each recording, those of its latest result.
 
         Args:
-            species: scientific or common names.
-            since: earliest start of a detection by the recorder's clock; detections without a time are left out.
-            until: time before which detections start; detections without a time are left out.
-            sites: names of sites.
+            species: scientific or common names; None for all.
+            since: earliest start of a detection by the recorder's clock; detections without a time are left out. None
+                for any time.
+            until: time before which detections start; detections without a time are left out. None for any time.
+            sites: names of sites; None for all.
             min_score: minimum score, except for classes with a minimum score of the model; None for all stored
                 detections.
             runs: ids of runs, each of which contributes its own result of a recording; None for the latest of all runs.
-            columns: names of columns; None for all.
+            columns: names of columns, see `schemas.SCHEMAS`; None for all.
 
         Raises:
             NotFoundError: there is no such run.
@@ -220,10 +221,12 @@ class Archive:
             vector: an embedding [dim] by the model that computed the stored embeddings, or several [vectors, dim]; the
                 score of a window is then that of the most similar vector.
             k: number of windows.
-            species: names; only windows in which one of them was detected, with a score of 0.25 or more, are searched.
-            since: earliest start of a window by the recorder's clock; windows without a time are left out.
-            until: time before which windows start.
-            sites: names of sites.
+            species: names; only windows in which one of them was detected, with a score of 0.25 or more, are searched;
+                None for all windows.
+            since: earliest start of a window by the recorder's clock; windows without a time are left out. None for
+                any time.
+            until: time before which windows start; None for any time.
+            sites: names of sites; None for all.
             runs: ids of runs; None for all runs with embeddings.
             bundle_id: id of the model that computed the vector, to refuse embeddings of another model; None not to
                 check.
@@ -278,7 +281,7 @@ class Archive:
             condition = _and(condition, is_in("site", list_names(sites)))
         # Last, for a unit that ends meanwhile has its rows then.
         condition = _and(condition, self.select(runs, per_run=per_run).condition)
-        return Table(self.location, table).scan(names, condition)
+        return ArchiveTable(self.location, table).scan(names, condition)
 
     def select(self, runs: Names | None = None, *, per_run: bool = True) -> Selection:
         """Return the selection of the latest results; the arguments are those of `select_results`."""

@@ -86,7 +86,7 @@ class DataFile:
         path: path relative to the table's folder.
         n_bytes: size of the file.
         n_rows: number of rows.
-        month: month of its rows, if the table is partitioned by month; else None.
+        month: month of its rows, such as "2024-06", or `UNKNOWN_MONTH`; None if the table is not partitioned by month.
     """
 
     path: str
@@ -95,7 +95,7 @@ class DataFile:
     month: str | None
 
 
-class Table:
+class ArchiveTable:
     """A table of an archive, which may not exist yet. Its state is that of the last read or write; see `refresh`."""
 
     def __init__(self, location: ArchiveLocation, name: str) -> None:
@@ -164,7 +164,7 @@ class Table:
     # ------------------------------------------------------------------ reading
 
     def dataset(self) -> pa_dataset.Dataset:
-        """Return the rows as an Arrow data set, whose files are opened when they are read.
+        """Return the rows of an existing table as an Arrow data set, whose files are opened when they are read.
 
         Raises:
             StoreError: the store failed.
@@ -180,6 +180,8 @@ class Table:
     def read(self, columns: Sequence[str] | None = None, condition: pa_dataset.Expression | None = None) -> pa.Table:
         """Read the rows that meet a condition; none if the table does not exist.
 
+        None stands for all columns, and for all rows.
+
         Raises:
             StoreError: the store failed.
         """
@@ -191,9 +193,9 @@ class Table:
             return dataset.to_table(columns=None if columns is None else list(columns), filter=condition)
 
     def scan(self, columns: Sequence[str], condition: pa_dataset.Expression | None) -> pa.RecordBatchReader:
-        """Return a reader of the rows that meet a condition, which reads ahead.
+        """Return a reader of the rows of an existing table that meet a condition, which reads ahead.
 
-        The reader raises StoreError if the store fails.
+        None as `condition` selects all rows. The reader raises StoreError if the store fails.
         """
         scanner = self.dataset().scanner(columns=list(columns), filter=condition)
         if not self.location.is_remote:
@@ -222,12 +224,12 @@ class Table:
             threads.shutdown(wait=False, cancel_futures=True)
 
     def list_partitions(self) -> list[dict[str, str]]:
-        """Return the values of the partition columns, by name, of each partition."""
+        """Return the values of the partition columns, by name, of each partition; empty if there is no table."""
         with self._reading():
             return list(self._delta.partitions()) if self.exists else []
 
     def has_transaction(self, name: str, version: int = 1) -> bool:
-        """Return True if the table's state includes the transaction `name` in this or a later version."""
+        """Return True if the table exists, and its state includes transaction `name` in this or a later version."""
         with self._reading():
             done = self._delta.transaction_version(name) if self.exists else None
         return done is not None and done >= version
@@ -236,7 +238,7 @@ class Table:
         return any(self.has_transaction(*each) for each in transactions.items())
 
     def count_values(self, column: str) -> Counter[str]:
-        """Count the rows by the values of a text column."""
+        """Count the rows by the values of a text column; empty if the table does not exist."""
         counts: Counter[str] = Counter()
         if self.exists:
             for batch in self.scan([column], None):
@@ -245,7 +247,7 @@ class Table:
         return counts
 
     def list_files(self) -> list[DataFile]:
-        """Return the data files."""
+        """Return the data files; empty if the table does not exist."""
         if not self.exists:
             return []
         with self._reading():
@@ -337,7 +339,7 @@ class Table:
         return False
 
     def delete(self, condition: str) -> None:
-        """Delete the rows that meet a SQL condition.
+        """Delete the rows of an existing table that meet a SQL condition.
 
         Raises:
             OutputError: the rows cannot be deleted.
@@ -504,7 +506,7 @@ def _writer_properties() -> Any:
     return WriterProperties(compression="ZSTD", compression_level=3, max_row_group_size=ROW_GROUP_ROWS)
 
 
-def check_columns(table: Table, columns: Sequence[str] | None) -> list[str]:
+def check_columns(table: ArchiveTable, columns: Sequence[str] | None) -> list[str]:
     """Return the columns to read: the given ones, or all if None.
 
     Raises:

@@ -29,7 +29,7 @@ from dawnchorus.archive.manifest import (
     ListedFile,
     Manifest,
     UnitSize,
-    latest_marks,
+    latest_signatures,
     list_manifests,
     next_number,
     pin_manifest,
@@ -284,8 +284,8 @@ def _pin(archive: Archive, run: str, source: str, files: Sequence[ListedFile]) -
     table = archive.table(MANIFEST)
     while True:
         known = list_manifests(table)
-        marks = latest_marks(table, run) if known else {}
-        new = [file for file in files if marks.get(file.path) != file.mark]
+        signatures = latest_signatures(table, run) if known else {}
+        new = [file for file in files if signatures.get(file.path) != file.signature]
         number = next_number(known)
         if not new or pin_manifest(table, number=number, run=run, source=source, files=new, size=UNITS):
             return [each for each in list_manifests(table) if (each.run, each.source) == (run, source)]
@@ -316,7 +316,7 @@ class _Import:
             by_unit.setdefault(entry.unit, []).append(entry)
         writer = UnitWriter(self._archive, worker)
         for number, (unit, entries) in enumerate(by_unit.items(), start=1):
-            if not writer.has_ended(unit):
+            if not writer.is_committed(unit):
                 worker.beat([unit])
                 writer.commit(unit, *self._rows(entries, worker.attempt(unit)))
             report(Progress("importing", number, len(by_unit), "units"))

@@ -117,7 +117,7 @@ class HopliteWriter:
     def add_recording(self, filename: str, start_time: str | None, deployment: int) -> int:
         """Add a recording, and return its id.
 
-        `start_time` is in ISO 8601, and `deployment` the id of its deployment.
+        `start_time` is in ISO 8601, None if unknown, and `deployment` the id of its deployment.
         """
         values = (filename, start_time, deployment)
         return self._insert("INSERT INTO recordings (filename, datetime, deployment_id) VALUES (?, ?, ?)", values)
@@ -162,7 +162,7 @@ class HopliteRecording:
     Attributes:
         id: id of the recording.
         filename: file name of the recording.
-        start_time: start time in ISO 8601; None if unknown.
+        start_time: start time in ISO 8601 as in the database, with or without a UTC offset; None if unknown.
         site: name of the recording's deployment.
         project: project of the deployment.
         latitude: latitude of the deployment.

@@ -31,7 +31,7 @@ class ArchiveLocation:
     """Folder of an archive, on a disk or in a store.
 
     Attributes:
-        root: path or URL of the folder.
+        root: path of the folder; in a store, its URL as a `storage.paths.RemotePath`.
     """
 
     root: Path

@@ -1,4 +1,4 @@
-"""Maintenance of an archive: contents, checks, compaction, and removal of superseded and uncommitted rows."""
+"""Maintenance of an archive: contents, checks, compaction, and removal of rows that were not committed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.dataset as pa_dataset
 
 from dawnchorus.archive.archive import Archive
-from dawnchorus.archive.delta import Table
+from dawnchorus.archive.delta import ArchiveTable
 from dawnchorus.archive.manifest import list_manifests, unit_sizes
 from dawnchorus.archive.schemas import (
     ANALYSIS_PREFIX,
@@ -88,13 +88,13 @@ class CheckReport:
     """Result of a check.
 
     Attributes:
-        unended: number of rows of uncommitted units, by attempt (one worker's try at a unit).
+        uncommitted: number of rows of uncommitted units, by attempt (one worker's try at a unit).
         surplus: number of rows of committed units that belong to an attempt other than the committed one, by attempt.
         missing: committed attempts with a wrong number of detections: the stored and the expected number, by attempt.
         repeated: ids of recordings that are in the table of recordings more than once.
     """
 
-    unended: dict[str, int]
+    uncommitted: dict[str, int]
     surplus: dict[str, int]
     missing: dict[str, tuple[int, int]]
     repeated: tuple[int, ...]
@@ -123,11 +123,11 @@ def read_status(archive: Archive) -> tuple[list[RunState], list[WorkerState]]:
     listings = list_manifests(manifest)
     results = result_states(recordings)
     counts = Counter(zip(results["run"].to_pylist(), results["is_done"].to_pylist(), strict=True))
-    ended = set(committed_attempts(recordings))
+    committed = set(committed_attempts(recordings))
     states = []
     for each in archive.runs():
         sizes = unit_sizes(manifest, [listing for listing in listings if listing.run == each.id])
-        left = sizes.keys() - ended
+        left = sizes.keys() - committed
         running = {unit for worker in workers if not worker.is_lost for unit in worker.units} & left
         lost = {unit for worker in workers if worker.is_lost for unit in worker.units} & left - running
         states.append(
@@ -153,14 +153,14 @@ def check_archive(archive: Archive) -> CheckReport:
     counts = {name: archive.table(name).count_values("attempt") for name in _result_tables(archive)}
     recordings = archive.table(RECORDINGS)
     rows = recordings.read(["recording_id", "attempt", "n_detections"])
-    ended = committed_attempts(recordings)
-    winners = set(ended.values())
-    unended: Counter[str] = Counter()
+    committed = committed_attempts(recordings)
+    winners = set(committed.values())
+    uncommitted: Counter[str] = Counter()
     surplus: Counter[str] = Counter()
     for counted in counts.values():
         for attempt, n_rows in counted.items():
             if attempt not in winners:
-                (surplus if _unit_of(attempt) in ended else unended)[attempt] += n_rows
+                (surplus if _unit_of(attempt) in committed else uncommitted)[attempt] += n_rows
     expected = rows.group_by("attempt").aggregate([("n_detections", "sum")])
     missing = {}
     for attempt, n_rows in zip(expected["attempt"].to_pylist(), expected["n_detections_sum"].to_pylist(), strict=True):
@@ -171,7 +171,7 @@ def check_archive(archive: Archive) -> CheckReport:
     missing = {} if not missing else _count_again(archive, missing)
     ids = Counter(rows["recording_id"].to_pylist())
     repeated = tuple(sorted(each for each, n in ids.items() if n > 1))
-    return CheckReport(dict(unended), dict(surplus), missing, repeated)
+    return CheckReport(dict(uncommitted), dict(surplus), missing, repeated)
 
 
 def _count_again(archive: Archive, missing: dict[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
@@ -203,11 +203,11 @@ def compact_archive(archive: Archive) -> Iterator[tuple[str, int, int]]:
         drop_unused(archive.location)
 
 
-def _sort_months(archive: Archive, table: Table) -> None:
-    ended = committed_attempts(archive.table(RECORDINGS))
+def _sort_months(archive: Archive, table: ArchiveTable) -> None:
+    committed = committed_attempts(archive.table(RECORDINGS))
     field = pa_dataset.field
-    counts = field("attempt").isin(pa.array(list(ended.values()), pa.string()))
-    is_open = ~field("unit").isin(pa.array(list(ended), pa.string()))
+    counts = field("attempt").isin(pa.array(list(committed.values()), pa.string()))
+    is_open = ~field("unit").isin(pa.array(list(committed), pa.string()))
     for month in sorted({file.month or "" for file in table.list_files()}):
         table.refresh()
         files = [file for file in table.list_files() if file.month == month]
@@ -215,7 +215,7 @@ def _sort_months(archive: Archive, table: Table) -> None:
             table.replace_files(files, _sorted_rows(table, (field("month") == month) & (counts | is_open)))
 
 
-def _sorted_rows(table: Table, condition: pa_dataset.Expression) -> Iterator[pa.Table]:
+def _sorted_rows(table: ArchiveTable, condition: pa_dataset.Expression) -> Iterator[pa.Table]:
     """Yield the rows that meet a condition, ordered by species, with some species in memory at a time."""
     dataset = table.dataset()
     names: Counter[str] = Counter()
@@ -257,10 +257,10 @@ class VacuumReport:
 
 
 def vacuum_archive(archive: Archive, *, older_than_h: float = KEEP_FILES_H) -> VacuumReport:
-    """Remove superfluous rows and unused files.
+    """Remove rows of attempts that were not committed, and unused files.
 
-    Rows of uncommitted units stay if their worker is alive. Files are removed once they have been unused for
-    `older_than_h` hours.
+    Rows of an uncommitted unit stay if the attempt's worker is alive; committed results stay, also if a later result
+    of the recording is current. Files are removed once they have been unused for `older_than_h` hours.
 
     Raises:
         OutputError: a table cannot be written.
@@ -275,9 +275,11 @@ def _vacuum(archive: Archive, older_than_h: float) -> VacuumReport:
     report = check_archive(archive)
     workers = read_workers(archive.location)
     alive = {worker.id for worker in workers if not worker.is_lost}
-    kept = {attempt for attempt in report.unended if attempt.partition("-")[0] in alive}
+    kept = {attempt for attempt in report.uncommitted if attempt.partition("-")[0] in alive}
     removed = report.surplus | {
-        attempt: n for attempt, n in report.unended.items() if attempt not in kept and _end_attempt(archive, attempt)
+        attempt: n
+        for attempt, n in report.uncommitted.items()
+        if attempt not in kept and _end_attempt(archive, attempt)
     }
     if removed:
         for name in _result_tables(archive):
@@ -304,7 +306,7 @@ MAX_NAMED = 200
 """Maximum number of attempts in one SQL condition."""
 
 
-def _delete_attempts(table: Table, attempts: Sequence[str]) -> None:
+def _delete_attempts(table: ArchiveTable, attempts: Sequence[str]) -> None:
     for first in range(0, len(attempts), MAX_NAMED):
         names = ", ".join(f"'{attempt}'" for attempt in attempts[first : first + MAX_NAMED])
         table.delete(f"attempt IN ({names})")

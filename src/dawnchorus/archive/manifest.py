@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.dataset as pa_dataset
 
-from dawnchorus.archive.delta import Table
+from dawnchorus.archive.delta import ArchiveTable
 from dawnchorus.archive.schemas import MANIFEST, SCHEMAS
 from dawnchorus.audio.file_names import read_name
 from dawnchorus.errors import InputError
@@ -76,7 +76,7 @@ class ListedFile:
 
     Attributes:
         name: path as it was given, for tables.
-        path: absolute path.
+        path: absolute path or URL, encoded by `os.fsencode`.
         n_bytes: size; None if the file does not exist.
         version: modification time in nanoseconds, or the store's version; None if the file does not exist.
     """
@@ -87,13 +87,13 @@ class ListedFile:
     version: str | None
 
     @property
-    def mark(self) -> tuple[int | None, str | None]:
+    def signature(self) -> tuple[int | None, str | None]:
         """Size and version, by which changes are detected."""
         return self.n_bytes, self.version
 
     @property
     def full_path(self) -> Path:
-        """Absolute path or URL of the file."""
+        """Absolute path of the file; in a store, its URL as a `storage.paths.RemotePath`."""
         return as_path(os.fsdecode(self.path))
 
 
@@ -113,7 +113,7 @@ class Entry:
 
     @property
     def path(self) -> Path:
-        """Absolute path or URL of the file."""
+        """Absolute path of the file; in a store, its URL as a `storage.paths.RemotePath`."""
         return self.file.full_path
 
 
@@ -217,7 +217,7 @@ class Manifest:
         return (field("run") == self.run) & (field("source") == self.source) & (field("manifest") == self.number)
 
 
-def list_manifests(table: Table) -> list[Manifest]:
+def list_manifests(table: ArchiveTable) -> list[Manifest]:
     """Return the manifests of an archive in the order in which they were stored."""
     table.refresh()
     listed = {(int(each["manifest"]), each["run"], each["source"]) for each in table.list_partitions()}
@@ -230,7 +230,7 @@ def next_number(manifests: Iterable[Manifest]) -> int:
 
 
 def pin_manifest(
-    table: Table, *, number: int, run: str, source: str, files: Sequence[ListedFile], size: UnitSize
+    table: ArchiveTable, *, number: int, run: str, source: str, files: Sequence[ListedFile], size: UnitSize
 ) -> bool:
     """Store a manifest; return False if another one was stored in the meantime.
 
@@ -266,7 +266,7 @@ def name_unit(manifest: int, unit: int) -> str:
     return f"{manifest}-{unit:06d}"
 
 
-def unit_sizes(table: Table, manifests: Iterable[Manifest]) -> dict[str, int]:
+def unit_sizes(table: ArchiveTable, manifests: Iterable[Manifest]) -> dict[str, int]:
     """Return the size in bytes of each unit of the manifests, by name and in order."""
     sizes: dict[str, int] = {}
     for manifest in manifests:
@@ -277,7 +277,7 @@ def unit_sizes(table: Table, manifests: Iterable[Manifest]) -> dict[str, int]:
     return sizes
 
 
-def read_entries(table: Table, manifests: Iterable[Manifest], units: Iterable[str]) -> list[Entry]:
+def read_entries(table: ArchiveTable, manifests: Iterable[Manifest], units: Iterable[str]) -> list[Entry]:
     """Return the recordings of some units, in the order of the manifests."""
     condition = pa_dataset.field("unit").isin(pa.array(list(units), pa.string()))
     entries: list[Entry] = []
@@ -289,8 +289,8 @@ def read_entries(table: Table, manifests: Iterable[Manifest], units: Iterable[st
     return entries
 
 
-def latest_marks(table: Table, run: str) -> dict[bytes, tuple[int | None, str | None]]:
-    """Return size and version of each file by path, in the latest manifest of a run that has the file."""
+def latest_signatures(table: ArchiveTable, run: str) -> dict[bytes, tuple[int | None, str | None]]:
+    """Return size and version of each file by path (`ListedFile.path`), in the run's latest manifest with the file."""
     rows = table.read(["path", "n_bytes", "version", "recording_id"], pa_dataset.field("run") == run)
     rows = rows.sort_by("recording_id")
     columns = (rows[name].to_pylist() for name in ("path", "n_bytes", "version"))

@@ -18,7 +18,7 @@ from dawnchorus.archive.selection import select_results
 
 if TYPE_CHECKING:
     from dawnchorus.archive.archive import Archive, Names, Time
-    from dawnchorus.archive.delta import Table
+    from dawnchorus.archive.delta import ArchiveTable
     from dawnchorus.archive.sign_index import Block
 
 VOICE_MARGIN_S = 1.0
@@ -125,7 +125,7 @@ class RowFilter:
 
 def find_windows(
     archive: Archive,
-    table: Table,
+    table: ArchiveTable,
     runs: Sequence[str],
     *,
     species: Names | None = None,
@@ -140,10 +140,10 @@ def find_windows(
         archive: the archive.
         table: its table of recordings.
         runs: ids of the runs.
-        species: names; windows must overlap a detection of one of them.
-        sites: names of sites.
-        since: earliest start of a window by the recorder's clock.
-        until: time before which windows start.
+        species: names; windows must overlap a detection of one of them. None for all windows.
+        sites: names of sites; None for all.
+        since: earliest start of a window by the recorder's clock; None for any time.
+        until: time before which windows start; None for any time.
         min_score: minimum score of the detections of `species`.
 
     Raises:
@@ -184,7 +184,9 @@ def _seconds_to(name: str, time: Time, recordings: pa.Table) -> Seconds:
     return seconds
 
 
-def _find_spans(archive: Archive, table: Table, recordings: pa.Table, species: Names, *, min_score: float) -> Spans:
+def _find_spans(
+    archive: Archive, table: ArchiveTable, recordings: pa.Table, species: Names, *, min_score: float
+) -> Spans:
     """Return the time spans of recordings in which a species was detected by any run."""
     columns = ["recording_id", "start_s", "end_s"]
     detections = archive.detections(species=species, min_score=min_score, columns=columns).read_all()
@@ -212,11 +214,11 @@ class DetectedSpecies:
     Args:
         archive: the archive.
         table: its table of recordings.
-        paths: paths of the recordings.
+        paths: paths of the recordings (`ListedFile.path`).
         min_score: minimum score of the detections.
     """
 
-    def __init__(self, archive: Archive, table: Table, paths: Sequence[bytes], *, min_score: float) -> None:
+    def __init__(self, archive: Archive, table: ArchiveTable, paths: Sequence[bytes], *, min_score: float) -> None:
         condition = select_results(table).condition & _field("path").isin(pa.array(list(paths), pa.binary()))
         known = table.read(["recording_id", "path", "attempt"], condition)
         path_by_id = {each["recording_id"]: each["path"] for each in known.to_pylist()}

@@ -14,7 +14,7 @@ import pyarrow as pa
 from dawnchorus.archive.manifest import Entry
 from dawnchorus.archive.schemas import DETECTIONS, EMBEDDINGS, ORIGIN, RECORDINGS, SCHEMAS, UNKNOWN_MONTH
 from dawnchorus.archive.selection import DONE, FAILED
-from dawnchorus.archive.vectors import Kept, encode_vectors
+from dawnchorus.archive.vectors import EmbeddingEncoding, encode_vectors
 from dawnchorus.audio.file_names import read_name, text_before_time
 from dawnchorus.audio.sample_analyses import RESERVED_COLUMNS, Table
 from dawnchorus.audio.windows import WindowPlan
@@ -55,7 +55,7 @@ def find_site(path: PurePath) -> str:
 
 
 def failure_row(origin: RowOrigin, reason: str) -> dict[str, Any]:
-    """Return the row, in the table of recordings, of a recording that could not be scored."""
+    """Return the row of a recording that could not be scored, by column of the table of recordings (`SCHEMAS`)."""
     file = origin.entry.file
     named = read_name(PurePath(file.name))
     start_time = None if named is None else named.start_time
@@ -74,7 +74,7 @@ def failure_row(origin: RowOrigin, reason: str) -> dict[str, Any]:
 def recording_row(
     origin: RowOrigin, scored: ScoredRecording, table: RecordingTable, *, speech_s: float | None
 ) -> dict[str, Any]:
-    """Return the row, in the table of recordings, of a recording that was scored.
+    """Return the row of a recording that was scored, by column of the table of recordings (`SCHEMAS`).
 
     `speech_s` is the number of seconds with speech; None if speech detection was not requested.
     """
@@ -117,7 +117,7 @@ def recording_rows(rows: list[dict[str, Any]]) -> pa.Table:
 
 
 def detection_rows(origin: RowOrigin, table: RecordingTable, provenance: Provenance) -> pa.Table:
-    """Return one row per detection."""
+    """Return one row per detection, with the columns of the table of detections (`SCHEMAS`)."""
     rows = open_batches([table], provenance).read_all().replace_schema_metadata(None)
     schema = SCHEMAS[DETECTIONS]
     names = [name for name in schema.names if name in rows.schema.names]
@@ -131,12 +131,15 @@ def embedding_rows(
     table: RecordingTable,
     plan: WindowPlan,
     *,
-    kept: Kept = "embeddings",
+    encoding: EmbeddingEncoding = "embeddings",
 ) -> pa.Table:
-    """Return one row per window and channel; `kept` names the analysis and the encoding of the embeddings."""
+    """Return one row per window and channel, with the columns of the table of embeddings (`SCHEMAS`).
+
+    `encoding` names the analysis and the encoding of the embeddings.
+    """
     parts = []
     for channel in scored.channels:
-        vectors = channel.tables[kept]["embedding"]
+        vectors = channel.tables[encoding]["embedding"]
         times = [channel.window_times(window, plan, scored.duration_s) for window in range(len(vectors))]
         starts_s, ends_s = np.array(times, np.float64).reshape(-1, 2).T
         columns = {
@@ -144,7 +147,7 @@ def embedding_rows(
             "channel": pa.array([channel.channel] * len(vectors), pa.int16()),
             "start_s": pa.array(starts_s),
             "end_s": pa.array(ends_s),
-            "embedding": pa.array(encode_vectors(vectors, kept), pa.binary()),
+            "embedding": pa.array(encode_vectors(vectors, encoding), pa.binary()),
         }
         parts.append(pa.table(columns, schema=pa.schema([SCHEMAS[EMBEDDINGS].field(name) for name in columns])))
     return _with_origin(pa.concat_tables(parts), origin, table.metadata.start_time)

@@ -26,7 +26,7 @@ from dawnchorus.errors import InputError, NotFoundError
 
 if TYPE_CHECKING:
     from dawnchorus.archive.archive import Archive, Names, Time
-    from dawnchorus.archive.delta import Table
+    from dawnchorus.archive.delta import ArchiveTable
 
 SHORTLIST_SHARE = 0.01
 """Share of all windows whose embeddings are compared exactly; `bench/search.py` measures the resulting recall."""
@@ -340,7 +340,9 @@ def hamming(words: Words, query: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint1
 # ---------------------------------------------------------------------- results
 
 
-def _describe(archive: Archive, table: Table, blocks: Sequence[Block], hits: Sequence[_Rows], *, k: int) -> pa.Table:
+def _describe(
+    archive: Archive, table: ArchiveTable, blocks: Sequence[Block], hits: Sequence[_Rows], *, k: int
+) -> pa.Table:
     """Return the best `k` hits by descending score, with their recordings and the species detected in the windows."""
     if not hits:
         return HIT_SCHEMA.empty_table()

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pa_dataset
 
-from dawnchorus.archive.delta import Table
+from dawnchorus.archive.delta import ArchiveTable
 
 DONE, FAILED = "done", "failed"
 
@@ -48,7 +48,7 @@ class Selection:
         return condition
 
 
-def select_results(recordings: Table, runs: Sequence[str] | None = None, *, per_run: bool = True) -> Selection:
+def select_results(recordings: ArchiveTable, runs: Sequence[str] | None = None, *, per_run: bool = True) -> Selection:
     """Return the current results: the latest result of each recording.
 
     A later failure does not replace a result of the same version of the file. If the file was replaced, results of the
@@ -96,7 +96,7 @@ def _versions(rows: pa.Table, keys: list[str]) -> pa.ChunkedArray:
     return joined if isinstance(joined, pa.ChunkedArray) else pa.chunked_array([joined])
 
 
-def result_states(recordings: Table, run: str | None = None) -> pa.Table:
+def result_states(recordings: ArchiveTable, run: str | None = None) -> pa.Table:
     """Return a table with the columns `run`, `path` and `is_done`, one row for each recording of each run.
 
     `is_done` is True if the recording was scored in its latest version, even if it also failed. With `run`, only
@@ -108,13 +108,13 @@ def result_states(recordings: Table, run: str | None = None) -> pa.Table:
     return pa.table({"run": rows["run"], "path": rows["path"], "is_done": pc.equal(rows["status"], DONE)})
 
 
-def failed_paths(recordings: Table, run: str) -> frozenset[bytes]:
-    """Return the paths of the recordings whose current result in a run is a failure."""
+def failed_paths(recordings: ArchiveTable, run: str) -> frozenset[bytes]:
+    """Return the paths (`ListedFile.path`) of the recordings whose current result in a run is a failure."""
     states = result_states(recordings, run)
     return frozenset(states.filter(pc.invert(states["is_done"]))["path"].to_pylist())
 
 
-def committed_attempts(recordings: Table) -> dict[str, str]:
+def committed_attempts(recordings: ArchiveTable) -> dict[str, str]:
     """Return the name of the attempt that was committed, by name of the unit, for all committed units."""
     rows = recordings.read(["unit", "attempt"]).group_by(["unit", "attempt"]).aggregate([])
     return dict(zip(rows["unit"].to_pylist(), rows["attempt"].to_pylist(), strict=True))

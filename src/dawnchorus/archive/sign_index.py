@@ -34,7 +34,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pa_dataset
 
-from dawnchorus.archive.delta import Table
+from dawnchorus.archive.delta import ArchiveTable
 from dawnchorus.archive.location import ArchiveLocation
 from dawnchorus.archive.schemas import EMBEDDINGS
 from dawnchorus.archive.vectors import HalfArray, read_vectors
@@ -248,7 +248,7 @@ class SignIndex:
         return np.concatenate(parts)
 
     def _list_files(self) -> list[pa_dataset.ParquetFileFragment]:
-        table = Table(self._location, EMBEDDINGS)
+        table = ArchiveTable(self._location, EMBEDDINGS)
         return list(table.dataset().get_fragments()) if table.exists else []
 
     def _find(self, file: pa_dataset.ParquetFileFragment) -> list[Block] | None:
@@ -398,7 +398,7 @@ def drop_unused(location: ArchiveLocation, cache: Path | None = None) -> int:
 
     Unfinished files are removed as well if they are older than `UNFINISHED_S`.
     """
-    used = {_derived_name(file.path) for file in Table(location, EMBEDDINGS).list_files()}
+    used = {_derived_name(file.path) for file in ArchiveTable(location, EMBEDDINGS).list_files()}
     folders = index_folders(location, cache)
     unused = [path for folder in folders for path in folder.glob("*/[!.]*.arrow") if path.name not in used]
     old_s = time.time() - UNFINISHED_S

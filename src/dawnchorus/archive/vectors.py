@@ -13,7 +13,7 @@ from dawnchorus.errors import FormatError
 
 HalfArray = npt.NDArray[np.float16]
 
-Kept = Literal["embeddings", "embeddings:int8"]
+EmbeddingEncoding = Literal["embeddings", "embeddings:int8"]
 """Name of the window analysis that computes embeddings, which determines their encoding in a table."""
 
 _HALF = np.dtype("<f2")
@@ -23,9 +23,9 @@ LAYOUT = "float16, little-endian, one after the other; or lowest value and step 
 """Description of the encoding, stored with the column; a value in 8 bits is `lowest + step * number`."""
 
 
-def encode_vectors(vectors: npt.NDArray[np.float32], kept: Kept) -> list[bytes]:
-    """Encode embeddings [rows, dim], each as a bytes object, in the encoding that `kept` names."""
-    return _ENCODERS[kept](vectors)
+def encode_vectors(vectors: npt.NDArray[np.float32], encoding: EmbeddingEncoding) -> list[bytes]:
+    """Encode embeddings [rows, dim], each as a bytes object, in the encoding that `encoding` names."""
+    return _ENCODERS[encoding](vectors)
 
 
 def _encode_half(vectors: npt.NDArray[np.float32]) -> list[bytes]:
@@ -44,7 +44,7 @@ def _encode_bytes(vectors: npt.NDArray[np.float32]) -> list[bytes]:
     return [limits.tobytes() + own.tobytes() for limits, own in rows]
 
 
-_ENCODERS: dict[Kept, Callable[[npt.NDArray[np.float32]], list[bytes]]] = {
+_ENCODERS: dict[EmbeddingEncoding, Callable[[npt.NDArray[np.float32]], list[bytes]]] = {
     "embeddings": _encode_half,
     "embeddings:int8": _encode_bytes,
 }

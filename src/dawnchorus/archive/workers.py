@@ -159,6 +159,6 @@ def read_workers(location: ArchiveLocation) -> list[WorkerState]:
 def one_writer(location: ArchiveLocation, work: str) -> AbstractContextManager[object]:
     """Return a context manager that excludes other writers, if the store allows only one.
 
-    `work` is what the list of workers shows.
+    Entering it raises BusyError if there is another writer. `work` is what the list of workers shows.
     """
     return nullcontext() if location.allows_many_writers else Worker(location, "", work)

@@ -46,16 +46,16 @@ class UnitWriter:
         self._results: dict[str, Table] = {}
         """Tables of results, kept open: of one with many commits, opening reads all of them."""
 
-    def list_ended(self) -> set[str]:
+    def list_committed(self) -> set[str]:
         """Return the names of the committed units."""
         self._recordings.refresh()
         return set(committed_attempts(self._recordings))
 
     def list_failed(self) -> frozenset[bytes]:
-        """Return the paths of the recordings that failed in this run, in committed units."""
+        """Return the paths (`ListedFile.path`) of the recordings that failed in this run, in committed units."""
         return failed_paths(self._recordings, self.worker.run)
 
-    def has_ended(self, unit: str) -> bool:
+    def is_committed(self, unit: str) -> bool:
         """Return True if the unit has been committed by any worker."""
         self._recordings.refresh()
         return self._recordings.has_transaction(unit_transaction(unit))
@@ -73,7 +73,7 @@ class UnitWriter:
         Raises:
             OutputError: the archive cannot be written.
         """
-        if self.has_ended(unit):
+        if self.is_committed(unit):
             return False
         attempt = self.worker.attempt(unit)
         for name, rows in results.items():

@@ -13,9 +13,13 @@ class ClockReport:
     """Numbers of recordings with each problem of their times, and the first example of each."""
 
     n: int = 0
+    """Number of all recordings."""
     n_untimed: int = 0
+    """Number of recordings without a time."""
     n_conflicts: int = 0
+    """Number of recordings whose sources contradict each other."""
     n_unread: int = 0
+    """Number of recordings with a time or location that could not be read."""
     _untimed: str = ""
     _conflict: str = ""
     _unread: str = ""

@@ -53,8 +53,8 @@ def build_time(
 def parse_time(text: str) -> datetime | None:
     """Parse `2024-06-01 01:30:05`, with any usual separators and an optional fraction and zone; None if that fails.
 
-    A time with an unknown zone gives None, since it would be hours off if it was read as local. `-00:00` means no zone
-    (RFC 3339): Song Meters write it if none was set.
+    Without a zone, the result is naive: local time of the recorder. A time with an unknown zone gives None, since it
+    would be hours off if it was read as local. `-00:00` means no zone (RFC 3339): Song Meters write it if none was set.
     """
     match = _TIME.fullmatch(text.strip())
     if match is None:

@@ -68,7 +68,7 @@ class OpenRecording(Protocol):
 
     @property
     def duration_s(self) -> float:
-        """True length in seconds, known after the last block."""
+        """True length in seconds after the last block; before, the seconds decoded so far, or 0."""
         ...
 
     def blocks(self) -> Iterator[FloatArray]:
@@ -88,6 +88,7 @@ class Recording:
     _backend: Backend
     warnings: list[str] = field(default_factory=list)
     n_frames_decoded: int = 0
+    """Number of frames decoded so far, at the file's rate."""
 
     def __enter__(self) -> Recording:
         return self
@@ -313,6 +314,9 @@ def read_mono(path: Path, *, rate_hz: int | None = None) -> tuple[FloatArray, in
     """Read a short recording; return mono float32 [samples] and their rate in Hz.
 
     `rate_hz` is the rate to resample to; None for the file's rate.
+
+    Raises:
+        AudioError: the recording cannot be opened or decoded.
     """
     with open_recording(path) as recording:
         samples = np.concatenate(list(recording.blocks(rate_hz=rate_hz)))

@@ -46,10 +46,16 @@ _TEXT_BYTES = 64
 
 @dataclass(frozen=True)
 class UnwrittenAudio:
-    """Samples in a file beyond the length in its header."""
+    """Samples in a file beyond the length in its header.
+
+    Rate and number of channels are 0 in a CAF file, which FFmpeg decodes; `frame_bytes` and `endian` are used only if
+    `subtype` is known.
+    """
 
     start: int
+    """Offset in bytes of the file's first sample."""
     n_bytes: int
+    """Number of bytes of all samples, those within the header's length included."""
     stated: str
     """Length in the header, in words for the warning, such as "0 bytes"."""
     container: str

@@ -65,6 +65,7 @@ class MelImage:
     high_hz: float = 15_000.0
     """Upper edge of the highest band; limited to half the sample rate."""
     range_db: float = 80.0
+    """Level below the maximum, in dB, to which lower levels are raised."""
 
     def levels(self, samples: FloatArray, *, rate_hz: int) -> FloatArray:
         """Return levels [n_mels, columns] of mono samples [n] in dB relative to the maximum, at least -`range_db`."""

@@ -12,22 +12,22 @@ import numpy as np
 from dawnchorus.audio.clocks import LAST_YEAR as LAST_YEAR  # noqa: PLC0414 - for other packages
 from dawnchorus.audio.file_names import read_name
 from dawnchorus.audio.recorder_notes import (
-    Notes,
+    MetadataChunks,
     read_audiomoth_comment,
     read_bext,
     read_flac_comments,
     read_guano,
     read_info_date,
     read_ixml,
-    read_notes,
+    read_metadata_chunks,
     read_wamd,
 )
 from dawnchorus.types import RecordingMetadata
 
-Reader = Callable[[Path, Notes], RecordingMetadata | None]
+Reader = Callable[[Path, MetadataChunks], RecordingMetadata | None]
 
 
-def _from_notes(read: Callable[[Notes], RecordingMetadata | None]) -> Reader:
+def _from_notes(read: Callable[[MetadataChunks], RecordingMetadata | None]) -> Reader:
     return lambda _path, notes: read(notes)
 
 
@@ -59,7 +59,7 @@ def read_metadata(path: Path, readers: Sequence[Reader] = READERS) -> RecordingM
     `readers` are in descending order of trust. Contradictions between their results are described in `conflict`, and
     times that cannot be read in `unread`.
     """
-    notes = read_notes(path)
+    notes = read_metadata_chunks(path)
     sources = []
     for read in readers:
         try:

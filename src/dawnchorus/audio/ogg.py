@@ -18,7 +18,9 @@ class OggPage:
     """Header of an Ogg page."""
 
     start: int
+    """Offset in the file in bytes."""
     n_bytes: int
+    """Size of the page in bytes, with its header."""
     serial: int
     """Serial number of the stream that the page belongs to."""
     is_first: bool

@@ -216,7 +216,7 @@ class IsolatedRecording:
 
     @property
     def duration_s(self) -> float:
-        """True length in seconds, known after the last block."""
+        """True length in seconds after the last block; 0 before."""
         return self._duration_s or 0.0
 
     def blocks(self) -> Iterator[FloatArray]:

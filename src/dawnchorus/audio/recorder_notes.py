@@ -20,11 +20,11 @@ from dawnchorus.audio.riff import MAX_METADATA_BYTES, iter_chunks, read_chunk
 from dawnchorus.tables import is_blank, parse_location
 from dawnchorus.types import RecordingMetadata
 
-Notes = dict[str, bytes]
+MetadataChunks = dict[str, bytes]
 """Contents of a file's metadata chunks by name: "guan", "bext", "INFO/ICMT", "FLAC/COMMENT"..."""
 
 _WAV_CHUNKS = frozenset((b"guan", b"wamd", b"bext", b"iXML"))
-_MAX_NOTES = 200
+_MAX_CHUNKS = 200
 _MAX_QUOTED = 60
 _MAX_FLAC_BLOCKS = 128
 _FLAC_COMMENTS = 4
@@ -45,11 +45,11 @@ _BEXT = struct.Struct("<256s32s32s10s8s")
 """Start of a `bext` chunk (EBU Tech 3285): description, originator, reference, date and time of the first sample."""
 
 
-def read_notes(path: Path) -> Notes:
+def read_metadata_chunks(path: Path) -> MetadataChunks:
     """Read the metadata chunks of a WAV or FLAC file; empty for other files and on read errors."""
     try:
         with path.open("rb") as file:
-            return dict(_iter_flac_notes(file) if _is_flac(file) else _iter_wav_notes(file))
+            return dict(_iter_flac_chunks(file) if _is_flac(file) else _iter_wav_chunks(file))
     except (OSError, ValueError):  # ValueError: a name that no file can have
         return {}
 
@@ -60,7 +60,7 @@ def _is_flac(file: BinaryIO) -> bool:
     return magic == b"fLaC"
 
 
-def _iter_wav_notes(file: BinaryIO) -> Iterator[tuple[str, bytes]]:
+def _iter_wav_chunks(file: BinaryIO) -> Iterator[tuple[str, bytes]]:
     for chunk in list(iter_chunks(file)):
         if chunk.name in _WAV_CHUNKS:
             yield chunk.name.decode(), read_chunk(file, chunk)
@@ -72,7 +72,7 @@ def _iter_wav_notes(file: BinaryIO) -> Iterator[tuple[str, bytes]]:
 
 def _iter_info(content: bytes) -> Iterator[tuple[str, bytes]]:
     position = 4
-    for _ in range(_MAX_NOTES):
+    for _ in range(_MAX_CHUNKS):
         head = content[position : position + 8]
         if len(head) < 8:
             return
@@ -81,7 +81,7 @@ def _iter_info(content: bytes) -> Iterator[tuple[str, bytes]]:
         position += 8 + size + size % 2
 
 
-def _iter_flac_notes(file: BinaryIO) -> Iterator[tuple[str, bytes]]:
+def _iter_flac_chunks(file: BinaryIO) -> Iterator[tuple[str, bytes]]:
     file.seek(4)
     for _ in range(_MAX_FLAC_BLOCKS):
         head = file.read(4)
@@ -100,20 +100,20 @@ def _iter_vorbis_comments(content: bytes) -> Iterator[tuple[str, bytes]]:
     position = 4 + int.from_bytes(content[:4], "little")
     n = int.from_bytes(content[position : position + 4], "little")
     position += 4
-    for _ in range(min(n, _MAX_NOTES)):
+    for _ in range(min(n, _MAX_CHUNKS)):
         size = int.from_bytes(content[position : position + 4], "little")
         name, _, value = content[position + 4 : position + 4 + size].partition(b"=")
         yield f"FLAC/{name.decode('latin-1').upper()}", value
         position += 4 + size
 
 
-def read_guano(notes: Notes) -> RecordingMetadata | None:
+def read_guano(chunks: MetadataChunks) -> RecordingMetadata | None:
     """Parse a GUANO chunk; None if there is none."""
-    if "guan" not in notes:
+    if "guan" not in chunks:
         return None
     from guano import GuanoFile
 
-    text = _text(notes, "guan")
+    text = _text(chunks, "guan")
     fields = GuanoFile.from_string(text, strict=False)
     written, location = _GUANO_TIME.search(text), _GUANO_LOCATION.search(text)
     made_by = [str(fields[key]) for key in ("Make", "Model", "Serial") if fields.get(key)]
@@ -126,20 +126,20 @@ def read_guano(notes: Notes) -> RecordingMetadata | None:
     )
 
 
-def read_audiomoth_comment(notes: Notes) -> RecordingMetadata | None:
+def read_audiomoth_comment(chunks: MetadataChunks) -> RecordingMetadata | None:
     """Parse an AudioMoth comment, `Recorded at T D (UTC±h[:mm])...`; None if there is none.
 
     Firmware before 1.0.1 wrote no zone; its clock was always UTC. A comment without a zone and without the word
     AudioMoth is by another program, and ignored.
     """
-    comment = _text(notes, "INFO/ICMT") or _text(notes, "FLAC/COMMENT") or _text(notes, "FLAC/DESCRIPTION")
+    comment = _text(chunks, "INFO/ICMT") or _text(chunks, "FLAC/COMMENT") or _text(chunks, "FLAC/DESCRIPTION")
     match = _RECORDED_AT.search(comment)
     if match is None or not (match["zone"] or "AudioMoth" in comment):
         return None
     hour, minute, second, fraction, day, month, year = match.groups()[:7]
     zone = parse_zone((match["zone"] or "UTC").replace(" ", ""))
     moment = build_time(int(year), int(month), int(day), int(hour), int(minute), int(second), fraction=fraction)
-    device = _BY_AUDIOMOTH.search(comment) or _BY_AUDIOMOTH.search(_text(notes, "INFO/IART"))
+    device = _BY_AUDIOMOTH.search(comment) or _BY_AUDIOMOTH.search(_text(chunks, "INFO/IART"))
     return _metadata(
         "AudioMoth comment",
         start_time=None if moment is None or zone is None else moment.replace(tzinfo=zone),
@@ -148,11 +148,11 @@ def read_audiomoth_comment(notes: Notes) -> RecordingMetadata | None:
     )
 
 
-def read_wamd(notes: Notes) -> RecordingMetadata | None:
+def read_wamd(chunks: MetadataChunks) -> RecordingMetadata | None:
     """Parse a chunk of Wildlife Acoustics (WAMD), numbered fields with their lengths; None if there is none."""
-    if "wamd" not in notes:
+    if "wamd" not in chunks:
         return None
-    fields = dict(_iter_wamd(notes["wamd"]))
+    fields = dict(_iter_wamd(chunks["wamd"]))
     model, serial = (fields.get(key, "") for key in (_WAMD_MODEL, _WAMD_SERIAL))
     return _metadata(
         "wamd",
@@ -165,7 +165,7 @@ def read_wamd(notes: Notes) -> RecordingMetadata | None:
 
 def _iter_wamd(content: bytes) -> Iterator[tuple[int, str]]:
     position = 0
-    for _ in range(_MAX_NOTES):
+    for _ in range(_MAX_CHUNKS):
         head = content[position : position + 6]
         if len(head) < 6:
             return
@@ -187,18 +187,18 @@ def _wamd_location(text: str) -> str:
     return ",".join(fields[:4]) if is_directed else ", ".join(fields[:2])
 
 
-def read_bext(notes: Notes) -> RecordingMetadata | None:
+def read_bext(chunks: MetadataChunks) -> RecordingMetadata | None:
     """Parse the `bext` chunk of a Broadcast Wave file, whose time has no zone; None if there is none."""
-    content = notes.get("bext", b"")
+    content = chunks.get("bext", b"")
     if len(content) < _BEXT.size:
         return None
     _, originator, _, date, time = (field.split(b"\0")[0].decode("latin-1") for field in _BEXT.unpack_from(content))
     return _metadata("bext", start_time=parse_time(f"{date} {time}"), recorder=originator.strip())
 
 
-def read_ixml(notes: Notes) -> RecordingMetadata | None:
+def read_ixml(chunks: MetadataChunks) -> RecordingMetadata | None:
     """Parse an iXML chunk, whose date and time recorders copy from `bext`; None if there is none."""
-    text = _text(notes, "iXML")
+    text = _text(chunks, "iXML")
     if not text:
         return None
     date, time = _element(text, "BWF_ORIGINATION_DATE"), _element(text, "BWF_ORIGINATION_TIME")
@@ -211,9 +211,9 @@ def _element(text: str, name: str) -> str:
     return "" if match is None else match[1].strip()
 
 
-def read_flac_comments(notes: Notes) -> RecordingMetadata | None:
+def read_flac_comments(chunks: MetadataChunks) -> RecordingMetadata | None:
     """Parse the comments of Frontier Labs FLAC files; None if there are none."""
-    time, location = _text(notes, "FLAC/RECORDINGSTART"), _text(notes, "FLAC/SENSORLOCATION")
+    time, location = _text(chunks, "FLAC/RECORDINGSTART"), _text(chunks, "FLAC/SENSORLOCATION")
     if not time and not location:
         return None
     return _metadata(
@@ -221,18 +221,18 @@ def read_flac_comments(notes: Notes) -> RecordingMetadata | None:
         start_time=parse_time(time),
         written=time,
         location=location,
-        recorder=" ".join(("Frontier Labs", _text(notes, "FLAC/SENSORUID"))).strip(),
+        recorder=" ".join(("Frontier Labs", _text(chunks, "FLAC/SENSORUID"))).strip(),
     )
 
 
-def read_info_date(notes: Notes) -> RecordingMetadata | None:
+def read_info_date(chunks: MetadataChunks) -> RecordingMetadata | None:
     """Parse the creation time in a WAV file's INFO list, often that of an edit; None if there is none."""
-    text = _text(notes, "INFO/ICRD")
+    text = _text(chunks, "INFO/ICRD")
     return _metadata("ICRD", start_time=parse_time(text)) if text else None
 
 
-def _text(notes: Notes, name: str) -> str:
-    return notes.get(name, b"").decode("utf-8", "replace").strip("\0 \r\n")
+def _text(chunks: MetadataChunks, name: str) -> str:
+    return chunks.get(name, b"").decode("utf-8", "replace").strip("\0 \r\n")
 
 
 def _metadata(

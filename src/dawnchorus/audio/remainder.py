@@ -43,6 +43,7 @@ class Remainder:
     """Bytes after the end of a file's audio."""
 
     start: int
+    """Offset in the file in bytes."""
     n_bytes: int
     container: str | None
     """Kind of the file that these bytes start with; None if unknown."""

@@ -28,7 +28,7 @@ _WAVE64_HEADER = 24
 
 @dataclass(frozen=True)
 class Chunk:
-    """A RIFF chunk: its four-byte name, the start of its content, and the size in its header."""
+    """A RIFF chunk: its four-byte name, the offset of its content, and the size in its header, both in bytes."""
 
     name: bytes
     start: int

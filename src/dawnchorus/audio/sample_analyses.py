@@ -84,7 +84,7 @@ class SampleAnalyses:
                 self._warn(name, error)
 
     def finish(self) -> dict[str, dict[str, Any]]:
-        """Return the tables by name as JSON values, without those of failed analyses."""
+        """Return the tables by name as JSON values (`table_to_json`), without those of failed analyses."""
         tables = {}
         for name, analysis in self._analyses.items():
             try:

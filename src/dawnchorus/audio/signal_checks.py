@@ -38,7 +38,10 @@ class SignalLevel:
         self._digest.update(np.rint(np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
 
     def finish(self) -> Table:
-        """Return one row: numbers of samples and of clipped samples, sum of squares, sum, and hash."""
+        """Return one row with the columns n (samples), n_clipped, energy (sum of squares), sum and audio_hash (sha256).
+
+        The hash is in hexadecimal digits.
+        """
         return build_table(
             {
                 "n": [self._n],
@@ -68,5 +71,5 @@ class StartFingerprint:
             self._n_missing -= len(part)
 
     def finish(self) -> Table:
-        """Return one row per hash."""
+        """Return one row per hash, with the columns of `fingerprint.HASH`."""
         return fingerprint(np.concatenate([np.zeros(0, np.float32), *self._parts]))

@@ -86,8 +86,11 @@ class RestReport:
     """Total length at the ends of recordings that no window covers, with the first example."""
 
     n: int = 0
+    """Number of all recordings."""
     n_with_rest: int = 0
+    """Number of recordings with at least `_MIN_REST_S` at the end that no window covers."""
     rest_s: float = 0.0
+    """Total of these rests in seconds."""
     _example: str = ""
 
     def add(self, name: str, plan: WindowPlan, duration_s: float) -> None:

@@ -232,7 +232,10 @@ def info(*, folder: str) -> None:
 @archive_argument
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def status(*, folder: str, as_json: bool) -> None:
-    """Print how many units (groups of recordings) of each run are done, running, lost and waiting."""
+    """Print how many units (groups of recordings) of each run are done, running, lost and waiting.
+
+    Units are lost if their process seems to have died; `identify --archive` with the same --shard does them again.
+    """
     from dawnchorus.archive.maintenance import read_status
 
     states, workers = read_status(_open(folder))
@@ -338,7 +341,7 @@ def check(*, folder: str) -> None:
         click.echo(f"missing: unit {attempt.partition('-')[2]} has {n_rows} detections, expected {n_expected}")
     if report.repeated:
         click.echo(f"repeated: {counted(len(report.repeated), 'recording')} more than once, as {report.repeated[0]}")
-    for name, attempts in (("units that have not ended", report.unended), ("repeated attempts", report.surplus)):
+    for name, attempts in (("uncommitted units", report.uncommitted), ("repeated attempts", report.surplus)):
         if attempts:
             click.echo(
                 f"{sum(attempts.values())} rows of {name} ({len(attempts)}) are not counted; "

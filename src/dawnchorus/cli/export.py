@@ -77,6 +77,8 @@ def build_kind(export_format: str, *, whole: bool, mel: MelImage | None) -> Expo
 def load_converter(kind: ExportKind | None) -> Callable[[Path], None]:
     """Return the function that converts the .npy files in an export's folder to its format.
 
+    It does nothing unless the format is "pt".
+
     Raises:
         MissingExtraError: the format is "pt", and PyTorch is not installed.
     """

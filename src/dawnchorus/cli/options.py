@@ -33,7 +33,7 @@ class PathOrUrl(click.ParamType[Path]):
     name = "path"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:  # noqa: ARG002
-        """Return the path."""
+        """Return the path; for a URL, a `storage.paths.RemotePath`."""
         return as_path(value)
 
 

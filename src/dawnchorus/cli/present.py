@@ -104,7 +104,8 @@ def license_note(run: Run) -> str:
 def write_report(run: Run, folder: Path) -> tuple[Path, list[RecordingFailure]]:
     """Write the HTML report of a run, and a spectrogram (PNG) of each recording or channel.
 
-    Returns the path of the page, and the recordings whose spectrogram could not be drawn, with reasons.
+    Returns the path of the page, and the recordings whose spectrogram could not be drawn, with reasons. `folder` may be
+    a `storage.paths.RemotePath`.
 
     Raises:
         OutputError: no space, or no permission.

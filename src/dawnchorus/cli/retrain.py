@@ -54,7 +54,7 @@ def command(
     models_folder: Path | None,
     workers: int,
 ) -> None:
-    """Train a new model on labeled recordings, and compare it with the current one.
+    """Train a new model on labeled recordings, and compare it with the model in use (--model).
 
     A quarter of each species' recordings is held out, and both models are compared on it. KEY=VALUE are settings of
     `dawnchorus train`, such as model=efficientnet. An interrupted run is resumed.
@@ -62,7 +62,7 @@ def command(
     Labels must be classes of the model in use or of the backbone, by either name, or be named by --new-class.
     """
     try:
-        from dawnchorus.retraining_messages import RetrainEvent, RetrainRequest
+        from dawnchorus.retraining_messages import RetrainEvent, RetrainProcessRequest
         from dawnchorus.training.compose import refuse_contradictions
         from dawnchorus.training.job import EventPrinter, check_request, print_event, print_failure, run_request
     except ImportError as error:
@@ -73,7 +73,7 @@ def command(
     refuse_contradictions(overrides)
     store = ModelStore(models_folder or default_folder())
     announce_model(store, model)
-    request = RetrainRequest(
+    request = RetrainProcessRequest(
         dataset=dataset,
         model=model,
         backbone=backbone,

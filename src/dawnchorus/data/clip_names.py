@@ -133,18 +133,18 @@ _PART_OF = re.compile(
 )
 """Names with the part before the recording's name: `clip 3 of creek`."""
 _DATE = re.compile(r"(?:19|20)\d\d([-_.]?)[01]\d\1[0-3]\d")
-_DATE_BEHIND = re.compile(rf"(?<!\d){_DATE.pattern}$")
+_DATE_AT_END = re.compile(rf"(?<!\d){_DATE.pattern}$")
 _CLOCK_END = re.compile(rf"^(?P<before>.*?){_OPEN}{_OFFSET}{_CLOSE}$")
 _TWO_NUMBERS = re.compile(
     rf"^(?P<before>.*){_OPEN}(?P<start>\d{{1,7}})(?:[-_~\u2013\u2014]|[-_ ]?to[-_ ]?)(?P<end>\d{{1,7}})[)\]}}]?"
     r"(?P<after>[-_ .].*)?$",
     re.IGNORECASE,
 )
-_SCORE_BEHIND = re.compile(r"(?:conf(?:idence)?|score|p)?[-_ =]*(?<!\d)[01]\.\d+(?!\d)", re.IGNORECASE)
-_NUMBER_BEHIND = re.compile(r"^(?P<base>.*?)(?P<joint>[-_ .#([{+]*)(?<!\d)(?P<number>\d{1,5})[)\]}]?s?$")
-_LETTER_BEHIND = re.compile(r"^(?P<base>.*?)(?P<joint>[-_ .#([{]+|(?<=\d))(?P<letter>[A-Za-z])[)\]}]?$")
+_SCORE_AT_END = re.compile(r"(?:conf(?:idence)?|score|p)?[-_ =]*(?<!\d)[01]\.\d+(?!\d)", re.IGNORECASE)
+_NUMBER_AT_END = re.compile(r"^(?P<base>.*?)(?P<joint>[-_ .#([{+]*)(?<!\d)(?P<number>\d{1,5})[)\]}]?s?$")
+_LETTER_AT_END = re.compile(r"^(?P<base>.*?)(?P<joint>[-_ .#([{]+|(?<=\d))(?P<letter>[A-Za-z])[)\]}]?$")
 _NUMBER_INSIDE = re.compile(r"^(?P<before>.*?)(?<!\d)(?P<number>\d{1,7})(?P<after>\D+)$")
-_NUMBER_BEFORE = re.compile(
+_NUMBER_AT_START = re.compile(
     rf"^[([{{#]?(?:{_CLIP}[-_ #.]*)?(?!(?:19|20)\d\d)(?P<number>\d{{1,5}})(?:s|sec)?[)\]}}]?[-_ .]+"
     r"(?P<base>.*[^\W\d_].*)$",
     re.IGNORECASE,
@@ -307,38 +307,38 @@ def tape_clip(stem: str) -> TapeClip | None:
 
 
 @dataclass(frozen=True)
-class Cut:
+class ClipName:
     """The name of a clip that was cut from a recording, without the clip's times or part number."""
 
-    bases: tuple[str, ...]
+    recording_names: tuple[str, ...]
     """Candidates for the recording's name, the likeliest first: the texts before and after the times; may be empty."""
     is_range: bool
     """True if the name has a start and an end time, so it cannot be a series of recordings with running numbers."""
 
 
 @lru_cache(maxsize=_CACHED)
-def cut_from(stem: str, duration_s: float | None) -> Cut | None:
+def parse_clip_name(stem: str, duration_s: float | None) -> ClipName | None:
     """Return candidates for the name of the recording that a clip was cut from; None if the name shows no cut.
 
     Times, words such as "part 2", and a file name inside the name (`a.wav_0`) show a cut. Two integers are times only
     if their difference, in seconds or milliseconds, is the clip's length `duration_s`; None: the length is not known.
     """
     if clip := tape_clip(stem):
-        return Cut((clip.tape,), is_range=True)
+        return ClipName((clip.tape,), is_range=True)
     moment = _MOMENT.search(stem)
     after_moment = moment.end() if moment else 0
     for pattern in _RANGES:
         match = pattern.match(stem)
         if match and match.end("before") >= after_moment and _are_times(match):
-            return _cut(match["before"], match["after"])
+            return _build_clip_name(match["before"], match["after"])
     base = _get_part_base(stem, after_moment)
     if base is not None:
-        return Cut(_bases(base), is_range=False)
+        return ClipName(_find_recording_names(base), is_range=False)
     two = two_numbers(stem)
     if two and duration_s:
         step = two.end - two.start
         if any(abs(step / per_second - duration_s) <= _TOLERANCE_S for per_second in (1, 1000)):
-            return two.cut
+            return two.clip_name
     return None
 
 
@@ -357,7 +357,7 @@ def _get_part_base(stem: str, after_moment: int) -> str | None:
 class TwoNumbers:
     """A clip's name with two adjacent integers that may be its start and end (in an unknown unit)."""
 
-    cut: Cut
+    clip_name: ClipName
     start: int
     end: int
 
@@ -368,7 +368,7 @@ def two_numbers(stem: str) -> TwoNumbers | None:
     match = _TWO_NUMBERS.match(stem)
     if match is None or _MOMENT.search(stem):
         return None
-    return TwoNumbers(_cut(match["before"], match["after"] or ""), int(match["start"]), int(match["end"]))
+    return TwoNumbers(_build_clip_name(match["before"], match["after"] or ""), int(match["start"]), int(match["end"]))
 
 
 def _are_times(match: re.Match[str]) -> bool:
@@ -385,13 +385,13 @@ def _clock_s(text: str) -> float:
     return sum((float(number) * 60**power for power, number in enumerate(reversed(numbers))), 0.0)
 
 
-def _cut(before: str, after: str) -> Cut:
-    behind = _SCORE_BEHIND.sub("", after)
-    return Cut(_bases(before, behind if re.search(r"[^\W\d_]", behind) else ""), is_range=True)
+def _build_clip_name(before: str, after: str) -> ClipName:
+    rest = _SCORE_AT_END.sub("", after)
+    return ClipName(_find_recording_names(before, rest if re.search(r"[^\W\d_]", rest) else ""), is_range=True)
 
 
-def _bases(before: str, behind: str = "") -> tuple[str, ...]:
-    return tuple(base for text in (_SCORE.sub("", before), behind) if (base := _trim(text)))
+def _find_recording_names(before: str, rest: str = "") -> tuple[str, ...]:
+    return tuple(base for text in (_SCORE.sub("", before), rest) if (base := _trim(text)))
 
 
 @dataclass(frozen=True)
@@ -401,27 +401,27 @@ class RunningNumber:
     base: str
     number: int
     """The number; for a letter its place in the alphabet, from a = 1."""
-    is_set_off: bool = True
+    has_separator: bool = True
     """True if a separator is between base and number, as in `a_2`, or a letter follows a digit, as in `12b`."""
 
 
-def number_behind(stem: str) -> RunningNumber | None:
+def number_at_end(stem: str) -> RunningNumber | None:
     """Parse the number at the end of a name; None if there is none, or it belongs to a date."""
-    match = _NUMBER_BEHIND.match(stem)
-    if match is None or _DATE_BEHIND.search(stem):
+    match = _NUMBER_AT_END.match(stem)
+    if match is None or _DATE_AT_END.search(stem):
         return None
-    return _running(match["base"], int(match["number"]), is_set_off=bool(match["joint"]))
+    return _running(match["base"], int(match["number"]), has_separator=bool(match["joint"]))
 
 
-def letter_behind(stem: str) -> RunningNumber | None:
+def letter_at_end(stem: str) -> RunningNumber | None:
     """Parse a single letter at the end of a name; None if there is none."""
-    match = _LETTER_BEHIND.match(stem)
+    match = _LETTER_AT_END.match(stem)
     return _running(match["base"], ord(match["letter"].lower()) - ord("a") + 1) if match else None
 
 
-def number_before(stem: str) -> RunningNumber | None:
+def number_at_start(stem: str) -> RunningNumber | None:
     """Parse the number at the start of a name; None if there is none, or it is a year."""
-    match = _NUMBER_BEFORE.match(stem)
+    match = _NUMBER_AT_START.match(stem)
     return _running(match["base"], int(match["number"])) if match else None
 
 
@@ -433,9 +433,9 @@ def number_inside(stem: str) -> RunningNumber | None:
     return _running(f"{match['before']}*{match['after']}", int(match["number"]))
 
 
-def _running(base: str, number: int, *, is_set_off: bool = True) -> RunningNumber | None:
+def _running(base: str, number: int, *, has_separator: bool = True) -> RunningNumber | None:
     trimmed = _trim(base)
-    return RunningNumber(trimmed, number, is_set_off) if trimmed else None
+    return RunningNumber(trimmed, number, has_separator) if trimmed else None
 
 
 def _trim(base: str) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.windows import Windower, WindowPlan
 from dawnchorus.data.recipes import MAX_CHOICE_S, Recipe
-from dawnchorus.inference.preparation import Kept
+from dawnchorus.inference.preparation import KeptSegments
 
 PEAK = 0.9
 """Largest absolute sample of a normalized clip."""
@@ -22,7 +22,7 @@ _BATCH = 16
 
 
 @dataclass(frozen=True)
-class Clip:
+class CutClip:
     """Samples [window_samples] of a clip, with its start and end in the recording."""
 
     samples: FloatArray
@@ -31,8 +31,13 @@ class Clip:
 
 
 def cut_clips(
-    blocks: Iterator[FloatArray], kept: Kept, recipe: Recipe, *, calls: Sequence[float], rng: np.random.Generator
-) -> Iterator[Clip]:
+    blocks: Iterator[FloatArray],
+    kept: KeptSegments,
+    recipe: Recipe,
+    *,
+    calls: Sequence[float],
+    rng: np.random.Generator,
+) -> Iterator[CutClip]:
     """Yield the clips of a recording that the recipe selects.
 
     Args:
@@ -56,7 +61,7 @@ def cut_clips(
         if recipe.normalize:
             clip = clip * (PEAK / max(float(np.abs(clip).max()), 1e-9))
         start_s, end_s = first_sample / rate_hz, (first_sample + len(samples)) / rate_hz
-        yield Clip(clip, round(kept.start_s(start_s), 3), round(kept.end_s(end_s), 3))
+        yield CutClip(clip, round(kept.start_s(start_s), 3), round(kept.end_s(end_s), 3))
 
 
 def _all_windows(blocks: Iterator[FloatArray], recipe: Recipe) -> Iterator[tuple[int, FloatArray]]:
@@ -78,7 +83,7 @@ def _all_windows(blocks: Iterator[FloatArray], recipe: Recipe) -> Iterator[tuple
 
 def _chosen_windows(
     blocks: Iterator[FloatArray],
-    kept: Kept,
+    kept: KeptSegments,
     recipe: Recipe,
     *,
     calls: Sequence[float],

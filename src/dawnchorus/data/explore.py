@@ -33,7 +33,9 @@ class SpeciesShare:
     scientific_name: str
     common_name: str
     n_recordings: int
+    """Number of recordings with this main species, or, without a main species, with annotations of the species."""
     duration_s: float
+    """Length of these recordings."""
 
 
 @dataclass(frozen=True)
@@ -42,16 +44,20 @@ class DataSetSummary:
 
     n_recordings: int
     duration_s: float
+    """Length of all recordings."""
     species: tuple[SpeciesShare, ...]
+    """Shares, the most frequent species first; a recording with several annotated species counts for each."""
     counts: dict[str, tuple[tuple[str, int], ...]]
     """Counts of values by property (keys of `PROPERTIES`): license, quality, sample rate, ..."""
     recordists: tuple[tuple[str, int], ...]
     lengths_s: tuple[float, ...]
+    """Length of each recording whose length is known."""
     locations: tuple[tuple[float, float], ...]
     """Latitude and longitude, in degrees, of the recordings with a known location."""
     month_hour: tuple[tuple[int, ...], ...]
     """Number of recordings [12 months from January, 24 hours of the day]."""
     problems: tuple[tuple[str, int], ...]
+    """Counts of the values of `RecordingRow.problems`."""
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ _FATES = {
 """Outcomes of rows that are not kept as they are, with their wording in messages."""
 
 
-Kept = dict[Path, list[tuple[Annotation, NamedMark]]]
+MarksByPath = dict[Path, list[tuple[Annotation, NamedMark]]]
 """Annotations by recording, each with its row."""
 
 
@@ -56,8 +56,11 @@ class MatchedMarks:
     annotations: dict[Path, tuple[Annotation, ...]] = field(default_factory=dict)
     """Annotations by annotated recording; empty if it was annotated and nothing was found."""
     n_rows: int = 0
+    """Number of rows in all tables."""
     n_tables: int = 0
+    """Number of tables of marks."""
     n_kept: int = 0
+    """Number of annotations in `annotations`."""
     fates: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     """Descriptions of rows (`table line 3: 1 to 2 s`) by outcome (keys of `_FATES`)."""
     n_scored: int = 0
@@ -100,7 +103,7 @@ def match_marks(
         known: known classes; a mark whose two names are different classes loses its species. None: not checked.
     """
     matched = MatchedMarks(n_rows=len(marks.marks), n_tables=len(marks.tables))
-    kept: Kept = {path: [] for path in marks.empty}
+    kept: MarksByPath = {path: [] for path in marks.empty}
     by_table: dict[Path, list[NamedMark]] = defaultdict(list)
     for each in marks.marks:
         by_table[each.table].append(each)
@@ -126,7 +129,7 @@ def _note(matched: MatchedMarks, fate: str, each: NamedMark, more: str = "") -> 
 
 def _match(
     matched: MatchedMarks,
-    kept: Kept,
+    kept: MarksByPath,
     each: NamedMark,
     durations: Mapping[Path, float | None],
     rows: Mapping[Path, RecordingRow],

@@ -23,7 +23,7 @@ from dawnchorus.data.cutting import cut_clips
 from dawnchorus.data.recipes import Recipe
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, usable
 from dawnchorus.errors import AudioError
-from dawnchorus.inference.preparation import Cleaner, Kept, sample_ranges
+from dawnchorus.inference.preparation import Cleaner, KeptSegments, sample_ranges
 from dawnchorus.storage.files import cannot_write
 from dawnchorus.storage.safe_names import safe_name
 from dawnchorus.types import Progress, Report, Segment, ignore_progress
@@ -37,14 +37,17 @@ class PrepareSummary:
     """Result of a preparation."""
 
     n_recordings: int
+    """Number of recordings that this run has prepared."""
     n_before: int
     """Number of recordings that an earlier run has prepared."""
     n_left_out: int
     """Number of unusable recordings and of copies, which are skipped."""
     n_clips: int
+    """Number of clips of these recordings in the folder, from this run and earlier ones."""
     cut_s: dict[str, float] = field(default_factory=dict)
     """Seconds that cleaning removed (silent start and end, speech), by recording_id."""
     failures: dict[str, str] = field(default_factory=dict)
+    """Reasons, by recording_id, why recordings could not be prepared."""
 
 
 def prepare(
@@ -272,7 +275,7 @@ def _check_and_cut_recording(
 def _write_clips(
     path: Path,
     blocks: Iterator[FloatArray],
-    kept: Kept,
+    kept: KeptSegments,
     recipe: Recipe,
     *,
     recording_id: str,

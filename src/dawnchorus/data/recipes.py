@@ -47,8 +47,11 @@ class Recipe:
     pad_mode: PadMode = "zeros"
     """Padding of clips at a recording's end: zeros, faint noise, or the clip repeated."""
     trim_db: float | None = None
+    """Start and end of recordings that are this many dB below the loudest frame are removed; None for no trimming."""
     denoise: NoiseKind | None = None
+    """Kind of noise reduction of recordings; None for none."""
     cut_speech: bool = False
+    """True to remove human speech."""
     normalize: bool = False
     """True if each clip is scaled so that its largest sample is 0.9 of full scale."""
 

@@ -187,7 +187,7 @@ class RecordingsTable:
     rows: tuple[RecordingRow, ...]
 
     def file(self, row: RecordingRow) -> Path:
-        """Return the path (or URL) of a recording's audio file."""
+        """Return the path of a recording's audio file; for a URL, a `storage.paths.RemotePath`."""
         return as_path(row.path) if is_url(row.path) else self.folder / row.path
 
     def with_rows(self, rows: Iterable[RecordingRow]) -> RecordingsTable:

@@ -11,17 +11,17 @@ from itertools import pairwise
 
 from dawnchorus.audio.fingerprint import MAX_S
 from dawnchorus.data.clip_names import (
-    Cut,
+    ClipName,
     RunningNumber,
     archive_number,
-    cut_from,
     get_stem,
     is_sound_name,
-    letter_behind,
-    number_before,
-    number_behind,
+    letter_at_end,
+    number_at_end,
+    number_at_start,
     number_inside,
     page_number,
+    parse_clip_name,
     recorder_name,
     recorder_night,
     two_numbers,
@@ -197,20 +197,20 @@ def _bound(base: str, row: RecordingRow) -> str:
     return base if len(own) >= _WEAK or sum(map(str.isalpha, own)) >= _WORD else f"{_name_scope(row)}/{base}"
 
 
-def _cut_key(cut: Cut, row: RecordingRow) -> str | None:
+def _cut_key(name: ClipName, row: RecordingRow) -> str | None:
     """Return a key of the recording that a clip was cut from; None if its name does not identify one."""
-    named = next((base for base in cut.bases if not _names_no_recording(base, row)), None)
+    named = next((base for base in name.recording_names if not _names_no_recording(base, row)), None)
     if named is not None:
         return _bound(named, row)
-    return f"{_name_scope(row)}/{''.join(cut.bases[:1])}" if cut.is_range else None
+    return f"{_name_scope(row)}/{''.join(name.recording_names[:1])}" if name.is_range else None
 
 
 def _cut_keys(rows: Sequence[RecordingRow]) -> Keys:
     """Return keys of the recordings that clips were cut from, also for the recordings with these names themselves."""
     bases: list[set[str]] = []
     for row in rows:
-        cuts = [cut for stem in _names(row) if (cut := cut_from(stem, row.duration_s))]
-        bases.append({key for cut in cuts if (key := _cut_key(cut, row))})
+        names = [name for stem in _names(row) if (name := parse_clip_name(stem, row.duration_s))]
+        bases.append({key for name in names if (key := _cut_key(name, row))})
     known = set().union(*bases)
     return [
         tuple(sorted(own | ({_bound(stem.casefold(), row) for stem in _names(row)} & known)))
@@ -219,42 +219,42 @@ def _cut_keys(rows: Sequence[RecordingRow]) -> Keys:
 
 
 @dataclass(frozen=True)
-class Mark:
-    """The number (or letter, as its place in the alphabet) that distinguishes a file in a numbered series.
+class SeriesMember:
+    """A file of a numbered series, with the number (or letter, as its place in the alphabet) that distinguishes it.
 
     Attributes:
         row: index of the file's row.
         number: the number; the first of two.
         end: the second of two numbers, such as start and end; None for a single number.
-        is_set_off: True if a separator is between name and number.
+        has_separator: True if a separator is between name and number.
     """
 
     row: int
     number: int
     end: int | None = None
-    is_set_off: bool = True
+    has_separator: bool = True
 
 
 @dataclass(frozen=True)
 class Series:
-    """Files of one folder whose names differ only in a number or letter (`Mark`); `base` is the common name."""
+    """Files of one folder whose names differ only in a number or letter (`SeriesMember`); `base` is the common name."""
 
     folder: str
     base: str
-    marks: tuple[Mark, ...]
+    members: tuple[SeriesMember, ...]
     """Numbers of the files, in ascending order."""
     length_s: float | None
     """Common length of the files in seconds; the last may be shorter. None if they differ or are long; 0: unknown."""
 
     @property
-    def members(self) -> tuple[int, ...]:
+    def row_indices(self) -> tuple[int, ...]:
         """Indices of the files' rows."""
-        return tuple(mark.row for mark in self.marks)
+        return tuple(member.row for member in self.members)
 
     @property
-    def is_set_off(self) -> bool:
+    def has_separator(self) -> bool:
         """True if a separator is between name and number in each file."""
-        return all(mark.is_set_off for mark in self.marks)
+        return all(member.has_separator for member in self.members)
 
 
 def _given_stem(row: RecordingRow) -> str:
@@ -263,36 +263,40 @@ def _given_stem(row: RecordingRow) -> str:
     return (named[-1] if _has_server_name(row) else named[0]) if named else ""
 
 
-Read = Callable[[str, int], tuple[str, Mark] | None]
-"""Function of a stem and a row index that returns the base name and the mark; None if the stem has none."""
+Read = Callable[[str, int], tuple[str, SeriesMember] | None]
+"""Function of a stem and a row index that returns the base name and the member; None if the stem has no number."""
 
 
-def _read_two_numbers(stem: str, row: int) -> tuple[str, Mark] | None:
+def _read_two_numbers(stem: str, row: int) -> tuple[str, SeriesMember] | None:
     two = two_numbers(stem)
     if two is None or two.end <= two.start:
         return None
-    return "".join(two.cut.bases[:1]), Mark(row, two.start, two.end)
+    return "".join(two.clip_name.recording_names[:1]), SeriesMember(row, two.start, two.end)
 
 
-def _read_running(reader: Callable[[str], RunningNumber | None], stem: str, row: int) -> tuple[str, Mark] | None:
+def _read_running(
+    reader: Callable[[str], RunningNumber | None], stem: str, row: int
+) -> tuple[str, SeriesMember] | None:
     running = reader(stem)
-    return None if running is None else (running.base, Mark(row, running.number, is_set_off=running.is_set_off))
+    if running is None:
+        return None
+    return running.base, SeriesMember(row, running.number, has_separator=running.has_separator)
 
 
 def _series(rows: Sequence[RecordingRow], numbers: Iterable[int], read: Read) -> list[Series]:
     """Return the series of two or more files among the rows with the indices `numbers`."""
-    by_base: dict[tuple[str, str], list[Mark]] = defaultdict(list)
+    by_base: dict[tuple[str, str], list[SeriesMember]] = defaultdict(list)
     for k in numbers:
-        marked = read(_given_stem(rows[k]), k)
-        if marked is not None:
-            base, mark = marked
-            by_base[_name_scope(rows[k]), base].append(mark)
+        parsed = read(_given_stem(rows[k]), k)
+        if parsed is not None:
+            base, member = parsed
+            by_base[_name_scope(rows[k]), base].append(member)
     series = []
-    for (folder, base), marks in by_base.items():
-        marks.sort(key=lambda mark: (mark.number, mark.row))
-        if len(marks) > 1:
-            lengths = [rows[mark.row].duration_s or 0.0 for mark in marks]
-            series.append(Series(folder, base, tuple(marks), _common_length_s(lengths)))
+    for (folder, base), members in by_base.items():
+        members.sort(key=lambda member: (member.number, member.row))
+        if len(members) > 1:
+            lengths = [rows[member.row].duration_s or 0.0 for member in members]
+            series.append(Series(folder, base, tuple(members), _common_length_s(lengths)))
     return series
 
 
@@ -303,23 +307,23 @@ def _common_length_s(lengths: Sequence[float]) -> float | None:
 
 
 def _is_even(series: Series) -> bool:
-    """Return True if all marks with two numbers have the same difference; the last one may have a smaller one."""
-    steps = [mark.end - mark.number for mark in series.marks if mark.end is not None]
+    """Return True if all members with two numbers have the same difference; the last one may have a smaller one."""
+    steps = [member.end - member.number for member in series.members if member.end is not None]
     return not steps or (len(set(steps[:-1])) == 1 and steps[-1] <= steps[0])
 
 
 def _are_adjoining_times(series: Series) -> bool:
-    """Return True if marks with two numbers have equal differences, and one starts where its predecessor ends."""
-    return _is_even(series) and any(first.end == second.number for first, second in pairwise(series.marks))
+    """Return True if members with two numbers have equal differences, and one starts where its predecessor ends."""
+    return _is_even(series) and any(first.end == second.number for first, second in pairwise(series.members))
 
 
 def _are_offsets(series: Series) -> bool:
     """Return True if three or more numbers are multiples of the clips' length, as 0, 3, 6 for clips of 3 s."""
     whole_s = round(series.length_s or 0.0)
-    if whole_s < _MIN_OFFSET_S or abs(whole_s - (series.length_s or 0.0)) > _SAME_S or len(series.marks) <= 2:
+    if whole_s < _MIN_OFFSET_S or abs(whole_s - (series.length_s or 0.0)) > _SAME_S or len(series.members) <= 2:
         return False
-    numbers = {mark.number for mark in series.marks}
-    return len(numbers) == len(series.marks) and all(number % whole_s == 0 for number in numbers)
+    numbers = {member.number for member in series.members}
+    return len(numbers) == len(series.members) and all(number % whole_s == 0 for number in numbers)
 
 
 def _are_clips(series: Series, others: int, row: RecordingRow) -> bool:
@@ -329,7 +333,7 @@ def _are_clips(series: Series, others: int, row: RecordingRow) -> bool:
     with many digits (`DR0000_0123`); or `others` (the number of other series and clips in the folder) above 0, together
     with an equal length or a name that ends in a digit.
     """
-    if not series.is_set_off or _names_no_recording(series.base, row):
+    if not series.has_separator or _names_no_recording(series.base, row):
         return False
     is_of_one_length = bool(series.length_s)
     if is_of_one_length and sum(map(str.isdigit, series.base)) >= _MIN_DIGITS:
@@ -340,12 +344,12 @@ def _are_clips(series: Series, others: int, row: RecordingRow) -> bool:
 
 
 def _are_numbered_clips(series: Series, others: int, row: RecordingRow) -> bool:
-    return (series.is_set_off and _are_offsets(series)) or _are_clips(series, others, row)
+    return (series.has_separator and _are_offsets(series)) or _are_clips(series, others, row)
 
 
 def _are_lettered_clips(series: Series, others: int, row: RecordingRow) -> bool:
     """Return True if the letters are a, b, c, ... without a gap, and `_are_clips`."""
-    numbers = [mark.number for mark in series.marks]
+    numbers = [member.number for member in series.members]
     return numbers == [*range(1, len(numbers) + 1)] and _are_clips(series, others, row)
 
 
@@ -360,47 +364,47 @@ def _are_not_known(_series: Series, _others: int, _row: RecordingRow) -> bool:
 
 _READERS: tuple[tuple[Read, Callable[[Series, int, RecordingRow], bool]], ...] = (
     (_read_two_numbers, _are_adjoining_clips),
-    (partial(_read_running, number_behind), _are_numbered_clips),
-    (partial(_read_running, letter_behind), _are_lettered_clips),
-    (partial(_read_running, number_before), _are_numbered_clips),
+    (partial(_read_running, number_at_end), _are_numbered_clips),
+    (partial(_read_running, letter_at_end), _are_lettered_clips),
+    (partial(_read_running, number_at_start), _are_numbered_clips),
     (partial(_read_running, number_inside), _are_not_known),
 )
-"""Readers of marks, the most specific first, each with the function that tells if a series is clips."""
+"""Readers of numbers in names, the most specific first, each with the function that tells if a series is clips."""
 
 
 @dataclass(frozen=True)
-class Numbered:
+class NumberedSeries:
     """The numbered series of a data set."""
 
-    cut: tuple[Series, ...]
+    clips: tuple[Series, ...]
     """Series of clips; each series is one recording."""
     undecided: tuple[Series, ...]
     """Series of equal or unknown length that may be clips of one recording or separate recordings."""
 
 
-def _number_rows(rows: Sequence[RecordingRow]) -> Numbered:
+def _find_numbered_series(rows: Sequence[RecordingRow]) -> NumberedSeries:
     cut_keys = _cut_keys(rows)
     free = {k for k, keys in enumerate(cut_keys) if not keys and not _is_named_otherwise(rows[k])}
     has_clips = {_name_scope(row) for row, keys in zip(rows, cut_keys, strict=True) if keys}
-    cut: list[Series] = []
+    clips: list[Series] = []
     doubtful: list[Series] = []
     for read, are_clips in _READERS:
         by_base = _series(rows, sorted(free), read)
-        n_set_off = Counter(series.folder for series in by_base if series.is_set_off)
+        n_with_separator = Counter(series.folder for series in by_base if series.has_separator)
         for series in by_base:
-            others = n_set_off[series.folder] - 1 + (series.folder in has_clips)
-            if are_clips(series, others, rows[series.members[0]]):
-                cut.append(series)
-                free.difference_update(series.members)
+            others = n_with_separator[series.folder] - 1 + (series.folder in has_clips)
+            if are_clips(series, others, rows[series.row_indices[0]]):
+                clips.append(series)
+                free.difference_update(series.row_indices)
             elif (series.length_s is not None or _IDENTIFIER.fullmatch(series.base)) and _is_even(series):
                 doubtful.append(series)
-        has_clips |= {series.folder for series in cut}
+        has_clips |= {series.folder for series in clips}
     undecided = []
     for series in doubtful:
-        if free.issuperset(series.members):
+        if free.issuperset(series.row_indices):
             undecided.append(series)
-            free.difference_update(series.members)
-    return Numbered(tuple(cut), tuple(undecided))
+            free.difference_update(series.row_indices)
+    return NumberedSeries(tuple(clips), tuple(undecided))
 
 
 def _is_named_otherwise(row: RecordingRow) -> bool:
@@ -409,16 +413,16 @@ def _is_named_otherwise(row: RecordingRow) -> bool:
 
 def _numbered_keys(rows: Sequence[RecordingRow]) -> Keys:
     keys: Keys = [()] * len(rows)
-    for series in _number_rows(rows).cut:
-        for k in series.members:
+    for series in _find_numbered_series(rows).clips:
+        for k in series.row_indices:
             keys[k] = (f"{series.folder}/{series.base}",)
     return keys
 
 
 def undecided_series(rows: Sequence[RecordingRow]) -> Iterator[list[RecordingRow]]:
     """Yield the rows of each numbered series that may be clips of one recording or separate recordings."""
-    for series in _number_rows(rows).undecided:
-        yield [rows[k] for k in series.members]
+    for series in _find_numbered_series(rows).undecided:
+        yield [rows[k] for k in series.row_indices]
 
 
 @dataclass(frozen=True)

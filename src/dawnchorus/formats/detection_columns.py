@@ -157,7 +157,10 @@ def start_times(table: RecordingTable, starts_s: Iterable[float]) -> list[str | 
 
 
 def fixed_values(table: RecordingTable, provenance: Provenance) -> dict[str, Any]:
-    """Return the values, by column name, that are equal for all detections of a recording."""
+    """Return the values, by column name, that are equal for all detections of a recording.
+
+    They are those whose `Column.source` is "recording", "metadata" or "run".
+    """
     owners = {"recording": table, "metadata": table.metadata, "run": provenance}
     return {column.name: getattr(owners[column.source], column.name) for column in COLUMNS if column.source in owners}
 

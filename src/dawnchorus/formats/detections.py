@@ -56,7 +56,7 @@ class Detections(DetectionExports):
         """Group rows of (recording, detection) by recording, in the order of first appearance.
 
         A recording's duration is unknown; the end of its last detection stands for it. `metadata` has location, time
-        and week by recording.
+        and week by recording. `provenance` None is guessed from the columns with values.
         """
         by_recording: dict[str, list[Detection]] = {}
         for recording, detection in rows:
@@ -104,7 +104,7 @@ class Detections(DetectionExports):
         return self._provenance
 
     def tables(self) -> Iterator[RecordingTable]:
-        """Yield the table of every recording that has a detection, in the order of its first row."""
+        """Yield the tables that were given; of rows that were read, one for each recording that has a row."""
         return iter(self._recordings)
 
     def __iter__(self) -> Iterator[RecordingTable]:

@@ -27,7 +27,7 @@ MAX_SHOWN_SPECIES = 20
 
 @dataclass(frozen=True)
 class SpeciesSummary:
-    """Numbers of detections and recordings of one class, and its highest score."""
+    """Number of detections of one class, number of recordings in which it is detected, and its highest score."""
 
     scientific_name: str
     common_name: str
@@ -39,7 +39,13 @@ class SpeciesSummary:
 
 @dataclass(frozen=True)
 class DetectionsSummary:
-    """Numbers of recordings, detections and, in descending order of their detections, species."""
+    """Summary of detections.
+
+    Attributes:
+        n_recordings: number of recordings with a table; in a `Run` also those without detections.
+        n_detections: number of detections of all classes.
+        species: detected classes, those with most detections first.
+    """
 
     n_recordings: int
     n_detections: int
@@ -66,7 +72,7 @@ class DetectionExports(ABC):
 
     @abstractmethod
     def tables(self) -> Iterator[RecordingTable]:
-        """Yield the table of each recording."""
+        """Yield the table of each recording, with those without detections if the object knows of them."""
 
     def to_arrow(self) -> pa.Table:
         """Return an Arrow table with one row per detection and the columns of our Parquet files."""
@@ -131,7 +137,7 @@ class DetectionExports(ABC):
         write_tables(Path(path), self.tables(), self.provenance, format_name=format)
 
     def summary(self) -> DetectionsSummary:
-        """Count the detections of each class and the recordings that have any."""
+        """Count recordings and detections, also by class."""
         n_recordings = 0
         counts: Counter[tuple[str, str, str]] = Counter()
         recordings: Counter[tuple[str, str, str]] = Counter()

@@ -47,7 +47,7 @@ class TableFormat:
         write: writes tables of recordings, one after the other, and their provenance into a binary file.
         read: yields (recording, detection) for each row of a file, with None for a recording that the file does not
             name; None if tables of the format cannot be read.
-        kept: fields of a detection, and `recording`, that reading a written table returns unchanged.
+        preserved_fields: fields of a detection, and `recording`, that reading a written table returns unchanged.
     """
 
     name: str
@@ -55,12 +55,12 @@ class TableFormat:
     summary: str
     write: Write
     read: Read | None = None
-    kept: tuple[str, ...] = ()
+    preserved_fields: tuple[str, ...] = ()
 
     @property
     def has_channel(self) -> bool:
         """True if the format stores the channel of a detection."""
-        return "channel" in self.kept
+        return "channel" in self.preserved_fields
 
 
 def guard_format(entry: TableFormat, plug_in: PlugIn) -> TableFormat:
@@ -107,7 +107,7 @@ FORMATS = Registry(
             "BirdNET-Analyzer's columns",
             birdnet_csv.write,
             birdnet_csv.read,
-            kept=(*_NAMES, *_TIMES, "kind", "in_range", "human_voice", "channel"),
+            preserved_fields=(*_NAMES, *_TIMES, "kind", "in_range", "human_voice", "channel"),
         ),
         TableFormat(
             "raven",
@@ -115,7 +115,7 @@ FORMATS = Registry(
             "Raven selection table",
             raven.write,
             raven.read,
-            kept=(*_NAMES, *_TIMES, "kind", "channel"),
+            preserved_fields=(*_NAMES, *_TIMES, "kind", "channel"),
         ),
         TableFormat(
             "audacity",
@@ -123,7 +123,7 @@ FORMATS = Registry(
             "Audacity labels",
             audacity.write,
             audacity.read,
-            kept=("common_name", *_TIMES),
+            preserved_fields=("common_name", *_TIMES),
         ),
         TableFormat(
             "kaleidoscope",
@@ -131,7 +131,7 @@ FORMATS = Registry(
             "Kaleidoscope",
             kaleidoscope.write,
             kaleidoscope.read,
-            kept=("recording", "common_name", *_TIMES, "channel"),
+            preserved_fields=("recording", "common_name", *_TIMES, "channel"),
         ),
         TableFormat(
             "parquet",
@@ -139,7 +139,7 @@ FORMATS = Registry(
             "everything, typed, small",
             parquet.write,
             parquet.read,
-            kept=(*_NAMES, *_TIMES, "kind", "in_range", "human_voice", "channel"),
+            preserved_fields=(*_NAMES, *_TIMES, "kind", "in_range", "human_voice", "channel"),
         ),
         TableFormat(
             "jsonl",
@@ -147,7 +147,7 @@ FORMATS = Registry(
             "everything, one JSON object per line",
             json_lines.write,
             json_lines.read,
-            kept=(*_NAMES, *_TIMES, "kind", "in_range", "human_voice", "channel"),
+            preserved_fields=(*_NAMES, *_TIMES, "kind", "in_range", "human_voice", "channel"),
         ),
         TableFormat(
             "birdnet",
@@ -155,7 +155,7 @@ FORMATS = Registry(
             "columns of the Python package birdnet",
             birdnet_package.write,
             birdnet_package.read,
-            kept=(*_NAMES, *_TIMES),
+            preserved_fields=(*_NAMES, *_TIMES),
         ),
         TableFormat(
             "opensoundscape",
@@ -163,7 +163,7 @@ FORMATS = Registry(
             "OpenSoundscape's wide scores",
             opensoundscape.write,
             opensoundscape.read,
-            kept=("recording", "scientific_name", *_TIMES),
+            preserved_fields=("recording", "scientific_name", *_TIMES),
         ),
     ),
     noun="format",
@@ -251,7 +251,11 @@ _MARK_READERS: dict[str, Callable[[Path, MarkNotes | None], Iterator[Mark]]] = {
 
 
 def marks_format(path: Path) -> str | None:
-    """Return the kind of a table of annotations, by its first lines; None if the file is no such table."""
+    """Return the kind of a table of annotations, by its first lines; None if the file is no such table.
+
+    It is "Raven", "BirdNET-Analyzer", "Audacity", "AviaNZ", a kind of list (`mark_lists.LIST`, `LIST_OF_ONE`), or
+    "empty".
+    """
     text = _first_text(path)
     if text is None:
         return None

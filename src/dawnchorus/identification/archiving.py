@@ -27,7 +27,7 @@ from dawnchorus.archive.manifest import (
     UnitSize,
     assign_shards,
     cut_units,
-    latest_marks,
+    latest_signatures,
     list_manifests,
     next_number,
     pin_manifest,
@@ -48,7 +48,7 @@ from dawnchorus.identification.output_paths import printable
 from dawnchorus.identification.ray_cluster import connect_to_cluster
 from dawnchorus.identification.result import RecordingFailure, RunCounts
 from dawnchorus.identification.run import build_run_plan, load_sessions, open_range_filter
-from dawnchorus.identification.shard_run import ShardRun, read_mark
+from dawnchorus.identification.shard_run import ShardRun, read_signature
 from dawnchorus.inference.analyses.embeddings import Embeddings
 from dawnchorus.inference.analyses.hits import ScoreFilter
 from dawnchorus.inference.analyses.registry import ANALYSES
@@ -124,16 +124,19 @@ def archive_recordings(
         options: overlap, location and other options that determine results. `min_score` and `top` limit the stored
             detections; without `options`, they are 0.05 and 10. Options that only select detections are refused.
         model: a built-in model's name, a bundle's or training run's folder, or a loaded model.
-        keep: "embeddings" stores the embeddings of all windows in half precision, "embeddings:int8" in 8 bits.
-        metadata: location and time by absolute path, which take precedence over the files' metadata.
-        analyses: names of analyses of the recordings' original samples.
+        keep: "embeddings" stores the embeddings of all windows in half precision, "embeddings:int8" in 8 bits; empty
+            for detections only.
+        metadata: location and time by absolute path, which take precedence over the files' metadata; default: only the
+            files' metadata.
+        analyses: names of analyses of the recordings' original samples, "health", "indices" or a plug-in's; empty for
+            none.
         shard: part of the units, like "2/8"; default: all units.
-        unit_size: limits of a unit, used when the recordings are listed.
+        unit_size: limits of a unit, used when the recordings are listed; default: those of `UnitSize`.
         workers: number of cores to use, on each node if `ray` is given; default: all cores.
         resume: list the recordings again, and add those that are new, have changed or failed.
         ray: address of a Ray cluster whose nodes do the work: HOST:PORT, "auto" for the cluster of $RAY_ADDRESS or on
-            this machine, or "local" for a new one on this machine. Archive and recordings must have the same paths on
-            all nodes.
+            this machine, or "local" for a new one on this machine; None to work in this process. Archive and
+            recordings must have the same paths on all nodes.
         report: function that is called with the progress, in the caller's thread.
         changes: options by name, which take precedence over `options`.
 
@@ -282,7 +285,16 @@ def plan_archiving(
 
 @dataclass(frozen=True)
 class ArchivingJob:
-    """Checked arguments of `archive_recordings`, and objects created from them."""
+    """Checked arguments of `archive_recordings`, and objects created from them.
+
+    Attributes:
+        given: the recordings as given by the caller: files, folders and globs.
+        model: the model.
+        plan: settings of scoring.
+        builder: builder of detection tables.
+        run: model and settings, as the archive stores them.
+        shard: part of the units.
+    """
 
     given: list[str | os.PathLike[str]]
     model: Model
@@ -456,9 +468,9 @@ def _find_listed(
     if own and not resume:
         return own, []
     files = files or _list_files(job.given)
-    marks = latest_marks(archive.table(MANIFEST), run) if known else {}
+    signatures = latest_signatures(archive.table(MANIFEST), run) if known else {}
     repeated = failed_paths(archive.table(RECORDINGS), run) if resume else frozenset()
-    new = [file for file in files if marks.get(file.path) != file.mark or file.path in repeated]
+    new = [file for file in files if signatures.get(file.path) != file.signature or file.path in repeated]
     return own if own or new else [manifest for manifest in known if manifest.run == run], new
 
 
@@ -466,5 +478,5 @@ def _list_files(given: Sequence[str | os.PathLike[str]]) -> list[ListedFile]:
     files = []
     for path in find_recordings(given):
         full = absolute_path(path)
-        files.append(ListedFile(printable(path), os.fsencode(full), *read_mark(full)))
+        files.append(ListedFile(printable(path), os.fsencode(full), *read_signature(full)))
     return files

@@ -57,10 +57,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class InputTable(Generic[T]):
-    """Values of a user's table, and sentences on what in it was guessed, left out or not read."""
+    """Values of a user's table, in the form that the reader's return type names, and sentences on the table."""
 
     values: T
     notes: tuple[str, ...] = ()
+    """Sentences for the user on what was guessed, left out or not read."""
 
 
 @dataclass(frozen=True)

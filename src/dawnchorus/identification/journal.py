@@ -148,7 +148,7 @@ class Journal:
                 raise
 
     def parameters(self) -> dict[str, Any] | None:
-        """Return the parameters of the run; None for a new journal."""
+        """Return the parameters of the run, as given to `start`; None for a new journal."""
         row = self._read_row("SELECT value FROM run WHERE key = 'parameters'")
         if row is None:
             return None
@@ -170,7 +170,10 @@ class Journal:
         return [self._as_given(path, given) for path, given in rows]
 
     def start(self, parameters: dict[str, Any], *, root: str | None = None) -> None:
-        """Clear the journal, and start a run with `parameters`; `root` is the common folder of its recordings."""
+        """Clear the journal, and start a run with `parameters`.
+
+        `root` is the common folder of its recordings; None if there is none.
+        """
         with self._transaction():
             for name in ("recordings", "analyses", "outputs", "run"):
                 self._db.execute(f"DELETE FROM {name}")  # noqa: S608 - names of ours

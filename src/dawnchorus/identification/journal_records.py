@@ -13,7 +13,7 @@ import numpy as np
 from dawnchorus.audio.metadata import metadata_from_json, metadata_to_json
 from dawnchorus.identification.output_paths import printable
 from dawnchorus.inference.analyses.hits import HIT
-from dawnchorus.inference.preparation import Kept
+from dawnchorus.inference.preparation import KeptSegments
 from dawnchorus.inference.results import ScoredChannel, ScoredRecording
 from dawnchorus.types import AudioInfo, RecordingMetadata, Segment
 
@@ -93,9 +93,9 @@ def _decode_channels(fields: dict[str, Any], hits: bytes) -> tuple[ScoredChannel
     return tuple(channels)
 
 
-def _encode_kept(kept: Kept) -> dict[str, Any]:
+def _encode_kept(kept: KeptSegments) -> dict[str, Any]:
     return {} if kept.is_whole else {"kept": [(segment.start_s, segment.end_s) for segment in kept.segments]}
 
 
-def _decode_kept(fields: dict[str, Any]) -> Kept:
-    return Kept(tuple(Segment(*times) for times in fields.get("kept", ())), is_whole="kept" not in fields)
+def _decode_kept(fields: dict[str, Any]) -> KeptSegments:
+    return KeptSegments(tuple(Segment(*times) for times in fields.get("kept", ())), is_whole="kept" not in fields)

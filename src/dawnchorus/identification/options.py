@@ -208,10 +208,13 @@ class OptionSpec:
     choices: tuple[str, ...]
     """Allowed values; empty if the option has a range instead."""
     low: int | None
+    """Smallest allowed number (of `thresholds`, score); None for options without numbers."""
     high: int | None
+    """Largest allowed number (of `thresholds`, score); None for no limit, and for options without numbers."""
     default: Any
     description: str
     decides_scores: DecidesScores | None
+    """Marker of an option that affects scores or stored hits; None for others."""
 
     def convert(self, value: Any) -> Any:
         """Convert a value to the option's type: NumPy scalars to Python numbers, lists of names to tuples.

@@ -51,7 +51,7 @@ class OutputLocation:
 
 
 @dataclass(frozen=True, slots=True)
-class Output:
+class OutputTable:
     """One output table: its path, format and recordings."""
 
     path: Path
@@ -81,7 +81,7 @@ def choose_location(
     return OutputLocation(path, (first, *others), combined, RunFiles.next_to(path, first.suffix), analyses)
 
 
-def list_outputs(location: OutputLocation, recordings: Sequence[Path], root: str | None = None) -> list[Output]:
+def list_outputs(location: OutputLocation, recordings: Sequence[Path], root: str | None = None) -> list[OutputTable]:
     """Return a run's output tables: one file, one per format, or one per recording and format.
 
     Tables of single recordings have the recording's path relative to `root`, or else to the recordings' common folder.
@@ -90,16 +90,17 @@ def list_outputs(location: OutputLocation, recordings: Sequence[Path], root: str
         InputError: a recording is not below `root`, so that two recordings might have the same table.
     """
     if not is_folder(location.path):
-        return [Output(location.path, location.formats[0], tuple(recordings))]
+        return [OutputTable(location.path, location.formats[0], tuple(recordings))]
     if location.combined:
         stem = location.files.stem
         return [
-            Output(stem.with_name(f"{stem.name}{each.suffix}"), each, tuple(recordings)) for each in location.formats
+            OutputTable(stem.with_name(f"{stem.name}{each.suffix}"), each, tuple(recordings))
+            for each in location.formats
         ]
     if root is not None:
         _check_below(root, recordings, out=location.path)
     return [
-        Output(location.path / named_after(relative, each.suffix), each, (path,))
+        OutputTable(location.path / named_after(relative, each.suffix), each, (path,))
         for path, relative in relative_paths(recordings, root).items()
         for each in location.formats
     ]
@@ -230,7 +231,7 @@ def _hash_settings(run: Run) -> str:
     return hashlib.sha256(json.dumps(settings).encode()).hexdigest()
 
 
-def _sign(output: Output, settings: str, run: Run) -> str:
+def _sign(output: OutputTable, settings: str, run: Run) -> str:
     """Return a hash of everything that determines an output: format, settings, recordings and their metadata."""
     digest = hashlib.sha256(f"{output.format.name} {settings}".encode())
     for path in output.recordings:
@@ -240,14 +241,14 @@ def _sign(output: Output, settings: str, run: Run) -> str:
     return digest.hexdigest()
 
 
-def _write_table(output: Output, run: Run) -> None:
+def _write_table(output: OutputTable, run: Run) -> None:
     make_parent(output.path)
     tables = (table for path in output.recordings if (table := run.table(path)) is not None)
     with atomic_file(output.path) as stream:
         output.format.write(stream, tables, run.provenance)
 
 
-def _note_earlier_outputs(run: Run, location: OutputLocation, outputs: Sequence[Output], settings: str) -> None:
+def _note_earlier_outputs(run: Run, location: OutputLocation, outputs: Sequence[OutputTable], settings: str) -> None:
     """Record the tables of single recordings that a version before 2026-12 wrote with the same settings."""
     earlier = run.journal.earlier_layout()
     wanted = {"formats": [each.name for each in location.formats], "provenance": asdict(run.provenance)}

@@ -102,6 +102,7 @@ class WrittenOutputs:
     """Tables that a run has written."""
 
     paths: tuple[Path, ...] = ()
+    """Paths of the tables that this call wrote, without those that were up to date."""
     changed: Mapping[Path, Path] = field(default_factory=dict)
     """New paths of tables that were changed by others since an earlier run wrote them, by their original path."""
 
@@ -127,7 +128,7 @@ def named_after(path: Path, suffix: str) -> Path:
 
 
 def shared_folder(paths: Iterable[Path]) -> str | None:
-    """Return the deepest common folder of all recordings; None if they are on several drives."""
+    """Return the deepest common folder (or URL) of all recordings; None if there are none, or on several drives."""
     folders = {absolute_path(path).parent for path in paths}
     if any(map(is_remote, folders)):
         return _shared_url(folders)
@@ -148,7 +149,10 @@ def _shared_url(folders: Collection[Path]) -> str | None:
 
 
 def relative_paths(paths: Sequence[Path], root: str | None = None) -> dict[Path, Path]:
-    """Return the path of each recording relative to `root`, or else to the recordings' common folder."""
+    """Return the path of each recording relative to `root`, or else to the recordings' common folder.
+
+    Without a common folder, the paths begin with the drive's letter or the store's name.
+    """
     root = root or shared_folder(paths)
     return {path: _relative(absolute_path(path), root) for path in paths}
 

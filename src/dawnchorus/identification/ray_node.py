@@ -46,9 +46,9 @@ class NodeTask:
         model: a built-in model's name, or the absolute path of a bundle's folder.
         models_folder: folder of the built-in models; None for the default folder of each node.
         options: options of the run.
-        keep: "embeddings" or "embeddings:int8" to store embeddings.
-        metadata: location and time by absolute path.
-        analyses: names of analyses of the recordings' original samples.
+        keep: "embeddings" or "embeddings:int8" to store embeddings; empty for detections only.
+        metadata: location and time by absolute path; None if the caller gave none.
+        analyses: names of analyses of the recordings' original samples; empty for none.
     """
 
     archive: str
@@ -83,15 +83,15 @@ class NodeReport:
 
     Attributes:
         counts: counts of the node's recordings since it started.
-        committed: counts of the recordings in units that the node has committed.
-        ended: names of the units that were committed since the previous report.
+        committed_counts: counts of the recordings in units that the node has committed.
+        committed_units: names of the units that were committed since the previous report.
         failures: recordings in these units that failed.
         n_wanted: number of recordings that the node requests.
     """
 
     counts: RunCounts
-    committed: RunCounts
-    ended: tuple[str, ...]
+    committed_counts: RunCounts
+    committed_units: tuple[str, ...]
     failures: tuple[RecordingFailure, ...]
     n_wanted: int
 
@@ -223,7 +223,7 @@ class _Reporter:
 
     def __init__(self, run: ShardRun, units: _Units, n_workers: int) -> None:
         self._run, self._units, self._n_workers = run, units, n_workers
-        self._n_ended, self._n_failures = len(run.ended), len(run.failures)
+        self._n_committed, self._n_failures = len(run.committed_units), len(run.failures)
         self._n_before = self._n_finished
         self._start_s, self._last_s = time.monotonic(), -math.inf
 
@@ -235,14 +235,15 @@ class _Reporter:
     @property
     def is_due(self) -> bool:
         """True if units were committed, or `REPORT_S` have passed since the last report."""
-        return len(self._run.ended) > self._n_ended or time.monotonic() - self._last_s >= REPORT_S
+        return len(self._run.committed_units) > self._n_committed or time.monotonic() - self._last_s >= REPORT_S
 
     def create(self) -> NodeReport:
         """Return a report on what has happened since the last one."""
         run = self._run
-        ended, failures = tuple(run.ended[self._n_ended :]), tuple(run.failures[self._n_failures :])
-        self._n_ended, self._n_failures, self._last_s = len(run.ended), len(run.failures), time.monotonic()
-        return NodeReport(run.counts, run.committed, ended, failures, max(self._count_wanted(), 0))
+        units, failures = tuple(run.committed_units[self._n_committed :]), tuple(run.failures[self._n_failures :])
+        self._n_committed, self._n_failures = len(run.committed_units), len(run.failures)
+        self._last_s = time.monotonic()
+        return NodeReport(run.counts, run.committed_counts, units, failures, max(self._count_wanted(), 0))
 
     def _count_wanted(self) -> int:
         """Return the number of recordings to request so that all cores stay busy until they arrive."""

@@ -238,11 +238,11 @@ class RayRun:
         node.report = report
         if node.adding is None:
             node.n_wanted = report.n_wanted
-        ended = [unit for unit in report.ended if node.held.pop(unit, None) is not None]
-        self._queue.end(ended)
-        for unit in ended:
+        committed = [unit for unit in report.committed_units if node.held.pop(unit, None) is not None]
+        self._queue.finish(committed)
+        for unit in committed:
             del self._entries[unit]
-        self.n_ended += len(ended)
+        self.n_ended += len(committed)
         self.failures += report.failures
 
     def _fail(self, node: _Node, error: RayTaskError) -> None:
@@ -269,7 +269,7 @@ class RayRun:
             return
         LOG.warning("%s: lost; its %d units are given to others", node.host, len(node.held))
         self._remove(node)
-        for unit in self._queue.lose(node.held):
+        for unit in self._queue.requeue_lost(node.held):
             entries = self._entries.pop(unit)
             reason = f"its unit {unit} was not finished, since processes ended at it; start again to try it again"
             self.failures += [RecordingFailure(entry.file.name, reason) for entry in entries]
@@ -281,7 +281,7 @@ class RayRun:
         ray.kill(node.actor)
         self._next_look_s = -math.inf
         if node.report is not None:
-            done, all_counts = node.report.committed, node.report.counts
+            done, all_counts = node.report.committed_counts, node.report.counts
             # What others had ended stays as well, and the sound was scored.
             kept = replace(done, n_resumed=all_counts.n_resumed, scored_s=all_counts.scored_s)
             self._before = _add(self._before, kept)

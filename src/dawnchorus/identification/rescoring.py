@@ -24,7 +24,7 @@ from dawnchorus.archive.manifest import (
     Manifest,
     Shard,
     UnitSize,
-    latest_marks,
+    latest_signatures,
     list_manifests,
     next_number,
     pin_manifest,
@@ -81,7 +81,7 @@ def rescore_archive(
     process what is missing.
 
     Args:
-        archive: folder of the archive.
+        archive: folder of the archive, or its URL in a store.
         model: a head that was trained on the stored embeddings, such a head merged with its base, or the base itself;
             as the folder of a bundle or training run, or a loaded model.
         runs: ids of the runs with the embeddings; default: all with suitable embeddings.
@@ -238,8 +238,8 @@ class _Rescoring:
             own = [each for each in known if (each.run, each.source) == (self.run.id, self.source.id)]
             if own and not resume:
                 return own
-            marks = latest_marks(table, self.run.id) if own else {}
-            new = [file for file in self._list_files() if marks.get(file.path) != file.mark]
+            signatures = latest_signatures(table, self.run.id) if own else {}
+            new = [file for file in self._list_files() if signatures.get(file.path) != file.signature]
             if not new:
                 return own
             number = next_number(known)
@@ -257,17 +257,17 @@ class _Rescoring:
         table = self.archive.table(MANIFEST)
         units = shard.select(unit_sizes(table, manifests))
         writer = UnitWriter(self.archive, worker)
-        ended = writer.list_ended()
+        committed = writer.list_committed()
         by_unit: dict[str, list[Entry]] = {unit: [] for unit in units}
         for entry in read_entries(table, manifests, units):
             by_unit[entry.unit].append(entry)
-        before = sum(len(entries) for unit, entries in by_unit.items() if unit in ended)
+        before = sum(len(entries) for unit, entries in by_unit.items() if unit in committed)
         counts = RunCounts(sum(map(len, by_unit.values())), n_resumed=before)
         report(counts.as_progress("scoring"))
         failures: list[RecordingFailure] = []
         for unit, entries in by_unit.items():
-            if unit in ended or writer.has_ended(unit):
-                counts = counts if unit in ended else replace(counts, n_resumed=counts.n_resumed + len(entries))
+            if unit in committed or writer.is_committed(unit):
+                counts = counts if unit in committed else replace(counts, n_resumed=counts.n_resumed + len(entries))
                 continue
             worker.beat([unit])
             scored = _UnitScores(self, entries, worker.attempt(unit))
@@ -349,7 +349,7 @@ class _UnitScores:
 
     def _read_recordings(self) -> dict[bytes, dict[str, Any]]:
         """Return the source's rows for the listed versions of the files, by path."""
-        versions = {entry.file.path: entry.file.mark for entry in self._entries}
+        versions = {entry.file.path: entry.file.signature for entry in self._entries}
         is_listed = _field("path").isin(pa.array(list(versions), pa.binary()))
         condition = self._rescoring.selection.condition & (_field("status") == DONE) & is_listed
         rows = self._rescoring.archive.table(RECORDINGS).read(condition=condition).to_pylist()

@@ -60,12 +60,15 @@ class RunCounts:
     """Counts of a run, during the run and at its end."""
 
     n_files: int
+    """Number of all recordings of the run."""
     n_resumed: int = 0
     """Number of recordings that an earlier, interrupted run had scored."""
     n_done: int = 0
     """Number of recordings scored in this run."""
     n_failed: int = 0
+    """Number of recordings that could not be scored."""
     n_detections: int = 0
+    """Number of detections in the recordings scored in this run, before some are merged or left out as out of range."""
     scored_s: float = 0.0
     """Seconds of audio scored in this run, summed over channels if they are scored separately."""
 
@@ -108,11 +111,12 @@ class Run(DetectionExports):
     Attributes:
         bundle: the model that scored the recordings.
         paths: all recordings, in order.
-        counts: numbers of recordings, failures and detections, and the seconds of audio that were scored.
+        counts: numbers of recordings, failures and detections, and the seconds of audio that were scored; of detections
+            and seconds only those of this call, not of the run that it resumed.
         journal: store of the results on disk, from which the methods of the run read.
         builder: builder of tables from results, by the options of the run.
         analyses: names of the analyses that were computed.
-        formats: formats of the tables that were written.
+        formats: formats of the tables that were written; empty without `out`.
         gone: recordings of an earlier run whose files no longer exist.
         written: tables that were written, and tables of an earlier run that were found changed.
     """
@@ -144,12 +148,12 @@ class Run(DetectionExports):
             yield self.builder.build(result)
 
     def table(self, path: Path) -> RecordingTable | None:
-        """Return the table of a recording; None if it failed."""
+        """Return the table of a recording, a path in `paths`; None if it failed, or is not in this run."""
         result = self.journal.read(path)
         return None if result is None else self.builder.build(result)
 
     def species_counts(self) -> Counter[tuple[str, str, str]]:
-        """Count detections by kind, scientific and common name."""
+        """Count detections by (kind, scientific name, common name)."""
         counts: Counter[tuple[str, str, str]] = Counter()
         for table in self.tables():
             columns = DetectionColumns.from_detections(table.detections)

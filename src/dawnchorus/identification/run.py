@@ -77,9 +77,10 @@ def identify(
         formats: name or names of table formats; default: by the suffix of `out`, else csv.
         combined: with a folder as `out`, write one table of all recordings in each format, instead of one per
             recording.
-        recordings: location and time by path, which take precedence over the files' metadata.
+        recordings: location and time by path, which take precedence over the files' metadata; default: only the
+            files' metadata.
         analyses: name or names of analyses of the recordings' original samples ("health", "indices", or a plug-in's);
-            their tables are in `Run.analysis_tables`, and are written next to `out`.
+            their tables are in `Run.analysis_tables`, and are written next to `out`; default: none.
         workers: number of cores to use; default: all that this process may use.
         resume: add to a finished run: new and changed recordings, those that failed, and those for which an analysis
             failed. Earlier results stay; a table that was changed by others since is renamed, and written again.

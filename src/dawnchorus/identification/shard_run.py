@@ -63,8 +63,8 @@ class ShardRun:
 
     Attributes:
         counts: counts of the recordings so far.
-        committed: counts of the recordings in units that this process has committed, which would survive a crash.
-        ended: names of the units that any process has committed since `list_missing`.
+        committed_counts: counts of the recordings in units that this process has committed; a crash does not lose them.
+        committed_units: names of the units that any process has committed since `list_missing`.
         n_units: number of units in the shard.
         n_ended: number of committed units in the shard.
         n_failed_before: number of the failures in `counts` from earlier calls.
@@ -77,9 +77,9 @@ class ShardRun:
         self.plan, self.writer, self.worker = plan, writer, writer.worker
         has_range = builder.range_filter is not None
         self._provenance = build_provenance(builder.bundle, builder.options, range_filter=has_range)
-        self.counts = self.committed = RunCounts(0)
+        self.counts = self.committed_counts = RunCounts(0)
         self.n_units = self.n_ended = self.n_failed_before = 0
-        self.ended: list[str] = []
+        self.committed_units: list[str] = []
         self.failures: list[RecordingFailure] = []
         self._units: dict[str, _Unit] = {}
         self._entries: dict[Path, list[Entry]] = {}
@@ -90,12 +90,12 @@ class ShardRun:
         table = self.writer.archive.table(MANIFEST)
         units = shard.select(unit_sizes(table, manifests))
         entries = read_entries(table, manifests, units)
-        ended = self.writer.list_ended()
-        self.n_units, self.n_ended = len(units), len(ended.intersection(units))
+        committed = self.writer.list_committed()
+        self.n_units, self.n_ended = len(units), len(committed.intersection(units))
         missing: dict[str, list[Entry]] = {}
         before: set[bytes] = set()
         for entry in entries:
-            if entry.unit in ended:
+            if entry.unit in committed:
                 before.add(entry.file.path)
             else:
                 missing.setdefault(entry.unit, []).append(entry)
@@ -131,7 +131,7 @@ class ShardRun:
         If another worker has committed the unit, the recordings are counted as done before, and none are returned.
         """
         name = entries[0].unit
-        if self.writer.has_ended(name):
+        if self.writer.is_committed(name):
             self._end(name)
             self._count_before({entry.file.path for entry in entries}, self.counts)
             return ()
@@ -143,7 +143,7 @@ class ShardRun:
 
     def _end(self, unit: str) -> None:
         self.n_ended += 1
-        self.ended.append(unit)
+        self.committed_units.append(unit)
 
     def _count_before(self, paths: set[bytes], counts: RunCounts) -> None:
         """Count the recordings of units that were committed before, those that failed as failures."""
@@ -183,12 +183,12 @@ class ShardRun:
         self.writer.commit(unit.name, *unit.joined())
         self._end(unit.name)
         self.failures += unit.failures
-        n_failed, committed = len(unit.failures), self.committed
-        self.committed = replace(
-            committed,
-            n_done=committed.n_done + len(unit.entries) - n_failed,
-            n_failed=committed.n_failed + n_failed,
-            n_detections=committed.n_detections + unit.n_detections,
+        n_failed, before = len(unit.failures), self.committed_counts
+        self.committed_counts = replace(
+            before,
+            n_done=before.n_done + len(unit.entries) - n_failed,
+            n_failed=before.n_failed + n_failed,
+            n_detections=before.n_detections + unit.n_detections,
         )
 
     def _add(self, unit: _Unit, origin: RowOrigin, scored: ScoredRecording) -> None:
@@ -197,7 +197,7 @@ class ShardRun:
         rows = {DETECTIONS: detection_rows(origin, table, self._provenance)}
         for name in get_args(Keep):
             if name in self.plan.analyses:
-                rows[EMBEDDINGS] = embedding_rows(origin, scored, table, self.plan.windows, kept=name)
+                rows[EMBEDDINGS] = embedding_rows(origin, scored, table, self.plan.windows, encoding=name)
         has_speech = self.plan.speech_detector is not None
         speech_s = sum(segment.length_s for segment in scored.speech) if has_speech else None
         for name, analysis in scored.tables.items():
@@ -237,16 +237,16 @@ class _Paths:
         return self._left.popleft().path
 
 
-def read_mark(path: Path) -> tuple[int | None, str | None]:
-    """Return size and version of a file, by which changes are detected; see `ListedFile.mark`."""
+def read_signature(path: Path) -> tuple[int | None, str | None]:
+    """Return size and version of a file, by which changes are detected; see `ListedFile.signature`."""
     n_bytes, changed = file_version(path)
     return n_bytes, None if changed is None else str(changed)
 
 
 def _describe_change(entry: Entry) -> str | None:
     """Return a reason if the file has changed since it was listed, so that its result is not used; else None."""
-    n_bytes, version = read_mark(entry.path)
-    if (n_bytes, version) == entry.file.mark:
+    n_bytes, version = read_signature(entry.path)
+    if (n_bytes, version) == entry.file.signature:
         return None
     return (
         f"the file was changed since it was listed (expected {entry.file.n_bytes} bytes, got {n_bytes}, or another "

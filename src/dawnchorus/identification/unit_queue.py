@@ -9,7 +9,7 @@ from collections import Counter, deque
 from collections.abc import Collection, Iterable, Mapping
 
 MAX_ATTEMPTS = 4
-"""Maximum number of workers that may end while processing a unit before the unit is given up.
+"""Maximum number of workers that may end while processing a unit before the unit is abandoned.
 
 The number allows for machines that stop for other reasons, such as spot instances.
 """
@@ -19,7 +19,7 @@ class UnitQueue:
     """Queue of units in the order of the manifest, of which workers take some at a time.
 
     Units of a worker that has ended are assigned to others. A unit that was being processed may be the cause, so it is
-    assigned alone from then on, after all others, until it is given up.
+    assigned alone from then on, after all others, until it is abandoned.
 
     Args:
         units: number of recordings by unit.
@@ -30,14 +30,14 @@ class UnitQueue:
         self._waiting = deque(units)
         self._suspects: deque[str] = deque()
         self._attempts: Counter[str] = Counter()
-        self._n_given = 0
-        self.given_up: list[str] = []
+        self._n_assigned = 0
+        self.abandoned: list[str] = []
         """Units that are no longer assigned."""
 
     @property
     def n_left(self) -> int:
-        """Number of units that are neither finished nor given up."""
-        return len(self._waiting) + len(self._suspects) + self._n_given
+        """Number of units that are neither finished nor abandoned."""
+        return len(self._waiting) + len(self._suspects) + self._n_assigned
 
     @property
     def n_waiting(self) -> int:
@@ -64,28 +64,28 @@ class UnitQueue:
             while self._waiting and n_recordings > 0 and len(taken) < limit:
                 taken.append(self._waiting.popleft())
                 n_recordings -= self._n_recordings[taken[-1]]
-        self._n_given += len(taken)
+        self._n_assigned += len(taken)
         return taken
 
-    def end(self, units: Collection[str]) -> None:
+    def finish(self, units: Collection[str]) -> None:
         """Record that assigned units are finished."""
-        self._n_given -= len(units)
+        self._n_assigned -= len(units)
 
     def put_back(self, units: Iterable[str]) -> None:
         """Return units to the queue that a worker has not started."""
         for unit in units:
-            self._n_given -= 1
+            self._n_assigned -= 1
             (self._suspects if self._attempts[unit] else self._waiting).append(unit)
 
-    def lose(self, units: Iterable[str]) -> list[str]:
-        """Return units to the queue whose worker ended while processing them; return those that are now given up."""
-        given_up = []
+    def requeue_lost(self, units: Iterable[str]) -> list[str]:
+        """Return units to the queue whose worker ended while processing them; return those that are now abandoned."""
+        abandoned = []
         for unit in units:
-            self._n_given -= 1
+            self._n_assigned -= 1
             self._attempts[unit] += 1
             if self._attempts[unit] < MAX_ATTEMPTS:
                 self._suspects.append(unit)
             else:
-                given_up.append(unit)
-        self.given_up += given_up
-        return given_up
+                abandoned.append(unit)
+        self.abandoned += abandoned
+        return abandoned

@@ -91,7 +91,7 @@ class Model:
         overlap_s: float = 0.0,
         channel: ChannelSource = "mean",
     ) -> Scores:
-        """Return the scores [windows, classes] of a recording.
+        """Return the scores [windows, classes] of a recording, from 0 to 1.
 
         Args:
             audio: a path, a sound file's bytes, an open sound file, or samples [frames] or [frames, channels], alone or

@@ -1,7 +1,7 @@
 """Cleaning of recordings before they are cut into windows: noise reduction, trimming and removal of speech.
 
 A bundle names the cleaning that its model was trained with, and identification, evaluation and server all apply it.
-Results have times in the original recording, to which `Kept` maps times in the cleaned audio.
+Results have times in the original recording, to which `KeptSegments` maps times in the cleaned audio.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _FRAME, _HOP = 2048, 512
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeptSegments:
     """Segments of a recording that remain after cleaning, in order, and the mapping of times.
 
     Args:
@@ -85,7 +85,7 @@ class Kept:
         return [0.0, *np.cumsum(lengths).tolist()]
 
 
-WHOLE = Kept()
+WHOLE = KeptSegments()
 """The mapping for a recording from which nothing was removed."""
 
 
@@ -132,7 +132,7 @@ class Cleaner:
         opened = decoder.open(path, rate_hz=rate_hz, max_samples=max_samples, channel=channel, analyses=analyses)
         return CleanedRecording(opened, self.cleaning, kept, rate_hz)
 
-    def _find_kept(self, blocks: Iterator[FloatArray], rate_hz: int) -> Kept:
+    def _find_kept(self, blocks: Iterator[FloatArray], rate_hz: int) -> KeptSegments:
         """Return the segments that remain, from the blocks of the whole recording.
 
         In separate chunks, words at their edges would be missed.
@@ -149,13 +149,13 @@ class Cleaner:
         first, last = (0, n) if self.cleaning.trim_db is None else _trim(levels.frames(), self.cleaning.trim_db, n)
         removed = vad_stream.finish() if vad_stream is not None else ()
         segments = _without(Segment(first / rate_hz, last / rate_hz), removed) if n else []
-        return Kept(tuple(segments), is_whole=(first, last) == (0, n) and not removed)
+        return KeptSegments(tuple(segments), is_whole=(first, last) == (0, n) and not removed)
 
 
 class CleanedRecording:
     """Open recording whose `blocks()` are cleaned; implements `audio.decode.OpenRecording`."""
 
-    def __init__(self, source: IsolatedRecording, cleaning: Cleaning, kept: Kept, rate_hz: int) -> None:
+    def __init__(self, source: IsolatedRecording, cleaning: Cleaning, kept: KeptSegments, rate_hz: int) -> None:
         self._source, self._cleaning, self._rate_hz = source, cleaning, rate_hz
         self.kept = kept
         """Segments of the recording that `blocks()` yields."""
@@ -200,7 +200,7 @@ class CleanedRecording:
 
     @property
     def duration_s(self) -> float:
-        """True length in seconds including removed segments, known after the last block."""
+        """True length in seconds including removed segments, after the last block; 0 before."""
         return self._source.duration_s
 
     def blocks(self) -> Iterator[FloatArray]:

@@ -73,7 +73,10 @@ class _Signal:
 
 
 class RecordingWork:
-    """Scoring of one recording in the inference engine; implements `work.Work`."""
+    """Scoring of one recording in the inference engine; implements `work.Work`.
+
+    `warnings` are added to those of the recording.
+    """
 
     def __init__(
         self, path: Path, model: LoadedModel, plan: ScoringPlan, *, decoders: DecoderPool, warnings: Sequence[str] = ()

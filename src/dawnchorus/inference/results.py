@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.inference.analyses.windows import Table
-from dawnchorus.inference.preparation import WHOLE, Kept
+from dawnchorus.inference.preparation import WHOLE, KeptSegments
 from dawnchorus.types import AudioInfo, RecordingMetadata, Segment
 
 
@@ -18,7 +18,7 @@ class ScoredChannel:
 
     tables: Mapping[str, Table]
     """Table of each window analysis, by its name in the scoring plan."""
-    kept: Kept = WHOLE
+    kept: KeptSegments = WHOLE
     """Segments of the recording that remained after cleaning, from which windows were cut."""
     channel: int | None = None
     """Number of the channel, from 1; None if all channels were mixed or one was selected by name."""
@@ -41,7 +41,7 @@ class ScoredChannel:
         return start_s, max(min(self.kept.end_s(kept_s + plan.window_s), duration_s), start_s)
 
     def kept_s(self, duration_s: float) -> float:
-        """Return the length in seconds of the audio from which windows were cut."""
+        """Return the length in seconds of the audio from which windows were cut, of a recording of `duration_s`."""
         return duration_s if self.kept.is_whole else sum(segment.length_s for segment in self.kept.segments)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from dawnchorus.arrays import Windows, check_windows
 from dawnchorus.errors import ModelError
 from dawnchorus.models.bundle import Bundle
-from dawnchorus.models.runner import Output, Session, open_session
+from dawnchorus.models.runner import GraphOutput, Session, open_session
 
 
 class SessionPool:
@@ -50,7 +50,7 @@ class SessionPool:
                 raise ModelError("on silence the model gives numbers that are not finite.", subject=self._bundle.folder)
             self._idle.append(session)
 
-    def run(self, windows: Windows, *, embeddings: bool = False) -> Output:
+    def run(self, windows: Windows, *, embeddings: bool = False) -> GraphOutput:
         """Run an idle or a new session on windows [n, samples]; compute embeddings only if `embeddings` is True.
 
         Raises:

@@ -46,7 +46,10 @@ class VoiceActivityDetector:
     def probabilities(
         self, frames: FloatArray, state: FloatArray, cell: FloatArray
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Return the speech probability [n] of successive frames [n, 576], and the new states of the network."""
+        """Return the speech probability [n] of successive frames [n, 576], and the new states of the network.
+
+        `state` and `cell` [1, 1, 128] are those of the call before, or zeros at the start.
+        """
         names = ["speech_probs", "hn", "cn"]
         values, state, cell = self._graph.run({"input": frames, "h": state, "c": cell}, names)
         return values.reshape(-1), state, cell

@@ -44,7 +44,7 @@ class Work(Protocol[ResultT_co]):
 
     @property
     def share_done(self) -> float:
-        """Share of the windows that are scored, 0 to 1."""
+        """Share of the windows that are scored, 0 to 1; 0 as long as it is not known."""
         ...
 
     def open(self) -> None:

@@ -21,6 +21,8 @@ SMALLEST_PROBABILITY = 1e-12
 def roc_auc(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArray:
     """Return the area under the ROC curve of each class [..., classes].
 
+    A class without a positive row, or without a negative row, is NaN.
+
     Computed from mean ranks (Mann and Whitney, 1947): a positive and a negative row with equal scores count as half a
     correct pair.
     """
@@ -59,12 +61,15 @@ def _find_first_equal(ordered: FloatArray) -> npt.NDArray[np.int64]:
 
 
 def macro_roc_auc(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArray:
-    """Return the mean of `roc_auc` over the classes that have positive and negative rows [...]."""
+    """Return the mean of `roc_auc` over the classes that have positive and negative rows [...]; NaN without such."""
     return average_known(roc_auc(truth, scores))
 
 
 def average_precision(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArray:
-    """Return the average precision of each class [..., classes], as scikit-learn defines it."""
+    """Return the average precision of each class [..., classes], as scikit-learn defines it.
+
+    A class without a positive row is NaN.
+    """
     truth, scores = np.asarray(truth, bool), np.asarray(scores, np.float64)
     order = np.argsort(-scores, axis=-2, kind="stable")
     hits = np.take_along_axis(truth, order, -2)
@@ -75,7 +80,7 @@ def average_precision(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArray
 
 
 def cmap(truth: npt.ArrayLike, scores: npt.ArrayLike, *, n_padding: int = 0) -> FloatArray:
-    """Return cmAP, the mean of the average precision of the classes [...].
+    """Return cmAP, the mean of the average precision of the classes [...]; NaN if no row has a species.
 
     Args:
         truth: ground truth [..., rows, classes].
@@ -123,6 +128,8 @@ def top_k_accuracy(truth: npt.ArrayLike, scores: npt.ArrayLike, k: int) -> Float
 def precision_recall_f1(y_true: npt.ArrayLike, y_pred: npt.ArrayLike) -> FloatArray:
     """Return precision, recall and F1 of each class, in this order [3, ..., classes].
 
+    Precision is NaN for a class that is never predicted, recall for one that is never present, F1 if both hold.
+
     Args:
         y_true: True if the class is present [..., rows, classes].
         y_pred: True if the class is predicted [..., rows, classes].
@@ -133,14 +140,14 @@ def precision_recall_f1(y_true: npt.ArrayLike, y_pred: npt.ArrayLike) -> FloatAr
 
 
 def best_index(scores: npt.ArrayLike) -> npt.NDArray[np.int64]:
-    """Return the index of the highest-scoring class of each row [..., rows]; scores of NaN are lowest."""
+    """Return the index of the highest-scoring class of each row [..., rows]: the first of equal ones; NaN is lowest."""
     scores = np.asarray(scores, np.float64)
     best: npt.NDArray[np.int64] = np.where(np.isnan(scores), -np.inf, scores).argmax(-1)
     return best
 
 
 def best_class(scores: npt.ArrayLike) -> BoolArray:
-    """Return a mask that is True for the highest-scoring class of each row only [..., rows, classes]."""
+    """Return a mask that is True for the class of `best_index` in each row only [..., rows, classes]."""
     is_best = np.zeros(np.shape(scores), bool)
     np.put_along_axis(is_best, best_index(scores)[..., None], values=True, axis=-1)
     return is_best
@@ -150,7 +157,7 @@ def log_loss(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArray:
     """Return the log loss of each row, with its scores normalized to sum to 1 [..., rows].
 
     The loss is the negative logarithm of the sum of the normalized scores of the row's true species: for a row with one
-    species, the cross-entropy. A row without a species is NaN.
+    species, the cross-entropy. Scores of NaN count as 0. A row without a species is NaN.
     """
     truth, scores = np.asarray(truth, bool), np.nan_to_num(np.asarray(scores, np.float64))
     shares = (scores * truth).sum(-1) / np.maximum(scores.sum(-1), SMALLEST_PROBABILITY)
@@ -158,13 +165,15 @@ def log_loss(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArray:
 
 
 def multilabel_log_loss(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArray:
-    """Return the binary cross-entropy of each row, averaged over classes [..., rows]."""
+    """Return the binary cross-entropy of each row, averaged over classes whose score is not NaN [..., rows]."""
     truth, scores = np.asarray(truth, bool), np.asarray(scores, np.float64)
     return average_known(-np.log(np.maximum(np.where(truth, scores, 1 - scores), SMALLEST_PROBABILITY)))
 
 
 def expected_calibration_error(truth: npt.ArrayLike, probabilities: npt.ArrayLike, *, n_bins: int = 10) -> float:
     """Return the expected calibration error, the mean gap between probability and accuracy (Guo et al., 2017).
+
+    NaN without predictions.
 
     Args:
         truth: True for correct predictions, of any shape.

@@ -61,13 +61,15 @@ class TrainingSummary(BaseModel):
     data: str
     """Fingerprint of the data set: its recordings, their labels and their splits."""
     n_recordings: int
+    """Number of training recordings, without those for validation."""
     n_clips: int
+    """Number of training clips, without those for validation."""
     licenses: dict[str, int]
-    """Number of recordings by license."""
+    """Number of recordings, those for validation included, by license; "unknown" without one."""
     backbone: str | None = None
     """Name and id of the bundle whose embeddings or weights were used, separated by a space; None without one."""
     metrics: dict[str, float] = Field(default_factory=dict)
-    """Metrics on validation data by name."""
+    """Metrics of the best epoch by name, such as "val_auc"; see `training.fitting.FitResult`."""
     recipe: dict[str, Any] | None = None
     """Settings of `dawnchorus train` for this training, without classes and paths of data.
 
@@ -83,7 +85,9 @@ class BundleDescription(BaseModel):
     schema_version: Literal[1] = SCHEMA_VERSION
     name: str = Field(min_length=1)
     version: str
+    """Version of the weights, as their publisher names it; "1" for models trained here."""
     family: str
+    """Kind of network: the model family that it was trained with, or another word, such as "outside"."""
     graph: str = Field(default="model.onnx", pattern=r"^model\.[a-z0-9]+$")
     """Name of the graph's file, whose suffix decides on the engine."""
     engine: str | None = None
@@ -101,6 +105,7 @@ class BundleDescription(BaseModel):
     license: str
     """SPDX identifier of the weights' license."""
     attribution: str
+    """Authors to credit, and the publication to cite."""
     source: str
     """Origin of the weights, in words."""
     made_by: str
@@ -110,19 +115,23 @@ class BundleDescription(BaseModel):
     cleaning: Cleaning | None = None
     """Processing of recordings before they are cut into windows; None for none."""
     calibration: Calibration | None = None
+    """Scaling of scores to probabilities; None without one."""
     training: TrainingSummary | None = None
+    """Training data and settings; None for models that were not trained with Dawn Chorus."""
 
 
 class BundleInfo(BundleDescription):
     """Content of `bundle.json`: the description with checksums."""
 
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """Checksum of the graph's file."""
     range_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    """Checksum of the range model's file; None without a range model."""
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """An opened and validated bundle."""
+    """An opened and validated bundle: its folder, the content of `bundle.json`, and the labels in output order."""
 
     folder: Path
     info: BundleInfo = field(repr=False)

@@ -26,7 +26,7 @@ N_TIMED = 9
 
 
 @dataclass(frozen=True)
-class Output:
+class GraphOutput:
     """Outputs of a graph for n windows: logits [n, classes] and, if it has them, embeddings [n, dim]."""
 
     logits: FloatArray
@@ -49,7 +49,7 @@ def milliseconds(bundle: Bundle, *, audio_s: float = 5.0) -> float:
 class Session(Protocol):
     """A loaded graph; not thread-safe."""
 
-    def run(self, windows: FloatArray, *, embeddings: bool = False) -> Output:
+    def run(self, windows: FloatArray, *, embeddings: bool = False) -> GraphOutput:
         """Run the graph on windows [n, samples], float32; compute embeddings only if `embeddings` is True."""
         ...
 
@@ -168,14 +168,14 @@ class _GraphSession:
         find_ends = _named_ends if bundle.info.graph == "model.onnx" else _positioned_ends
         self._ends = find_ends(bundle, self._graph)
 
-    def run(self, windows: FloatArray, *, embeddings: bool = False) -> Output:
+    def run(self, windows: FloatArray, *, embeddings: bool = False) -> GraphOutput:
         ports = [self._ends.logits]
         if embeddings and self._ends.embeddings is not None:
             ports.append(self._ends.embeddings)
         size = self._ends.layout.batch or max(len(windows), 1)
         batches = [self._run_batch(windows[k : k + size], size, ports) for k in range(0, len(windows), size)]
         outputs = [each[0] if len(each) == 1 else np.concatenate(each) for each in zip(*batches, strict=True)]
-        return Output(outputs[0], outputs[1] if len(outputs) > 1 else None)
+        return GraphOutput(outputs[0], outputs[1] if len(outputs) > 1 else None)
 
     def _run_batch(self, windows: FloatArray, size: int, ports: Sequence[Port]) -> list[FloatArray]:
         """Run a graph that takes exactly `size` windows; missing windows are silence, whose results are dropped."""
@@ -193,7 +193,7 @@ class _TtaSession:
     def __init__(self, session: Session, tta_shifts: int) -> None:
         self._session, self._tta_shifts = session, tta_shifts
 
-    def run(self, windows: FloatArray, *, embeddings: bool = False) -> Output:
+    def run(self, windows: FloatArray, *, embeddings: bool = False) -> GraphOutput:
         each = [
             self._session.run(
                 np.roll(windows, -k * windows.shape[1] // self._tta_shifts, axis=1), embeddings=embeddings
@@ -201,6 +201,6 @@ class _TtaSession:
             for k in range(self._tta_shifts)
         ]
         embedded = [output.embeddings for output in each if output.embeddings is not None]
-        return Output(
+        return GraphOutput(
             np.mean([output.logits for output in each], axis=0), np.mean(embedded, axis=0) if embedded else None
         )

@@ -27,14 +27,14 @@ DPI = 100
 
 
 @dataclass(frozen=True)
-class Clip:
+class DetectionClip:
     """A detection to show, with its recording."""
 
     path: Path
     """File of the recording."""
     detection: Detection
     time: datetime | None
-    """Clock time of the detection's start, if known."""
+    """Clock time of the detection's start, local if it has no time zone; None if unknown."""
     recording_s: float
     """Length of the recording in seconds."""
     silent: tuple[Segment, ...] = ()
@@ -43,7 +43,7 @@ class Clip:
     """Channel of the recording to show."""
 
 
-def clip_png_and_mp3(clip: Clip, decoder: DecoderProcess) -> tuple[bytes, bytes]:
+def clip_png_and_mp3(clip: DetectionClip, decoder: DecoderProcess) -> tuple[bytes, bytes]:
     """Return the PNG of a spectrogram and the MP3 of a detection, with one second of audio before and after it.
 
     Args:

@@ -39,6 +39,7 @@ class Spectrogram:
     start_s: float
     """Time of the first column in seconds from the start of the recording."""
     end_s: float
+    """Time of the last column's end in seconds from the start of the recording."""
 
     @property
     def columns_per_s(self) -> float:

@@ -52,6 +52,7 @@ class ColumnRange:
     """A range of `n` columns of the spectrogram at a zoom level, starting with the column number `first`."""
 
     level: int
+    """Zoom level: 0 has the shortest columns, and those of each next level are twice as long."""
     first: int
     n: int
 
@@ -102,7 +103,7 @@ class Tile:
 
 
 def stretch(number: int) -> ColumnRange:
-    """Return the columns of the stretch with this number, from 0 at the start of the recording."""
+    """Return the columns of a stretch, a segment of 11.6 minutes, by its number from 0 at the recording's start."""
     return ColumnRange(STRETCH_LEVEL, number * STRETCH_COLUMNS, STRETCH_COLUMNS)
 
 

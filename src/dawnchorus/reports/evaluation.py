@@ -15,7 +15,7 @@ from dawnchorus.errors import AudioError
 from dawnchorus.evaluation.evaluation import SECONDARY_NOTES, Comparison, Evaluation
 from dawnchorus.evaluation.scoring import Scores
 from dawnchorus.metrics.classification import best_index
-from dawnchorus.plotting.clip import Clip, clip_png_and_mp3
+from dawnchorus.plotting.clip import DetectionClip, clip_png_and_mp3
 from dawnchorus.plotting.reliability import draw_reliability
 from dawnchorus.reports.environment import page_environment
 from dawnchorus.types import Detection
@@ -99,7 +99,7 @@ def _mistakes(
         detection = Detection(start_s, start_s + scores.window_s, name, name, "species", score)
         duration_s = row.duration_s or start_s + scores.window_s
         try:
-            png, mp3 = clip_png_and_mp3(Clip(table.file(row), detection, None, duration_s), decoder)
+            png, mp3 = clip_png_and_mp3(DetectionClip(table.file(row), detection, None, duration_s), decoder)
         except AudioError:
             continue
         true = int(truth[k].argmax())

@@ -12,7 +12,7 @@ from typing import Any
 
 from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.errors import AudioError
-from dawnchorus.plotting.clip import Clip, clip_png_and_mp3
+from dawnchorus.plotting.clip import DetectionClip, clip_png_and_mp3
 from dawnchorus.reports.environment import page_environment
 from dawnchorus.storage.paths import as_path
 from dawnchorus.types import Detection
@@ -52,7 +52,7 @@ def _card(hit: Mapping[str, Any], decoder: DecoderProcess) -> _Card:
         return _Card(hit, time, None, None, "Speech was detected here, so no audio is shown.")
     window = Detection(hit["start_s"], hit["end_s"], "", "", "species", hit["score"])
     path = as_path(os.fsdecode(hit["path"]))
-    clip = Clip(path, window, time, hit["duration_s"], channel=hit["channel"] or "mean")
+    clip = DetectionClip(path, window, time, hit["duration_s"], channel=hit["channel"] or "mean")
     try:
         png, mp3 = clip_png_and_mp3(clip, decoder)
     except AudioError as error:

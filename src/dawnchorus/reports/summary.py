@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dawnchorus.formats.detection_columns import DetectionColumns
-from dawnchorus.plotting.clip import CLIP_MARGIN_S, Clip
+from dawnchorus.plotting.clip import CLIP_MARGIN_S, DetectionClip
 from dawnchorus.types import Detection, RecordingTable, Segment
 
 N_HOURS = 24
@@ -34,7 +34,7 @@ class ClassSummary:
     """Number of recordings with a detection of the class."""
     by_hour: list[int] = field(default_factory=lambda: [0] * N_HOURS)
     """Number of detections by hour of the day; detections without a clock time are left out."""
-    best: Clip | None = None
+    best: DetectionClip | None = None
     """Clip of the highest-scoring detection without human speech nearby; None if there is none, or for sounds."""
 
     @property
@@ -52,7 +52,7 @@ class RunSummary:
     """Length of all recordings."""
     n_detections: int = 0
     has_clock_time: bool = False
-    """True if the start time of a recording is known."""
+    """True if the start time of at least one recording is known."""
     first_time: datetime | None = None
     """Earliest start of a recording by the recorder's clock, without time zone."""
     last_time: datetime | None = None
@@ -100,7 +100,7 @@ def summarize(tables: Iterable[tuple[Path, RecordingTable]]) -> RunSummary:
             seen.add(name)
             if kind == "species" and score > entry.best_score and not _overlaps(detection := columns[k], speech):
                 channel = detection.channel or table.channel
-                entry.best = Clip(path, detection, time, table.duration_s, table.silenced, channel)
+                entry.best = DetectionClip(path, detection, time, table.duration_s, table.silenced, channel)
     return summary
 
 

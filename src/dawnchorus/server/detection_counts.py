@@ -55,6 +55,7 @@ class CountKey(NamedTuple):
     site: str
     unit: Unit
     start: str
+    """First day of the time span, ISO 8601; "" if undated."""
     scientific_name: str
 
 

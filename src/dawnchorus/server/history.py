@@ -305,10 +305,10 @@ class DetectionStore:
         return Options.from_fields({name: stored[name] for name in option_specs() if name in stored})
 
     def iterate_pages(self, sha256: str, *, limit: int) -> Iterator[list[DetectionRecord]]:
-        """Yield the detections of a recording's latest identification in pages, ordered by start.
+        """Yield the detections of a recording's latest identification in pages of `Limits.page_rows`, ordered by start.
 
         Args:
-            sha256: hash of the recording.
+            sha256: hash of the recording; nothing is yielded if there is no such recording.
             limit: maximum number of detections in all pages.
         """
         latest = select(Recording.latest_identification).where(Recording.sha256 == sha256).scalar_subquery()
@@ -331,7 +331,8 @@ class DetectionStore:
         Returns:
             `total_predictions` (number of identifications), `average_confidence` (mean of their best scores, None
             without any), `sound_seconds` (length of the audio), `species_distribution` (number of identifications by
-            common name of the best detection, the `N_TOP` most frequent), and `latest` (the last 50 with a species).
+            common name of the best detection, the `N_TOP` most frequent), and `latest` (the last 50 with a species, the
+            newest first, each with `species`, `confidence`, `timestamp` and `bundle_id`).
         """
         with suppress(*UNAVAILABLE):  # the next flush repeats it
             self.flush()

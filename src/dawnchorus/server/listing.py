@@ -70,14 +70,15 @@ class RecordingQuery:
     species: str | None = None
     """Substring of the common or scientific name of a detected species, ignoring case."""
     site: str | None = None
+    """Exact name of the site."""
     recorded_from: date | None = None
     """First day of the recording's start, by the recorder's clock."""
     recorded_to: date | None = None
     """Last day of the recording's start, by the recorder's clock."""
     since: datetime | None = None
-    """Earliest time of the upload."""
+    """Earliest time of the upload, with a time zone."""
     until: datetime | None = None
-    """Time before which the recording was uploaded."""
+    """Time before which the recording was uploaded, with a time zone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -316,7 +317,7 @@ def find_best(
 
 
 def find_species(database: Database, name: str, *, limit: int) -> list[Species]:
-    """Return at most `limit` detected species whose common or scientific name contains `name`, by common name."""
+    """Return at most `limit` detected species with `name` in the common or scientific name, sorted by common name."""
     query = select(Species).where(_is_named(name)).order_by(Species.common_name, Species.scientific_name)
     with database.read() as session:
         return list(session.scalars(query.limit(limit)))

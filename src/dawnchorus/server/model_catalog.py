@@ -23,7 +23,7 @@ from dawnchorus.models.bundle import Bundle, read_bundle, verify_bundle
 from dawnchorus.models.store import ModelStore
 from dawnchorus.server.state.blobs import BlobStore
 from dawnchorus.server.state.database import Database, lock
-from dawnchorus.server.state.tables import Model, ModelActivation
+from dawnchorus.server.state.tables import CatalogModel, ModelActivation
 from dawnchorus.storage.files import cannot_write
 
 LOG = logging.getLogger(__name__)
@@ -103,19 +103,21 @@ class ModelCatalog:
         finally:
             packed.unlink(missing_ok=True)
 
-    def list_models(self) -> list[Model]:
+    def list_models(self) -> list[CatalogModel]:
         """Return all models, the latest addition first."""
         with self._database.read() as session:
-            return list(session.scalars(select(Model).order_by(Model.added_at.desc(), Model.bundle_id)))
+            return list(
+                session.scalars(select(CatalogModel).order_by(CatalogModel.added_at.desc(), CatalogModel.bundle_id))
+            )
 
-    def get(self, bundle_id: str) -> Model:
+    def get(self, bundle_id: str) -> CatalogModel:
         """Return the database row of a model.
 
         Raises:
             NotFoundError: there is no model with this bundle id.
         """
         with self._database.read() as session:
-            model = session.get(Model, bundle_id)
+            model = session.get(CatalogModel, bundle_id)
         if model is None:
             known = ", ".join(each.bundle_id for each in self.list_models())
             raise NotFoundError(f"there is no model {bundle_id[:64]!r}; expected one of {known}.")
@@ -139,7 +141,7 @@ class ModelCatalog:
             )
         return bundle
 
-    def _unpack(self, model: Model) -> Bundle:
+    def _unpack(self, model: CatalogModel) -> Bundle:
         folder = self._folder / model.bundle_id
         if folder.is_dir():
             try:
@@ -165,9 +167,11 @@ class ModelCatalog:
 
     # ------------------------------------------------------------------ history
 
-    def list_activations(self) -> list[tuple[ModelActivation, Model]]:
+    def list_activations(self) -> list[tuple[ModelActivation, CatalogModel]]:
         """Return the latest `MAX_LISTED` activations with their models, the latest first."""
-        query = select(ModelActivation, Model).join(Model, Model.bundle_id == ModelActivation.bundle_id)
+        query = select(ModelActivation, CatalogModel).join(
+            CatalogModel, CatalogModel.bundle_id == ModelActivation.bundle_id
+        )
         with self._database.read() as session:
             rows = session.execute(query.order_by(ModelActivation.id.desc()).limit(MAX_LISTED))
             return [(activation, model) for activation, model in rows]
@@ -236,10 +240,10 @@ def _add(
 ) -> None:
     """Add the row of a model; if the model has a row with the same source, update the location of its bundle."""
     lock(session, f"model {bundle.id}")
-    known = session.get(Model, bundle.id)
+    known = session.get(CatalogModel, bundle.id)
     if known is None:
         session.add(
-            Model(
+            CatalogModel(
                 bundle_id=bundle.id,
                 name=bundle.info.name,
                 family=bundle.info.family,

@@ -114,7 +114,7 @@ class Prediction:
     """Common name."""
     score: float
     at: datetime
-    """Time of the identification."""
+    """Time of the identification, in UTC."""
     recording: str | None
     """sha256 of the recording; None if it was not stored."""
 
@@ -130,6 +130,7 @@ class Overview:
     recorded_h: float
     """Length of these recordings in hours."""
     n_detections: int
+    """Number of detections that reviewers did not reject."""
     n_species: int
     """Number of detected species."""
     n_undated: int

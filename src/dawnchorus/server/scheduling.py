@@ -29,7 +29,7 @@ from dawnchorus.limits import Limits
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore
 from dawnchorus.server.cost_estimate import CostEstimate
-from dawnchorus.server.work import DecodedWindows, IdentifyResult, Upload
+from dawnchorus.server.work import DecodedWindows, IdentifyResult, UploadWork
 
 
 class ServedModel:
@@ -179,7 +179,7 @@ class InferencePool:
         plan = build_scoring_plan(model.bundle, options, limits=self.limits)
         builder = TableBuilder(model.bundle, plan.windows, options, model.range_filter(options), {})
         recording = RecordingWork(path, model.loaded, plan, decoders=self.engine.decoders)
-        upload = Upload(recording, builder, options, name, self._costs)
+        upload = UploadWork(recording, builder, options, name, self._costs)
         if bypass_queue_limit:
             return self.engine.submit(upload)
         n_bytes = path.stat().st_size
@@ -194,8 +194,8 @@ class InferencePool:
             windows: mono audio, float32 [n, samples].
 
         Returns:
-            Future of the scores [n, classes] and of the bundle that computed them. It raises OverloadedError if the
-            windows have waited longer than `Limits.wait_s`.
+            Future of the scores [n, classes], 0 to 1, and of the bundle that computed them. It raises
+            OverloadedError if the windows have waited longer than `Limits.wait_s`.
 
         Raises:
             OverloadedError: the queue is full.

@@ -123,7 +123,7 @@ class Service:
             windows: mono audio, float32 [n, samples].
 
         Returns:
-            The scores [n, classes] and the bundle that computed them.
+            The scores [n, classes], 0 to 1, and the bundle that computed them.
 
         Raises:
             OverloadedError: the queue is full, or the windows have waited too long.

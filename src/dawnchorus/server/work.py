@@ -44,7 +44,7 @@ class IdentifyResult:
     """Seconds spent in each stage of the processing; "wait" is the time in queues."""
 
 
-class Upload:
+class UploadWork:
     """An uploaded recording as work for the inference engine; its result is an `IdentifyResult`.
 
     Implements `inference.work.Work`. The engine calls the methods.
@@ -160,7 +160,7 @@ class DecodedWindows:
         self._scores[first_window : first_window + len(output.scores)] = output.scores
 
     def result(self) -> tuple[FloatArray, Bundle]:
-        """Return the scores [n, classes], and the bundle that computed them."""
+        """Return the scores [n, classes], 0 to 1, and the bundle that computed them."""
         return self._scores, self.model.bundle
 
     def close(self) -> None:

@@ -179,7 +179,7 @@ class RemotePath(_LocalPath):
             raise StoreError(describe(error), subject=self) from None
 
     def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:  # noqa: ARG002 - as in `Path`
-        """Return size and modification time of the object.
+        """Return size and modification time of the object; the time is 0 (1970) if the store has none.
 
         Raises:
             OSError: there is no such object, or the store failed.

@@ -32,13 +32,15 @@ class ObjectInfo:
     """Size and version of an object."""
 
     size: int
+    """Size in bytes."""
     etag: str | None = None
     """ETag as the store writes it; a weak one begins with `W/`. None if the store has none."""
     modified: datetime | None = None
+    """Modification time; None if the store has none."""
 
     @property
     def version(self) -> str | None:
-        """The ETag without quotation marks, which only some replies of a store have around it."""
+        """The ETag without quotation marks, which only some replies of a store have around it; None without an ETag."""
         return None if self.etag is None else self.etag.replace('"', "")
 
     def is_same(self, other: ObjectInfo) -> bool:

@@ -133,7 +133,7 @@ def _stamp(year: int, month: int | None, day: int | None, at: time_of_day | None
 
 
 def parse_date(text: str) -> Stamp | _Pair | None:
-    """Parse a date; return a `_Pair` if the order of its numbers is ambiguous, and None if it is no date."""
+    """Parse a date; return its numbers (`_Pair`) if the column has to decide on their order, None if it is no date."""
     text = _plain(text)
     day_only = _without_time(text)
     if day_only is not None:

@@ -91,7 +91,7 @@ class Label:
 
     Attributes:
         scientific_name: for example "Parus major".
-        common_name: for example "Great Tit".
+        common_name: for example "Great Tit"; a class with a single name has it in both fields.
         kind: "species", or "sound" (an engine, a human voice).
     """
 

@@ -159,7 +159,8 @@ def compose_config(overrides: Sequence[str], *, config_dir: Path | None = None) 
 
     Args:
         overrides: settings such as `model=efficientnet`, `data=my-set` or `optimizer.lr=3e-4`.
-        config_dir: folder of the user's choices (`GROUP/NAME.yaml`), which take precedence over built-in ones.
+        config_dir: folder of the user's choices (`GROUP/NAME.yaml`), which take precedence over built-in ones; None for
+            the built-in ones only.
 
     Raises:
         InputError: an override does not have the form KEY=VALUE; a group, choice or key is unknown (the message

@@ -263,7 +263,10 @@ class TrainConfig(Config):
     seed: int = Field(default=1, ge=0)
 
     def recipe(self) -> dict[str, Any]:
-        """Return the settings that do not depend on data set and machine, for training other data in the same way."""
+        """Return the settings that do not depend on data set and machine, for training other data in the same way.
+
+        They are nested dicts, by the groups and keys of this configuration.
+        """
         return self.model_dump(
             mode="json",
             include={"model", "data", "optimizer", "scheduler", "augment", "loss", "trainer", "seed"},

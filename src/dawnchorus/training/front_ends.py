@@ -41,6 +41,7 @@ class MelConfig(Config):
     pcen_s: float = Field(default=0.3, gt=0)
     """Time constant of PCEN's smoothing filter in seconds."""
     pcen_gain: float = Field(default=0.9, gt=0, le=1)
+    """Exponent of the smoothed level that PCEN divides by: 1 removes differences of level completely."""
     normalize: Literal["clip", "band", "imagenet", "none"] = "clip"
     """"clip" or "band": mean 0 and standard deviation 1 over each clip, or over each band of each clip; "imagenet":
     PCEN's levels scaled to the range that ImageNet weights expect; "none"."""

@@ -21,7 +21,7 @@ from dawnchorus.data.synthesis.negatives import SOURCE as GENERATED
 from dawnchorus.errors import DawnChorusError, InputError, MissingExtraError
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore
-from dawnchorus.retraining_messages import RetrainEvent, RetrainOutcome, RetrainRequest
+from dawnchorus.retraining_messages import RetrainEvent, RetrainOutcome, RetrainProcessRequest
 from dawnchorus.storage.files import cannot_write
 from dawnchorus.taxonomy.labels import parse_label
 from dawnchorus.training.retraining_folder import copy_table, load_labeled_recordings, write_report
@@ -33,7 +33,7 @@ SHARES = {"checking": (0.0, 0.1), "training": (0.3, 0.45), "comparing": (0.8, 0.
 """Start and length of each stage, as fractions of the whole retraining."""
 
 
-def check_request(request: RetrainRequest) -> None:
+def check_request(request: RetrainProcessRequest) -> None:
     """Check the settings of a retraining and, if it has a data set, the labels of the data set.
 
     Raises:
@@ -50,7 +50,7 @@ def check_request(request: RetrainRequest) -> None:
         _load(request, request.dataset, active, store)
 
 
-def run_request(request: RetrainRequest, *, report: Report) -> RetrainOutcome:
+def run_request(request: RetrainProcessRequest, *, report: Report) -> RetrainOutcome:
     """Retrain a model, and write the report into the retraining's folder; see `retraining.retrain`.
 
     Raises:
@@ -95,7 +95,7 @@ def run_request(request: RetrainRequest, *, report: Report) -> RetrainOutcome:
     return outcome
 
 
-def _load(request: RetrainRequest, dataset: Path, active: Bundle, store: ModelStore) -> RecordingsTable:
+def _load(request: RetrainProcessRequest, dataset: Path, active: Bundle, store: ModelStore) -> RecordingsTable:
     """Return the recordings with labels replaced by the names of their classes."""
     labels = [*active.labels, *(store.open(request.backbone).labels if request.backbone else ())]
     known = [*labels, *map(parse_label, request.new_classes)]
@@ -174,7 +174,7 @@ def _end_with_parent() -> None:
 def main() -> None:
     """Process the request in the file that the first command-line argument names."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    request = RetrainRequest.model_validate_json(Path(sys.argv[1]).read_bytes())
+    request = RetrainProcessRequest.model_validate_json(Path(sys.argv[1]).read_bytes())
     printer = EventPrinter()
     log = logging.getLogger("dawnchorus")
     log.addHandler(printer)

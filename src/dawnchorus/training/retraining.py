@@ -159,7 +159,7 @@ def check_settings(active: Bundle, overrides: Sequence[str], *, backbone: str | 
 
 
 @dataclass(frozen=True)
-class Settings:
+class RetrainingSettings:
     """Settings of a retraining."""
 
     overrides: tuple[str, ...]
@@ -169,7 +169,7 @@ class Settings:
     """True if the user's overrides choose an experiment or a model family (`experiment=`, `model=`)."""
 
 
-def training_settings(active: Bundle, overrides: Sequence[str], *, backbone: str | Path) -> Settings:
+def training_settings(active: Bundle, overrides: Sequence[str], *, backbone: str | Path) -> RetrainingSettings:
     """Return the settings to train a successor of the active model.
 
     A model that dawnchorus has trained is trained with the settings stored in its bundle. For other models, such as
@@ -199,7 +199,7 @@ def training_settings(active: Bundle, overrides: Sequence[str], *, backbone: str
         base = tuple(recipe_overrides(recipe))
     else:
         base = (*RECIPE, f"model.backbone={backbone}")
-    return Settings((*base, *overrides), is_default=base[:1] == RECIPE, is_chosen=is_chosen)
+    return RetrainingSettings((*base, *overrides), is_default=base[:1] == RECIPE, is_chosen=is_chosen)
 
 
 def _own_recipe(bundle: Bundle) -> dict[str, Any] | None:

@@ -162,7 +162,11 @@ def _with_current_names(metadata: dict[str, Any]) -> dict[str, Any]:
 
 
 def find_run(model: str | Path) -> TrainingRun | None:
-    """Return the run whose folder, or whose bundle's folder, is `model`; None if it is no run."""
+    """Return the run whose folder, or whose bundle's folder, is `model`; None if it is no run.
+
+    Raises:
+        InputError: the folder's `run.json` is invalid.
+    """
     for folder in (Path(model), Path(model).parent):
         if (folder / RUN_NAME).is_file() and Path(model) in (folder, folder / RUN_BUNDLE_NAME):
             return read_run(folder)
@@ -170,7 +174,11 @@ def find_run(model: str | Path) -> TrainingRun | None:
 
 
 def find_runs(root: Path) -> Iterator[TrainingRun]:
-    """Yield the runs in the folder of runs `root`, the oldest first."""
+    """Yield the runs in the folder of runs `root`, the oldest first; none if there is no such folder.
+
+    Raises:
+        InputError: a `run.json` is invalid.
+    """
     for path in sorted(root.glob(f"*/{RUN_NAME}")):
         yield read_run(path.parent)
 

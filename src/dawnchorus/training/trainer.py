@@ -52,7 +52,7 @@ def train(
     Args:
         config: the configuration.
         started: local start time, for the name of the run's folder.
-        overrides: the overrides that the user gave, to be stored in the run.
+        overrides: the overrides that the user gave, to be stored in the run; None for none.
         report: called with the progress after each epoch.
 
     Raises:

@@ -94,7 +94,7 @@ def tune(
         method: search method.
         by_fold: train on every fold of a data set split into folds; the value is the mean over the folds, and a trial
             stops when it is worse than the median of other trials after as many folds.
-        config_dir: folder of the user's configuration choices.
+        config_dir: folder of the user's configuration choices; None for the built-in ones only.
         clock: function that returns the current local time.
         report: called with the progress and the trial's value after each trial.
 

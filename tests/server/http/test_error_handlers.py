@@ -9,6 +9,7 @@ import re
 import struct
 import zipfile
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -218,6 +219,7 @@ def test_a_file_of_the_machine_is_not_named() -> None:
     assert error_message(request, broken) == "night.wav: the file is empty (0 bytes)."
 
 
+@pytest.mark.skipif(find_spec("torch") is None, reason="retraining needs dawnchorus[train]")
 def test_a_retraining_that_fails_names_no_folder(level_bundle: Bundle, command: Command, tmp_path: Path) -> None:
     """The server copies the reason from the process's last line into the job."""
     (tmp_path / "recordings.parquet").write_bytes(b"no table")

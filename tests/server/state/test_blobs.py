@@ -22,10 +22,10 @@ from dawnchorus.server.state.blobs import BlobStore
 from dawnchorus.server.state.database import Database
 from dawnchorus.server.state.tables import (
     Base,
+    CatalogModel,
     Job,
     JobFile,
     LabeledRecording,
-    Model,
     Recording,
     StoredFile,
 )
@@ -49,9 +49,9 @@ def expire_all(state: Database) -> None:
             delete(LabeledRecording),
         ),
         (
-            Model,
+            CatalogModel,
             {"bundle_id": "b", "name": "x", "family": "x", "n_classes": 1, "storage_key": HERE, "source": "retrained"},
-            delete(Model),
+            delete(CatalogModel),
         ),
         (Job, {"id": "j", "kind": "identify", "parameters": {}}, update(Job).values(status="done")),
         (Job, {"id": "j", "kind": "retrain", "parameters": {}, "status": "running"}, delete(Job)),

@@ -23,12 +23,12 @@ from dawnchorus.server.listing import DetectionQuery, RecordingQuery, find_detec
 from dawnchorus.server.state.database import MIGRATIONS, Database, alembic_config
 from dawnchorus.server.state.tables import (
     Base,
+    CatalogModel,
     DetectionRow,
     Identification,
     Job,
     JobFile,
     LabeledRecording,
-    Model,
     ModelActivation,
     Recording,
     Review,
@@ -268,7 +268,7 @@ def test_database_of_revision_0002_opens(tmp_path: Path) -> None:
         activation = session.query(ModelActivation).one()
         assert (activation.bundle_id, activation.reason) == ("0123456789ab", "the server was started with it")
         assert session.query(Review).one().verdict == "correct"
-        given, retrained = session.query(Model).order_by(Model.bundle_id)
+        given, retrained = session.query(CatalogModel).order_by(CatalogModel.bundle_id)
         assert (given.storage_key, given.source, given.report) == ("level", "given", None)
         assert retrained.report is not None
         assert retrained.report["meets_promotion_rule"] is False

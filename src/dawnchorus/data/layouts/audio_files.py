@@ -30,8 +30,8 @@ def is_absolute(path: str) -> bool:
 def find_audio(folders: Sequence[Path], paths: Sequence[str], code: str | None) -> Path | None:
     """Return the first existing audio file that a table's row means; None if there is none.
 
-    A URL is returned as it is. If no file is spelled exactly like a path, case and Unicode form are ignored, provided
-    that only one file matches.
+    A URL is returned as a `storage.paths.RemotePath`, whether it exists or not. If no file is spelled exactly like a
+    path, case and Unicode form are ignored, provided that only one file matches.
 
     Args:
         folders: the audio folders, in order of preference.

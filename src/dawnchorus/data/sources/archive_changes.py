@@ -39,11 +39,13 @@ class ArchiveChanges:
     renamed: tuple[tuple[str, str, str], ...] = ()
     """Changed species."""
     relicensed: tuple[tuple[str, str, str], ...] = ()
+    """Changed licenses."""
     others: Mapping[str, tuple[tuple[str, str, str], ...]] = field(default_factory=dict)
     """Changes of other fields, such as date and quality, by field."""
     replaced: tuple[str, ...] = ()
     """recording_ids for which the archive has another file now."""
     gone: tuple[str, ...] = ()
+    """recording_ids that the archive no longer has; their rows and files stay in the data set."""
     unsettled: tuple[str, ...] = ()
     """recording_ids that the search no longer returns, and whose individual request failed or was not made."""
 

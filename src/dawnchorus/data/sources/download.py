@@ -51,7 +51,7 @@ class FetchSummary:
 
     @property
     def missing(self) -> set[str]:
-        """Return the recording_ids that were not downloaded."""
+        """recording_ids that could not be downloaded, or were not requested."""
         return {*self.failures, *self.not_requested}
 
     def notes(self) -> Iterator[str]:

@@ -13,7 +13,7 @@ DAWN_LATITUDE, DAWN_LONGITUDE = 62.0, 15.0
 """Location in degrees for the recording's metadata: central Sweden, where all eight species live."""
 
 DAWN_START_TIME = datetime(2026, 5, 1, 3, 45)  # noqa: DTZ001 - a recorder's local time
-"""Start time for the recording's metadata."""
+"""Start time for the recording's metadata, by the recorder's clock, without time zone."""
 
 DAWN_DURATION_S = 90.0
 

@@ -23,9 +23,11 @@ class Note:
     duration_s: float
     pitch_hz: tuple[float, ...]
     level: float = 1.0
+    """Amplitude of the fundamental, relative to the song's other notes."""
     overtones: tuple[float, ...] = ()
     """Levels of the second, third, ... harmonic, relative to the first."""
     vibrato_hz: float = 0.0
+    """Rate of the vibrato; 0 for none."""
     vibrato_depth: float = 0.0
     """Peak deviation of the vibrato, as a fraction of the pitch."""
     attack_s: float = 0.02

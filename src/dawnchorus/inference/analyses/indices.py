@@ -70,7 +70,10 @@ class Indices:
                 self._end_minute(MINUTE_S)
 
     def finish(self) -> Table:
-        """Return one row per minute and channel, ordered by minute; the last minute may be incomplete."""
+        """Return one row per minute and channel, ordered by minute; the last minute may be incomplete.
+
+        docs/ANALYSES.md lists the columns.
+        """
         rest_s = self._splitter.n_frames / self._sample_rate_hz
         if rest_s >= MIN_S:
             self._end_minute(rest_s)

@@ -35,7 +35,7 @@ class Moments:
 
     @property
     def variance(self) -> float:
-        """Variance of the samples."""
+        """Variance of the samples; 0 without samples."""
         return max(self._squares / max(self.n, 1) - self.mean**2, 0.0)
 
 

@@ -40,7 +40,7 @@ class Framer:
 
     @property
     def rest(self) -> FloatArray:
-        """Samples of the last, incomplete frame."""
+        """Samples of the last, incomplete frame; empty if the last frame is complete."""
         return self._frame[: self._n]
 
     def push(self, samples: FloatArray) -> Iterator[FloatArray]:

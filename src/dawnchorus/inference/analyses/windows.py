@@ -13,7 +13,7 @@ from dawnchorus.audio.sample_analyses import Table as Table  # noqa: PLC0414 - a
 
 @dataclass(frozen=True)
 class WindowOutput:
-    """Output of a model for n windows: scores [n, classes] and, if they were requested, embeddings [n, dim]."""
+    """Output of a model for n windows: scores [n, classes], 0 to 1, and, if requested, embeddings [n, dim]."""
 
     scores: FloatArray
     embeddings: FloatArray | None = None

@@ -103,7 +103,8 @@ class ForeignOnnx:
     def save(self, folder: Path, chosen: Chosen) -> dict[OutputName, int] | None:
         """Write the graph with input `waveform` [batch, samples] and the chosen outputs [batch, width], all float32.
 
-        Return None instead of positions, since the outputs are found by their names.
+        Return None, for `BundleDescription.graph_outputs`: the outputs are found by their names, `logits` and
+        `embeddings`.
         """
         outputs = {"logits": (chosen.scores, chosen.n_classes)}
         if chosen.embeddings is not None and chosen.embedding_dim is not None:

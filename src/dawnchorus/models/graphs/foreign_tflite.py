@@ -56,7 +56,7 @@ class ForeignTflite:
         return list(dict.fromkeys(each.name for each in TfliteFile(self._path).operators if each.name in _RANDOM))
 
     def save(self, folder: Path, chosen: Chosen) -> dict[OutputName, int]:
-        """Copy the graph to `folder`; return the positions of logits and embeddings among its outputs."""
+        """Copy the graph to `folder`; return the positions of its outputs for `BundleDescription.graph_outputs`."""
         shutil.copyfile(self._path, folder / self.file_name)
         positions: dict[OutputName, int] = {"logits": self.outputs.index(chosen.scores)}
         if chosen.embeddings is not None:

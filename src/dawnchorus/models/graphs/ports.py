@@ -76,6 +76,7 @@ class Chosen:
     n_classes: int
     embeddings: Port | None
     embedding_dim: int | None
+    """Length of an embedding; None without embeddings."""
 
     def describe(self, outputs: Sequence[Port]) -> str:
         """Return in words which outputs are used, and which are not."""

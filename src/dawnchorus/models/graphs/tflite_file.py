@@ -32,6 +32,7 @@ class Operator:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     table: Any
+    """The `Operator` of the package `tflite`."""
 
     def options(self, kind: type[Any]) -> Any:
         """Return the operator's options; `kind` is their class in the package `tflite`."""

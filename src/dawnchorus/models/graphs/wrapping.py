@@ -38,7 +38,7 @@ KERAS_HINT = (
 
 @dataclass(frozen=True, kw_only=True)
 class ModelDescription:
-    """Properties of a model that its graph does not state."""
+    """Properties of a model that its graph does not state; `BundleDescription` describes them."""
 
     name: str
     version: str

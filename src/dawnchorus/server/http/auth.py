@@ -58,9 +58,9 @@ class RouteRole:
 
     Args:
         role: minimum role of the client.
-        is_probe: see the attribute.
-        is_form: see the attribute.
-        is_page: see the attribute.
+        is_probe: True for a health check of load balancers, which may send any Host header.
+        is_form: True for the target of an HTML form, which has the CSRF token in a field instead of a header.
+        is_page: True for an HTML page, which shows a note on unknown parameters instead of an error.
     """
 
     def __init__(self, role: Role, *, is_probe: bool, is_form: bool, is_page: bool) -> None:
@@ -178,7 +178,7 @@ class Authorizer:
         return not self._tokens
 
     async def check(self, request: Request) -> Response | None:
-        """Return an error response if the request is not allowed, else None.
+        """Return an error response (400, 401, 403, 421 or 429) if the request is not allowed, else None.
 
         Sets `request.state.role`, and `request.state.csrf` to the CSRF token of the session ("" without a session).
 

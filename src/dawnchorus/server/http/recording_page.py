@@ -40,6 +40,7 @@ class RecordingPageParameters(RequestParameters):
     d: int | None = Field(None, ge=1, le=2**63 - 1)
     """Id of the selected detection; None for the detection at `t`, or the highest-scoring one."""
     species: str = Field("", max_length=200)
+    """Substring of the common or scientific name of the listed detections; empty for all."""
     min_score: float | None = Field(None, ge=0, le=1)
     reviewed: Reviewed | None = None
     order: Order = "start"

@@ -193,7 +193,9 @@ class BlobStore:
                     self._store.delete(key)
 
     def store_now(self) -> datetime:
-        """Return the time by the store's clock, which sets modification times and may differ from this machine's clock.
+        """Return the time (with time zone) by the store's clock, which may differ from this machine's clock.
+
+        The store's clock sets the modification times of files.
 
         Raises:
             OSError: the store cannot be written.

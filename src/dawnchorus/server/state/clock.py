@@ -6,5 +6,5 @@ from datetime import UTC, datetime
 
 
 def now() -> datetime:
-    """Return the present time in UTC."""
+    """Return the present time in UTC, with time zone."""
     return datetime.now(UTC)

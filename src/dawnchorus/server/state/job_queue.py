@@ -115,7 +115,7 @@ class JobQueue:
         return job
 
     def find(self, *, kind: Kind | None = None, limit: int = 50, offset: int = 0) -> tuple[int, list[Job]]:
-        """Return the number of all jobs, and a page of the list of jobs, the latest first.
+        """Return the number of all jobs of the kind, and a page of the list of these jobs, the latest first.
 
         Args:
             kind: kind of the jobs; None for all kinds.
@@ -205,7 +205,7 @@ class JobQueue:
             job_id: id of the job.
             stage: stage of the work in one or two words.
             progress: progress of the job, 0 to 1; a value lower than before is ignored.
-            details: further fields of the event.
+            details: further fields of the event's data; None for none.
         """
         with suppress(OperationalError), self._database.write() as session:
             job = self._owned_job(session, job_id)
@@ -241,8 +241,8 @@ class JobQueue:
         Args:
             job_id: id of the job.
             status: final status: "done", "failed" or "cancelled".
-            result: result by name, for "done".
-            error: reason of the failure, for "failed".
+            result: values of the result by name, for "done", else None.
+            error: reason of the failure, for "failed", else None.
         """
         with self._database.write() as session:
             job = self._owned_job(session, job_id)

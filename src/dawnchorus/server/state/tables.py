@@ -114,9 +114,9 @@ class Recording(Base):
     It is no foreign key, since the table of identifications has a foreign key to this table.
     """
     n_detections: Mapped[int] = mapped_column(default=0, server_default="0")
-    """Number of detections in the latest identification."""
+    """Number of detections in the latest identification, with those that reviewers rejected."""
     best_score: Mapped[float | None]
-    """Highest score in the latest identification; None without detections."""
+    """Highest score of these detections; None without detections."""
 
 
 AUTOINCREMENT = {"sqlite_autoincrement": True}
@@ -174,6 +174,7 @@ class RecordingSpecies(Base):
     n_detections: Mapped[int]
     """Number of detections that were not rejected."""
     best_score: Mapped[float]
+    """Highest score of the detections that were not rejected; 0 if all were."""
     added_at: Mapped[datetime]
     """Copy of `Recording.added_at`, for an index in the order of lists."""
 
@@ -340,9 +341,10 @@ class SplitAssignment(Base):
 
     group: Mapped[str] = mapped_column("group_name", String(255), primary_key=True)
     split: Mapped[str] = mapped_column(String(16))
+    """Split of the group: "train" or "test"."""
 
 
-class Model(Base):
+class CatalogModel(Base):
     """A model of the catalog, which can be activated."""
 
     __tablename__ = "models"
@@ -400,15 +402,15 @@ class Job(Base):
     parameters: Mapped[dict[str, Any]]
     """Arguments of the job by name: recording and options, or overrides of a retraining."""
     result: Mapped[dict[str, Any] | None]
-    """Result of a job that is done, by name; None before."""
+    """Values of the result by name; None unless the job is done."""
     error: Mapped[str | None] = mapped_column(Text)
-    """Reason why the job failed."""
+    """Reason why the job failed; None unless it did."""
     attempts: Mapped[int] = mapped_column(default=0)
     """Number of times that a server started the job."""
     cancel_requested: Mapped[bool] = mapped_column(default=False)
     """True if a client requested the cancellation."""
     worker_id: Mapped[str | None] = mapped_column(String(64))
-    """Id of the server that runs the job."""
+    """Id of the server that runs the job, or ran it to its end; None while it is queued."""
     heartbeat_at: Mapped[datetime | None]
     """Time of the last heartbeat of the server that runs the job."""
     created_at: Mapped[datetime] = mapped_column(default=now, index=True)
@@ -435,6 +437,7 @@ class JobEvent(Base):
     job: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), index=True)
     at: Mapped[datetime] = mapped_column(default=now)
     data: Mapped[dict[str, Any]]
+    """Values of `status`, `stage`, `progress` and `error` of the job at this time; for a retraining further values."""
 
 
 class StoredFile(Base):
@@ -459,7 +462,7 @@ class EndedSession(Base):
 FILE_REFERENCES = union_all(
     select(Recording.sha256.label("sha256")).where(Recording.error.is_(None)),
     select(LabeledRecording.sha256),
-    select(Model.storage_key).where(Model.source == "retrained"),
+    select(CatalogModel.storage_key).where(CatalogModel.source == "retrained"),
     select(JobFile.sha256).join(Job, Job.id == JobFile.job).where(Job.status.in_(ACTIVE_STATUSES)),
 ).subquery("file_references")
 """Subquery with the column `sha256`: files of the store that must not be deleted.

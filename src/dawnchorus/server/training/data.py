@@ -60,7 +60,7 @@ class UploadResult:
 
 
 @dataclass(frozen=True)
-class SpeciesCount:
+class SpeciesTrainingData:
     """Amount of training data of a species."""
 
     scientific_name: str | None
@@ -72,7 +72,7 @@ class SpeciesCount:
     duration_s: float
     """Length of all recordings of the species."""
 
-    def add(self, other: SpeciesCount) -> SpeciesCount:
+    def add(self, other: SpeciesTrainingData) -> SpeciesTrainingData:
         """Return the sum of this count and `other`, with the names of this count."""
         return replace(
             self,
@@ -220,7 +220,7 @@ class TrainingData:
 
     # ------------------------------------------------------------------ queries
 
-    def count_by_species(self) -> list[SpeciesCount]:
+    def count_by_species(self) -> list[SpeciesTrainingData]:
         """Return the amount of training data of each species, the species with most recordings first."""
         n_held_out = func.sum(case((SplitAssignment.split == "test", 1), else_=0))
         query = (
@@ -236,11 +236,11 @@ class TrainingData:
             .group_by(LabeledRecording.scientific_name)
             .order_by(func.count().desc(), LabeledRecording.scientific_name)
         )
-        merged: dict[str | None, SpeciesCount] = {}
+        merged: dict[str | None, SpeciesTrainingData] = {}
         with self._database.read() as session:
             for name, common, n, held_out, duration_s in session.execute(query):
                 key = None if name is None else name_key(name)
-                row = SpeciesCount(name, common or "no species, or unknown", n, held_out or 0, duration_s)
+                row = SpeciesTrainingData(name, common or "no species, or unknown", n, held_out or 0, duration_s)
                 merged[key] = merged[key].add(row) if key in merged else row
         return sorted(merged.values(), key=lambda row: -row.n_recordings)
 
@@ -365,6 +365,6 @@ def _label_key(row: RecordingRow, known: KnownClasses) -> tuple[str, ...]:
     return row.kind, name_key(name if label is None else label.scientific_name), *row.absent, *row.secondary
 
 
-def species_count_fields(count: SpeciesCount) -> dict[str, Any]:
-    """Return the fields of a count as a JSON object, with the length rounded to milliseconds."""
+def species_count_fields(count: SpeciesTrainingData) -> dict[str, Any]:
+    """Return the fields of a count by name, with the length rounded to milliseconds."""
     return {**vars(count), "duration_s": round(count.duration_s, 3)}

@@ -22,7 +22,7 @@ from dawnchorus.data.classes import label_names
 from dawnchorus.data.recordings import read_table
 from dawnchorus.errors import InputError, NotFoundError
 from dawnchorus.models.bundle import read_bundle
-from dawnchorus.retraining_messages import RetrainEvent, RetrainOutcome, RetrainRequest
+from dawnchorus.retraining_messages import RetrainEvent, RetrainOutcome, RetrainProcessRequest
 from dawnchorus.server.model_catalog import ModelCatalog
 from dawnchorus.server.model_switcher import ModelSwitcher
 from dawnchorus.server.state.job_queue import JobQueue
@@ -145,9 +145,9 @@ class RetrainingRunner:
         else:
             self._register(job, outcome)
 
-    def _request(self, folder: Path | None, overrides: Sequence[str]) -> RetrainRequest:
+    def _request(self, folder: Path | None, overrides: Sequence[str]) -> RetrainProcessRequest:
         """Return the request for a retraining in `folder`, which has the training data; None to check settings only."""
-        return RetrainRequest(
+        return RetrainProcessRequest(
             dataset=folder,
             model=str(self._switcher.active.folder),
             backbone=self._backbone,
@@ -205,7 +205,7 @@ class RetrainingRunner:
 
 
 @contextmanager
-def _start_process(request: RetrainRequest, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+def _start_process(request: RetrainProcessRequest, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Start the training process, and kill its process group at the end of the `with` block.
 
     The process exits by itself if this server dies, since its standard input is closed then.

@@ -65,7 +65,7 @@ class Network(nn.Module, ABC):
         return logits[:, : self.n_outputs], embeddings
 
     def prepare(self, features: Tensor) -> None:
-        """Fit normalization statistics on features [clips, ...] before training."""
+        """Fit normalization statistics on features [clips, ...] before training; by default there are none."""
 
     def export(self, *, window_samples: int) -> onnx.ModelProto:
         """Export the network as an ONNX graph from `waveform` to `logits` and `embeddings`."""

@@ -29,7 +29,8 @@ class EfficientNetConfig(FamilyConfig):
     backbone: str = "tf_efficientnet_lite0"
     """Name of the backbone: any model of timm."""
     weights: str | None = "imagenet"
-    """Initial weights: "imagenet" (from a package for EfficientNet-Lite0, else from timm's hub), a file, or None."""
+    """Initial weights: "imagenet" (from a package for EfficientNet-Lite0, else from timm's hub) or a file; None: random
+    weights."""
     pooling: Literal["average", "attention", "bands"] = "average"
     """"average" over time; "attention" weights times by class, as in sound event detection (Kong et al., 2020); "bands"
     keeps the frequency axis, and uses two levels of the backbone."""

@@ -19,7 +19,7 @@ from dawnchorus.models.store import ModelStore
 from dawnchorus.server.http.app import create_app
 from dawnchorus.server.http.auth import find_role
 from dawnchorus.server.settings import Role, Settings
-from dawnchorus.server.state.tables import DetectionRow, Identification, Job, Model, ModelActivation
+from dawnchorus.server.state.tables import CatalogModel, DetectionRow, Identification, Job, ModelActivation
 
 PAGES = ("/", "/recordings", "/detections", "/review", "/training", "/models", "/overview", "/system", "/docs")
 
@@ -241,7 +241,7 @@ def test_a_new_model_is_compared_and_chosen_in_plain_words(level_bundle: Bundle,
     new = {"bundle_id": "0" * 12, "name": "level with New Bird", "family": "head", "n_classes": 4, "report": result}
     with running_service(Settings(model=level_bundle.folder, data=tmp_path / "server")) as (client, service):
         with service.database.write() as session:
-            session.add(Model(**new, storage_key="x", source="retrained"))
+            session.add(CatalogModel(**new, storage_key="x", source="retrained"))
             session.flush()
             session.add_all(ModelActivation(bundle_id=each, reason="by hand") for each in ("0" * 12, level_bundle.id))
             job = {"id": "1" * 32, "kind": "retrain", "status": "done", "parameters": {}}
@@ -299,7 +299,7 @@ def test_pages_have_the_buttons_of_a_role_and_no_others(level_bundle: Bundle, tm
         sha256 = store_long_recording(service, path, duration_s=30, n_detections=3)
         new = {"bundle_id": "0" * 12, "name": "another", "family": "head", "n_classes": 4, "storage_key": "x"}
         with service.database.write() as session:
-            session.add(Model(**new, source="retrained"))
+            session.add(CatalogModel(**new, source="retrained"))
             session.flush()
             session.add_all(ModelActivation(bundle_id=each, reason="by hand") for each in ("0" * 12, level_bundle.id))
             ended = {"kind": "retrain", "parameters": {}, "status": "cancelled"}

@@ -34,7 +34,11 @@ router = APIRouter(prefix="/api", tags=["dashboard"], route_class=JsonRoute)
 
 @router.get("/health", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())
 def health(service: ServiceDependency) -> dict[str, Any]:
-    """Return the active model, the latest retraining, and the number of this server's requests since its start."""
+    """Return the active model, the latest retraining, and the number of this server's requests since its start.
+
+    `status` is always "healthy", and `model_loaded` always true. `error_count` is the number of responses with a status
+    code of 400 or more; `last_retrain` is the time in UTC at which a retraining was last completed, or null.
+    """
     bundle = service.pool.bundle
     n_requests, n_errors = service.metrics.count_replies()
     return {
@@ -56,7 +60,8 @@ def metrics(service: ServiceDependency) -> dict[str, Any]:
 
     A prediction is the species with the highest score of an identified recording. `recent_predictions` are the last 20,
     the oldest first; `latest` are the last 50, the newest first. `avg_confidence` is 0 and `average_confidence` is null
-    before the first prediction.
+    before the first prediction. `species_distribution` is the number of predictions by common name, `sound_seconds` the
+    length of all identified audio, and `waiting` the number of recordings in the queue.
     """
     uptime_s, totals = round(service.uptime_s, 3), service.detections.totals()
     return {
@@ -72,14 +77,19 @@ def metrics(service: ServiceDependency) -> dict[str, Any]:
 
 @router.get("/classes", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())
 def classes(service: ServiceDependency) -> dict[str, Any]:
-    """Return the common names of the active model's classes."""
+    """Return the common names of the active model's classes (`classes`), and their number (`num_classes`)."""
     names = [label.common_name for label in service.pool.bundle.labels]
     return {"classes": names, "num_classes": len(names)}
 
 
 @router.get("/system_stats", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())
 def system_stats(service: ServiceDependency) -> dict[str, Any]:
-    """Return the resources of this server's process, and the numbers of queued jobs and stored recordings."""
+    """Return the resources of this server's process, and the numbers of jobs and stored recordings.
+
+    `cpu_seconds` is the process's CPU time, `memory_bytes` its resident memory (null if unknown), `waiting` the number
+    of recordings in the queue, `jobs` the number of queued and of running jobs by status, and `lessons` the number of
+    labeled recordings in the training data.
+    """
     return {
         "uptime_seconds": round(service.uptime_s, 3),
         "cpu_cores": usable_cores(),
@@ -103,9 +113,9 @@ def _memory_bytes() -> int | None:
 
 @router.get("/model_performance", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())
 def model_performance(service: ServiceDependency) -> dict[str, Any]:
-    """Return the active model, and its comparison with the model before on held-out recordings.
+    """Return name, id and number of classes of the active model, and its comparison with the model before (`report`).
 
-    `report` is null if the active model was not made by a retraining.
+    The two were compared on held-out recordings. `report` is null if the active model was not made by a retraining.
     """
     bundle = service.pool.bundle
     return {
@@ -137,7 +147,8 @@ async def predict(
 ) -> dict[str, Any]:
     """Return the five species of a clip with the highest scores in any window.
 
-    The clip is the form field `audio`; the channel may also be a field of the form.
+    The clip is the form field `audio`; the channel may also be a field of the form. `predicted_species` is the first of
+    the five, `confidence` its score, 0 to 1, and `top_5_predictions` the score by common name, the highest first.
     """
     async with receive_recording(service, request) as (path, name):
         channel = merge_fields(query, request.state.texts).channel
@@ -170,7 +181,11 @@ async def predict(
     openapi_extra=_BODY,
 )
 async def upload_bulk(request: Request, service: ServiceDependency) -> Response:
-    """Add labeled recordings to the training data, as /api/v1/training-data does, with the dashboard's response."""
+    """Add labeled recordings to the training data, as /api/v1/training-data does, with the dashboard's response.
+
+    `uploaded` is the number of accepted files, `failed` that of rejected ones, `skipped_count` that of rejected files
+    and duplicates, and `total_files_in_folder` the number of all labeled recordings in the training data.
+    """
     result = await add_files(request, service)
     n_files, n_accepted = len(result.files), result.count("accepted")
     fields = {
@@ -186,14 +201,22 @@ async def upload_bulk(request: Request, service: ServiceDependency) -> Response:
 
 @router.post("/trigger_retrain", dependencies=[require_role(Role.TRAIN)], responses=error_responses(409))
 def trigger_retrain(service: ServiceDependency) -> dict[str, Any]:
-    """Add a job that retrains on all training data; the new model is activated if it meets the promotion rule."""
+    """Add a job that retrains on all training data; the new model is activated if it meets the promotion rule.
+
+    Returns `message`, the job's `status`, and `job_id`. 409 if another retraining is queued or running, or the queue is
+    full.
+    """
     job = service.retraining.start(list(service.settings.retrain_overrides), require_approval=False)
     return {"message": "Retraining has started.", "status": job.status, "job_id": job.id}
 
 
 @router.get("/retrain_status", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())
 def retrain_status(service: ServiceDependency) -> dict[str, Any]:
-    """Return the progress of the latest retraining, and the time at which a retraining was last completed."""
+    """Return the progress of the latest retraining, and the time at which a retraining was last completed.
+
+    `status` is that of the job, or "idle" if there is none; `progress` is in percent; `message` is the stage of the
+    work, or the reason of a failure; `last_retrain` is the time in UTC, or null.
+    """
     retraining = _retraining_fields(service)
     common = {"is_training": retraining["is_retraining"], **retraining}
     _, rows = service.jobs.find(kind="retrain", limit=1)

@@ -15,7 +15,7 @@ router = APIRouter(tags=["health"])
 
 @router.get("/api/v1/health/live", dependencies=[require_role(Role.PUBLIC, is_probe=True)], responses=error_responses())
 async def live() -> dict[str, str]:
-    """Return status 200 as long as the server process answers."""
+    """Return status 200 and `{"status": "live"}` as long as the server process answers."""
     return {"status": "live"}
 
 
@@ -23,7 +23,10 @@ async def live() -> dict[str, str]:
     "/api/v1/health/ready", dependencies=[require_role(Role.PUBLIC, is_probe=True)], responses=error_responses(503)
 )
 async def ready(service: ServiceDependency) -> dict[str, str]:
-    """Return status 200 while the server accepts requests, 503 while it shuts down."""
+    """Return status 200 while the server accepts requests, 503 while it shuts down.
+
+    The response has the `status` "ready", and the `bundle_id` of the active model.
+    """
     service.check_ready()
     return {"status": "ready", "bundle_id": service.pool.bundle.id}
 

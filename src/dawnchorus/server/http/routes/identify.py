@@ -164,6 +164,8 @@ async def identify(
 ) -> Response:
     """Identify a recording, sent as the form field `audio` or as the body; a long recording becomes a job.
 
+    The response has the detections as JSON, or as a table if `format` names one; for a job it is the job (202).
+
     The parameters may also be fields of the form. A job stores its recording and detections; when the job is done,
     they are at /api/v1/recordings/{sha256}/detections.
     """

@@ -47,9 +47,13 @@ class Tensor(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: str
+    """Name of the tensor, which must be `INPUT`."""
     shape: list[int] = Field(min_length=1, max_length=4)
+    """Shape [windows, samples]."""
     datatype: str
+    """Type of the values, which must be "FP32"."""
     data: list[Any]
+    """Samples, -1 to 1, of all windows in a row, or a list for each window."""
     parameters: dict[str, Any] = {}
     """Parameters of protocol extensions, which are ignored."""
 
@@ -61,6 +65,7 @@ class RequestedOutput(BaseModel):
 
     name: Literal["scores"]
     parameters: dict[str, Any] = {}
+    """Parameters of protocol extensions, which are ignored."""
 
 
 class InferenceRequest(BaseModel):
@@ -69,26 +74,29 @@ class InferenceRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     id: str | None = None
+    """Id of the client for the request, which is copied to the response."""
     parameters: dict[str, Any] = {}
+    """Parameters of protocol extensions, which are ignored."""
     inputs: list[Tensor] = Field(min_length=1, max_length=1)
     outputs: list[RequestedOutput] = Field(default=[], max_length=1)
+    """Tensors to return; the scores are returned also if the list is empty."""
 
 
 @router.get("", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())
 async def server() -> dict[str, Any]:
-    """Return name and version of the server."""
+    """Return `name` and `version` of the server, and its protocol `extensions` (none)."""
     return {"name": "dawnchorus", "version": __version__, "extensions": []}
 
 
 @router.get("/health/live", dependencies=[require_role(Role.PUBLIC, is_probe=True)], responses=error_responses())
 async def live() -> dict[str, bool]:
-    """Return status 200 as long as the server process answers."""
+    """Return status 200 and `{"live": true}` as long as the server process answers."""
     return {"live": True}
 
 
 @router.get("/health/ready", dependencies=[require_role(Role.PUBLIC, is_probe=True)], responses=error_responses(503))
 async def ready(service: ServiceDependency) -> dict[str, bool]:
-    """Return status 200 while the server accepts requests, 503 while it shuts down."""
+    """Return status 200 and `{"ready": true}` while the server accepts requests, 503 while it shuts down."""
     service.check_ready()
     return {"ready": True}
 
@@ -98,7 +106,10 @@ async def ready(service: ServiceDependency) -> dict[str, bool]:
     "/models/{name}/versions/{version}", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses(404)
 )
 async def model(service: ServiceDependency, name: str, version: str | None = None) -> dict[str, Any]:
-    """Return names, types and shapes of the active model's input and output tensors."""
+    """Return the metadata of the active model: `inputs` and `outputs` have names, types and shapes of its tensors.
+
+    404 if `name` is not the name, or `version` not the bundle id, of the active model.
+    """
     bundle = _check_model(service.pool.bundle, name, version)
     return {
         "name": bundle.info.name,
@@ -116,7 +127,10 @@ async def model(service: ServiceDependency, name: str, version: str | None = Non
     responses=error_responses(404, 503),
 )
 async def model_ready(service: ServiceDependency, name: str, version: str | None = None) -> dict[str, Any]:
-    """Return status 200 while the active model accepts requests, 503 while the server shuts down."""
+    """Return status 200 while the active model accepts requests, 503 while the server shuts down.
+
+    404 if `name` is not the name, or `version` not the bundle id, of the active model.
+    """
     bundle = _check_model(service.pool.bundle, name, version)
     service.check_ready()
     return {"name": bundle.info.name, "ready": True}
@@ -138,7 +152,11 @@ _INFER: dict[str, Any] = {
 @router.post("/models/{name}/infer", **_INFER)
 @router.post("/models/{name}/versions/{version}/infer", **_INFER)
 async def infer(request: Request, service: ServiceDependency, name: str, version: str | None = None) -> dict[str, Any]:
-    """Score windows of audio [windows, samples] at the model's sample rate; return the scores [windows, classes]."""
+    """Score windows of audio [windows, samples] at the model's sample rate; return the scores [windows, classes].
+
+    The body is an `InferenceRequest`. The scores, 0 to 1, are `outputs[0].data`, all windows in a row. 404 if `name` is
+    not the name, or `version` not the bundle id, of the active model.
+    """
     active = _check_model(service.pool.bundle, name, version)
     service.pool.check_room(0)  # before the body is read
     async with receive_body(request, service.spool, max_bytes=MAX_BODY) as file, service.blocking_slots:

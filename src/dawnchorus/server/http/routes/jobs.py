@@ -30,26 +30,36 @@ router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
 
 @router.get("", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())
 def jobs(service: ServiceDependency, kind: Kind | None = None, limit: Limit = 50, offset: Offset = 0) -> dict[str, Any]:
-    """Return the number of jobs, and a page of the list of jobs, the latest first."""
+    """Return the number of jobs of the kind (`total`), and a page of these `jobs`, the latest first.
+
+    `kind` is "identify" or "retrain"; without it, jobs of all kinds are listed.
+    """
     n, rows = service.jobs.find(kind=kind, limit=limit, offset=offset)
     return {"total": n, "jobs": [job_fields(job) for job in rows]}
 
 
 @router.get("/{job_id}", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses(404))
 def job(service: ServiceDependency, job_id: JobId) -> dict[str, Any]:
-    """Return the status, the progress and, when it is done, the result of a job."""
+    """Return a job: the columns of the table `Job` except those on its server, and the URL path of its `events`.
+
+    `status` is "queued", "running", "done", "failed" or "cancelled"; `progress` is from 0 to 1; `result` is null until
+    the job is done.
+    """
     return job_fields(service.jobs.get(job_id))
 
 
 @router.get("/{job_id}/log", dependencies=[require_role(Role.TRAIN)], responses=error_responses(404))
 def log(service: ServiceDependency, job_id: JobId) -> dict[str, Any]:
-    """Return the last lines of a retraining's log; empty for other jobs and on servers that did not run the job."""
+    """Return the last lines of a retraining's log (`lines`), none for other jobs and on servers that did not run it."""
     return {"lines": service.retraining.log(service.jobs.get(job_id).id)}
 
 
 @router.post("/{job_id}/cancel", dependencies=[require_role(Role.TRAIN)], responses=error_responses(404))
 def cancel(service: ServiceDependency, job_id: JobId) -> dict[str, Any]:
-    """Cancel a queued job, or request the cancellation of a running job, which takes seconds; return the job."""
+    """Cancel a queued job, or request the cancellation of a running job, which takes seconds; return the job.
+
+    A job that has ended does not change.
+    """
     return job_fields(service.jobs.cancel(job_id))
 
 
@@ -59,7 +69,8 @@ def cancel(service: ServiceDependency, job_id: JobId) -> dict[str, Any]:
 def restart(service: ServiceDependency, job_id: JobId) -> dict[str, Any]:
     """Start a new job with the arguments of a job that was cancelled or failed, and return the new job.
 
-    404 if the job's audio file was deleted: an hourly clean-up deletes the files of cancelled identifications.
+    404 if the job's audio file was deleted: an hourly clean-up deletes the files of cancelled identifications. 409 if
+    the job has not ended, another retraining is queued or running, or the queue is full; 400 if the job is done.
     """
     return job_fields(service.restart(job_id))
 
@@ -90,7 +101,8 @@ async def events(
 ) -> AsyncIterator[ServerSentEvent]:
     """Stream the events of a job as server-sent events, until the job ends (event `end`).
 
-    The stream starts with the first event, or with the event after the id in the header Last-Event-ID.
+    The stream starts with the first event, or with the event after the id in the header Last-Event-ID. The data of an
+    event are `at`, `status`, `stage`, `progress` and `error` of the job, and for a retraining further fields.
     """
     after = int(last_event_id) if last_event_id and re.fullmatch(r"[0-9]{1,18}", last_event_id) else 0
     yield ServerSentEvent(retry=RETRY_MS)

@@ -99,7 +99,7 @@ class DetectionApiFilter(DetectionPageFilter, _ApiFilter):
 
 @router.get("/recordings", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())
 def recordings(service: ServiceDependency, query: Annotated[RecordingApiFilter, Query()]) -> dict[str, Any]:
-    """Return a page of the recordings, the latest upload first; some could not be identified (state `failed`).
+    """Return a page of `recordings`, the latest upload first; some could not be identified (state `failed`).
 
     `total` is at most 10,000 (see `is_total_exact`); `next` and `previous` are cursors of the older and the newer page.
     """
@@ -109,7 +109,7 @@ def recordings(service: ServiceDependency, query: Annotated[RecordingApiFilter, 
 
 @router.get("/detections", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())
 def detections(service: ServiceDependency, query: Annotated[DetectionApiFilter, Query()]) -> dict[str, Any]:
-    """Return a page of the detections in stored recordings, the latest upload first, by start within a recording.
+    """Return a page of the `detections` in stored recordings, the latest upload first, by start within a recording.
 
     `total` is at most 10,000 (see `is_total_exact`); `next` and `previous` are cursors of the older and the newer page.
     """
@@ -132,14 +132,17 @@ def species(
     name: Annotated[str, Query(max_length=MAX_TEXT, description="Substring of either name.")] = "",
     limit: Limit = 20,
 ) -> dict[str, Any]:
-    """Return the species that were detected in stored recordings, by common name."""
+    """Return the species that were detected in stored recordings, ordered by common name.
+
+    Each element of `species` has `scientific_name` and `common_name`.
+    """
     rows = find_species(service.database, name, limit=limit)
     return {"species": [{"scientific_name": row.scientific_name, "common_name": row.common_name} for row in rows]}
 
 
 @router.get("/sites", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())
 def sites(service: ServiceDependency) -> dict[str, Any]:
-    """Return the names of the sites of stored recordings, at most 1,000, in alphabetical order."""
+    """Return the names of the `sites` of stored recordings, at most 1,000, in alphabetical order."""
     return {"sites": list_sites(service.database, limit=MAX_SITES)}
 
 
@@ -153,7 +156,10 @@ class DeleteRequest(BaseModel):
 
 @router.post("/recordings/delete", dependencies=[require_role(Role.ADMIN)], responses=error_responses(408, 413))
 async def delete_recordings(service: ServiceDependency, body: DeleteRequest) -> dict[str, Any]:
-    """Delete recordings with their detections and reviews in one transaction; unknown ones are listed as `missing`."""
+    """Delete recordings with their detections and reviews in one transaction.
+
+    `deleted` has the sha256 of each deleted recording, `missing` those of unknown recordings.
+    """
     deleted = await run_in_threadpool(service.detections.delete_all, body.recordings)
     for sha256 in deleted:
         service.renderer.discard(sha256)

@@ -21,7 +21,7 @@ from dawnchorus.server.http.routes.replies import JsonRoute, as_fields, error_re
 from dawnchorus.server.scheduling import InferencePool
 from dawnchorus.server.service import Service, hold_slot
 from dawnchorus.server.settings import Role
-from dawnchorus.server.state.tables import Model
+from dawnchorus.server.state.tables import CatalogModel
 from dawnchorus.server.work import IdentifyResult
 
 MAX_COMPARED, MAX_COMPARED_S = 20, 300.0
@@ -34,7 +34,11 @@ router = APIRouter(prefix="/api/v1/models", tags=["models"], route_class=JsonRou
 
 @router.get("", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())
 def models(service: ServiceDependency) -> dict[str, Any]:
-    """Return all models, the id of the active model, and the history of activations, the latest first."""
+    """Return all `models`, the bundle id of the `active` one, and the `history` of activations, the latest first.
+
+    An activation has `bundle_id`, `at` (in UTC) and `reason`; the models have `is_active`, and the columns of the table
+    `Model`.
+    """
     active = service.pool.bundle.id
     history = [
         {"bundle_id": row.bundle_id, "at": row.at.isoformat(timespec="milliseconds"), "reason": row.reason}
@@ -47,7 +51,7 @@ def models(service: ServiceDependency) -> dict[str, Any]:
     }
 
 
-def _model_fields(row: Model, active: str) -> dict[str, Any]:
+def _model_fields(row: CatalogModel, active: str) -> dict[str, Any]:
     fields = as_fields(row)
     del fields["storage_key"]
     return {**fields, "is_active": row.bundle_id == active}
@@ -55,7 +59,7 @@ def _model_fields(row: Model, active: str) -> dict[str, Any]:
 
 @router.get("/active", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())
 def active(service: ServiceDependency) -> dict[str, Any]:
-    """Return the description of the active model from its bundle."""
+    """Return the description of the active model from its bundle (`bundle.json`), with `bundle_id` and `n_classes`."""
     bundle = service.pool.bundle
     fields = bundle.info.model_dump(mode="json", exclude_none=True, exclude={"thresholds"})
     return {**fields, "bundle_id": bundle.id, "n_classes": len(bundle.labels)}
@@ -68,21 +72,27 @@ def active(service: ServiceDependency) -> dict[str, Any]:
     responses={200: {"content": {"text/markdown": {}}}, **error_responses(404, 409)},
 )
 def card(service: ServiceDependency, bundle_id: BundleId) -> Response:
-    """Return the model card of a model as Markdown."""
+    """Return the model card of a model as Markdown; 404 if there is no such model, 409 if its bundle is damaged."""
     path = service.catalog.open(bundle_id).folder / "MODEL_CARD.md"
     return Response(path.read_bytes(), media_type="text/markdown; charset=utf-8")
 
 
 @router.post("/{bundle_id}/activate", dependencies=[require_role(Role.ADMIN)], responses=error_responses(404, 409))
 def activate(service: ServiceDependency, bundle_id: BundleId) -> dict[str, Any]:
-    """Activate a model, which scores new uploads; recordings in progress are finished with the model before."""
+    """Activate a model, which scores new uploads; recordings in progress are finished with the model before.
+
+    The response has its bundle id as `active`. 404 if there is no such model, 409 if it cannot be run.
+    """
     service.switcher.activate(bundle_id, "activated by hand")
     return {"active": service.pool.bundle.id}
 
 
 @router.post("/rollback", dependencies=[require_role(Role.ADMIN)], responses=error_responses(409))
 def roll_back(service: ServiceDependency) -> dict[str, Any]:
-    """Activate the model that was active before the active one, and return its id."""
+    """Activate the model that was active before the active one, and return its bundle id as `active`.
+
+    400 if no other model was active before, 409 if it cannot be run any more.
+    """
     return {"active": service.switcher.roll_back()}
 
 
@@ -92,7 +102,9 @@ class CompareRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     first: BundleId
+    """Bundle id of the first model."""
     second: BundleId
+    """Bundle id of the second model."""
     n_recordings: int = Field(default=10, ge=1, le=MAX_COMPARED)
 
 
@@ -100,7 +112,12 @@ class CompareRequest(BaseModel):
 async def compare(
     service: ServiceDependency, body: CompareRequest, min_score: Annotated[float, Query(ge=0, le=1)] = 0.25
 ) -> dict[str, Any]:
-    """Return the species that two models detect in the latest stored recordings (up to five minutes each)."""
+    """Return the species that two models detect in the latest stored recordings, except those longer than 5 minutes.
+
+    Each element of `recordings` has the highest score of each species by common name for the `first` and the `second`
+    model, and the common names that `only_first`, `only_second` or `both` detect. 404 if there is no such model, 409 if
+    its bundle is damaged, 503 if another comparison is running.
+    """
     async with hold_slot(service.comparisons, "comparisons"):
         return await asyncio.to_thread(_compare, service, body, min_score)
 

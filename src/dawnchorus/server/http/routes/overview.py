@@ -113,7 +113,8 @@ def overview_fields(service: ServiceDependency, query: Annotated[OverviewFilter,
 
     `spans` are days, months or years. `hours` has 24 counts for each span, and each element of `species` a number of
     recordings for each span. `top` are the species with the highest score in most recordings. Species that reviewers
-    corrected and detections that they rejected are taken into account.
+    corrected and detections that they rejected are taken into account. The other fields are those of
+    `server.overview.Overview`.
     """
     result = read_overview(service.database, query.query())
     top = [{"common_name": name, "n_recordings": n} for name, n in result.top]
@@ -132,7 +133,7 @@ async def events(
     version: Annotated[str, Query(max_length=40, description="`version` of the overview that the client has.")] = "",
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> AsyncIterator[ServerSentEvent]:
-    """Stream an event whenever the overview has changed; the event's id is the overview's new version.
+    """Stream an event `change` whenever the overview has changed; the event's id is the overview's new version.
 
     The stream ends after a minute. A client that sends no version gets the present version at once, and the stream
     ends.

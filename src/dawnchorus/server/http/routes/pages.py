@@ -24,7 +24,7 @@ from dawnchorus.server.http.reviewers import Reviewer, remember_reviewer
 from dawnchorus.server.http.routes.replies import Sha256
 from dawnchorus.server.service import Service
 from dawnchorus.server.settings import Role
-from dawnchorus.server.state.tables import Model
+from dawnchorus.server.state.tables import CatalogModel
 
 ENOUGH = 10
 """Number of recordings of a species below which the training page recommends more."""
@@ -130,7 +130,7 @@ def models(request: Request, service: ServiceDependency) -> Response:
     )
 
 
-def _find_previous_model(service: Service) -> Model | None:
+def _find_previous_model(service: Service) -> CatalogModel | None:
     """Return the model that was active before the active one; None if there was none."""
     previous = service.catalog.previous_id()
     return None if previous is None else service.catalog.get(previous)

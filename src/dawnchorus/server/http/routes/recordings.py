@@ -66,7 +66,11 @@ router = APIRouter(prefix="/api/v1", tags=["recordings"], route_class=JsonRoute)
 
 @router.get("/recordings/{sha256}", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses(404))
 def recording(service: ServiceDependency, sha256: Sha256) -> dict[str, Any]:
-    """Return a stored recording, with the warnings of its latest identification."""
+    """Return a recording, with the `warnings` of its latest identification; 404 if there is no such recording.
+
+    The fields are the columns of the table `Recording`, `state` ("detections", "no_detections" or "failed"), and the
+    URL paths `audio` and `spectrogram`.
+    """
     row = service.detections.get_recording(sha256)
     warnings = [] if row.error is not None else service.detections.latest_identification(sha256).warnings
     return {**recording_fields(row), "warnings": warnings}
@@ -81,7 +85,8 @@ def recording(service: ServiceDependency, sha256: Sha256) -> dict[str, Any]:
 def identify_again(service: ServiceDependency, sha256: Sha256) -> dict[str, Any]:
     """Add a job that identifies a stored recording with the active model and the options of its latest identification.
 
-    The response is the job.
+    The response is the job. 404 if there is no such recording, or its audio is not stored because it could not be
+    identified; 409 if the queue is full.
     """
     return job_fields(service.identify_again(sha256))
 

@@ -123,7 +123,7 @@ def as_fields(row: Any) -> dict[str, Any]:
 
 
 def recording_fields(row: Recording) -> dict[str, Any]:
-    """Return the JSON fields of a recording, with its state and the URL paths of its audio and spectrogram."""
+    """Return the columns of a recording by name, with `state`, and `audio` and `spectrogram` (URL paths)."""
     base = f"/api/v1/recordings/{row.sha256}"
     fields = {name: value for name, value in as_fields(row).items() if name != "latest_identification"}
     return {**fields, "state": recording_state(row), "audio": f"{base}/audio", "spectrogram": f"{base}/spectrogram"}
@@ -135,7 +135,7 @@ def recording_state(row: Recording) -> RecordingState:
 
 
 def listed_recording_fields(record: RecordingRecord) -> dict[str, Any]:
-    """Return the JSON fields of a recording in a list, with its highest-scoring species and number of reviews."""
+    """Return the result of `recording_fields`, with `species`, `n_species` and `n_reviewed` of the record."""
     names = "scientific_name", "common_name", "n_detections", "best_score"
     species = [{name: getattr(each, name) for name in names} for each in record.species]
     return {
@@ -147,7 +147,11 @@ def listed_recording_fields(record: RecordingRecord) -> dict[str, Any]:
 
 
 def detection_fields(record: DetectionRecord) -> dict[str, Any]:
-    """Return the JSON fields of a detection, with its review and the URL paths of its audio and spectrogram."""
+    """Return the columns of a detection by name, with fields on its recording and its review.
+
+    Added fields are `recording_name`, `clock_time` (of the start, by the recorder's clock), `review` (see
+    `review_fields`), and the URL paths `audio` and `spectrogram`.
+    """
     row = record.detection
     return {
         **round_values(as_fields(row) | corrected_values(row)),
@@ -160,24 +164,24 @@ def detection_fields(record: DetectionRecord) -> dict[str, Any]:
 
 
 def clip_fields(record: DetectionRecord) -> dict[str, Any]:
-    """Return the JSON fields of a detection in the review queue, with its position in the queue."""
+    """Return the result of `detection_fields`, with `site`, and the detection's `position` in the review queue."""
     position = Position(record.detection.score, record.detection.id)
     return {**detection_fields(record), "site": record.recording.site, "position": position.encode()}
 
 
 def answer_fields(answer: ReviewAnswer) -> dict[str, Any]:
-    """Return the JSON fields of an answer, without the reviewer's id and the history."""
+    """Return the columns of an answer by name, without the reviewer's id and the history."""
     hidden = ("reviewer", "previous", "is_undone")
     return {name: value for name, value in as_fields(answer).items() if name not in hidden}
 
 
 def review_fields(review: Review | None) -> dict[str, Any] | None:
-    """Return the JSON fields of a review; None without a review."""
+    """Return the columns of a review by name; None without a review."""
     return None if review is None else as_fields(review)
 
 
 def job_fields(job: Job) -> dict[str, Any]:
-    """Return the JSON fields of a job, with the URL path of its events."""
+    """Return the columns of a job by name, without those on its server, with the URL path `events`."""
     hidden = ("worker_id", "heartbeat_at")
     fields = {name: value for name, value in as_fields(job).items() if name not in hidden}
     return {**fields, "events": f"/api/v1/jobs/{job.id}/events"}

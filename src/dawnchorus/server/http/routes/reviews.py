@@ -49,7 +49,7 @@ class QueueParameters(RequestParameters):
 
 @router.get("/reviews/queue", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())
 def queue(service: ServiceDependency, query: Annotated[QueueParameters, Query()]) -> dict[str, Any]:
-    """Return a page of the unreviewed detections, the highest scores first."""
+    """Return a page of the unreviewed `detections`, the highest scores first, each with its `position`."""
     after = None if query.after is None else Position.decode(query.after)
     records = find_best(service.database, DetectionQuery(reviewed=False), limit=query.limit, after=after)
     return {"detections": [clip_fields(each) for each in records]}
@@ -68,6 +68,7 @@ class ReviewRequest(BaseModel):
     new_class: bool = False
     """True to add `species` as a new class if it is no known class."""
     replaces: Replaces | None = None
+    """Id of the answer that the client saw as the review, 0 for none; 409 if another reviewer changed it since."""
     recording: Sha256 | None = None
     """sha256 of the recording to which the detection should belong; 404 if it does not. None for no check."""
 
@@ -78,7 +79,11 @@ class ReviewRequest(BaseModel):
     responses=error_responses(404, 408, 409, 413),
 )
 def review(service: ServiceDependency, number: Number, body: ReviewRequest, reviewer: Reviewer) -> dict[str, Any]:
-    """Set the review of a detection, whose clip becomes training data; the same answer again changes nothing."""
+    """Set the review of a detection, whose clip becomes training data; the same answer again changes nothing.
+
+    The response has the columns of the table `Review`. 404 if there is no such detection, 409 if another reviewer has
+    changed the review since the client read it (`replaces`).
+    """
     if body.recording is not None:
         service.timeline.get(body.recording, number)
     row = service.reviews.answer(
@@ -106,7 +111,11 @@ def delete_review(
     replaces: Annotated[Replaces | None, Query()] = None,
     recording: Annotated[Sha256 | None, Query()] = None,
 ) -> Response:
-    """Delete the review of a detection; nothing changes if the detection has no review."""
+    """Delete the review of a detection; nothing changes if the detection has no review.
+
+    404 if there is no such detection (in the recording `recording`, if given), 409 if another reviewer has changed the
+    review since the client read it (`replaces`).
+    """
     if recording is not None:
         service.timeline.get(recording, number)
     service.reviews.delete(number, reviewer=reviewer, replaces=replaces)
@@ -126,8 +135,9 @@ class UndoRequest(BaseModel):
 def undo(service: ServiceDependency, body: UndoRequest, reviewer: Reviewer) -> dict[str, Any]:
     """Undo an answer of this browser; the answer before it becomes the review of the detection again.
 
-    The cookie `dawnchorus_reviewer`, which the page Review sets, identifies the browser. `undoable` is the id of the
-    answer that can be undone next, or null.
+    The cookie `dawnchorus_reviewer`, which the page Review sets, identifies the browser. The response has the undone
+    `answer`, its `detection`, and as `undoable` the id of the answer that can be undone next, or null. 404 if this
+    browser has no such answer, 409 if a later answer to the detection exists.
     """
     undone = service.reviews.undo(reviewer, body.answer)
     return {

@@ -66,7 +66,10 @@ router = APIRouter(prefix="/api/v1", tags=["recordings"], route_class=JsonRoute)
 async def spectrogram_tile(
     request: Request, service: ServiceDependency, sha256: Sha256, top_khz: TopKhz, level: Level, index: Index
 ) -> Response:
-    """Return a tile of a recording's spectrogram as a gray PNG of 512 columns and 256 frequencies, 0.6 dB per step."""
+    """Return a tile of a recording's spectrogram as a gray PNG of 512 columns and 256 frequencies, 0.6 dB per step.
+
+    404 if the recording has no tile of this number at the zoom level, or has no tiles up to `top_khz`.
+    """
     row = await run_in_threadpool(service.detections.get_recording, sha256)
     tile = Tile(level, index)
     _check_tile(row, top_khz, tile)

@@ -63,7 +63,10 @@ class ActivityFilter(_RangeFilter):
 
 @router.get("/recordings/{sha256}/timeline", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses(404))
 def timeline(service: ServiceDependency, sha256: Sha256, query: Annotated[TimelineFilter, Query()]) -> dict[str, Any]:
-    """Return a page of the detections that overlap a range of time in a recording, by time or by falling score."""
+    """Return a page of the `detections` that overlap a range of time in a recording, by time or by falling score.
+
+    `has_more` is true if further detections follow the page (with `before`: precede it).
+    """
     after, before, limit = query.after, query.before, query.limit
     if after is not None and before is not None:
         raise InputError("expected after or before, got both.")
@@ -80,7 +83,8 @@ def activity(service: ServiceDependency, sha256: Sha256, query: Annotated[Activi
 
     The ten most frequent species are counted separately, and all other species together (with the name null). A
     detection is counted in each column that it overlaps. Detections with the verdicts "incorrect" and "none" are only
-    counted if `reviewed` is this verdict. Each column is [index, number of detections, highest score].
+    counted if `reviewed` is this verdict. Each element of `species` has its columns that are not empty, each as [index,
+    number of detections, highest score]; `columns` of the response is the number of columns.
     """
     row = service.detections.get_recording(sha256)
     end_s = query.end_s or row.duration_s or 0.0

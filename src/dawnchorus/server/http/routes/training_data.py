@@ -60,8 +60,9 @@ _BODY = {
 async def upload(request: Request, service: ServiceDependency) -> Response:
     """Add labeled recordings, a zip with a folder per species, or recordings and a csv, to the training data.
 
-    The response has the outcome of each file, and `notes` on how labels, times and locations were read. 422 if every
-    file was rejected: then `detail` has the reasons, in addition to the fields of a success.
+    The response has the outcome of each file (`files`), the number of accepted files (`n_accepted`), and `notes` on how
+    labels, times and locations were read. 422 if every file was rejected: then `detail` has the reasons, in addition to
+    the fields of a success.
     """
     result = await add_files(request, service)
     return upload_reply(result, {"n_accepted": result.count("accepted")})
@@ -102,7 +103,10 @@ async def add_files(request: Request, service: Service) -> UploadResult:
 
 @router.get("/training-data", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())
 def count_by_species(service: ServiceDependency) -> dict[str, Any]:
-    """Return the number and the total length of labeled recordings by species, the most frequent species first."""
+    """Return the number and the length of labeled recordings of each species, the most frequent species first.
+
+    `total` is the number of labeled recordings; elements of `species` have the fields of `training.data.SpeciesCount`.
+    """
     rows = service.training_data.count_by_species()
     return {"total": sum(row.n_recordings for row in rows), "species": [species_count_fields(row) for row in rows]}
 
@@ -124,7 +128,8 @@ class RetrainRequest(BaseModel):
 def retrain(service: ServiceDependency, body: RetrainRequest | None = None) -> dict[str, Any]:
     """Add a job that retrains on all training data, and compares the new and the active model on held-out recordings.
 
-    The new model is activated if it meets the promotion rule, unless `require_approval` is true.
+    The new model is activated if it meets the promotion rule, unless `require_approval` is true. The response is the
+    job. 409 if another retraining is queued or running, or the queue is full.
     """
     body = body or RetrainRequest()
     settings = [(name, value) for name, _, value in (each.partition("=") for each in body.overrides)]
