@@ -38,7 +38,7 @@ from dawnchorus.archive.writer import UnitWriter
 from dawnchorus.audio.decode import read_mono
 from dawnchorus.identification.archiving import _list_files, archive_recordings
 from dawnchorus.inference.sessions import SessionPool
-from dawnchorus.models.runner import BATCH_WINDOWS, Output, open_session
+from dawnchorus.models.runner import BATCH_WINDOWS, GraphOutput, open_session
 from dawnchorus.models.store import ModelStore, default_folder
 
 N_DISTINCT = 4
@@ -311,10 +311,10 @@ class _WaitingSessions:
     def __init__(self, wait_s: float, logits: np.ndarray[Any, Any]) -> None:
         self._wait_s, self._logits = wait_s, logits
 
-    def run(self, windows: np.ndarray[Any, Any], *, embeddings: bool = False) -> Output:
+    def run(self, windows: np.ndarray[Any, Any], *, embeddings: bool = False) -> GraphOutput:
         del embeddings
         time.sleep(self._wait_s * len(windows))
-        return Output(self._logits[: len(windows)], None)
+        return GraphOutput(self._logits[: len(windows)], None)
 
 
 def work(task: WorkerTask) -> None:
@@ -455,7 +455,7 @@ def commit_units(url: str, index: int, result: Path) -> None:
     archive = open_archive(url)
     with Worker(archive.location, RUN.id, "bench") as worker:
         writer = UnitWriter(archive, worker)
-        writer.list_ended()
+        writer.list_committed()
         begin_s = time.time()
         for k in range(N_STORE_UNITS):
             _commit(writer, 1 + index * N_STORE_UNITS + k)

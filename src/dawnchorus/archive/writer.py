@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.dataset as pa_dataset
 
 from dawnchorus.archive.archive import Archive
-from dawnchorus.archive.delta import Table
+from dawnchorus.archive.delta import ArchiveTable
 from dawnchorus.archive.schemas import DETECTIONS, RECORDINGS
 from dawnchorus.archive.selection import committed_attempts, failed_paths
 from dawnchorus.archive.workers import Worker
@@ -43,7 +43,7 @@ class UnitWriter:
     def __init__(self, archive: Archive, worker: Worker) -> None:
         self.archive, self.worker = archive, worker
         self._recordings = archive.table(RECORDINGS)
-        self._results: dict[str, Table] = {}
+        self._results: dict[str, ArchiveTable] = {}
         """Tables of results, kept open: of one with many commits, opening reads all of them."""
 
     def list_committed(self) -> set[str]:
@@ -88,7 +88,7 @@ class UnitWriter:
         self._delete(attempt, results)
         return False
 
-    def _result_table(self, name: str) -> Table:
+    def _result_table(self, name: str) -> ArchiveTable:
         return self._results.setdefault(name, self.archive.table(name))
 
     def _has_ended_with(self, unit: str, attempt: str) -> bool:
