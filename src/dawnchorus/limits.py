@@ -15,6 +15,7 @@ class ZipLimits:
     max_members: int = 10_000
     """Maximum number of files in the archive."""
     max_path_bytes: int = 1000
+    """Maximum length of a file's path in the archive."""
     max_ratio: int = 200
     """Maximum ratio of unpacked to packed size: audio stays below this ratio, decompression bombs do not."""
     unchecked_bytes: int = 1 << 20

@@ -55,8 +55,8 @@ class RecordingMetadata:
 class AudioInfo:
     """Properties in an audio file's header.
 
-    `n_frames` is the number of samples per channel; None if the header does not have it. It may differ from the number
-    of samples that are decoded.
+    `container` and `codec` are names as the decoder gives them, such as "WAV" and "PCM_16". `n_frames` is the number of
+    samples per channel; None if the header does not have it. It may differ from the number of samples that are decoded.
     """
 
     container: str

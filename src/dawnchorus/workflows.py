@@ -66,7 +66,8 @@ def import_recordings(
             annotated soundscapes, or a table of detections.
         data_set: folder of the data set.
         layout: kind of the source, a name that `dawnchorus data import --help` lists; "auto" detects the kind.
-        columns: columns of a csv by field of `RecordingRow`, such as `{"scientific_name": "Art"}`.
+        columns: columns of a csv by field of `RecordingRow`, such as `{"scientific_name": "Art"}`; None to find columns
+            by usual names.
         audio: folder of the recordings that a table describes; None for the table's folder.
         per_species: maximum number of recordings of a species, of which the first are used; None for all recordings.
         checklists: csv file or files in which species names are looked up, in addition to the labels of BirdNET, to
@@ -188,7 +189,8 @@ def train(data_set: StrPath, *overrides: str, config_dir: StrPath | None = None)
     Args:
         data_set: folder of the data set, or of prepared clips.
         overrides: settings as on the command line, such as `"model=efficientnet"` or `"optimizer.lr=3e-4"`.
-        config_dir: folder of further configuration files (YAML), which take precedence over the built-in ones.
+        config_dir: folder of further configuration files (YAML), which take precedence over the built-in ones; None for
+            the built-in ones only.
 
     Returns:
         The training run. `TrainingRun.bundle` is the trained model; `load_model` opens the run's folder.

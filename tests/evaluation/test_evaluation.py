@@ -146,7 +146,11 @@ def test_annotated_and_empty_counts_as_none_and_unlabeled_does_not_count(
     assert scores.unlabeled == ("silence",)
     assert [row.recording_id for row in scores.rows] == ["marked", "empty", "what", "not it"]
     assert np.isnan(scores.by_recording("mean")[0][:, 0]).tolist() == [False, False, True, True]
-    assert {counts.n_recordings for counts in evaluate(band_bundle, scores).events.values()} == {3}
+    evaluation = evaluate(band_bundle, scores)
+    assert {counts.n_recordings for counts in evaluation.events.values()} == {3}
+    precisions = np.nan_to_num([species.precision for species in evaluation.species if species.n_recordings])
+    macro = evaluation.by_recording["macro_precision"].value
+    assert precisions.mean() == pytest.approx(macro), "of the same recordings, without those in which nothing is"
     with pytest.raises(InputError, match="but all 1 are unlabeled"):
         score_data_set(band_bundle, table, rows[3:4], store=store)
     done = command("evaluate", band_bundle.folder, tmp_path)

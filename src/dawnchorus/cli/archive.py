@@ -333,7 +333,7 @@ def _check_table(archive: Archive, table: str) -> None:
 @command.command("check")
 @archive_argument
 def check(*, folder: str) -> None:
-    """Check that no rows are missing or repeated; exit with 1 if some are."""
+    """Check that no rows of an archive's tables are missing or repeated; exit with 1 if some are."""
     from dawnchorus.archive.maintenance import check_archive
 
     report = check_archive(_open(folder))

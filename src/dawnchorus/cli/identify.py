@@ -394,7 +394,7 @@ class _Result:
     """Warnings of the run, and reasons why spectrograms could not be drawn."""
 
     def as_json(self) -> dict[str, Any]:
-        """Return the summary for --json, with the detections if they are not written to a file."""
+        """Return the summary for --json by name of the field, with `detections` if they are not written to a file."""
         run, counts = self.run, self.run.counts
         fields: dict[str, Any] = {
             "schema": JSON_SCHEMA,

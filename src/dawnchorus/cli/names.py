@@ -29,8 +29,8 @@ def open_name_lists(
     Args:
         models_folder: folder of models; None: the default.
         source: the recordings' folder or table, near which checklists are searched.
-        checklists: files of the option `--checklist`.
-        own: labels of the data set.
+        checklists: files of the option `--checklist`; may be empty.
+        own: labels of the data set; may be empty.
 
     Raises:
         InputError, FormatError: a file in `checklists` does not exist or is invalid.

@@ -16,7 +16,7 @@ LOG = logging.getLogger(__name__)
 
 
 def label_names(rows: Iterable[RecordingRow]) -> list[str]:
-    """Return the sorted labels of the rows without repetition: species, annotated species and absent species."""
+    """Return the sorted labels, as texts, of the rows without repetition: species, annotated and absent species."""
     return sorted({label_text(label) for row in rows for label in _labels(row)})
 
 

@@ -167,7 +167,7 @@ _MAX_CLASS_WORDS = 5
 
 @lru_cache(maxsize=_CACHED)
 def get_stem(name: str) -> str:
-    """Return the last part of a path without an audio suffix or a final `#2`."""
+    """Return the last part of a path, without a number such as `#2` at its end and without an audio suffix."""
     name = unicodedata.normalize("NFC", name)
     last = re.sub(r"(?<=.)#\d+$", "", name.replace("\\", "/").rstrip("/").rpartition("/")[2])
     path = PurePosixPath(last)

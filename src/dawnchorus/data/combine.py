@@ -36,7 +36,9 @@ class Change:
     """A fact on which two rows of a recording disagree; the new value is used."""
 
     fact: str
+    """Name of the fact in messages, such as "license" or "location"."""
     old: str
+    """Old value as text for messages."""
     new: str
 
 
@@ -46,7 +48,7 @@ class Combined:
 
     row: RecordingRow
     kept: tuple[str, ...]
-    """Names of the facts that only the old row has."""
+    """Names of the facts (as in `Change.fact`) that only the old row has."""
     changes: tuple[Change, ...]
 
 

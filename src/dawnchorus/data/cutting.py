@@ -136,7 +136,8 @@ def _called_starts(calls: Sequence[float], recipe: Recipe, *, last: int) -> list
 def loudest_starts(sound: FloatArray, window_samples: int, n_clips: int) -> list[int]:
     """Return the indices of the first samples of the `n_clips` loudest windows without overlap, the loudest first.
 
-    Loudness is the energy of the first difference, which raises high frequencies by 6 dB per octave, against wind.
+    `sound` has mono samples [samples]. Loudness is the energy of their first difference, which raises high frequencies
+    by 6 dB per octave, against wind.
     """
     hop = max(window_samples // 4, 1)
     starts = np.arange(0, len(sound) - window_samples + 1, hop)

@@ -57,10 +57,10 @@ def import_data_set(
         source: a folder of recordings, or a table that describes them.
         folder: the data set's folder, which is created if missing.
         store: models whose labels are used as a list of species names.
-        layout: see `import_recordings`, as for `columns`, `audio` and `per_species`.
-        columns: column names by field.
-        audio: the folder of the recordings.
-        per_species: maximum number of recordings per species.
+        layout: a name of `list_layouts`, or the meaning of folder levels such as `site/species`.
+        columns: column names by field (keys of `layouts.tables.COLUMNS`); None to find columns by usual names.
+        audio: the folder of the recordings; None: next to the table.
+        per_species: maximum number of recordings per species, the first in order; None for all.
         checklists: CSV files of species names, used before the lists installed on this machine.
         append: add the recordings to an existing table.
         overwrite: replace an existing table.

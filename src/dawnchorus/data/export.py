@@ -80,7 +80,7 @@ class ExportKind:
 
     @property
     def folder_name(self) -> str:
-        """Folder name of the export."""
+        """Name of the export's folder, which is in the folder of the clips."""
         return "-".join(["whole"] * self.is_whole + ["mel"] * (self.mel is not None) + [self.format])
 
 

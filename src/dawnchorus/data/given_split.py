@@ -34,7 +34,8 @@ def split_by_counts(table: RecordingsTable, counts: Mapping[str, int]) -> Record
 
     Args:
         table: the data set.
-        counts: number of recordings of each species by split; further recordings of a species are in no split.
+        counts: number of recordings of each main species by split; further recordings of a species are in no split.
+            Recordings without a main species are counted by their `kind`.
 
     Raises:
         InputError: the numbers are negative, or all zero.

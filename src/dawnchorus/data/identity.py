@@ -94,7 +94,9 @@ class Merge:
 
     table: RecordingsTable
     n_added: int
+    """Number of added rows."""
     n_unchanged: int
+    """Number of new recordings that were in the data set already, with the same values."""
     updated: tuple[str, ...]
     """recording_ids of the rows with new or changed fields."""
     moved: tuple[tuple[str, str, str], ...]

@@ -85,7 +85,8 @@ def import_recordings(
         source: a folder of recordings, or a table that describes them.
         folder: the data set's folder, to which paths are relative.
         layout: a name of `list_layouts`, or the meaning of folder levels such as `site/species`.
-        columns: column names by field (keys of `dawnchorus.data.layouts.tables.COLUMNS`), for the layout "csv".
+        columns: column names by field (keys of `dawnchorus.data.layouts.tables.COLUMNS`), for the layout "csv"; None to
+            find columns by usual names.
         audio: the folder of the recordings; None: next to the table.
         per_species: maximum number of recordings per species, the first in order; None for all.
         known: classes whose names labels are matched with, unless `labels` is given.

@@ -61,7 +61,7 @@ def detect_layout(
 
     Args:
         source: a folder or file.
-        known: known classes, to recognize species in folder names.
+        known: known classes, to recognize species in folder names; None to judge names by their form only.
         read_annotations: reader of annotation files.
 
     Raises:

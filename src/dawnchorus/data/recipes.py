@@ -38,7 +38,9 @@ class Recipe:
 
     rate_hz: int = 32_000
     window_s: float = 5.0
+    """Length of a clip."""
     overlap_s: float = 0.0
+    """Length that neighboring windows share."""
     clip_selection: ClipSelection = "all"
     """Windows to select: "all", the "first", "random" ones, the "loudest", or "scored": those with the highest scores
     of a model for the recording's species, or the loudest if the model does not detect it."""

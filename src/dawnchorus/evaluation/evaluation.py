@@ -49,7 +49,7 @@ def _decision_metric(
 
     `average` is "micro", "macro" or "weighted", as in scikit-learn.
     """
-    predicted = classification.best_class(scores) & truth.any(-1, keepdims=True)
+    predicted = _predict_best(truth, scores)
     if average == "micro":
         flat = (*truth.shape[:-2], -1, 1)
         return classification.precision_recall_f1(truth.reshape(flat), predicted.reshape(flat))[kind, ..., 0]
@@ -58,6 +58,11 @@ def _decision_metric(
     weights = counts if average == "weighted" else counts > 0
     with np.errstate(invalid="ignore"):
         return np.asarray((each * weights).sum(-1) / weights.sum(-1))
+
+
+def _predict_best(truth: classification.BoolArray, scores: classification.FloatArray) -> classification.BoolArray:
+    """Return a mask of the best-scoring species of each row; rows in which no known species is present have none."""
+    return classification.best_class(scores) & truth.any(-1, keepdims=True)
 
 
 METRICS: dict[str, Metric] = {
@@ -95,8 +100,9 @@ PAIRED = ("top_1", "macro_roc_auc", "cmap", "macro_f1")
 class SpeciesResult:
     """Metrics of one species over recordings.
 
-    ROC AUC and average precision need no threshold. For precision, recall and F1, the highest-scoring known species of
-    a recording is its prediction. A metric is NaN if it is not defined, such as the precision of a species that is
+    ROC AUC and average precision need no threshold. For precision, recall and F1, the highest-scoring species of a
+    recording is its prediction; recordings in which no known species is present are left out, as in the macro averages.
+    A metric is NaN if it is not defined, such as the precision of a species that is
     never predicted.
     """
 
@@ -442,7 +448,7 @@ def _species(
     scores: Scores, truth: npt.NDArray[np.bool_], by_recording: npt.NDArray[np.float64]
 ) -> tuple[SpeciesResult, ...]:
     auc, ap = classification.roc_auc(truth, by_recording), classification.average_precision(truth, by_recording)
-    precision, recall, f1 = classification.precision_recall_f1(truth, classification.best_class(by_recording))
+    precision, recall, f1 = classification.precision_recall_f1(truth, _predict_best(truth, by_recording))
     return tuple(
         SpeciesResult(name, int(truth[:, k].sum()), *(float(v[k]) for v in (auc, ap, precision, recall, f1)))
         for k, name in enumerate(scores.classes)

@@ -36,7 +36,7 @@ class LoadedModel:
         return cls(bundle, open_cleaner(bundle.info.cleaning, models_folder), SessionPool(bundle, tta_shifts))
 
     def load(self, n_threads: int) -> None:
-        """Open a session in advance for this and all other models, unless `n_threads` sessions are open already.
+        """Open one session in advance for this and each other model, unless `n_threads` of the model are open already.
 
         Raises:
             ModelError: the graph cannot be loaded.

@@ -29,7 +29,7 @@ class SessionPool:
         return SessionPool, (self._bundle, self._tta_shifts)
 
     def load(self, n_threads: int) -> None:
-        """Open a session in advance, unless `n_threads` are open already.
+        """Open one session in advance, unless `n_threads` are open already.
 
         Raises:
             ModelError: the graph cannot be loaded.

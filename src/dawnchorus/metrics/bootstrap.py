@@ -55,7 +55,7 @@ class Interval:
 
     @property
     def has_no_width(self) -> bool:
-        """Return True if all bootstrap samples gave the same value, so that the interval is not informative."""
+        """True if all bootstrap samples gave the same value, so that the interval is not informative."""
         return self.high - self.low < NO_WIDTH
 
     def __str__(self) -> str:

@@ -34,7 +34,7 @@ class Spectrogram:
     """Levels of frequencies from 0 to `top_hz` and times from `start_s` to `end_s`."""
 
     levels_db: FloatArray
-    """Levels in dB [bins, columns], low frequencies first."""
+    """Levels in dB relative to a power of 1 (see `power_columns`) [bins, columns], low frequencies first."""
     top_hz: float
     start_s: float
     """Time of the first column in seconds from the start of the recording."""

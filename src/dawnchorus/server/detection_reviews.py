@@ -47,7 +47,7 @@ def set_verdict(row: DetectionRow, verdict: str | None, species: Label | None = 
 
 
 def corrected_values(row: DetectionRow) -> dict[str, Any]:
-    """Return the column values of a detection with the reviewer's species.
+    """Return the fields of `types.Detection` by name, with the reviewer's species.
 
     If a reviewer changed the species, `probability` and `in_range` are None, since they belong to the model's species.
     """

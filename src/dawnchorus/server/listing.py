@@ -324,7 +324,7 @@ def find_species(database: Database, name: str, *, limit: int) -> list[Species]:
 
 
 def list_species_names(database: Database) -> list[str]:
-    """Return the common names of all species that were detected in a stored recording."""
+    """Return the common names of all species that were detected in a stored recording, in any order."""
     with database.read() as session:
         return list(session.scalars(select(Species.common_name).distinct()))
 

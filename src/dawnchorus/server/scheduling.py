@@ -163,7 +163,7 @@ class InferencePool:
         Args:
             path: file of the recording, which must exist until the future is done.
             options: options of the identification.
-            name: client's name of the file, which may contain the recording's start time.
+            name: client's name of the file, which may contain the recording's start time; "" if unknown.
             model: model to use; None for the active model.
             bypass_queue_limit: True for background jobs, which are accepted with a full queue and may wait any time.
 

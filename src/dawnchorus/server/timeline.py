@@ -115,8 +115,8 @@ class Timeline:
         Args:
             query: filter.
             limit: maximum number of detections.
-            after: id of a detection; return the detections that follow it.
-            before: id of a detection; return the detections that directly precede it.
+            after: id of a detection; return the detections that follow it. None to start with the first.
+            before: id of a detection; return the detections that directly precede it. None to start as `after` says.
             order: order of the detections.
 
         Raises:

@@ -52,6 +52,7 @@ class NamedMark:
     recording: Path | None
     """The recording; None if no recording or several recordings match: see `reason`."""
     reason: str = ""
+    """Reason why `recording` is None, else empty."""
 
 
 @dataclass

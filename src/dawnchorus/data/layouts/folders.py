@@ -180,7 +180,7 @@ def read_folders(
     Args:
         root: the folder below which folder names are read.
         files: the recordings.
-        known: known classes, to recognize species in names.
+        known: known classes, to recognize species in names; None to judge names by their form only.
         levels: meaning of the folder levels, the outermost first, one of them `SPECIES`; empty: inferred from names.
     """
     reading = FolderReading()
@@ -360,7 +360,7 @@ def _read_file_names(reading: FolderReading, files: Sequence[Path]) -> None:
 def read_folder_rows(root: Path, files: list[Path], known: KnownClasses | None = None) -> Iterator[RecordingRow]:
     """Yield a row for each of `files` below `root`, labeled by its folders or its file name.
 
-    Recordings with several equally likely folders are unlabeled.
+    Recordings with several equally likely folders are unlabeled. `known` is as for `read_folders`.
     """
     yield from build_rows(root, files, read_folders(root, files, known))
 

@@ -125,7 +125,8 @@ def fetch_recordings(
         wanted: the recordings to download.
         folder: the data set's folder.
         n_workers: number of parallel downloads.
-        known: rows of earlier runs by recording_id; their files are not decoded again if their size is unchanged.
+        known: rows of earlier runs by recording_id; their files are not decoded again if their size is unchanged. None
+            if there are none.
         replaced: recording_ids to download again because the archive has another file now.
         report: called with the progress after each download.
         keep: called with the rows of the existing files, repeatedly during the download and at its end, to save them.

@@ -31,7 +31,9 @@ class Note:
     vibrato_depth: float = 0.0
     """Peak deviation of the vibrato, as a fraction of the pitch."""
     attack_s: float = 0.02
+    """Time in which the level rises at the start."""
     release_s: float = 0.04
+    """Time in which the level falls at the end."""
     pulse_hz: float = 0.0
     """Rate at which the level is cut into pulses, as in a trill or churr; 0 for none."""
 

@@ -71,7 +71,7 @@ def install(app: FastAPI) -> None:
 
 
 def http_status(error: Exception) -> HTTPStatus:
-    """Return the HTTP status for an exception by its class."""
+    """Return the HTTP status for an exception by its class; 500 for classes without a status of their own."""
     return next((status for kind, status in _STATUS if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
@@ -85,8 +85,8 @@ def problem_response(
     Args:
         status: HTTP status code.
         detail: reason of the error, for the client.
-        headers: additional headers.
-        more: additional fields.
+        headers: additional headers; None for none.
+        more: additional fields; None for none.
     """
     number = uuid.uuid4().hex[:12]
     title = HTTPStatus(status).phrase

@@ -95,7 +95,7 @@ def format_span(text: str, duration_s: float | None) -> str:
 
     Args:
         text: start in ISO 8601.
-        duration_s: length of the recording; None if unknown.
+        duration_s: length of the recording; None if unknown, for a text with the start only.
     """
     start = datetime.fromisoformat(text)
     try:

@@ -84,7 +84,7 @@ class JobQueue:
             session: session of the write transaction.
             kind: kind of the job.
             parameters: arguments of the job by name, as JSON values.
-            files: sha256 of the stored files that must not be deleted before the job ends.
+            files: sha256 of the stored files that must not be deleted before the job ends; empty if it needs none.
 
         Raises:
             BusyError: another retraining is queued or running, or the queue is full.

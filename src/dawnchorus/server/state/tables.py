@@ -97,9 +97,10 @@ class Recording(Base):
     """Client's name of the file."""
     n_bytes: Mapped[int] = mapped_column(BigInteger)
     duration_s: Mapped[float | None]
+    """Length in seconds; None if the recording could not be identified, as for the sample rate."""
     rate_hz: Mapped[int | None]
     recorded_at: Mapped[str | None] = mapped_column(String(40))
-    """Start of the recording by the recorder's clock, ISO 8601."""
+    """Start of the recording by the recorder's clock, ISO 8601, with its UTC offset if known; None if unknown."""
     latitude: Mapped[float | None]
     longitude: Mapped[float | None]
     added_at: Mapped[datetime] = mapped_column(default=now)
@@ -145,9 +146,9 @@ class Identification(Base):
     """Model, software and options (`types.Provenance`); None if the recording was not stored, or before revision 0004
     of the database."""
     latitude: Mapped[float | None]
-    """Latitude that the range filter used: from the request, or else from the recording's metadata."""
+    """Latitude that the range filter used: from the request or else the recording's metadata; None if unknown."""
     longitude: Mapped[float | None]
-    """Longitude that the range filter used: from the request, or else from the recording's metadata."""
+    """Longitude that the range filter used: from the request or else the recording's metadata; None if unknown."""
     week: Mapped[int | None]
     """Week that the range filter used, from 1 to 48; None if unknown."""
     warnings: Mapped[list[Any]] = mapped_column(default=list, server_default="[]")
@@ -352,6 +353,7 @@ class CatalogModel(Base):
     bundle_id: Mapped[str] = mapped_column(String(12), primary_key=True)
     name: Mapped[str] = mapped_column(String(255))
     family: Mapped[str] = mapped_column(String(64))
+    """Name of the model family that the bundle states."""
     n_classes: Mapped[int]
     storage_key: Mapped[str] = mapped_column(Text)
     """Location of the bundle: name or folder for the source "given", else sha256 of the zipped bundle in the store."""
@@ -360,7 +362,7 @@ class CatalogModel(Base):
     job: Mapped[str | None] = mapped_column(String(32))
     """Id of the retraining job; None for the source "given"."""
     report: Mapped[dict[str, Any] | None]
-    """Comparison of a retrained model with the model that was active."""
+    """Comparison of a retrained model with the model that was active; None for the source "given"."""
     added_at: Mapped[datetime] = mapped_column(default=now)
 
 
@@ -372,6 +374,7 @@ class ModelActivation(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     bundle_id: Mapped[str] = mapped_column(ForeignKey("models.bundle_id"))
     reason: Mapped[str] = mapped_column(String(255))
+    """Reason of the activation, which the models page shows."""
     at: Mapped[datetime] = mapped_column(default=now)
 
 
@@ -415,7 +418,9 @@ class Job(Base):
     """Time of the last heartbeat of the server that runs the job."""
     created_at: Mapped[datetime] = mapped_column(default=now, index=True)
     started_at: Mapped[datetime | None]
+    """Time at which a server first started the job; None before."""
     ended_at: Mapped[datetime | None]
+    """Time at which the job was done, failed or cancelled; None before."""
 
 
 class JobFile(Base):

@@ -40,9 +40,9 @@ class UploadOutcome:
     species: str | None
     """Common name of the species, or "no species"; None if the file was rejected."""
     reason: str | None = None
-    """Reason of a rejection, or a remark on an accepted file."""
+    """Reason of a rejection, or a remark on an accepted file; None without either."""
     suggestions: tuple[str, ...] | None = None
-    """Labels of similar known classes, if the file was rejected because its species is no known class."""
+    """Labels of similar known classes, if the file was rejected because its species is no known class; else None."""
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ class _Answer(NamedTuple):
 
     @property
     def species(self) -> Label | None:
-        """Correct species, for the verdict "relabeled" only."""
+        """Correct species for the verdict "relabeled"; None for other verdicts."""
         if self.scientific_name is None or self.common_name is None:
             return None
         return Label(self.scientific_name, self.common_name)

@@ -148,7 +148,8 @@ async def predict(
     """Return the five species of a clip with the highest scores in any window.
 
     The clip is the form field `audio`; the channel may also be a field of the form. `predicted_species` is the first of
-    the five, `confidence` its score, 0 to 1, and `top_5_predictions` the score by common name, the highest first.
+    the five, `confidence` its score, 0 to 1, and `top_5_predictions` the score by common name, the highest first;
+    `model_version` is the bundle id.
     """
     async with receive_recording(service, request) as (path, name):
         channel = merge_fields(query, request.state.texts).channel

@@ -65,7 +65,11 @@ def _read_degrees(parse: Callable[[str], float | None], value: object) -> object
 
 
 class IdentifyRequest(RequestParameters):
-    """Parameters of the identification of a recording."""
+    """Parameters of the identification of a recording.
+
+    Without `background`, an identification becomes a job if the audio to score is longer than `Limits.max_sync_s`.
+    Audio in overlapping windows, and in channels that are scored separately, counts several times.
+    """
 
     min_score: MinScore = Options.min_score
     overlap_s: Annotated[Overlap, Field(le=120, alias="overlap")] = Options.overlap_s
@@ -194,7 +198,7 @@ class Identified:
 async def identify_upload(service: Service, query: IdentifyRequest, path: Path, name: str) -> Identified | Job:
     """Identify an upload, and store it if the request says so; or add a job that identifies and stores it.
 
-    A job is added if the request says `background`, or by default if the recording is long.
+    A job is added if the request says `background`, or by default if the recording is long (see `IdentifyRequest`).
 
     Args:
         service: components of the server.

@@ -114,9 +114,10 @@ async def compare(
 ) -> dict[str, Any]:
     """Return the species that two models detect in the latest stored recordings, except those longer than 5 minutes.
 
-    Each element of `recordings` has the highest score of each species by common name for the `first` and the `second`
-    model, and the common names that `only_first`, `only_second` or `both` detect. 404 if there is no such model, 409 if
-    its bundle is damaged, 503 if another comparison is running.
+    A species is detected if its score is at least `min_score`. Each element of `recordings` has the highest score of
+    each species by common name for the `first` and the `second` model, and the common names that `only_first`,
+    `only_second` or `both` detect. 404 if there is no such model, 409 if its bundle is damaged, 503 if another
+    comparison is running.
     """
     async with hold_slot(service.comparisons, "comparisons"):
         return await asyncio.to_thread(_compare, service, body, min_score)

@@ -165,7 +165,10 @@ async def recording_spectrogram(
     width: Annotated[int, Query(ge=50, le=2400)] = 1200,
     height: Annotated[int, Query(ge=50, le=600)] = 240,
 ) -> Response:
-    """Return the spectrogram of a recording or a segment as a PNG without axes, from 0 to 12 kHz."""
+    """Return the spectrogram of a recording as a PNG without axes, from 0 to 12 kHz.
+
+    The segment from `start_s` to `end_s` is drawn, or without them the whole recording, in `width` by `height` pixels.
+    """
     row = await run_in_threadpool(service.detections.get_recording, sha256)
     duration_s = row.duration_s or 0.0
     end_s = min(end_s or duration_s, duration_s)
@@ -274,7 +277,10 @@ class DownloadRequest(BaseModel):
     responses={200: {"content": {"application/zip": {}}}, **error_responses(404, 408, 413, 503)},
 )
 async def download(request: Request, service: ServiceDependency, body: DownloadRequest) -> Response:
-    """Return a zip archive with a table of each recording's detections, with the corrections of reviewers."""
+    """Return a zip archive with a table of each recording's detections, with the corrections of reviewers.
+
+    404 if one of the recordings is unknown, 400 if one could not be identified.
+    """
     output_format = FORMATS.lookup(body.format)
     unique = dict.fromkeys(body.recordings)
     rows = [await run_in_threadpool(service.detections.get_recording, sha256) for sha256 in unique]

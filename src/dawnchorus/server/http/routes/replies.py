@@ -135,7 +135,10 @@ def recording_state(row: Recording) -> RecordingState:
 
 
 def listed_recording_fields(record: RecordingRecord) -> dict[str, Any]:
-    """Return the result of `recording_fields`, with `species`, `n_species` and `n_reviewed` of the record."""
+    """Return the result of `recording_fields`, with `species`, `n_species` and `n_reviewed` of the record.
+
+    Each of the `species` has `scientific_name`, `common_name`, `n_detections` and `best_score`.
+    """
     names = "scientific_name", "common_name", "n_detections", "best_score"
     species = [{name: getattr(each, name) for name in names} for each in record.species]
     return {

@@ -79,10 +79,12 @@ class ReviewRequest(BaseModel):
     responses=error_responses(404, 408, 409, 413),
 )
 def review(service: ServiceDependency, number: Number, body: ReviewRequest, reviewer: Reviewer) -> dict[str, Any]:
-    """Set the review of a detection, whose clip becomes training data; the same answer again changes nothing.
+    """Set the review of a detection; the same answer again changes nothing.
 
-    The response has the columns of the table `Review`. 404 if there is no such detection, 409 if another reviewer has
-    changed the review since the client read it (`replaces`).
+    The detection's clip becomes training data, unless the verdict is "several" or "unsure". The response has the
+    columns of the table `Review`. 400 if `species` is no known class and `new_class` is false, 404 if there is no such
+    detection (in the recording `recording`, if given), 409 if another reviewer has changed the review since the client
+    read it (`replaces`).
     """
     if body.recording is not None:
         service.timeline.get(body.recording, number)
