@@ -10,8 +10,9 @@ import shutil
 import statistics
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -36,6 +37,7 @@ from dawnchorus.archive.schemas import DETECTIONS, RECORDINGS, SCHEMAS
 from dawnchorus.archive.workers import Worker
 from dawnchorus.archive.writer import UnitWriter
 from dawnchorus.audio.decode import read_mono
+from dawnchorus.cores import usable_cores
 from dawnchorus.identification.archiving import _list_files, archive_recordings
 from dawnchorus.inference.sessions import SessionPool
 from dawnchorus.models.runner import BATCH_WINDOWS, GraphOutput, open_session
@@ -58,7 +60,7 @@ MANY = 20
 N_NEW = 50
 """Commits of other processes that are read together."""
 
-SAMPLE_S = 0.25
+SAMPLE_S = 1.0
 """Time between counts of other programs' threads."""
 
 N_LISTED = 5_000
@@ -319,6 +321,7 @@ class _WaitingSessions:
 
 def work(task: WorkerTask) -> None:
     """Do a shard, and write when it was ready and at its end."""
+    os.setsid()  # a session of its own, as a job of a cluster has: of one session, all processes share the cores
     start_s = time.time()
     if task.wait_s is not None:
         SessionPool.run = _WaitingSessions(task.wait_s, np.load(task.logits)).run  # type: ignore[method-assign, assignment]
@@ -335,17 +338,18 @@ def work(task: WorkerTask) -> None:
 
 
 def _count_others() -> int:
-    """Count threads that run or wait for a core, of other programs."""
-    text = Path("/proc/stat").read_text(encoding="ascii")
-    n_running = int(text.partition("procs_running ")[2].split()[0])
-    n_own = 1  # this thread
-    for process in psutil.Process().children(recursive=True):
-        try:
-            for stat in Path(f"/proc/{process.pid}/task").glob("*/stat"):
-                n_own += stat.read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "R"
-        except OSError:
-            continue
-    return max(n_running - n_own, 0)
+    """Count threads of other programs that run or wait for a core, of each session at most as many as there are cores.
+
+    Linux gives each session of processes the same share of the cores, however many threads it has (autogroup).
+    """
+    own = {process.pid for process in psutil.Process().children(recursive=True)} | {os.getpid()}
+    sessions: Counter[str] = Counter()
+    for folder in Path("/proc").glob("[0-9]*/task/*"):
+        if int(folder.parts[2]) not in own:
+            with suppress(OSError):
+                state, _, _, session = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()[:4]
+                sessions[session] += state == "R"
+    return sum(min(n, usable_cores()) for n in sessions.values())
 
 
 def run_workers(
@@ -353,7 +357,7 @@ def run_workers(
 ) -> dict[str, Any]:
     """Run as many processes, each with a shard of as many recordings; return times, and the use of the machine.
 
-    `n_others` is the mean number of threads of other programs that ran or waited for a core.
+    `n_others` is the mean of `_count_others`.
     """
     folder.mkdir()
     recordings = link_recordings(folder / "recordings", made, n_workers * n_per_worker)

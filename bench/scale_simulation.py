@@ -65,8 +65,13 @@ SIZES_WORKERS = (1, 4, 10, 32, 100, 320, 1_000)
 UNITS, SMALL_UNITS = UnitSize(), UnitSize(largest_bytes=UnitSize.max_bytes)
 """Units as they are, and as they were before 2026-12: of 1 GB at most."""
 
-SMALL_UNITS_BYTES = 1e14
-"""Largest source that is also looked at with units of 1 GB: of larger ones, that would be a million."""
+LOOKED_AT = "100 TB"
+"""Source that is also simulated with other units and stores, and with lost nodes."""
+
+SMALL_UNITS_WORKERS = (32, 100, 320)
+MIN_BYTES_PER_WORKER = 1e10
+"""Least share of a worker, a few minutes of work: below it, nobody starts so many."""
+
 
 N_LARGE = 100
 """Number of workers from which on networks and losses are looked at."""
@@ -466,16 +471,17 @@ def project(rates: Rates) -> list[dict[str, Any]]:
     for source, n_bytes in SOURCES.items():
         one_s = _project(rates, source, n_workers=1)["wall_s"]
         for n_workers in SIZES_WORKERS:
-            cases: list[dict[str, Any]] = [{}]
-            if n_workers >= N_LARGE:
+            cases: list[dict[str, Any]] = [{}] if n_workers * MIN_BYTES_PER_WORKER <= n_bytes else []
+            if source == LOOKED_AT and n_workers >= N_LARGE:
                 cases += [{"network": name} for name in NETWORKS if name != NO_LIMIT]
                 cases += [{"losses_per_h": LOSSES_PER_H}]
-            if n_bytes <= SMALL_UNITS_BYTES:
+            if source == LOOKED_AT and n_workers in SMALL_UNITS_WORKERS:
                 cases += [{"size": SMALL_UNITS}]
             for case in cases:
                 row = _project(rates, source, n_workers=n_workers, **case)
                 row["efficiency"] = one_s / (n_workers * row["wall_s"])
                 rows.append({**row, "bottleneck": _name_bottleneck(row)})
+                print(rows[-1], flush=True)
     return rows
 
 
