@@ -7,7 +7,7 @@ import os
 import struct
 from pathlib import Path
 
-from dawnchorus.audio.header_lengths import find_unwritten
+from dawnchorus.audio.header_lengths import find_undeclared_audio
 from dawnchorus.audio.metadata import metadata_from_json, metadata_to_json, read_metadata, with_name
 from dawnchorus.audio.ogg import is_cut_off
 from dawnchorus.audio.riff import missing_data_bytes
@@ -68,7 +68,7 @@ def _use(metadata: RecordingMetadata) -> None:
 
 def _read_header(path: Path) -> None:
     missing_data_bytes(path)
-    find_unwritten(path)
+    find_undeclared_audio(path)
     _use(read_metadata(path))
 
 

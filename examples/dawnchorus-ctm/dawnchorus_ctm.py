@@ -40,5 +40,5 @@ CTM = TableFormat(
     summary="time-marked labels of speech recognition",
     write=write,
     read=read,
-    kept=("recording", "scientific_name", "common_name", "start_s", "end_s", "score", "channel"),
+    preserved_fields=("recording", "scientific_name", "common_name", "start_s", "end_s", "score", "channel"),
 )

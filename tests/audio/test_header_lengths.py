@@ -11,7 +11,7 @@ import soundfile
 from tests.fixtures.sounds import tone
 
 from dawnchorus.audio.decode import open_recording, read_clip
-from dawnchorus.audio.header_lengths import find_unwritten
+from dawnchorus.audio.header_lengths import find_undeclared_audio
 from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.errors import AudioDecodeError
 
@@ -66,7 +66,7 @@ def test_a_written_length_is_believed(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize("kind", ["WAV", "RF64", "W64", "AIFF", "AU"])
 def test_a_file_without_samples_has_none(tmp_path: Path, kind: str) -> None:
     soundfile.write(tmp_path / "x.wav", np.zeros(0), 16_000, format=kind, subtype="PCM_16")
-    assert find_unwritten(tmp_path / "x.wav") is None
+    assert find_undeclared_audio(tmp_path / "x.wav") is None
     with pytest.raises(AudioDecodeError, match="there are no samples in the file"):
         decoded(tmp_path / "x.wav")
 
@@ -172,7 +172,7 @@ def test_codecs_of_dependent_samples_are_left_to_ffmpeg(tmp_path: Path) -> None:
 @pytest.mark.parametrize("rest", [b"", bytes(40), b"\xff" * 40, b"data" * 12, b"COMM" + b"\xff" * 40])
 def test_damaged_headers_yield_no_unwritten_audio(tmp_path: Path, content: bytes, rest: bytes) -> None:
     (tmp_path / "x.wav").write_bytes(content + rest)
-    assert find_unwritten(tmp_path / "x.wav") is None
+    assert find_undeclared_audio(tmp_path / "x.wav") is None
 
 
 def test_clips_and_probes_know_the_length_as_well(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dawnchorus.audio.windows import RestReport, Windower, WindowPlan
+from dawnchorus.audio.windows import UnscoredReport, Windower, WindowPlan
 from dawnchorus.errors import InputError
 
 
@@ -114,7 +114,7 @@ def test_batches_stay_as_they_are_when_more_comes() -> None:
 def test_seconds_in_windows_and_behind_them(overlap_s: float, duration_s: float, scored_s: float) -> None:
     plan = WindowPlan.from_seconds(rate_hz=100, window_s=3.0, overlap_s=overlap_s)
     assert plan.scored_s(duration_s) == scored_s
-    report = RestReport()
+    report = UnscoredReport()
     report.add("a.wav", plan, duration_s)
     assert (report.note(plan) is None) == (scored_s == duration_s)
     assert report.note(plan) is None or str(report.note(plan)).startswith("0.50 s at the ends of 1 of 1 recording are")

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import onnx
 import pytest
 from tests.fixtures.examples import MAX_LINES, count_lines
-from tests.fixtures.foreign_models import RATE_HZ, WINDOW_SAMPLES, Foreign
+from tests.fixtures.external_models import RATE_HZ, WINDOW_SAMPLES, ExternalModel
 
 from dawnchorus.errors import InvalidBundleError, ModelError
 from dawnchorus.models.bundle import Bundle, read_bundle
@@ -31,7 +31,7 @@ from dawnchorus.taxonomy.labels import Label
 SUFFIXES = (".onnx", ".tflite")
 """Files that the reference graph is written as; an engine that reads neither is not held to it."""
 
-FOREIGN = Foreign(n_outputs=2)
+EXTERNAL = ExternalModel(n_outputs=2)
 WINDOWS = np.random.default_rng(3).uniform(-0.9, 0.9, (65, WINDOW_SAMPLES)).astype(np.float32)
 LABELS = tuple(Label(f"Avis {name}", f"Avis {name}") for name in "abc")
 
@@ -46,13 +46,13 @@ def run(graph: LoadedGraph, windows: npt.NDArray[np.float32]) -> tuple[npt.NDArr
 
 def check_reference(engine: Engine, path: Path) -> None:
     """Hold ports, scores and errors of whole graphs to the protocol."""
-    graph = engine.open(FOREIGN.write(path), n_threads=1)
+    graph = engine.open(EXTERNAL.write(path), n_threads=1)
     (port,) = graph.inputs
     assert (port.dtype, port.shape[1:]) == ("float32", (WINDOW_SAMPLES,))
     assert port.shape[0] in (None, 1)
     assert [port.name for port in graph.outputs] == ["embedding", "label"]
     assert [port.shape[-1] for port in graph.outputs] == [3, 3]
-    before, expected = WINDOWS.copy(), FOREIGN.reference(WINDOWS)
+    before, expected = WINDOWS.copy(), EXTERNAL.reference(WINDOWS)
     for n_windows in (1, 2, 7, 65):
         label, embedding = run(graph, WINDOWS[:n_windows])
         np.testing.assert_allclose(label, expected["label"][:n_windows], atol=1e-5)
@@ -66,14 +66,14 @@ def check_reference(engine: Engine, path: Path) -> None:
 
 def check_errors(engine: Engine, path: Path) -> None:
     """Hold an engine to errors that name the file, after which it runs on."""
-    graph = engine.open(FOREIGN.write(path), n_threads=1)
+    graph = engine.open(EXTERNAL.write(path), n_threads=1)
     name, window = graph.inputs[0].name, WINDOWS[:1]
     for wrong in (window[:, 1:], window[0], window[np.newaxis], window.astype(float)):
         with pytest.raises(ModelError, match=f"{path.name}: the graph does not run"):
             graph.run({name: wrong}, ["label"])
     with pytest.raises(ModelError, match=f"{path.name}: the graph does not run"):
         graph.run({"another": window}, ["label"])
-    np.testing.assert_allclose(run(graph, window)[0], FOREIGN.reference(window)["label"], atol=1e-5)
+    np.testing.assert_allclose(run(graph, window)[0], EXTERNAL.reference(window)["label"], atol=1e-5)
     whole = path.read_bytes()
     for content in (b"", b"no graph", bytes(100), whole[: len(whole) // 2]):
         path.write_bytes(content)
@@ -84,20 +84,20 @@ def check_errors(engine: Engine, path: Path) -> None:
 
 def check_threads(engine: Engine, path: Path) -> None:
     """Run one graph in two threads at once, and one that has two threads of its own."""
-    graph = engine.open(FOREIGN.write(path), n_threads=1)
+    graph = engine.open(EXTERNAL.write(path), n_threads=1)
     parts = [WINDOWS[:9], WINDOWS[9:20]] * 10
     expected = [run(graph, part) for part in parts]
     with ThreadPoolExecutor(2) as threads:
         np.testing.assert_equal(list(threads.map(lambda part: run(graph, part), parts)), expected)
     label, _ = run(engine.open(path, n_threads=2), WINDOWS)
-    np.testing.assert_allclose(label, FOREIGN.reference(WINDOWS)["label"], atol=1e-5)
+    np.testing.assert_allclose(label, EXTERNAL.reference(WINDOWS)["label"], atol=1e-5)
 
 
 def check_bundles(engine: Engine, path: Path) -> None:
     """Run bundles that name the engine, of graphs that take any number of windows and of one that takes 8."""
-    expected = FOREIGN.reference(WINDOWS)
+    expected = EXTERNAL.reference(WINDOWS)
     for batch in (None, 8):
-        bundle = wrap(Foreign(batch=batch, n_outputs=2).write(path), path.with_suffix(""), engine.name)
+        bundle = wrap(ExternalModel(batch=batch, n_outputs=2).write(path), path.with_suffix(""), engine.name)
         session = open_session(bundle)
         for n_windows in (1, 9, 65):
             output = session.run(WINDOWS[:n_windows], embeddings=True)
@@ -145,7 +145,7 @@ def test_a_package_adds_an_engine_without_a_change_here(
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(installed_examples), *sys.path]), "COLUMNS": "200"}
     (tmp_path / "labels.txt").write_text("\n".join(label.scientific_name for label in LABELS))
     options = ["--labels", "labels.txt", "--sample-rate", str(RATE_HZ), "--window", str(WINDOW_SAMPLES / RATE_HZ)]
-    graph = FOREIGN.write(tmp_path / "x.onnx")
+    graph = EXTERNAL.write(tmp_path / "x.onnx")
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, graph, "bundle", *options, "--activation", "sigmoid"],
         env=environment,
@@ -174,7 +174,7 @@ for arguments in (["--help"], [*sys.argv[1:], "--engine", "onnx-reference"]):
 
 
 def test_a_file_that_no_engine_reads_and_an_unknown_engine_are_refused(tmp_path: Path) -> None:
-    path = FOREIGN.write(tmp_path / "x.onnx")
+    path = EXTERNAL.write(tmp_path / "x.onnx")
     known = r"onnxruntime reads \.onnx; litert reads \.tflite"
     for name in ("openvino", "litert"):
         with pytest.raises(InvalidBundleError, match=rf"x\.onnx: no engine '{name}' that reads such .* \({known}\)"):

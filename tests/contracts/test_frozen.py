@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-CHANGING = {"Recording", "Run", "Progress", "_Entry", "ClockReport", "RestReport", "_Node"}
+CHANGING = {"Recording", "Run", "Progress", "_Entry", "ClockReport", "UnscoredReport", "_Node"}
 """Classes that collect what comes while they are used."""
 
 

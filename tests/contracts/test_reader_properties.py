@@ -73,7 +73,9 @@ def test_every_row_of_marks_is_kept_or_named(name: str, data: st.DataObject) -> 
     assert len(table.marks) == len(rows) or table.unused
     matched = match_marks(table, dict.fromkeys(files, 10.0), files)
     kept = {"cut", "reversed", "moment", "unnamed", "unverified"}
-    assert matched.n_kept + sum(len(of) for fate, of in matched.fates.items() if fate not in kept) == len(table.marks)
+    assert matched.n_kept + sum(len(of) for outcome, of in matched.outcomes.items() if outcome not in kept) == len(
+        table.marks
+    )
 
 
 @given(data=st.data())

@@ -251,7 +251,7 @@ def test_only_species_are_limited_and_the_labels_that_are_left_are_counted(tmp_p
         table = import_recordings(tmp_path, tmp_path, per_species=1, labels=labels, n_workers=1)
     assert Counter(Path(row.path).parent.name for row in table.rows) == {**dict.fromkeys(folders, 3), "Avis una": 1}
     assert "left out, as the first 1 of each species are enough: 2 recordings: Avis una 2 (as Avis una/1.wav)." in notes
-    assert [(use.given, use.n_recordings) for use in labels.uses] == [("Avis una", 1)]
+    assert [(use.given, use.n_recordings) for use in labels.label_uses] == [("Avis una", 1)]
 
 
 def test_marked_soundscapes_count_for_each_species_in_them() -> None:

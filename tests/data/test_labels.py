@@ -83,7 +83,7 @@ def test_one_rule_for_lists_in_folders_tables_and_marks(tmp_path: Path) -> None:
         ("Avis una", ("Avis altera",)),
         ("Parus major", ()),
     ]
-    assert labels.lists == {"Avis una, Avis altera": 1}
+    assert labels.joined_labels == {"Avis una, Avis altera": 1}
     (marked,) = labels.read([row("1", None, "Avis una, Avis altera", "Avis una")])
     assert [mark.scientific_name for mark in marked.annotations] == ["Avis una", "Avis altera"]
     assert labels.n_equal_marks == 1

@@ -271,10 +271,10 @@ def test_every_row_is_kept_or_said(rows: list[Mark]) -> None:
         "view",
         "twice",
         "no bird",
-        "effort",
+        "empty row",
         "rejected",
     )
-    assert matched.n_kept + sum(len(matched.fates.get(fate, ())) for fate in lost) == len(rows)
+    assert matched.n_kept + sum(len(matched.outcomes.get(fate, ())) for fate in lost) == len(rows)
     for path, marks_read in matched.annotations.items():
         for mark in marks_read:
             assert 0 <= mark.start_s <= mark.end_s

@@ -7,14 +7,21 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from dawnchorus.data.recordings import RecordingRow, RecordingsTable, blocking_problems, read_table, usable, write_table
+from dawnchorus.data.recordings import (
+    RecordingRow,
+    RecordingsTable,
+    blocking_problems,
+    read_table,
+    select_usable,
+    write_table,
+)
 
 
 def test_unusable_recordings_and_copies_are_separated() -> None:
     problems = ("missing", "unreadable", "silent", "duplicate", "near_duplicate", "clipped", "short")
     rows = [RecordingRow(recording_id=problem, path=f"{problem}.wav", problems=(problem,)) for problem in problems]
-    assert [row.recording_id for row in usable(rows, copies=True)] == [*problems[3:]]
-    assert [row.recording_id for row in usable(rows, copies=False)] == ["clipped", "short"]
+    assert [row.recording_id for row in select_usable(rows, copies=True)] == [*problems[3:]]
+    assert [row.recording_id for row in select_usable(rows, copies=False)] == ["clipped", "short"]
     silent_copy = replace(rows[0], problems=("near_duplicate", "short", "silent"))
     assert blocking_problems(silent_copy, copies=False) == ["silent", "near_duplicate"]
     assert blocking_problems(silent_copy, copies=True) == ["silent"]

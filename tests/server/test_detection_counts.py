@@ -100,7 +100,9 @@ class Steps:
 
     def count_unstored(self) -> None:
         result = self._result()
-        self.service.detections.count(result, max(result.table.detections, key=lambda each: each.score, default=None))
+        self.service.detections.add_to_totals(
+            result, max(result.table.detections, key=lambda each: each.score, default=None)
+        )
         self.service.detections.flush()
 
     def _reviewable(self) -> list[int]:

@@ -235,11 +235,11 @@ def test_counts_wait_for_a_database_that_is_full(
 
     with monkeypatch.context() as patch:
         patch.setattr(Database, "write", fail)
-        detections.count(result, BIRD)
+        detections.add_to_totals(result, BIRD)
         with pytest.raises(OperationalError):
             detections.flush()
         assert detections.totals()["total_predictions"] == 0, "totals are read all the same"
-        detections.count(result, None)
+        detections.add_to_totals(result, None)
     totals = detections.totals()
     assert (totals["total_predictions"], totals["species_distribution"]) == (2, {"Great Tit": 1})
     detections.close()
@@ -251,7 +251,7 @@ def test_identifications_that_are_counted_while_others_are_written_are_not_lost(
 ) -> None:
     def count() -> None:
         for _ in range(250):
-            detections.count(result, BIRD)
+            detections.add_to_totals(result, BIRD)
 
     threads = [threading.Thread(target=count) for _ in range(4)]
     for thread in threads:

@@ -53,7 +53,7 @@ def test_registry_serves_what_was_activated_last(bundles: list[Bundle], store: M
                 catalog = ModelCatalog(
                     self.database, files, store, given=bundles[0].folder, folder=folder / f"models{k}", scratch=folder
                 )
-                first = catalog.open_active(is_alone=False)
+                first = catalog.open_active(is_only_server=False)
                 pool = InferencePool(first.bundle, store=store, n_inference_threads=1)
                 self.pools.append(pool)
                 self.servers.append((catalog, ModelSwitcher(catalog, pool, activation_id=first.activation_id)))

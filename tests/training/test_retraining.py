@@ -22,11 +22,11 @@ from dawnchorus.models.bundle import Bundle, TrainingSummary, read_bundle
 from dawnchorus.models.store import ModelStore
 from dawnchorus.training.compose import compose_config
 from dawnchorus.training.retraining import (
-    KNOWN,
-    MAX_FEWER_RIGHT,
+    MAX_ACCURACY_DECREASE,
+    MAX_FALSE_ALARM_INCREASE,
     MAX_LOSS,
-    MAX_MORE_ALARMS,
     MIN_HELD_OUT,
+    MIN_KNOWN_PRECISION,
     PARTS,
     compare,
     find_regressions,
@@ -122,8 +122,8 @@ def test_a_model_that_does_as_well_is_promoted_and_a_little_worse_is_as_well(lev
     assert find_regressions(level_bundle, level_bundle, report()) == ()
     nearly = report(
         average_precision={"active": 0.8, "new": 0.8 - MAX_LOSS / 2},
-        top_1={"active": 0.8, "new": 0.8 - MAX_FEWER_RIGHT / 2},
-        false_alarms={"active": 0.1, "new": 0.1 + MAX_MORE_ALARMS / 2},
+        top_1={"active": 0.8, "new": 0.8 - MAX_ACCURACY_DECREASE / 2},
+        false_alarms={"active": 0.1, "new": 0.1 + MAX_FALSE_ALARM_INCREASE / 2},
     )
     assert find_regressions(level_bundle, level_bundle, nearly) == ()
 
@@ -162,7 +162,11 @@ def test_a_model_that_has_lost_a_class_is_not_promoted(level_bundle: Bundle) -> 
 
 
 def test_a_species_that_was_not_known_before_cannot_be_lost(level_bundle: Bundle) -> None:
-    unknown = {"common_name": "New Bird", "active_average_precision": KNOWN / 2, "new_average_precision": 0.0}
+    unknown = {
+        "common_name": "New Bird",
+        "active_average_precision": MIN_KNOWN_PRECISION / 2,
+        "new_average_precision": 0.0,
+    }
     assert find_regressions(level_bundle, level_bundle, report(species=[unknown])) == ()
 
 

@@ -115,9 +115,9 @@ class Archive:
             where |= {"runs": kept, "per_run": runs is not None}
         if min_score is None or not special:
             return self._read(DETECTIONS, columns=columns, **where)
-        wanted = check_columns(self.table(DETECTIONS), columns)
-        rows = self._read(DETECTIONS, columns=list(dict.fromkeys([*wanted, *THRESHOLD_COLUMNS])), **where)
-        return select_rows(rows, special, min_score, columns=wanted)
+        selected = check_columns(self.table(DETECTIONS), columns)
+        rows = self._read(DETECTIONS, columns=list(dict.fromkeys([*selected, *THRESHOLD_COLUMNS])), **where)
+        return select_rows(rows, special, min_score, columns=selected)
 
     def recordings(
         self,
@@ -316,11 +316,11 @@ class Archive:
             names.setdefault(name.casefold(), set()).add(name)
             names.setdefault(other.casefold(), set()).add(name)
         scientific_names: set[str] = set()
-        for wanted in list_names(species):
-            if wanted.casefold() not in names:
-                advice = suggestion(wanted, [*scientific, *common])
-                raise InputError(f"species: '{wanted}' is no class of the archive's models.{advice}")
-            scientific_names |= names[wanted.casefold()]
+        for name in list_names(species):
+            if name.casefold() not in names:
+                advice = suggestion(name, [*scientific, *common])
+                raise InputError(f"species: '{name}' is no class of the archive's models.{advice}")
+            scientific_names |= names[name.casefold()]
         return sorted(scientific_names)
 
     # ------------------------------------------------------------------ writing

@@ -87,10 +87,10 @@ def embedding_runs(
     ]
     models = {each.run.bundle_id: f"{each.run.model} ({each.run.bundle_id}, {each.run.embedding_dim})" for each in kept}
     if not fitting:
-        wanted = f"{dim} numbers" if bundle_id is None else f"{dim} numbers of the bundle {bundle_id}"
+        described = f"{dim} numbers" if bundle_id is None else f"{dim} numbers of the bundle {bundle_id}"
         raise InputError(
             f"expected an embedding of a model whose embeddings are kept: {', '.join(models.values())}; got one of "
-            f"{wanted}. Choose that model (--model)."
+            f"{described}. Choose that model (--model)."
         )
     if len({each.run.bundle_id for each in fitting}) > 1:
         raise InputError(

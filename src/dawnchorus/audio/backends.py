@@ -15,7 +15,7 @@ import numpy as np
 import soundfile
 
 from dawnchorus.arrays import FloatArray
-from dawnchorus.audio.header_lengths import UnwrittenAudio, find_unwritten, open_unwritten
+from dawnchorus.audio.header_lengths import UndeclaredAudio, find_undeclared_audio, open_undeclared_audio
 from dawnchorus.audio.mp3_frames import find_frames
 from dawnchorus.errors import AudioDecodeError, AudioError, AudioNotFoundError, AudioReadError
 from dawnchorus.storage.paths import is_remote, read_failure
@@ -88,9 +88,9 @@ def _open_decoder(path: Path) -> Backend:
 
     If the header states no length, or too short a one, the samples are read as raw samples.
     """
-    unwritten = _open_unwritten(path)
-    if unwritten is not None:
-        return unwritten
+    undeclared = _open_undeclared_audio(path)
+    if undeclared is not None:
+        return undeclared
     try:
         file = _open_soundfile(path)
         return (_Mp3Backend if file.format == "MP3" else _SoundfileBackend)(path, file)
@@ -118,9 +118,9 @@ def _open_soundfile(path: Path) -> soundfile.SoundFile:
     return soundfile.SoundFile(str(path) if sys.platform == "win32" else os.fsencode(path))
 
 
-def _open_unwritten(path: Path) -> Backend | None:
+def _open_undeclared_audio(path: Path) -> Backend | None:
     """Return a decoder of samples beyond the length in the header; None if there are none or they cannot be decoded."""
-    audio = find_unwritten(path)
+    audio = find_undeclared_audio(path)
     if audio is None:
         return None
     try:
@@ -251,9 +251,9 @@ class _Mp3Backend(_SoundfileBackend):
 class _RawBackend(_SoundfileBackend):
     """Samples of a file whose header states no length, or too short a one."""
 
-    def __init__(self, path: Path, audio: UnwrittenAudio, subtype: str) -> None:
+    def __init__(self, path: Path, audio: UndeclaredAudio, subtype: str) -> None:
         with ExitStack() as opened:
-            samples = opened.enter_context(open_unwritten(path, audio))
+            samples = opened.enter_context(open_undeclared_audio(path, audio))
             file = soundfile.SoundFile(
                 samples,
                 format="RAW",

@@ -15,12 +15,12 @@ import soxr
 from dawnchorus.arrays import FloatArray, ScaleCheck
 from dawnchorus.audio.backends import Backend, open_backend
 from dawnchorus.audio.channels import ChannelStatistics, find_best_channel, mix_to_mono
-from dawnchorus.audio.header_lengths import find_unwritten
+from dawnchorus.audio.header_lengths import find_undeclared_audio
 from dawnchorus.audio.metadata import read_metadata
 from dawnchorus.audio.ogg import is_cut_off
-from dawnchorus.audio.remainder import find_remainder, find_second_flac
 from dawnchorus.audio.riff import missing_data_bytes
 from dawnchorus.audio.sample_analyses import SampleAnalyses
+from dawnchorus.audio.trailing_bytes import find_second_flac, find_trailing_bytes
 from dawnchorus.errors import AudioDecodeError, AudioTooLargeError
 from dawnchorus.types import AudioInfo, ChannelSource, RecordingMetadata
 
@@ -103,7 +103,7 @@ class Recording:
 
     @cached_property
     def metadata(self) -> RecordingMetadata:
-        """Location and time, merged from the file's metadata and its name."""
+        """Location and time from the file's metadata, or else from its name; see `metadata.read_metadata`."""
         return read_metadata(self.path)
 
     @property
@@ -303,7 +303,7 @@ def open_recording(path: Path) -> Recording:
         AudioDecodeError: no decoder can read the file, or its sample rate or channel count is out of bounds.
     """
     backend = open_backend(path)
-    rest = find_unwritten(path) or find_remainder(path)
+    rest = find_undeclared_audio(path) or find_trailing_bytes(path)
     warnings = [] if rest is None else [rest.warning]
     if backend.info.rate_hz < LOW_RATE_HZ:
         warnings.append(f"low rate: {backend.info.rate_hz} Hz hold no sound above {backend.info.rate_hz // 2} Hz")
@@ -342,15 +342,15 @@ def _mono_clip(path: Path, backend: Backend, start_s: float, end_s: float, used:
         AudioDecodeError: there is no audio at that time.
     """
     first = max(round(start_s * backend.info.rate_hz), 0)
-    wanted = max(round(end_s * backend.info.rate_hz) - first, 1)
+    n_samples = max(round(end_s * backend.info.rate_hz) - first, 1)
     n = 0
     ended = backend.info.n_frames is not None and first >= backend.info.n_frames
     for block in () if ended else backend.blocks(first_frame=first):
-        chunk = block[: wanted - n]
+        chunk = block[: n_samples - n]
         chunk = np.nan_to_num(chunk, nan=0.0, posinf=0.0, neginf=0.0)
         n += len(chunk)
         yield mix_to_mono(chunk) if used is None else np.ascontiguousarray(chunk[:, used])
-        if n == wanted:
+        if n == n_samples:
             return
     if not n:
         raise AudioDecodeError(f"there is no sound at {start_s:.3f} s.", subject=path)

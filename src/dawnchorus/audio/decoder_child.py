@@ -68,7 +68,7 @@ class DecoderChild:
         return self._cut(end + 1)
 
     def receive_bytes(self, path: Path, n: int) -> bytes:
-        """Read `n` bytes from the process.
+        """Read `n` bytes from the process; `path` is that of the recording, for the error.
 
         Raises:
             DecoderCrashError: the process ended, was killed because it hung, or was closed.

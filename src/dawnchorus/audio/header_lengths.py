@@ -37,7 +37,7 @@ _MIN_ZEROS_S = 0.1
 _OTHER_FILES = (b"RIFF", b"RF64", b"BW64")
 """First bytes of an appended file, which is not part of the audio."""
 
-_MIN_BEHIND_S = 0.1
+_MIN_BEYOND_S = 0.1
 """Minimum length in seconds of samples beyond a stated length; less is padding."""
 
 _TEXT_BYTES = 64
@@ -45,7 +45,7 @@ _TEXT_BYTES = 64
 
 
 @dataclass(frozen=True)
-class UnwrittenAudio:
+class UndeclaredAudio:
     """Samples in a file beyond the length in its header.
 
     Rate and number of channels are 0 in a CAF file, which FFmpeg decodes; `frame_bytes` and `endian` are used only if
@@ -80,7 +80,7 @@ class UnwrittenAudio:
         return f"{fault}: the header says {self.stated}; {outcome}{zeros}"
 
 
-def find_unwritten(path: Path) -> UnwrittenAudio | None:
+def find_undeclared_audio(path: Path) -> UndeclaredAudio | None:
     """Find samples beyond the length in the header of a WAV, AIFF, AU or CAF file; None if there are none.
 
     The length may be missing, or, in a WAV file, too short.
@@ -102,8 +102,8 @@ def find_unwritten(path: Path) -> UnwrittenAudio | None:
         return None if audio is None else _without_zeros(file, audio)
 
 
-def open_unwritten(path: Path, audio: UnwrittenAudio) -> BinaryIO:
-    """Open the samples that `find_unwritten` found, as a binary file."""
+def open_undeclared_audio(path: Path, audio: UndeclaredAudio) -> BinaryIO:
+    """Open the samples that `find_undeclared_audio` found, as a binary file."""
     return io.BufferedReader(_Region(path, audio.start, audio.n_bytes))
 
 
@@ -123,14 +123,14 @@ class _Region(PositionedFile):
         super().close()
 
 
-def _in_wav(file: BinaryIO, size: int) -> UnwrittenAudio | None:
+def _in_wav(file: BinaryIO, size: int) -> UndeclaredAudio | None:
     chunks, form, end = list(iter_chunks(file)), None, 0
     for k, chunk in enumerate(chunks):
         if chunk.name == b"fmt ":
             form = _wav_format(read_chunk(file, chunk))
         if chunk.name == b"data":
             if chunk.size and chunk.start + chunk.size <= size:
-                return form and _behind_length(file, form, chunk, chunks[k + 1 :], size)
+                return form and _find_beyond_length(file, form, chunk, chunks[k + 1 :], size)
             if not is_placeholder(chunk.size):
                 return None
             if chunk.size == 0 and _is_chain(chunks[k + 1 :], chunk.start, size):
@@ -144,12 +144,12 @@ def _in_wav(file: BinaryIO, size: int) -> UnwrittenAudio | None:
     return _with_size(form, start=end, n_bytes=size - end, stated="nothing of its samples, it is cut short")
 
 
-def _behind_length(
-    file: BinaryIO, form: UnwrittenAudio, data: Chunk, others: list[Chunk], size: int
-) -> UnwrittenAudio | None:
+def _find_beyond_length(
+    file: BinaryIO, form: UndeclaredAudio, data: Chunk, others: list[Chunk], size: int
+) -> UndeclaredAudio | None:
     """Find samples after the stated length; None if there is nothing but chunks, padding, zeros or text."""
     end = data.start + data.size
-    min_bytes = _MIN_BEHIND_S * form.rate_hz * form.frame_bytes
+    min_bytes = _MIN_BEYOND_S * form.rate_hz * form.frame_bytes
     if size - end < min_bytes:
         return None
     if others and (others[0].name in (*_TRAILING_CHUNKS, *_OTHER_FILES) or _is_chain(others, end, size)):
@@ -168,13 +168,13 @@ def _behind_length(
     return replace(audio, is_short=True)
 
 
-def _with_size(form: UnwrittenAudio | None, *, start: int, n_bytes: int, stated: str) -> UnwrittenAudio | None:
+def _with_size(form: UndeclaredAudio | None, *, start: int, n_bytes: int, stated: str) -> UndeclaredAudio | None:
     if form is None or n_bytes < form.frame_bytes:
         return None
     return replace(form, start=start, n_bytes=n_bytes, stated=stated)
 
 
-def _wav_format(content: bytes) -> UnwrittenAudio | None:
+def _wav_format(content: bytes) -> UndeclaredAudio | None:
     if len(content) < 16:
         return None
     tag, n_channels, rate_hz, _, frame_bytes, bits = struct.unpack("<HHIIHH", content[:16])
@@ -183,7 +183,7 @@ def _wav_format(content: bytes) -> UnwrittenAudio | None:
     if not (n_channels and rate_hz and frame_bytes):
         return None
     subtype = SUBTYPES.get((tag, bits)) if frame_bytes == n_channels * bits // 8 else None
-    return UnwrittenAudio(0, 0, "", "WAV", rate_hz, n_channels, frame_bytes, subtype)
+    return UndeclaredAudio(0, 0, "", "WAV", rate_hz, n_channels, frame_bytes, subtype)
 
 
 def _is_chain(chunks: list[Chunk], start: int, size: int) -> bool:
@@ -222,7 +222,7 @@ def _fills(tail: bytes, at: int) -> bool:
     return len(tail) <= at <= len(tail) + 1
 
 
-def _in_aiff(file: BinaryIO, size: int) -> UnwrittenAudio | None:
+def _in_aiff(file: BinaryIO, size: int) -> UndeclaredAudio | None:
     """Find the samples of an AIFF file whose header states 0 frames; None if it states another number."""
     form, position = None, 12
     while position + 8 <= size:
@@ -238,7 +238,7 @@ def _in_aiff(file: BinaryIO, size: int) -> UnwrittenAudio | None:
     return None
 
 
-def _aiff_format(content: bytes) -> UnwrittenAudio | None:
+def _aiff_format(content: bytes) -> UndeclaredAudio | None:
     if len(content) < 18:
         return None
     n_channels, n_frames, bits, exponent, mantissa = struct.unpack(">hIhHQ", content[:18])
@@ -248,10 +248,10 @@ def _aiff_format(content: bytes) -> UnwrittenAudio | None:
         return None
     subtype = _AIFF_SUBTYPES.get(bits) if encoding in (b"NONE", b"twos", b"sowt") else None
     endian = "LITTLE" if encoding == b"sowt" else "BIG"
-    return UnwrittenAudio(0, 0, "", "AIFF", rate_hz, n_channels, max(n_channels * bits // 8, 1), subtype, endian)
+    return UndeclaredAudio(0, 0, "", "AIFF", rate_hz, n_channels, max(n_channels * bits // 8, 1), subtype, endian)
 
 
-def _in_au(file: BinaryIO, size: int) -> UnwrittenAudio | None:
+def _in_au(file: BinaryIO, size: int) -> UndeclaredAudio | None:
     header = file.read(24)
     if len(header) < 24:
         return None
@@ -260,11 +260,11 @@ def _in_au(file: BinaryIO, size: int) -> UnwrittenAudio | None:
         return None
     subtype, sample_bytes = _AU_SUBTYPES.get(encoding, (None, 1))
     stated = "0 bytes" if n_bytes == 0 else f"{n_bytes} bytes, a placeholder"
-    form = UnwrittenAudio(0, 0, "", "AU", rate_hz, n_channels, n_channels * sample_bytes, subtype, "BIG")
+    form = UndeclaredAudio(0, 0, "", "AU", rate_hz, n_channels, n_channels * sample_bytes, subtype, "BIG")
     return _with_size(form, start=start, n_bytes=size - start, stated=stated)
 
 
-def _in_caf(file: BinaryIO, size: int) -> UnwrittenAudio | None:
+def _in_caf(file: BinaryIO, size: int) -> UndeclaredAudio | None:
     """Find the samples of a CoreAudio file whose data chunk has the length 0 or -1; FFmpeg decodes them."""
     position = 8
     while position + 12 <= size:
@@ -274,14 +274,14 @@ def _in_caf(file: BinaryIO, size: int) -> UnwrittenAudio | None:
             start = position + 16
             is_unknown = n_bytes in (-1, 0) and start < size
             stated = f"{n_bytes} bytes"
-            return UnwrittenAudio(start, size - start, stated, "CAF") if is_unknown else None
+            return UndeclaredAudio(start, size - start, stated, "CAF") if is_unknown else None
         if n_bytes < 0:
             return None
         position += 12 + n_bytes
     return None
 
 
-def _without_zeros(file: BinaryIO, audio: UnwrittenAudio) -> UnwrittenAudio | None:
+def _without_zeros(file: BinaryIO, audio: UndeclaredAudio) -> UndeclaredAudio | None:
     """Return the samples without zeros at their end; None if all are zero."""
     if audio.subtype is None:
         return audio
@@ -295,7 +295,7 @@ def _without_zeros(file: BinaryIO, audio: UnwrittenAudio) -> UnwrittenAudio | No
     return replace(audio, n_bytes=n_used * audio.frame_bytes, zeros_s=zeros_s)
 
 
-def _find_last_used(file: BinaryIO, audio: UnwrittenAudio) -> int:
+def _find_last_used(file: BinaryIO, audio: UndeclaredAudio) -> int:
     """Return the number of bytes up to the last one that is not zero."""
     stop = audio.n_bytes
     while stop > 0:

@@ -15,7 +15,7 @@ from dawnchorus.tables.notes import counted
 MIN_TAIL_FRACTION = 0.25
 """Minimum length of a last window that is padded, as a share of a window; a shorter recording is always scored."""
 
-_MIN_REST_S = 0.01
+_MIN_UNSCORED_S = 0.01
 """Minimum number of seconds to report as not covered; less is due to rounding."""
 
 
@@ -76,38 +76,38 @@ class WindowPlan:
             / self.rate_hz
         )
 
-    def rest_s(self, duration_s: float) -> float:
+    def unscored_s(self, duration_s: float) -> float:
         """Return the length in seconds, at the end of a recording, that no window covers."""
         return duration_s - self.scored_s(duration_s)
 
 
 @dataclass
-class RestReport:
+class UnscoredReport:
     """Total length at the ends of recordings that no window covers, with the first example."""
 
     n: int = 0
     """Number of all recordings."""
-    n_with_rest: int = 0
-    """Number of recordings with at least `_MIN_REST_S` at the end that no window covers."""
-    rest_s: float = 0.0
-    """Total of these rests in seconds."""
+    n_with_unscored: int = 0
+    """Number of recordings with at least `_MIN_UNSCORED_S` at the end that no window covers."""
+    unscored_s: float = 0.0
+    """Total length in seconds of these ends."""
     _example: str = ""
 
     def add(self, name: str, plan: WindowPlan, duration_s: float) -> None:
         """Count one recording."""
         self.n += 1
-        rest_s = plan.rest_s(duration_s)
-        if rest_s >= _MIN_REST_S:
-            self.n_with_rest += 1
-            self.rest_s += rest_s
-            self._example = self._example or f"{name}: the last {rest_s:.2f} of {duration_s:.2f} s"
+        unscored_s = plan.unscored_s(duration_s)
+        if unscored_s >= _MIN_UNSCORED_S:
+            self.n_with_unscored += 1
+            self.unscored_s += unscored_s
+            self._example = self._example or f"{name}: the last {unscored_s:.2f} of {duration_s:.2f} s"
 
     def note(self, plan: WindowPlan) -> str | None:
         """Return a sentence on audio that no window covers; None if there is none."""
-        if not self.n_with_rest:
+        if not self.n_with_unscored:
             return None
         return (
-            f"{self.rest_s:.2f} s at the ends of {self.n_with_rest} of {counted(self.n, 'recording')} "
+            f"{self.unscored_s:.2f} s at the ends of {self.n_with_unscored} of {counted(self.n, 'recording')} "
             f"are not scored, being less than a quarter of a window of {plan.window_s:g} s, as {self._example}."
         )
 

@@ -263,15 +263,22 @@ def status(*, folder: str, as_json: bool) -> None:
 
 @command.command("query")
 @archive_argument
-@click.option("--table", default="detections", show_default=True, help="detections, recordings, or an analysis.")
-@click.option("--species", multiple=True, help="Scientific or common name; may be given several times.")
-@click.option("--site", "sites", multiple=True, help="May be given several times.")
-@click.option("--since", help="A day or time of the recorders' clocks.")
-@click.option("--until", help="A day or time, which is not included.")
-@click.option("--min-score", type=click.FloatRange(0, 1), help="Minimum score.  [default: all that was kept]")
-@click.option("--run", "runs", multiple=True, help="Results of this run.  [default: the latest of each recording]")
-@click.option("--columns", help="Names of columns, with commas.  [default: all]")
-@click.option("--out", type=LOCAL_PATH, help="A file that ends in .csv or .parquet.  [default: csv, printed]")
+@click.option(
+    "--table",
+    default="detections",
+    show_default=True,
+    help="Table to read: detections, recordings, or the name of an analysis.",
+)
+@click.option("--species", multiple=True, help="Scientific or common name of a species; repeatable.")
+@click.option("--site", "sites", multiple=True, help="Only recordings of this site; repeatable.")
+@click.option("--since", help="Earliest day or time, by the recorders' clocks.")
+@click.option("--until", help="End of the time range, a day or time, exclusive.")
+@click.option("--min-score", type=click.FloatRange(0, 1), help="Minimum score.  [default: all stored detections]")
+@click.option(
+    "--run", "runs", multiple=True, help="Only results of this run.  [default: the latest result of each recording]"
+)
+@click.option("--columns", help="Names of columns, separated by commas.  [default: all]")
+@click.option("--out", type=LOCAL_PATH, help="Output file, .csv or .parquet.  [default: print csv]")
 def query(
     *,
     folder: str,
@@ -366,7 +373,11 @@ def compact(*, folder: str) -> None:
 @command.command("vacuum")
 @archive_argument
 @click.option(
-    "--older-than", type=click.FloatRange(0), default=7.0, show_default=True, help="Days for which files are kept."
+    "--older-than",
+    type=click.FloatRange(0),
+    default=7.0,
+    show_default=True,
+    help="Minimum age in days of the files to delete.",
 )
 def vacuum(*, folder: str, older_than: float) -> None:
     """Delete rows of interrupted or repeated attempts, and files that `compact` replaced."""

@@ -19,7 +19,7 @@ from dawnchorus.tables.notes import counted
 @click.command("export")
 @click.argument("folder")
 @click.argument("out", type=LOCAL_PATH)
-@click.option("--run", help="Embeddings of this run.  [default: the latest of each recording]")
+@click.option("--run", help="Only embeddings of this run.  [default: the latest ones of each recording]")
 @workers_option
 def export(*, folder: str, out: Path, run: str | None, workers: int) -> None:
     """Write the embeddings of an archive to OUT, a new Perch-Hoplite database."""
@@ -36,7 +36,7 @@ def export(*, folder: str, out: Path, run: str | None, workers: int) -> None:
 @click.argument("folder")
 @click.option("--model", help="Model that made the embeddings: a built-in one, or a bundle's folder.")
 @models_folder_option
-@click.option("--audio", type=LOCAL_PATH, help="Folder of the recordings.  [default: what the database says]")
+@click.option("--audio", type=LOCAL_PATH, help="Folder of the recordings.  [default: the one in the database]")
 def import_(*, database: Path, folder: str, model: str | None, models_folder: Path | None, audio: Path | None) -> None:
     """Add the embeddings of a Perch-Hoplite DATABASE to an archive, which is created if missing."""
     from dawnchorus.archive.archive import create_archive

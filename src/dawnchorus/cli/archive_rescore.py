@@ -33,23 +33,29 @@ JSON_SCHEMA = 1
     "models",
     multiple=True,
     required=True,
-    help="A head on the embeddings that are kept: a bundle's or training run's folder; may be given several times.",
+    help="Folder of a bundle or training run whose model is a head on the stored embeddings; repeatable.",
 )
 @models_folder_option
-@click.option("--run", "runs", multiple=True, help="Run with the embeddings.  [default: all that fit]")
 @click.option(
-    "--min-score", type=click.FloatRange(0, 1), default=KEPT_MIN_SCORE, show_default=True, help="Minimum score to keep."
+    "--run", "runs", multiple=True, help="Run whose embeddings are scored.  [default: all runs that fit the model]"
+)
+@click.option(
+    "--min-score",
+    type=click.FloatRange(0, 1),
+    default=KEPT_MIN_SCORE,
+    show_default=True,
+    help="Minimum score of stored detections.",
 )
 @click.option(
     "--top",
     type=click.IntRange(1),
     default=KEPT_TOP,
     show_default=True,
-    help="Maximum number of species in one window.",
+    help="Maximum number of species stored for one window.",
 )
-@click.option("--shard", metavar="I/N", help="Do part I of N of the recordings.")
+@click.option("--shard", metavar="I/N", help="Process only part I of N parts of the recordings.")
 @workers_option
-@click.option("--resume", is_flag=True, help="Add recordings whose embeddings are new since the last time.")
+@click.option("--resume", is_flag=True, help="Add recordings whose embeddings were stored since the last call.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each new run.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress and no summary; failures only.")
 def rescore(

@@ -32,19 +32,27 @@ MAX_CLIP_WINDOWS = 16
 @click.argument("folder")
 @click.argument("clip", type=PATH_OR_URL)
 @click.option("--start-s", type=click.FloatRange(0), default=0.0, help="Start of the sound in the clip, in seconds.")
-@click.option("--end-s", type=click.FloatRange(0), help="End of the sound in the clip.  [default: that of the clip]")
-@click.option("-k", "--count", "k", type=click.IntRange(1), default=100, show_default=True, help="Number of windows.")
+@click.option(
+    "--end-s",
+    type=click.FloatRange(0),
+    help="End of the sound in the clip, in seconds.  [default: the end of the clip]",
+)
+@click.option(
+    "-k", "--count", "k", type=click.IntRange(1), default=100, show_default=True, help="Number of windows to return."
+)
 @model_options
-@click.option("--species", multiple=True, help="Only where this was detected; may be given several times.")
-@click.option("--site", "sites", multiple=True, help="May be given several times.")
-@click.option("--since", help="A day or time of the recorders' clocks.")
-@click.option("--until", help="A day or time, which is not included.")
+@click.option("--species", multiple=True, help="Search only in windows in which this species was detected; repeatable.")
+@click.option("--site", "sites", multiple=True, help="Only recordings of this site; repeatable.")
+@click.option("--since", help="Earliest day or time, by the recorders' clocks.")
+@click.option("--until", help="End of the time range, a day or time, exclusive.")
 @click.option("--run", "runs", multiple=True, help="Embeddings of this run.  [default: the latest of each recording]")
 @click.option(
-    "--exact", is_flag=True, help="Compare all embeddings, not only those that are most alike by their signs."
+    "--exact", is_flag=True, help="Compare all embeddings, not only those with the most similar signs (slower)."
 )
-@click.option("--out", type=LOCAL_PATH, help="A file that ends in .csv or .parquet.  [default: a table, printed]")
-@click.option("--report", type=LOCAL_PATH, help="A page to look at and listen to the hits, such as hits.html.")
+@click.option("--out", type=LOCAL_PATH, help="Output file, .csv or .parquet.  [default: print a table]")
+@click.option(
+    "--report", type=LOCAL_PATH, help="HTML page with the spectrograms and sounds of the hits, such as hits.html."
+)
 @workers_option
 def search(
     *,

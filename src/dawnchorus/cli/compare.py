@@ -56,12 +56,12 @@ CSV_COLUMNS = (
     type=click.FloatRange(0, 1),
     default=0.25,
     show_default=True,
-    help="Score from which on a species counts as detected.",
+    help="Minimum score of a detected species.",
 )
-@click.option("--split", default="all", show_default=True, help="Of a data set, the split to use.")
-@click.option("--out", type=LOCAL_PATH, help="Write a csv of all classes of both models.")
+@click.option("--split", default="all", show_default=True, help="Split of the data set to use.")
+@click.option("--out", type=LOCAL_PATH, help="CSV file for all classes of both models.")
 @click.option("--overwrite", is_flag=True, help="Replace the file of --out.")
-@click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON; null: not defined.")
+@click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON; undefined values are null.")
 @models_folder_option
 @workers_option
 def command(

@@ -70,7 +70,13 @@ def _columns(_context: click.Context, _option: click.Parameter, values: tuple[st
     metavar="LAYOUT",
     help=f"{', '.join(list_layouts())}; or what the folders are, as site/species.  [default: auto]",
 )
-@click.option("--column", "columns", multiple=True, callback=_columns, help="FIELD=COLUMN of a csv; may be repeated.")
+@click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    callback=_columns,
+    help="Column of a csv for a field, as FIELD=COLUMN; repeatable.",
+)
 @click.option(
     "--audio",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
@@ -79,7 +85,7 @@ def _columns(_context: click.Context, _option: click.Parameter, values: tuple[st
 @click.option(
     "--per-species",
     type=click.IntRange(1),
-    help="At most so many recordings of a species, the first; background and negatives are all taken.",
+    help="Maximum number of recordings of a species, the first ones; background and negatives are not limited.",
 )
 @checklists_option
 @click.option("--append", is_flag=True, help="Add to the existing table.")
@@ -142,12 +148,12 @@ def print_notes(notes: Iterable[str], screen: Console) -> None:
 
 def print_labels(labels: LabelReader, sources: Sequence[str], screen: Console) -> None:
     """Print the class of each label, the most frequent first, and the names of the checklists (`sources`)."""
-    if not labels.uses:
+    if not labels.label_uses:
         return
-    classes = {use.label.scientific_name for use in labels.uses}
+    classes = {use.label.scientific_name for use in labels.label_uses}
     n_classes = f"{len(classes):,} class{'' if len(classes) == 1 else 'es'}"
     looked_up = f"; names were looked up in {', '.join(sources)}" if sources else ""
-    screen.print(f"{counted(len(labels.uses), 'label')}, {n_classes}{looked_up}:", markup=False)
+    screen.print(f"{counted(len(labels.label_uses), 'label')}, {n_classes}{looked_up}:", markup=False)
     lines = list(describe_labels(labels))
     for line in lines[:MAX_LISTED]:
         screen.print(f"    {line}", markup=False)
@@ -260,15 +266,21 @@ def _detail(row: RecordingRow, issue: str) -> str:
 
 @command.command("split")
 @click.argument("data_set", type=LOCAL_PATH)
-@click.option("--ratios", default="0.7,0.15,0.15", show_default=True, help="Train, validation, test.")
-@click.option("--folds", type=int, help="Equal folds instead.")
-@click.option("--counts", help="So many recordings of each species instead, as 8,0,7, in the table's order.")
+@click.option(
+    "--ratios", default="0.7,0.15,0.15", show_default=True, help="Ratios of the train, validation and test splits."
+)
+@click.option("--folds", type=int, help="Number of equal folds, in place of ratios.")
+@click.option(
+    "--counts",
+    help="Number of recordings of each species in each split, as 8,0,7, in the table's order, in place of ratios.",
+)
 @click.option(
     "--from",
     "tables",
     type=click.Path(path_type=Path),
     multiple=True,
-    help="The split of a table instead: a csv with a column split, or named train, valid or test; or JSON. Repeatable.",
+    help="File with the split, in place of ratios: a csv with a column split, or named train, valid or test; or JSON; "
+    "repeatable.",
 )
 @click.option("--report-only", is_flag=True, help="Keep the existing split, and only report.")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True)
@@ -418,7 +430,7 @@ def _print_leaks(leaks: Sequence[Any]) -> None:
 @click.option(
     "--voices",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="List the recordings of this 'Birds Voice.csv' instead, whose files carry no numbers.",
+    help="List the recordings of a 'Birds Voice.csv' instead, whose files have no numbers.",
 )
 def attribution(*, data_set: Path, voices: Path | None) -> None:
     """Write ATTRIBUTION.md, with recordists and licenses, into the data set's folder."""

@@ -50,7 +50,10 @@ class Finding:
 
 @click.command("doctor")
 @click.option(
-    "--check-dir", type=click.Path(path_type=Path), default=Path(), help="A folder that you want to write to."
+    "--check-dir",
+    type=click.Path(path_type=Path),
+    default=Path(),
+    help="Folder whose write permission is checked.",
 )
 @models_folder_option
 def command(*, check_dir: Path, models_folder: Path | None) -> None:

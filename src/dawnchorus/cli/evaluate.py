@@ -75,19 +75,27 @@ class _Share(click.FloatRange):
     help="Other species in a recording: they count as present (count), or are ignored (mask).  [default: mask if the "
     "first BUNDLE is a run that masked them, else count]",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for the page and the JSON.")
-@click.option("--pool", type=click.Choice(["mean", "max"]), default="mean", show_default=True, help="Of a recording.")
+@click.option("--out", type=click.Path(path_type=Path), help="Output folder for the HTML page and the JSON.")
+@click.option(
+    "--pool",
+    type=click.Choice(["mean", "max"]),
+    default="mean",
+    show_default=True,
+    help="Pooling of the windows' scores to a score of the recording.",
+)
 @schema_option("overlap_s")
 @schema_option("tta_shifts")
 @click.option("--thresholds", type=click.Path(path_type=Path), help="Write thresholds that reach --precision, as csv.")
 @click.option("--precision", type=_Share(0, 1, min_open=True, max_open=True), default=0.9, show_default=True,
     help="For --thresholds: minimum precision of each species' windows, with 95 % confidence.")  # fmt: skip
-@click.option("--submission", type=click.Path(path_type=Path), help="Write BirdCLEF's submission.csv.")
+@click.option(
+    "--submission", type=click.Path(path_type=Path), help="Output file in the format of BirdCLEF's submission.csv."
+)
 @click.option(
     "--sample-submission",
     "sample",
     type=click.Path(path_type=Path),
-    help="BirdCLEF's sample_submission.csv: its shape and rows.",
+    help="BirdCLEF's sample_submission.csv, whose columns and rows the submission gets.",
 )
 @click.option(
     "--min-score",
@@ -96,8 +104,8 @@ class _Share(click.FloatRange):
     show_default=True,
     help="Minimum score of a present species, for submissions of decisions (2021, 2022).",
 )
-@click.option("--overwrite", is_flag=True, help="Replace files of --out, --thresholds and --submission.")
-@click.option("--json", "as_json", is_flag=True, help="Print the evaluation as JSON; null: not defined.")
+@click.option("--overwrite", is_flag=True, help="Replace existing files of --out, --thresholds and --submission.")
+@click.option("--json", "as_json", is_flag=True, help="Print the evaluation as JSON; undefined values are null.")
 @models_folder_option
 @workers_option
 def command(

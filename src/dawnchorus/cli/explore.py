@@ -20,7 +20,7 @@ from dawnchorus.data.attribution import attribution_line
 from dawnchorus.data.check import ISSUES
 from dawnchorus.data.cutting import loudest_starts
 from dawnchorus.data.explore import Example, summarize_data_set
-from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, usable
+from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, select_usable
 from dawnchorus.errors import AudioError
 from dawnchorus.inference.speech import VoiceActivityDetector
 from dawnchorus.models.catalog.silero import speech_graph
@@ -34,11 +34,19 @@ EXAMPLE_S, SEARCHED_S, SEARCH_RATE_HZ = 5.0, 60.0, 16_000
 @click.command("explore")
 @click.argument("data_set", type=LOCAL_PATH)
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="Folder for the page and plots.  [default: DATA_SET/explore]"
+    "--out", type=click.Path(path_type=Path), help="Output folder for the page and plots.  [default: DATA_SET/explore]"
 )
-@click.option("--examples", type=click.IntRange(0), default=1, show_default=True, help="Sounds of each species.")
-@click.option("--max-species", type=click.IntRange(1), default=40, show_default=True, help="Species with sounds.")
-@click.option("--silence-speech", is_flag=True, help="Silence human voices in the example sounds.")
+@click.option(
+    "--examples", type=click.IntRange(0), default=1, show_default=True, help="Number of example sounds of each species."
+)
+@click.option(
+    "--max-species",
+    type=click.IntRange(1),
+    default=40,
+    show_default=True,
+    help="Maximum number of species with example sounds.",
+)
+@click.option("--silence-speech", is_flag=True, help="Silence human speech in the example sounds.")
 @models_folder_option
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True)
 def command(
@@ -88,7 +96,7 @@ def _examples(
 ) -> Iterator[Example]:
     """Yield the loudest `EXAMPLE_S` seconds of `n` random recordings of each species."""
     by_species: dict[str, list[RecordingRow]] = defaultdict(list)
-    for row in usable(table.rows, copies=True):
+    for row in select_usable(table.rows, copies=True):
         if row.scientific_name:
             by_species[row.scientific_name].append(row)
     rng = random.Random(seed)  # noqa: S311 - a choice, not a secret

@@ -32,8 +32,8 @@ def export_options(function: Function) -> Function:
             show_default=True,
             help="Also write sound files by species (wav), or arrays (npy) or tensors (pt) by split.",
         ),
-        click.option("--whole", is_flag=True, help="Whole recordings in place of clips: one file for each."),
-        click.option("--mel", is_flag=True, help="Log-mel spectrograms of --n-mels bands in the arrays."),
+        click.option("--whole", is_flag=True, help="Write whole recordings in place of clips, one file for each."),
+        click.option("--mel", is_flag=True, help="Write log-mel spectrograms of --n-mels bands into the arrays."),
     )
     for option in reversed(options):
         function = option(function)

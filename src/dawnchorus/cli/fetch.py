@@ -49,18 +49,25 @@ def command() -> None:
 @command.command("xeno-canto")
 @click.argument("query")
 @click.argument("data_set", type=LOCAL_PATH)
-@click.option("--per-species", type=click.IntRange(1), help="Maximum number per species, best quality first.")
-@click.option("--limit", type=click.IntRange(1), help="Maximum number in total.")
+@click.option(
+    "--per-species",
+    type=click.IntRange(1),
+    help="Maximum number of recordings of a species; those of the best quality come first.",
+)
+@click.option("--limit", type=click.IntRange(1), help="Maximum number of recordings in total.")
 @click.option("--max-length", type=click.FloatRange(0), help="Leave out recordings longer than this many seconds.")
 @click.option(
-    "--license", "licenses", multiple=True, help=f"Allowed licenses.  [default: {', '.join(DEFAULT_ALLOWED)}]"
+    "--license",
+    "licenses",
+    multiple=True,
+    help=f"Allowed licenses of recordings.  [default: {', '.join(DEFAULT_ALLOWED)}]",
 )
 @click.option(
     "--workers", type=click.IntRange(1, 8), default=3, show_default=True, help="Number of parallel downloads."
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be downloaded, and download nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
-@click.option("--server", default=SERVER, show_default=True, help="URL of a mirror.")
+@click.option("--server", default=SERVER, show_default=True, help="URL of a mirror of xeno-canto.")
 def xeno_canto(
     *,
     query: str,
@@ -85,10 +92,10 @@ def xeno_canto(
     server = server.rstrip("/")
     notes = collect_log()
     results = search(web, query, key=key, server=server)
-    wanted = FetchFilter(
+    fetch_filter = FetchFilter(
         licenses=licenses or DEFAULT_ALLOWED, per_species=per_species, limit=limit, max_length_s=max_length
     )
-    chosen, left_out = wanted.choose(results)
+    chosen, left_out = fetch_filter.choose(results)
     notes += (*describe_unmatched(licenses, {result.row.license for result in results}), *_describe_unnamed(chosen))
     length_s = sum(result.row.duration_s or 0 for result in chosen)
     screen.print(
@@ -175,7 +182,7 @@ def _keep(table: RecordingsTable) -> None:
 @command.command("kaggle")
 @click.argument("handle")
 @click.argument("data_set", type=LOCAL_PATH)
-@click.option("--append", is_flag=True, help="Add to the existing table.")
+@click.option("--append", is_flag=True, help="Add the recordings to the existing table.")
 @workers_option
 def kaggle(*, handle: str, data_set: Path, append: bool, workers: int) -> None:
     """Download the Kaggle data set or competition HANDLE, and create the recordings table of DATA_SET.

@@ -75,55 +75,63 @@ def _analyses(_context: click.Context, _option: click.Parameter, value: str | No
 @click.argument("paths", nargs=-1, required=True)
 @model_options
 @schema_options("min_score", "overlap_s", "tta_shifts", "channel", "top", "merge", "speech")
-@click.option("--thresholds", type=LOCAL_PATH, help="csv: scientific_name, min_score.")
-@click.option("--species-list", type=LOCAL_PATH, help="Only these species: one name per line.")
+@click.option("--thresholds", type=LOCAL_PATH, help="CSV file with the columns scientific_name and min_score.")
+@click.option(
+    "--species-list", type=LOCAL_PATH, help="Text file with the names of the only species to report, one per line."
+)
 @location_options
 @click.option(
     "--analyses",
     callback=_analyses,
     help=f"Analyses of the recordings, written next to the table: any of {', '.join(ANALYSES)}, with commas.",
 )
-@click.option("--recordings", type=LOCAL_PATH, help="csv: path, latitude, longitude, start_time.")
+@click.option(
+    "--recordings",
+    type=LOCAL_PATH,
+    help="CSV file with the columns path, latitude, longitude and start_time of recordings.",
+)
 @click.option(
     "--out",
     type=PATH_OR_URL,
-    help="A file for one table, or a folder for one per recording, also by URL.  [default: -]",
+    help="Output: a file for one table, or a folder for a table per recording; may be a URL.  [default: -]",
 )
 @click.option("--format", "formats", multiple=True, callback=_formats, help=f"Any of {', '.join(FORMATS)}.")
-@click.option("--combined", is_flag=True, help="In an --out folder, one table of all recordings.")
+@click.option("--combined", is_flag=True, help="Write one table of all recordings into the --out folder.")
 @click.option("--report", type=PATH_OR_URL, help="Folder for a spectrogram of each recording and an HTML report.")
 @click.option(
     "--archive",
     metavar="FOLDER",
-    help="Keep results in an archive, a folder or URL, into which many processes can write.",
+    help="Folder or URL of an archive for the results, to which many processes can write.",
 )
-@click.option("--keep", type=click.Choice(get_args(Keep)), help="In an archive, keep this too.")
-@click.option("--shard", metavar="I/N", help="In an archive, do part I of N of the recordings.")
+@click.option(
+    "--keep", type=click.Choice(get_args(Keep)), help="Results to store in an archive in addition to detections."
+)
+@click.option("--shard", metavar="I/N", help="With --archive, process only part I of N parts of the recordings.")
 @click.option(
     "--unit-mb",
     type=click.FloatRange(0, min_open=True),
-    help="In an archive, megabytes of recordings that are committed together.  [default: by their size]",
+    help="With --archive, megabytes of recordings that are committed together.  [default: by their size]",
 )
 @click.option(
     "--ray",
     metavar="[ADDRESS]",
     is_flag=False,
     flag_value="auto",
-    help="In an archive, work on the nodes of a Ray cluster: HOST:PORT, auto or local.",
+    help="With --archive, address of a Ray cluster whose nodes do the work: HOST:PORT, auto or local.",
 )
 @workers_option
 @click.option(
     "--resume", is_flag=True, help="Add recordings to a finished run: new and changed ones, and those that failed."
 )
-@click.option("--overwrite", is_flag=True, help="Replace existing output.")
-@click.option("--dry-run", is_flag=True, help="Measure what a run costs in time, money and space, and write nothing.")
+@click.option("--overwrite", is_flag=True, help="Replace existing output files.")
+@click.option("--dry-run", is_flag=True, help="Measure the time, cost and space that a run needs, and write nothing.")
 @click.option(
     "--price-per-core-hour", type=click.FloatRange(0), help="With --dry-run, the price of an hour of one core."
 )
 @click.option("--price-per-gb", type=click.FloatRange(0), help="With --dry-run, the price of reading a gigabyte.")
 @click.option("--json", "as_json", is_flag=True, help="Print the run's summary as one JSON object.")
-@click.option("--quiet", "-q", is_flag=True, help="No progress and no summary; warnings and failures only.")
-@click.option("--no-color", is_flag=True, help="No colors.  [also: $NO_COLOR]")
+@click.option("--quiet", "-q", is_flag=True, help="Print no progress and no summary, only warnings and failures.")
+@click.option("--no-color", is_flag=True, help="Print no colors.  [also: $NO_COLOR]")
 def command(
     *,
     paths: tuple[str, ...],

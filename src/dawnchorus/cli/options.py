@@ -23,7 +23,7 @@ Function = Callable[..., Any]
 models_folder_option = click.option(
     "--models-folder",
     type=click.Path(path_type=Path),
-    help="Where built-in models are kept.  [default: $DAWNCHORUS_MODELS, or the user's cache]",
+    help="Folder of the built-in models.  [default: $DAWNCHORUS_MODELS, or the user's cache]",
 )
 
 
@@ -64,13 +64,13 @@ TRIM_DB = click.FloatRange(0, 120, min_open=True)
 
 
 workers_option = click.option(
-    "--workers", type=click.IntRange(1), default=usable_cores, show_default="all", help="Cores to use."
+    "--workers", type=click.IntRange(1), default=usable_cores, show_default="all", help="Number of cores to use."
 )
 
 config_dir_option = click.option(
     "--config-dir",
     type=click.Path(path_type=Path),
-    help="A folder of own choices, GROUP/NAME.yaml; they win over built-in ones of the same name.",
+    help="Folder of your own choices, GROUP/NAME.yaml, which replace built-in ones of the same name.",
 )
 
 _FLAGS = {"overlap_s": "--overlap", "tta_shifts": "--tta"}
@@ -165,7 +165,7 @@ def location_options(function: Function) -> Function:
     @click.option("--lat", help="Latitude in degrees; with --lon, flags species out of range. Or both: '48.1, 11.5'.")
     @click.option("--lon", help="Longitude in degrees.")
     @schema_option("week")
-    @click.option("--date", "day", callback=_date, help="A date (YYYY-MM-DD) instead of --week.")
+    @click.option("--date", "day", callback=_date, help="Date of the recordings (YYYY-MM-DD), in place of --week.")
     @schema_option("range_threshold")
     @schema_option("drop_out_of_range")
     @wraps(function)

@@ -58,21 +58,32 @@ def _list_recipes(context: click.Context, _option: click.Parameter, value: bool)
 @click.argument("folder", type=LOCAL_PATH)
 @click.option("--recipe", "name", type=click.Choice(list(known_recipes())), default="birdclef-5s", show_default=True)
 @click.option("--list-recipes", is_flag=True, is_eager=True, expose_value=False, callback=_list_recipes)
-@click.option("--sample-rate", "rate_hz", type=int, help="Hz, instead of the recipe's.")
-@click.option("--window", "window_s", type=float, help="Seconds of a clip, instead of the recipe's.")
-@click.option("--overlap", "overlap_s", type=float, help="Seconds shared by neighboring clips.")
-@click.option("--select", "clip_selection", type=click.Choice(get_args(ClipSelection)), help="Which windows.")
-@click.option("--clips", "n_clips", type=int, help="How many random, loudest or scored ones of each recording.")
+@click.option("--sample-rate", "rate_hz", type=int, help="Sample rate of the clips in Hz, in place of the recipe's.")
+@click.option("--window", "window_s", type=float, help="Length of a clip in seconds, in place of the recipe's.")
+@click.option("--overlap", "overlap_s", type=float, help="Overlap of neighboring clips in seconds.")
+@click.option(
+    "--select",
+    "clip_selection",
+    type=click.Choice(get_args(ClipSelection)),
+    help="Windows of a recording that become clips.",
+)
+@click.option(
+    "--clips", "n_clips", type=int, help="Number of clips of a recording, if --select is random, loudest or scored."
+)
 @click.option("--pad-mode", type=click.Choice(get_args(PadMode)), help="Padding of short recordings.")
 @click.option("--trim", "trim_db", type=TRIM_DB, help="Trim start and end this many dB below the loudest frame.")
-@click.option("--denoise", type=click.Choice(get_args(NoiseKind)), help="Reduce noise (extra [data]).")
-@click.option("--cut-speech/--keep-speech", "cut_speech", default=None, help="Cut out human speech.")
-@click.option("--normalize/--keep-level", "normalize", default=None, help="Bring each clip to the same peak.")
 @click.option(
-    "--speech-audio", type=click.Path(path_type=Path), help="Folder for the speech that is cut, to listen to."
+    "--denoise", type=click.Choice(get_args(NoiseKind)), help="Reduce noise in the recordings (extra [data])."
+)
+@click.option("--cut-speech/--keep-speech", "cut_speech", default=None, help="Cut human speech out of the recordings.")
+@click.option("--normalize/--keep-level", "normalize", default=None, help="Scale each clip to the same peak.")
+@click.option(
+    "--speech-audio", type=click.Path(path_type=Path), help="Folder for the speech that was cut out, as sound files."
 )
 @click.option("--images", is_flag=True, help="Also write each clip's log-mel spectrogram as a PNG.")
-@click.option("--n-mels", type=click.IntRange(8, 1024), default=128, show_default=True, help="Mel bands of an image.")
+@click.option(
+    "--n-mels", type=click.IntRange(8, 1024), default=128, show_default=True, help="Number of mel bands of the images."
+)
 @export_options
 @threshold_options
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True)

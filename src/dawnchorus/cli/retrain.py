@@ -23,15 +23,23 @@ if TYPE_CHECKING:
 
 @click.command("retrain")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--dataset", type=click.Path(path_type=Path), help="A data set, or a folder per species.")
-@click.option("--model", default=DEFAULT_MODEL, show_default=True, help="The model in use, to compare with.")
+@click.option(
+    "--dataset", type=click.Path(path_type=Path), help="Folder of a data set, or with a subfolder per species."
+)
+@click.option(
+    "--model", default=DEFAULT_MODEL, show_default=True, help="Model in use, with which the new model is compared."
+)
 @click.option("--backbone", help="Model that the new one is built on.  [default: the model in use]")
 @click.option(
-    "--new-class", "new_classes", multiple=True, metavar="NAME", help="A label that becomes a new class; repeatable."
+    "--new-class", "new_classes", multiple=True, metavar="NAME", help="Label that becomes a new class; repeatable."
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Its folder.  [default: retrained, next to the data]")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Output folder of the new model.  [default: retrained, in the data set's folder]",
+)
 @click.option("--overwrite", is_flag=True, help="Replace a finished retraining in this folder.")
-@click.option("--json", "as_json", is_flag=True, help="Print every step, and the outcome, as a line of JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print each step and the outcome as one line of JSON.")
 @click.option(
     "--check",
     "only_check",

@@ -26,9 +26,16 @@ DEFAULT_RATE_LIMIT = 50.0
 
 
 @click.command("serve")
-@click.option("--model", default=DEFAULT_MODEL, show_default=True, help="A built-in model, or a bundle's folder.")
+@click.option(
+    "--model", default=DEFAULT_MODEL, show_default=True, help="Name of a built-in model, or folder of a bundle."
+)
 @models_folder_option
-@click.option("--host", default="127.0.0.1", show_default=True, help="Any other needs $DAWNCHORUS_TOKEN.")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on; other addresses than 127.0.0.1 need $DAWNCHORUS_TOKEN.",
+)
 @click.option("--port", type=click.IntRange(0, 65_535), default=5000, show_default=True)
 @click.option(
     "--data-dir",
@@ -39,7 +46,9 @@ DEFAULT_RATE_LIMIT = 50.0
 )
 @click.option("--database", envvar="DAWNCHORUS_DATABASE", help="URL of a shared database.  [default: SQLite]")
 @click.option(
-    "--files", envvar="DAWNCHORUS_FILES", help="A folder, or a URL such as s3://bucket/files.  [default: in --data-dir]"
+    "--files",
+    envvar="DAWNCHORUS_FILES",
+    help="Folder or URL of the stored files, such as s3://bucket/files.  [default: in --data-dir]",
 )
 @click.option("--root-path", default="", help="Path at which a reverse proxy mounts the server, such as /birds.")
 @click.option("--access-log", is_flag=True, help="Log every request.")
@@ -47,21 +56,21 @@ DEFAULT_RATE_LIMIT = 50.0
 @click.option(
     "--rate-limit",
     type=click.FloatRange(min=0),
-    help="Requests per second and client; 0: no limit.  [default: 50; 0 on this machine]",
+    help="Maximum number of requests per second and client; 0: no limit.  [default: 50; 0 on this machine]",
 )
 @click.option(
     "--max-upload-mb",
     type=click.IntRange(min=1),
     default=Limits.max_bytes >> 20,
     show_default=True,
-    help="Largest upload.",
+    help="Maximum size of an upload in megabytes.",
 )
 @click.option(
     "--max-hours",
     type=click.FloatRange(min=0, min_open=True),
     default=Limits.max_duration_s / 3600,
     show_default=True,
-    help="Longest recording.",
+    help="Maximum length of a recording in hours.",
 )
 @click.option(
     "--job-kind",
@@ -75,7 +84,7 @@ DEFAULT_RATE_LIMIT = 50.0
     "retrain_overrides",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Setting of retraining: see `dawnchorus train`.",
+    help="Setting of retrainings, as for `dawnchorus train`; repeatable.",
 )
 @click.option("--token", envvar="DAWNCHORUS_TOKEN", hidden=True)
 @click.option("--train-token", envvar="DAWNCHORUS_TRAIN_TOKEN", hidden=True)

@@ -20,7 +20,7 @@ from dawnchorus.storage.files import atomic_file
 
 @click.command("spectrogram")
 @click.argument("recording", type=LOCAL_PATH)
-@click.option("--out", type=LOCAL_PATH, help="The PNG.  [default: RECORDING.png, here]")
+@click.option("--out", type=LOCAL_PATH, help="Output file, a PNG.  [default: RECORDING.png in the current folder]")
 @schema_options("min_score", "overlap_s", "speech")
 @click.option("--waveform", is_flag=True, help="Draw the waveform above the spectrogram.")
 @location_options

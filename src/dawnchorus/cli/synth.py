@@ -20,15 +20,21 @@ from dawnchorus.version import __version__
 @click.command("synth")
 @click.argument("folder", type=LOCAL_PATH)
 @click.option("--species", type=int, default=SyntheticPlan.n_species, show_default=True)
-@click.option("--clips", type=int, default=SyntheticPlan.n_clips, show_default=True, help="Recordings of each species.")
+@click.option(
+    "--clips", type=int, default=SyntheticPlan.n_clips, show_default=True, help="Number of recordings of each species."
+)
 @click.option("--clip-seconds", type=float, default=SyntheticPlan.clip_s, show_default=True)
 @click.option("--soundscapes", type=int, default=SyntheticPlan.n_soundscapes, show_default=True)
 @click.option("--soundscape-seconds", type=float, default=SyntheticPlan.soundscape_s, show_default=True)
 @click.option("--sample-rate", type=int, default=SyntheticPlan.rate_hz, show_default=True, help="Sample rate in Hz.")
 @click.option(
-    "--seed", type=click.IntRange(0), default=1, show_default=True, help="The same seed makes the same data set."
+    "--seed",
+    type=click.IntRange(0),
+    default=1,
+    show_default=True,
+    help="Seed of the random generator; the same seed makes the same data set.",
 )
-@click.option("--overwrite", is_flag=True, help="Write into a folder that is not empty.")
+@click.option("--overwrite", is_flag=True, help="Allow an output folder that is not empty.")
 def command(
     *,
     folder: Path,

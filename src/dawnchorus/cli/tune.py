@@ -32,7 +32,7 @@ METHODS: tuple[Method, ...] = ("tpe", "random", "grid")
 )
 @click.option("--metric", type=click.Choice(METRICS), help=f"Metric to optimize.  [default: {METRICS[0]}]")
 @click.option("--method", type=click.Choice(METHODS), help=f"Search method.  [default: {METHODS[0]}]")
-@click.option("--sweep", "sweep_path", type=click.Path(path_type=Path), help="A sweep file of Weights & Biases.")
+@click.option("--sweep", "sweep_path", type=click.Path(path_type=Path), help="File of a Weights & Biases sweep.")
 @click.option("--folds", is_flag=True, help="Train each trial on every fold of a data set that is split into folds.")
 @config_dir_option
 @click.option("--quiet", "-q", is_flag=True, help="No progress; notes and failures only.")

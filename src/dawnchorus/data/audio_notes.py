@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from dawnchorus.audio.clock_report import ClockReport
 from dawnchorus.audio.metadata import read_metadata
-from dawnchorus.audio.remainder import find_remainder
+from dawnchorus.audio.trailing_bytes import find_trailing_bytes
 from dawnchorus.data.recordings import MISSING, UNREADABLE, RecordingsTable
 from dawnchorus.tables.notes import counted
 from dawnchorus.types import RecordingMetadata
@@ -59,7 +59,7 @@ def list_audio_notes(table: RecordingsTable) -> Iterator[str]:
         )
     longer = [row for row in rows if REMAINDER in row.problems]
     if longer:
-        remainder = find_remainder(table.file(longer[0]))
-        example = "another file begins there" if remainder is None else remainder.description
+        trailing_bytes = find_trailing_bytes(table.file(longer[0]))
+        example = "another file begins there" if trailing_bytes is None else trailing_bytes.description
         of_all = counted(len(rows), "recording")
         yield f"rest of the file in {len(longer)} of {of_all}, as {longer[0].recording_id}: {example}."

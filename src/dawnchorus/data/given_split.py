@@ -14,7 +14,7 @@ from typing import Any
 from dawnchorus.audio.discovery import SUFFIXES
 from dawnchorus.data.layouts.folders import xeno_canto_id
 from dawnchorus.data.layouts.tables import COLUMNS, SPLIT_NAMES, xeno_canto_number
-from dawnchorus.data.recordings import RecordingRow, RecordingsTable, usable
+from dawnchorus.data.recordings import RecordingRow, RecordingsTable, select_usable
 from dawnchorus.data.split import assign_splits
 from dawnchorus.errors import FormatError, InputError
 from dawnchorus.tables import Table, exact_id, read_text
@@ -45,7 +45,7 @@ def split_by_counts(table: RecordingsTable, counts: Mapping[str, int]) -> Record
     parts = [name for name, n in counts.items() for _ in range(n)]
     seen: Counter[str] = Counter()
     split_of = {}
-    for row in usable(table.rows, copies=True):
+    for row in select_usable(table.rows, copies=True):
         species = row.scientific_name or row.kind
         if seen[species] < len(parts):
             split_of[row.recording_id] = parts[seen[species]]
@@ -73,7 +73,7 @@ def split_by_tables(table: RecordingsTable, paths: Sequence[Path]) -> GivenSplit
         InputError: a recording is in two splits, or no listed recording is in the data set.
         FormatError: a file names no splits, or has no column or list of recordings.
     """
-    index = _index(usable(table.rows, copies=True))
+    index = _index(select_usable(table.rows, copies=True))
     split_of: dict[str, str] = {}
     unmatched = []
     named = [(path, names, split) for path in paths for names, split in _named_recordings(path)]

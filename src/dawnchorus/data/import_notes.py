@@ -23,16 +23,16 @@ def list_label_notes(labels: LabelReader) -> Iterator[str]:
             f"marks are kept without a species, and are not trained on; "
             f"as other species of a recording they are left out."
         )
-    if labels.lists:
+    if labels.joined_labels:
         yield (
             f"lists of several labels, of which a recording's first is the main one, and a mark is one of each: "
-            f"{_format_counts(labels.lists)}."
+            f"{_format_counts(labels.joined_labels)}."
         )
     if labels.n_equal_marks:
         yield f"marks of one class under two names, at the same times: {labels.n_equal_marks}, each counted once."
     given: dict[str, list[str]] = defaultdict(list)
     common: dict[str, set[str]] = defaultdict(set)
-    for use in labels.uses:
+    for use in labels.label_uses:
         given[use.label.scientific_name].append(use.given)
         common[use.label.scientific_name].add(use.label.common_name)
     joined = [f"{name} (from {', '.join(map(repr, several))})" for name, several in given.items() if len(several) > 1]
@@ -45,7 +45,7 @@ def list_label_notes(labels: LabelReader) -> Iterator[str]:
 
 def describe_labels(labels: LabelReader) -> Iterator[str]:
     """Yield a line `label -> class, number of recordings` per label, the most frequent first."""
-    for use in labels.uses:
+    for use in labels.label_uses:
         n = f"{use.n_recordings:,} recording{'' if use.n_recordings == 1 else 's'}"
         yield f"{use.given} -> {label_text(use.label)}, {n}"
 
@@ -54,7 +54,7 @@ def list_name_notes(labels: LabelReader, *, sources: Sequence[str]) -> Iterator[
     """Yield sentences on names that are in no checklist; `sources` are the names of the checklists."""
     as_written: Counter[str] = Counter()
     unknown: Counter[str] = Counter()
-    for use in labels.uses:
+    for use in labels.label_uses:
         name = use.label.scientific_name
         species = name.partition(" (")[0]
         if use.label.kind != "species" or labels.known.find(Label(species, species)) is not None:

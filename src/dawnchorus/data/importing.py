@@ -50,7 +50,7 @@ from dawnchorus.data.recordings import (
     RecordingsTable,
     select_per_species,
 )
-from dawnchorus.data.sources.archive_changes import SEARCHES_NAME, differ
+from dawnchorus.data.sources.archive_changes import SEARCHES_NAME, lengths_differ
 from dawnchorus.errors import AudioError, InputError
 from dawnchorus.formats.mark_notes import MarkNotes
 from dawnchorus.formats.registry import MARK_SUFFIXES, detect_format, marks_format, read_annotations
@@ -514,7 +514,9 @@ def _log_other_lengths(listed: Iterable[RecordingRow], rows: Iterable[RecordingR
     others = [
         f"{row.recording_id}: {row.duration_s:.1f} s, listed with {before.duration_s:.1f} s"
         for before, row in zip(listed, rows, strict=True)
-        if before.duration_s is not None and row.duration_s is not None and differ(before.duration_s, row.duration_s)
+        if before.duration_s is not None
+        and row.duration_s is not None
+        and lengths_differ(before.duration_s, row.duration_s)
     ]
     if others:
         LOG.info(

@@ -24,7 +24,7 @@ from dawnchorus.taxonomy.labels import (
 BLANK = "(blank)"
 """Text that stands for an empty label in messages."""
 
-Given = tuple[str, str]
+WrittenLabel = tuple[str, str]
 """A label as written: the text in place of the scientific name, and the common name or ""."""
 
 
@@ -47,22 +47,22 @@ class LabelReader:
     """
 
     known: KnownClasses
-    uses: list[LabelUse] = field(default_factory=list)
+    label_uses: list[LabelUse] = field(default_factory=list)
     """Labels with their classes and counts, the most frequent first."""
     unnamed: Counter[str] = field(default_factory=Counter)
     """Numbers of recordings and annotations by label without a certain species, such as `?` and `Parus sp.`."""
 
-    lists: Counter[str] = field(default_factory=Counter)
+    joined_labels: Counter[str] = field(default_factory=Counter)
     """Numbers of recordings and annotations by label that is a list of several labels."""
     n_equal_marks: int = 0
     """Number of annotations dropped because they equal another of the recording after the mapping to classes."""
-    _classes: dict[Given, Label | None] = field(default_factory=dict)
+    _classes: dict[WrittenLabel, Label | None] = field(default_factory=dict)
     """Class of each label passed to `read`; None if the label names no class."""
 
     def read(self, rows: Iterable[RecordingRow]) -> list[RecordingRow]:
         """Return the rows with labels replaced by classes (None for no class); count the labels and their classes."""
-        self.lists = Counter()
-        rows = [_with_single_labels(row, self.lists, self.known) for row in rows]
+        self.joined_labels = Counter()
+        rows = [_with_single_labels(row, self.joined_labels, self.known) for row in rows]
         counts = _counts(rows)
         others = {(name, "") for row in rows for name in (*row.secondary, *row.absent)}
         self._classes = self._find_classes(counts, others - set(counts))
@@ -70,11 +70,11 @@ class LabelReader:
 
     def count(self, rows: Iterable[RecordingRow]) -> list[RecordingRow]:
         """Do as `read` for some of the rows passed to it before, with the classes found then; count only these rows."""
-        self.lists = Counter()
-        return self._count([_with_single_labels(row, self.lists, self.known) for row in rows])
+        self.joined_labels = Counter()
+        return self._count([_with_single_labels(row, self.joined_labels, self.known) for row in rows])
 
     def _count(self, rows: Sequence[RecordingRow]) -> list[RecordingRow]:
-        self.uses = sorted(
+        self.label_uses = sorted(
             (LabelUse(_text(given), label, n) for given, n in _counts(rows).items() if (label := self._classes[given])),
             key=lambda use: (-use.n_recordings, label_text(use.label), use.given),
         )
@@ -82,7 +82,9 @@ class LabelReader:
         self.n_equal_marks = 0
         return [self._rename(row, self._classes) for row in rows]
 
-    def _find_classes(self, counts: Counter[Given], others: Iterable[Given]) -> dict[Given, Label | None]:
+    def _find_classes(
+        self, counts: Counter[WrittenLabel], others: Iterable[WrittenLabel]
+    ) -> dict[WrittenLabel, Label | None]:
         """Return the class of each label; labels of one class get the same scientific name."""
         first = {given: _read(given, self.known) for given in (*counts, *others)}
         pairs = _unambiguous_pairs(label for label in first.values() if label is not None)
@@ -98,7 +100,7 @@ class LabelReader:
         }
         return {given: label and _respell(label, best) for given, label in labels.items()}
 
-    def _rename(self, row: RecordingRow, classes: Mapping[Given, Label | None]) -> RecordingRow:
+    def _rename(self, row: RecordingRow, classes: Mapping[WrittenLabel, Label | None]) -> RecordingRow:
         scientific, common, code = row.scientific_name, row.common_name, row.ebird_code
         if scientific is not None:
             label = self._class(scientific, common or "", classes)
@@ -118,18 +120,18 @@ class LabelReader:
             annotations=annotations,
         )
 
-    def _renamed_mark(self, mark: Annotation, classes: Mapping[Given, Label | None]) -> Annotation:
+    def _renamed_mark(self, mark: Annotation, classes: Mapping[WrittenLabel, Label | None]) -> Annotation:
         if not mark.scientific_name:
             return mark
         label = self._class(mark.scientific_name, "", classes)
         return replace(mark, scientific_name="" if label is None else label.scientific_name)
 
-    def _names(self, given: Iterable[str], classes: Mapping[Given, Label | None]) -> tuple[str, ...]:
+    def _names(self, given: Iterable[str], classes: Mapping[WrittenLabel, Label | None]) -> tuple[str, ...]:
         """Return the scientific names of the labels' classes, without repetition and without labels of no class."""
         labels = [self._class(name, "", classes) for name in given]
         return tuple(dict.fromkeys(label.scientific_name for label in labels if label is not None))
 
-    def _class(self, scientific: str, common: str, classes: Mapping[Given, Label | None]) -> Label | None:
+    def _class(self, scientific: str, common: str, classes: Mapping[WrittenLabel, Label | None]) -> Label | None:
         """Return the class of a label; if it names no class, count it, and return None."""
         label = classes[scientific, common]
         if label is None:
@@ -174,19 +176,19 @@ def collect_labels(rows: Iterable[RecordingRow]) -> list[Label]:
     return sorted(labels, key=label_text)
 
 
-def _counts(rows: Iterable[RecordingRow]) -> Counter[Given]:
+def _counts(rows: Iterable[RecordingRow]) -> Counter[WrittenLabel]:
     """Count the recordings with each label."""
     return Counter(given for row in rows for given in set(_main_labels(row)))
 
 
-def _main_labels(row: RecordingRow) -> Iterator[Given]:
+def _main_labels(row: RecordingRow) -> Iterator[WrittenLabel]:
     if row.scientific_name is not None:
         yield row.scientific_name, row.common_name or ""
     for mark in row.annotations:
         yield mark.scientific_name, ""
 
 
-def _read(given: Given, known: KnownClasses) -> Label | None:
+def _read(given: WrittenLabel, known: KnownClasses) -> Label | None:
     scientific, common = given
     label = read_label(scientific, known) or read_label(common, known)
     has_common = label is not None and not is_unnamed(common) and common != scientific
@@ -223,6 +225,6 @@ def _respell(label: Label, best: dict[str, str]) -> Label:
     return replace(label, scientific_name=name, common_name=name if has_one_name else label.common_name)
 
 
-def _text(given: Given) -> str:
+def _text(given: WrittenLabel) -> str:
     scientific, common = given
     return label_text(Label(scientific, common or scientific))

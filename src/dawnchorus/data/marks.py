@@ -20,7 +20,7 @@ NEARLY_S = 0.1
 
 _MAX_NAMED = 3
 
-_FATES = {
+_OUTCOMES = {
     "unread": "that could not be read: left out",
     "no recording": "of a recording that is not here: left out",
     "no number": "with times that are no numbers: left out",
@@ -40,7 +40,7 @@ _FATES = {
     "maybe): kept as a sound that may be of any species",
     "unnamed": "without a species (blank, '?', unknown): kept as a sound that may be of any species",
     "no bird": "of other sounds or of none (nocall, noise): no species, but the recording was annotated",
-    "effort": "without times and name: the recording was annotated",
+    "empty row": "without times and name: the recording was annotated",
 }
 """Outcomes of rows that are not kept as they are, with their wording in messages."""
 
@@ -61,8 +61,8 @@ class MatchedMarks:
     """Number of tables of marks."""
     n_kept: int = 0
     """Number of annotations in `annotations`."""
-    fates: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    """Descriptions of rows (`table line 3: 1 to 2 s`) by outcome (keys of `_FATES`)."""
+    outcomes: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    """Descriptions of rows (`table line 3: 1 to 2 s`) by outcome (keys of `_OUTCOMES`)."""
     n_scored: int = 0
     """Number of rows with the score of a model."""
 
@@ -73,8 +73,8 @@ class MatchedMarks:
             empty = [path.name for path, marks in self.annotations.items() if not marks]
             nothing = f", nothing in {len(empty)} of them ({', '.join(empty[:_MAX_NAMED])})" if empty else ""
             yield f"annotated recordings: {len(self.annotations)}{nothing}."
-        for fate, words in _FATES.items():
-            rows = self.fates.get(fate, ())
+        for outcome, words in _OUTCOMES.items():
+            rows = self.outcomes.get(outcome, ())
             if rows:
                 more = f"; and {len(rows) - _MAX_NAMED} more" if len(rows) > _MAX_NAMED else ""
                 yield f"marks {words}: {len(rows)} ({'; '.join(rows[:_MAX_NAMED])}{more})."
@@ -119,12 +119,12 @@ def _order(mark: Annotation) -> tuple[float, float, str]:
     return mark.start_s, mark.end_s, mark.scientific_name
 
 
-def _note(matched: MatchedMarks, fate: str, each: NamedMark, more: str = "") -> None:
+def _note(matched: MatchedMarks, outcome: str, each: NamedMark, more: str = "") -> None:
     text = f"{each.table.name} line {each.mark.line}"
     detection = each.mark.detection
     if detection is not None:
         text += f": {detection.start_s:g} to {detection.end_s:g} s"
-    matched.fates[fate].append(text + (f", {more}" if more else ""))
+    matched.outcomes[outcome].append(text + (f", {more}" if more else ""))
 
 
 def _match(
@@ -144,7 +144,7 @@ def _match(
         _note(matched, "no recording", each, each.reason)
         return
     if detection is None:
-        _note(matched, "effort", each)
+        _note(matched, "empty row", each)
         kept.setdefault(recording, [])
         return
     if each.mark.review == "rejected":

@@ -21,7 +21,7 @@ from dawnchorus.data.check import RecordingCheck, check_analyses, failed_check, 
 from dawnchorus.data.clips import FULL_SCALE, SAMPLE, ClipWriter
 from dawnchorus.data.cutting import cut_clips
 from dawnchorus.data.recipes import Recipe
-from dawnchorus.data.recordings import RecordingRow, RecordingsTable, usable
+from dawnchorus.data.recordings import RecordingRow, RecordingsTable, select_usable
 from dawnchorus.errors import AudioError
 from dawnchorus.inference.preparation import Cleaner, KeptSegments, sample_ranges
 from dawnchorus.storage.files import cannot_write
@@ -83,7 +83,7 @@ def prepare(
         BusyError: another process still writes to the folder after `wait_s`.
         OutputError: no space, or no permission.
     """
-    rows = usable(table.rows, copies=False)
+    rows = select_usable(table.rows, copies=False)
     writer = ClipWriter(
         folder, window_samples=recipe.window_samples, recipe={**recipe.as_json(), "seed": seed}, wait_s=wait_s
     )

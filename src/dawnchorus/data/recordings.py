@@ -344,7 +344,7 @@ def select_per_species(rows: Sequence[RecordingRow], n: int) -> tuple[list[int],
     return indices, left_out
 
 
-def usable(rows: Iterable[RecordingRow], *, copies: bool) -> list[RecordingRow]:
+def select_usable(rows: Iterable[RecordingRow], *, copies: bool) -> list[RecordingRow]:
     """Return the rows of usable recordings (see `UNUSABLE`), including duplicates if `copies`."""
     return [row for row in rows if not blocking_problems(row, copies=copies)]
 

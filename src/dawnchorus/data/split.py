@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Real
 
-from dawnchorus.data.recordings import SPLITS, RecordingRow, RecordingsTable, usable
+from dawnchorus.data.recordings import SPLITS, RecordingRow, RecordingsTable, select_usable
 from dawnchorus.data.relations import (
     Coverage,
     Leak,
@@ -47,7 +47,7 @@ def split_table(
         InputError: a ratio is not positive, a name is no split, or there are no usable recordings.
     """
     _check_ratios(ratios)
-    rows_to_split = usable(table.rows, copies=True)
+    rows_to_split = select_usable(table.rows, copies=True)
     if not rows_to_split:
         raise InputError("there are no usable recordings to split.", subject=table.folder)
     total = sum(ratios.values())
@@ -99,7 +99,7 @@ def assign_splits(table: RecordingsTable, split_of: Mapping[str, str | None]) ->
         table: the data set.
         split_of: split by recording_id; recordings that are missing here get None.
     """
-    in_groups = usable(table.rows, copies=True)
+    in_groups = select_usable(table.rows, copies=True)
     numbers = {row.recording_id: number for row, number in zip(in_groups, assign_groups(in_groups), strict=True)}
     return table.with_rows(
         replace(

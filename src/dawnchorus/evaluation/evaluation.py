@@ -155,7 +155,7 @@ class Comparison:
         return describe_no_width(self.first_minus_other, self.n_drawn)
 
 
-SHOWN_METRICS = ("accuracy", "macro_roc_auc", "cmap")
+TEXT_METRICS = ("accuracy", "macro_roc_auc", "cmap")
 """Metrics in the text form of an `Evaluation`."""
 
 
@@ -258,7 +258,7 @@ class Evaluation:
         return tuple(_describe_coverage(self))
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{name} {self.by_recording[name]}" for name in SHOWN_METRICS if name in self.by_recording)
+        shown = ", ".join(f"{name} {self.by_recording[name]}" for name in TEXT_METRICS if name in self.by_recording)
         return f"<Evaluation of {self.model} {self.bundle_id}: {self.n_recordings} recordings, {shown}>"
 
     def as_json(self) -> dict[str, Any]:

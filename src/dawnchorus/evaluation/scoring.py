@@ -21,7 +21,7 @@ from dawnchorus.identification.output_paths import printable
 from dawnchorus.identification.result import RunCounts
 from dawnchorus.identification.score_filter import build_score_filter
 from dawnchorus.inference.analyses.dense_scores import DenseScores
-from dawnchorus.inference.analyses.other_models import OfModel
+from dawnchorus.inference.analyses.other_models import OtherModelAnalysis
 from dawnchorus.inference.analyses.windows import WindowAnalysis
 from dawnchorus.inference.loaded_model import LoadedModel
 from dawnchorus.inference.recording import ScoringPlan
@@ -257,7 +257,7 @@ class _Task:
         }
         if not number:
             return own
-        return {_table_name(name, number): OfModel(number - 1, each) for name, each in own.items()}
+        return {_table_name(name, number): OtherModelAnalysis(number - 1, each) for name, each in own.items()}
 
 
 def _table_name(analysis: str, number: int) -> str:
@@ -290,14 +290,14 @@ def _plan_task(
     named = {name for row in rows for name in _species_in(row, secondary)}
     if classes is None and not named:  # only background: whatever the model knows is not there
         classes = [label.scientific_name for label in bundle.labels if label.kind == "species"]
-    wanted = tuple(name for name in (classes or sorted(named)) if name in known)
-    if not wanted:
+    selected = tuple(name for name in (classes or sorted(named)) if name in known)
+    if not selected:
         raise InputError(
             f"the model {bundle.info.name} knows none of its {len(named)} species. Names are "
             f"scientific; the model's are in its labels.csv.",
             subject=table.folder,
         )
-    return _Task(bundle, {table.file(row): row for row in rows}, unlabeled, wanted, secondary)
+    return _Task(bundle, {table.file(row): row for row in rows}, unlabeled, selected, secondary)
 
 
 @dataclass(frozen=True)

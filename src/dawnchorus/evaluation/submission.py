@@ -129,8 +129,8 @@ def write_submission(
     classes = [label.scientific_name for label in bundle.labels if label.kind == "species"]
     notes = [] if given is None else [f"{given.path}: {sentence}" for sentence in given.notes]
     if given is not None and given.classes:
-        wanted = {names[code] for code in given.classes if code in names}
-        classes = [name for name in classes if name in wanted]
+        listed = {names[code] for code in given.classes if code in names}
+        classes = [name for name in classes if name in listed]
         notes += _check_classes(bundle, given, names)
     chosen = [row for row in rows if row.recording_id in named]
     scores = score_data_set(

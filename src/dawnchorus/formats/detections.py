@@ -8,9 +8,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from dawnchorus.errors import InputError
+from dawnchorus.formats.data_frames import is_pandas, read_crowsetta, read_frame_metadata, read_frame_run, read_pandas
 from dawnchorus.formats.detection_columns import DetectionColumns, Metadata
 from dawnchorus.formats.exports import DetectionExports
-from dawnchorus.formats.foreign import is_pandas, read_crowsetta, read_frame_metadata, read_frame_run, read_pandas
 from dawnchorus.taxonomy.labels import kind_of
 from dawnchorus.types import Detection, Provenance, RecordingMetadata, RecordingTable
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from dawnchorus.errors import InputError
 from dawnchorus.formats import json_lines
+from dawnchorus.formats.data_frames import is_pandas
 from dawnchorus.formats.detections import Detections
 from dawnchorus.formats.exports import DetectionExports, require_package
-from dawnchorus.formats.foreign import is_pandas
 from dawnchorus.formats.registry import FORMATS, choose_reader
 from dawnchorus.types import RecordingTable
 

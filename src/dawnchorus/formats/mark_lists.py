@@ -16,7 +16,7 @@ from dawnchorus.formats.mark_notes import MarkNotes
 from dawnchorus.formats.text import NamedColumns
 from dawnchorus.tables import column_keys, header_key, headers
 from dawnchorus.tables.text_files import read_text
-from dawnchorus.taxonomy.labels import is_nothing, parse_label
+from dawnchorus.taxonomy.labels import names_no_species, parse_label
 from dawnchorus.types import Detection, Mark
 
 LIST, LIST_OF_ONE = "list", "list of one recording"
@@ -170,7 +170,7 @@ def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
         certainty = (rows.text(fields, kind) or "positive").lower()
         parsed = parse_label(text if certainty == "positive" else "?")
         has_times = rows.text(fields, start) is not None or rows.text(fields, end) is not None
-        is_bare = not has_times and is_nothing(parsed)
+        is_bare = not has_times and names_no_species(parsed)
         if is_bare or (named and certainty == "negative"):
             yield Mark(line, None, named, folder=site)
             return

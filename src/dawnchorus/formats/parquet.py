@@ -120,8 +120,8 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     if missing:
         raise FormatError(f"expected the columns of a Dawn Chorus table, without {sorted(missing)}.", subject=path)
     fields = [_read_field(column) for column in DETECTION_COLUMNS if column.name in names]
-    wanted = pa.schema([pa.field("recording", pa.string()), *fields])
-    for number, row in enumerate(_rows(path, file, wanted)):
+    schema = pa.schema([pa.field("recording", pa.string()), *fields])
+    for number, row in enumerate(_rows(path, file, schema)):
         recording = row.pop("recording")
         detection = Detection(**row)
         if (problem := find_problem(detection)) is not None:
@@ -155,9 +155,9 @@ def _read_field(column: Column) -> pa.Field:
     return pa.field(column.name, kind, nullable=not column.is_required)
 
 
-def _rows(path: Path, file: pq.ParquetFile, wanted: pa.Schema) -> Iterator[dict[str, Any]]:
+def _rows(path: Path, file: pq.ParquetFile, schema: pa.Schema) -> Iterator[dict[str, Any]]:
     with reading_parquet(path):
-        for batch in file.iter_batches(columns=wanted.names):
-            table = pa.Table.from_batches([batch]).select(wanted.names).cast(wanted)
+        for batch in file.iter_batches(columns=schema.names):
+            table = pa.Table.from_batches([batch]).select(schema.names).cast(schema)
             table.validate(full=True)
             yield from table.to_pylist()

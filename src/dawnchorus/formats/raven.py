@@ -28,7 +28,7 @@ from dawnchorus.formats.text import (
 )
 from dawnchorus.tables import headers
 from dawnchorus.tables.text_files import read_text
-from dawnchorus.taxonomy.labels import KINDS, Label, is_nothing, kind_of, parse_label
+from dawnchorus.taxonomy.labels import KINDS, Label, kind_of, names_no_species, parse_label
 from dawnchorus.types import Detection, Mark, Provenance, RecordingTable
 
 COLUMNS = (
@@ -207,7 +207,7 @@ class _Columns:
         named = counted_on or text["recording"]
         label = self._label(text)
         has_times = rows.text(fields, self.start) is not None or rows.text(fields, self.end) is not None
-        if not has_times and is_nothing(label):
+        if not has_times and names_no_species(label):
             return Mark(line, None, named)
         start_s = rows.offset_s(line, fields, self.start)
         length_s = rows.offset_s(line, fields, self.end) - start_s

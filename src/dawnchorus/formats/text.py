@@ -61,7 +61,7 @@ def convert_marks(path: Path, marks: Iterable[Mark]) -> Iterator[tuple[str | Non
 
 
 def check_row(path: Path, line: int, detection: Detection) -> Detection:
-    """Return the detection of a line, if its values are possible.
+    """Return the detection of a line, if its values are possible; `path` and `line` are for the error.
 
     Raises:
         FormatError: the detection has an impossible time or score, or no name.
@@ -107,19 +107,19 @@ _SIMILARITY = 0.8
 """Minimum similarity (difflib ratio) between a column's name and a known name for a suggestion."""
 
 
-def near_column(header: Iterable[str], wanted: Iterable[str]) -> str:
-    """Return a question on a column of `header` that is spelled almost like one of `wanted`; empty if there is none."""
-    known = list(wanted)
+def near_column(header: Iterable[str], names: Iterable[str]) -> str:
+    """Return a question on a column of `header` that is spelled almost like one of `names`; empty if there is none."""
+    known = list(names)
     unknown = [name for name in header if name.lower() not in known and not _has_other_unit(name, known)]
     near = ((name, nearest(name, known, cutoff=_SIMILARITY)) for name in unknown)
     return next((f" Is the column '{name}' meant to be '{alike[0]}'?" for name, alike in near if alike), "")
 
 
-def _has_other_unit(name: str, wanted: Iterable[str]) -> bool:
-    """Return True for a name that differs from one of `wanted` only in its unit."""
+def _has_other_unit(name: str, names: Iterable[str]) -> bool:
+    """Return True for a name that differs from one of `names` only in its unit."""
     without = units.IN_BRACKETS.sub("", name).strip().lower()
     return bool(units.extract_brackets(name)) and without in (
-        units.IN_BRACKETS.sub("", each).strip().lower() for each in wanted
+        units.IN_BRACKETS.sub("", each).strip().lower() for each in names
     )
 
 

@@ -138,8 +138,8 @@ class TableBuilder:
     def metadata(self, path: Path, own: RecordingMetadata) -> RecordingMetadata:
         """Return time and location of a recording.
 
-        They are merged from the user's table, the file's metadata (`own`) and the options; contradictions are described
-        in `conflict`.
+        The location is that of the options, or else of the user's table, or else of the file (`own`); the time is that
+        of the user's table, or else of the file. Contradictions are described in `conflict`.
         """
         given = self.metadata_by_path.get(self._absolute(path), RecordingMetadata())
         day = self._given_day(path)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from dawnchorus.audio.clock_report import ClockReport
-from dawnchorus.audio.windows import RestReport
+from dawnchorus.audio.windows import UnscoredReport
 from dawnchorus.identification.detection_table import TableBuilder
 from dawnchorus.identification.journal_records import RecordingSummary
 from dawnchorus.identification.options import DEFAULT_RANGE_THRESHOLD, Options
@@ -22,14 +22,14 @@ MAX_UNKNOWN_NAMES = 20
 
 def describe_times(summaries: Iterable[RecordingSummary], builder: TableBuilder) -> Iterator[str]:
     """Yield sentences on missing times, contradictory metadata, and audio at the end that is not scored."""
-    clocks, rests = ClockReport(), RestReport()
+    clocks, unscored = ClockReport(), UnscoredReport()
     for summary in summaries:
         name, metadata = builder.name(summary.path), builder.metadata(summary.path, summary.metadata)
-        rests.add(name, builder.plan, max(summary.kept_s, key=builder.plan.rest_s))
+        unscored.add(name, builder.plan, max(summary.kept_s, key=builder.plan.unscored_s))
         has_time = metadata.start_time is not None
         clocks.add(name, has_time=has_time, conflict=metadata.conflict, unread=metadata.unread)
     yield from clocks.notes()
-    if (note := rests.note(builder.plan)) is not None:
+    if (note := unscored.note(builder.plan)) is not None:
         yield note
 
 

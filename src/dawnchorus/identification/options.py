@@ -54,8 +54,8 @@ class DecidesScores:
     """
 
 
-MinScore = Annotated[float, Field(ge=0, le=1, description="Minimum score to report.")]
-Overlap = Annotated[float, Field(ge=0, description="Seconds shared by neighboring windows.")]
+MinScore = Annotated[float, Field(ge=0, le=1, description="Minimum score of reported detections, 0 to 1.")]
+Overlap = Annotated[float, Field(ge=0, description="Overlap of neighboring windows in seconds.")]
 TtaShifts = Annotated[
     int,
     Field(
@@ -68,25 +68,37 @@ ScoredChannel = Annotated[
     ChannelOption,
     Field(description="Channel to score: the mean of all, the first, the second, the clearest, or each separately."),
 ]
-Top = Annotated[int | None, Field(ge=1, description="Maximum number of species in one window.")]
-Merge = Annotated[bool, Field(description="Join neighboring windows of a species into events.")]
-Latitude = Annotated[float | None, Field(ge=-90, le=90, description="Degrees north.")]
-Longitude = Annotated[float | None, Field(ge=-180, le=180, description="Degrees east.")]
+Top = Annotated[
+    int | None,
+    Field(ge=1, description="Maximum number of species reported in one window: those with the highest scores."),
+]
+Merge = Annotated[bool, Field(description="Join detections of a species in neighboring windows into one event.")]
+Latitude = Annotated[float | None, Field(ge=-90, le=90, description="Latitude of the recording in degrees north.")]
+Longitude = Annotated[float | None, Field(ge=-180, le=180, description="Longitude of the recording in degrees east.")]
 Week = Annotated[
     int | None,
     Field(
         ge=0,
         le=48,
-        description="Week of the 48-week year (four in a month), 0 for all year; by default of the recording's date.",
+        description="Week in a year of 48 weeks (four a month); 0: all year. Default: week of the recording's date.",
     ),
 ]
-RangeThreshold = Annotated[float, Field(ge=0, le=1, description="Minimum probability of occurrence to be in range.")]
-DropOutOfRange = Annotated[bool, Field(description="Leave out what is not in range, instead of flagging it.")]
+RangeThreshold = Annotated[
+    float,
+    Field(
+        ge=0,
+        le=1,
+        description="Minimum probability of occurrence for a species to be in range, 0 to 1.",
+    ),
+]
+DropOutOfRange = Annotated[
+    bool, Field(description="Leave out detections of species that are out of range, instead of flagging them.")
+]
 Speech = Annotated[
     SpeechUse | None,
     Field(
-        description="Find human voices and flag what they are in; or also silence them in clips and pictures (blank); "
-        "or also leave out what they are in (drop)."
+        description="Detect human speech, and flag the detections that overlap it (flag), also silence the speech in "
+        "clips, plots and pages (blank), or also leave out these detections (drop)."
     ),
 ]
 
@@ -107,9 +119,9 @@ class Options:
     tta_shifts: Annotated[TtaShifts, DecidesScores()] = 1
     channel: Annotated[ScoredChannel, DecidesScores()] = "mean"
     top: Annotated[Top, _FIRST] = None
-    species: Annotated[tuple[str, ...] | None, Field(description="Only these classes, by name."), _FIRST] = None
+    species: Annotated[tuple[str, ...] | None, Field(description="Names of the only species to report."), _FIRST] = None
     thresholds: Annotated[
-        dict[str, float], Field(ge=0, le=1, description="Smallest score by name, where it is not min_score."), _FIRST
+        dict[str, float], Field(ge=0, le=1, description="Minimum score by species name, in place of min_score."), _FIRST
     ] = field(default_factory=dict)
 
     merge: Merge = False
@@ -233,7 +245,7 @@ class OptionSpec:
         return str(value) if self.choices else self.type(value)
 
     @property
-    def holds_names(self) -> bool:
+    def is_name_list(self) -> bool:
         """True if the value is a tuple of names."""
         return get_origin(self.type) is tuple
 
@@ -246,7 +258,7 @@ class OptionSpec:
     def _is_allowed(self, value: Any) -> bool:
         if self.choices:
             return isinstance(value, str) and value in self.choices
-        if self.holds_names:
+        if self.is_name_list:
             return isinstance(value, tuple | list) and all(isinstance(each, str) for each in value)
         if get_origin(self.type) is dict:
             return (
@@ -265,7 +277,7 @@ class OptionSpec:
     def _expected(self) -> str:
         if self.choices:
             return f"one of {', '.join(self.choices)}"
-        if self.holds_names:
+        if self.is_name_list:
             return "a tuple or list of names"
         if self.type is bool:
             return "true or false"

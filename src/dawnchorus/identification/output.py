@@ -251,8 +251,8 @@ def _write_table(output: OutputTable, run: Run) -> None:
 def _note_earlier_outputs(run: Run, location: OutputLocation, outputs: Sequence[OutputTable], settings: str) -> None:
     """Record the tables of single recordings that a version before 2026-12 wrote with the same settings."""
     earlier = run.journal.earlier_layout()
-    wanted = {"formats": [each.name for each in location.formats], "provenance": asdict(run.provenance)}
-    if earlier is not None and earlier == as_json(wanted):
+    current = {"formats": [each.name for each in location.formats], "provenance": asdict(run.provenance)}
+    if earlier is not None and earlier == as_json(current):
         written = run.journal.earlier_tables()
         for output in outputs:
             is_written = written.issuperset(map(absolute_path, output.recordings))

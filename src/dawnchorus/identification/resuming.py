@@ -134,10 +134,10 @@ def _refuse_existing(paths: Iterable[Path]) -> None:
         )
 
 
-def _check_settings(location: OutputLocation, known: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    known = {name: wanted[name] for name in LATER_SETTINGS if name in wanted} | {**known}
-    if known != wanted:
-        changed = sorted(name for name in known.keys() | wanted if known.get(name) != wanted.get(name))
+def _check_settings(location: OutputLocation, known: Mapping[str, Any], requested: Mapping[str, Any]) -> None:
+    known = {name: requested[name] for name in LATER_SETTINGS if name in requested} | {**known}
+    if known != requested:
+        changed = sorted(name for name in known.keys() | requested if known.get(name) != requested.get(name))
         raise InputError(
             f"it was started with other settings ({', '.join(changed)} changed). Use the same ones to "
             f"continue it, choose another output, or begin again with {option('overwrite')}.",

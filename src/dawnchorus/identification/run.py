@@ -124,8 +124,8 @@ def identify(
         with _open_journal(location, key, listed, resume=resume, overwrite=overwrite) as journal:
             paths = _with_earlier(listed, journal) if resume else listed
             versions = {path: file_version(path) for path in paths}
-            wanted = analyses if resume else ()
-            done = {path for path in paths if journal.is_done(path, versions[path], analyses=wanted)}
+            needed = analyses if resume else ()
+            done = {path for path in paths if journal.is_done(path, versions[path], analyses=needed)}
             counts = RunCounts(len(paths), n_resumed=len(done))
             waiting = {path: versions[path] for path in paths if path not in done}
             steps = _score(waiting, journal, loaded, plan, counts, n_workers=n_workers)

@@ -28,15 +28,15 @@ def build_score_filter(bundle: Bundle, options: Options) -> ScoreFilter:
     for index, value in _thresholds_by_class(bundle, options).items():
         thresholds[index] = value
     if options.species is not None:
-        wanted = list(find_classes(bundle, options.species).values())
-        if not wanted:
+        indices = list(find_classes(bundle, options.species).values())
+        if not indices:
             raise InputError(
                 f"species list: none of its {len(options.species)} names is a class of the model "
                 f"{bundle.info.name}. Names are scientific ('Parus major'), labels ('Parus major_Great Tit') or those "
                 f"that the model's labels have ('Great Tit')."
             )
         others = np.ones(len(bundle.labels), bool)
-        others[wanted] = False
+        others[indices] = False
         thresholds[others] = np.inf
     return ScoreFilter(thresholds=thresholds, top=options.top)
 

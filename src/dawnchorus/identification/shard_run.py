@@ -109,7 +109,14 @@ class ShardRun:
     ) -> Generator[RunCounts, None, None]:
         """Score the recordings of uncommitted units, and yield the counts.
 
-        `units` is read again after its end, since units may be added during the scoring.
+        Scoring ends when `units` has ended and all its recordings are scored.
+
+        Args:
+            units: the units, each a batch of recordings that are committed together. After its end, the iterator is
+                asked again as long as recordings are being scored: an iterator of a queue may then have new units,
+                while for a generator nothing changes.
+            model: the loaded model.
+            n_workers: number of cores to use.
 
         Raises:
             ModelError: the model cannot be run, or its scores are not finite.

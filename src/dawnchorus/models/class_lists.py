@@ -15,7 +15,7 @@ from dawnchorus.tables.text_files import csv_rows, read_text
 from dawnchorus.taxonomy.labels import (
     Kind,
     Label,
-    doubled_class,
+    find_duplicate_class,
     name_key,
     names_one_species,
     parse_label,
@@ -289,10 +289,10 @@ def _refuse_doubled(path: Path, rows: list[_Row], labels: tuple[Label, ...]) -> 
     Raises:
         FormatError: a class appears twice.
     """
-    doubled = doubled_class(labels)
-    if doubled is None:
+    duplicate = find_duplicate_class(labels)
+    if duplicate is None:
         return
-    first, second = sorted((rows[index] for index in doubled), key=lambda row: row.line)
+    first, second = sorted((rows[index] for index in duplicate), key=lambda row: row.line)
     raise FormatError(
         f"lines {first.line} and {second.line}: expected each class once, found {first.name!r} and "
         f"{second.name!r}, which are one class. Give the two outputs names that differ.",

@@ -109,7 +109,7 @@ _ACTIVATIONS: dict[Activation, Callable[[FloatArray], FloatArray]] = {
 
 
 @dataclass(frozen=True)
-class _Ends:
+class _GraphPorts:
     """Input and outputs of a bundle's graph."""
 
     waveform: Port
@@ -118,7 +118,7 @@ class _Ends:
     embeddings: Port | None
 
 
-def _named_ends(bundle: Bundle, graph: LoadedGraph) -> _Ends:
+def _find_ports_by_name(bundle: Bundle, graph: LoadedGraph) -> _GraphPorts:
     """Return the input and outputs of an ONNX graph, which have fixed names in a bundle.
 
     Raises:
@@ -141,10 +141,10 @@ def _named_ends(bundle: Bundle, graph: LoadedGraph) -> _Ends:
             f"the graph takes {n_samples} samples, bundle.json says {bundle.window_samples}.", subject=bundle.folder
         )
     layout = find_layout(bundle.graph_path, graph.inputs, bundle.window_samples)
-    return _Ends(inputs["waveform"], layout, outputs["logits"], outputs.get("embeddings"))
+    return _GraphPorts(inputs["waveform"], layout, outputs["logits"], outputs.get("embeddings"))
 
 
-def _positioned_ends(bundle: Bundle, graph: LoadedGraph) -> _Ends:
+def _find_ports_by_position(bundle: Bundle, graph: LoadedGraph) -> _GraphPorts:
     """Return the input and outputs of a graph that is stored unchanged; bundle.json has the positions of its outputs.
 
     Raises:
@@ -157,22 +157,22 @@ def _positioned_ends(bundle: Bundle, graph: LoadedGraph) -> _Ends:
         ports = measure_outputs(graph, layout.with_batch(1), given=waveform)
         n_classes = len(bundle.labels)
         chosen = choose_outputs(path, ports, n_windows=layout.batch or 1, n_classes=n_classes)
-        return _Ends(waveform, layout, chosen.scores, None)
+        return _GraphPorts(waveform, layout, chosen.scores, None)
     named = {name: graph.outputs[position] for name, position in bundle.info.graph_outputs.items()}
-    return _Ends(waveform, layout, named["logits"], named.get("embeddings"))
+    return _GraphPorts(waveform, layout, named["logits"], named.get("embeddings"))
 
 
 class _GraphSession:
     def __init__(self, bundle: Bundle) -> None:
         self._graph = open_graph(bundle.graph_path, engine=bundle.info.engine)
-        find_ends = _named_ends if bundle.info.graph == "model.onnx" else _positioned_ends
-        self._ends = find_ends(bundle, self._graph)
+        find_ports = _find_ports_by_name if bundle.info.graph == "model.onnx" else _find_ports_by_position
+        self._ports = find_ports(bundle, self._graph)
 
     def run(self, windows: FloatArray, *, embeddings: bool = False) -> GraphOutput:
-        ports = [self._ends.logits]
-        if embeddings and self._ends.embeddings is not None:
-            ports.append(self._ends.embeddings)
-        size = self._ends.layout.batch or max(len(windows), 1)
+        ports = [self._ports.logits]
+        if embeddings and self._ports.embeddings is not None:
+            ports.append(self._ports.embeddings)
+        size = self._ports.layout.batch or max(len(windows), 1)
         batches = [self._run_batch(windows[k : k + size], size, ports) for k in range(0, len(windows), size)]
         outputs = [each[0] if len(each) == 1 else np.concatenate(each) for each in zip(*batches, strict=True)]
         return GraphOutput(outputs[0], outputs[1] if len(outputs) > 1 else None)
@@ -181,8 +181,8 @@ class _GraphSession:
         """Run a graph that takes exactly `size` windows; missing windows are silence, whose results are dropped."""
         n_missing = size - len(windows)
         filled = np.pad(windows, ((0, n_missing), (0, 0))) if n_missing else windows
-        waveform = self._ends.waveform
-        given = waveform.encode(filled.reshape(self._ends.layout.shape))
+        waveform = self._ports.waveform
+        given = waveform.encode(filled.reshape(self._ports.layout.shape))
         outputs = self._graph.run({waveform.name: given}, [port.name for port in ports])
         return [
             port.decode(values).reshape(size, -1)[: len(windows)] for port, values in zip(ports, outputs, strict=True)

@@ -75,12 +75,12 @@ class DetectionStore:
     def __init__(self, database: Database, files: BlobStore, limits: Limits) -> None:
         self._database, self._files, self._limits = database, files, limits
         self._pending: list[dict[str, Any]] = []
-        """Rows of `Identification` that `flush` writes; `count` appends to it from any thread."""
+        """Rows of `Identification` that `flush` writes; `add_to_totals` appends to it from any thread."""
         self._flushing = threading.Lock()
 
     # ------------------------------------------------------------------ writing
 
-    def count(self, result: IdentifyResult, best: Detection | None) -> None:
+    def add_to_totals(self, result: IdentifyResult, best: Detection | None) -> None:
         """Add an identification to the totals without storing audio and detections; the next `flush` writes the row.
 
         Args:

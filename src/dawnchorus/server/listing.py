@@ -530,11 +530,11 @@ def _select_detections(names: Names, query: DetectionQuery) -> Select[Any]:
     return selected
 
 
-def is_reviewed(wanted: Reviewed) -> ColumnElement[bool]:
+def is_reviewed(reviewed: Reviewed) -> ColumnElement[bool]:
     """Return the SQL condition of a filter by review."""
-    if isinstance(wanted, str):
-        return DetectionRow.verdict == wanted
-    return DetectionRow.verdict.is_not(None) if wanted else DetectionRow.verdict.is_(None)
+    if isinstance(reviewed, str):
+        return DetectionRow.verdict == reviewed
+    return DetectionRow.verdict.is_not(None) if reviewed else DetectionRow.verdict.is_(None)
 
 
 def _recording_conditions(query: RecordingQuery) -> list[ColumnElement[bool]]:

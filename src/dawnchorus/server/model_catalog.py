@@ -28,7 +28,7 @@ from dawnchorus.storage.files import cannot_write
 
 LOG = logging.getLogger(__name__)
 
-GIVEN, RETRAINED = "given", "retrained"
+CONFIGURED, RETRAINED = "given", "retrained"
 """Sources of a model: given in the server's settings, or made by a retraining job."""
 
 MAX_LISTED = 100
@@ -74,7 +74,7 @@ class ModelCatalog:
         self._given = store.open(given)
         storage_key = str(given) if not Path(given).is_dir() else str(Path(given).absolute())
         with database.write() as session:
-            _add(session, self._given, storage_key=storage_key, source=GIVEN)
+            _add(session, self._given, storage_key=storage_key, source=CONFIGURED)
 
     # ------------------------------------------------------------------ models
 
@@ -133,7 +133,7 @@ class ModelCatalog:
         model = self.get(bundle_id)
         if self._given.id == bundle_id:
             return self._given
-        bundle = self.store.open(model.storage_key) if model.source == GIVEN else self._unpack(model)
+        bundle = self.store.open(model.storage_key) if model.source == CONFIGURED else self._unpack(model)
         verify_bundle(bundle)
         if bundle.id != bundle_id:
             raise ModelError(
@@ -202,15 +202,15 @@ class ModelCatalog:
             session.flush()
             return row.id
 
-    def open_active(self, *, is_alone: bool) -> ActiveModel:
+    def open_active(self, *, is_only_server: bool) -> ActiveModel:
         """Open the active model at the start of the server: the model of the latest activation.
 
         If no model was activated yet, the model of the server's settings is activated. A model whose bundle cannot be
         opened is logged and skipped, and the model that was active before is used.
 
         Args:
-            is_alone: True if no other server shares the database. The use of an earlier model is then added to the
-                history; otherwise it is not, since other servers may be able to open the latest one.
+            is_only_server: True if no other server shares the database. The use of an earlier model is then added to
+                the history; otherwise it is not, since other servers may be able to open the latest one.
         """
         activations = [activation for activation, _ in self.list_activations()]
         bundle, reason = self._given, "the server was started with it"
@@ -224,7 +224,7 @@ class ModelCatalog:
             if activation is activations[0]:
                 return ActiveModel(bundle, activation.id)
             break
-        if activations and not is_alone:
+        if activations and not is_only_server:
             return ActiveModel(bundle, activations[0].id)
         return ActiveModel(bundle, self.add_activation(bundle.id, reason))
 

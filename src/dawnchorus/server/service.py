@@ -186,7 +186,7 @@ class Service:
             raise NotFoundError(f"{row.name}: it could not be identified, so its audio was not stored.")
         options = self.detections.latest_options(sha256)
         parameters = {"sha256": sha256, "name": row.name, "options": asdict(options), "site": row.site}
-        with self.files.hold(sha256) as session:
+        with self.files.protect(sha256) as session:
             return self.jobs.insert(session, "identify", parameters, files=[sha256])
 
     def restart(self, job_id: str) -> Job:
@@ -204,7 +204,7 @@ class Service:
             raise InputError("expected a job that was cancelled or failed, got one that is done.")
         if job.kind == "retrain":
             return self.retraining.start(**job.parameters)
-        with self.files.hold(job.parameters["sha256"]) as session:
+        with self.files.protect(job.parameters["sha256"]) as session:
             return self.jobs.insert(session, "identify", job.parameters, files=[job.parameters["sha256"]])
 
     def can_restart(self, job: Job) -> bool:
@@ -260,8 +260,8 @@ def open_service(settings: Settings) -> Iterator[Service]:
     with ExitStack() as stack:
         data = settings.data
         _make_folder(data)
-        is_alone = settings.database is None
-        if is_alone:
+        is_only_server = settings.database is None
+        if is_only_server:
             stack.enter_context(_lock(data))
         spool = stack.enter_context(_scratch(data, SPOOL))
         own = URL.create("sqlite", database=str((data / FILE_NAME).absolute()))
@@ -270,14 +270,14 @@ def open_service(settings: Settings) -> Iterator[Service]:
         files = BlobStore(database, settings.files or (data / "files").absolute(), cache=data / "cache", scratch=spool)
         store = ModelStore(settings.models_folder or default_folder())
         catalog = ModelCatalog(database, files, store, given=settings.model, folder=data / "models", scratch=spool)
-        active = catalog.open_active(is_alone=is_alone)
+        active = catalog.open_active(is_only_server=is_only_server)
         pool = InferencePool(
             active.bundle, store=store, n_inference_threads=settings.n_inference_threads, limits=settings.limits
         )
         stack.callback(pool.close)
         switcher = ModelSwitcher(catalog, pool, activation_id=active.activation_id)
         jobs = JobQueue(database, worker_id=f"{socket.gethostname()[:20]}-{uuid.uuid4().hex[:12]}")
-        if is_alone:
+        if is_only_server:
             jobs.requeue_orphans()
         detections = DetectionStore(database, files, settings.limits)
         stack.callback(detections.close)

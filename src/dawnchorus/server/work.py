@@ -12,7 +12,7 @@ import numpy as np
 from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.clock_report import ClockReport
 from dawnchorus.audio.metadata import with_name
-from dawnchorus.audio.windows import RestReport, WindowPlan
+from dawnchorus.audio.windows import UnscoredReport, WindowPlan
 from dawnchorus.identification.detection_table import TableBuilder
 from dawnchorus.identification.options import ALL_YEAR, DEFAULT_RANGE_THRESHOLD, Options
 from dawnchorus.identification.range_filter import RangeFilter
@@ -110,7 +110,7 @@ class UploadWork:
         warnings = (
             *scored.warnings,
             *_unused_options(self._options, table, self._builder.range_filter),
-            *_unscored_rest(self._name, plan, max(scored.kept_s, key=plan.rest_s)),
+            *_unscored_end(self._name, plan, max(scored.kept_s, key=plan.unscored_s)),
         )
         notes = tuple(_notes_on_clock(self._name, table.metadata))
         return IdentifyResult(table, self.model.bundle, warnings, notes, self._stage_s)
@@ -188,9 +188,9 @@ def _notes_on_clock(name: str, metadata: RecordingMetadata) -> Iterator[str]:
     yield from report.notes()
 
 
-def _unscored_rest(name: str, plan: WindowPlan, duration_s: float) -> Iterator[str]:
+def _unscored_end(name: str, plan: WindowPlan, duration_s: float) -> Iterator[str]:
     """Yield a warning if no window covers the end of a recording."""
-    report = RestReport()
+    report = UnscoredReport()
     report.add(name, plan, duration_s)
     note = report.note(plan)
     if note is not None:

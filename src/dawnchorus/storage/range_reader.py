@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, TypeVar
 
 from dawnchorus.storage.positioned_file import PositionedFile
-from dawnchorus.storage.stores import NoRangesError, ObjectInfo, Store, ends_early, open_store
+from dawnchorus.storage.stores import NoRangesError, ObjectInfo, Store, open_store, raise_truncated
 from dawnchorus.storage.urls import ObjectUrl
 
 FIRST_BYTES = 1 << 16
@@ -107,7 +107,7 @@ class RemoteObject:
             return self.read(start, n)
         part = content[start - loaded.start : start - loaded.start + n]
         if not part:
-            self._guard(ends_early)
+            self._guard(raise_truncated)
         self.n_read = max(self.n_read, start + len(part))
         return part
 
@@ -190,7 +190,7 @@ class RemoteObject:
                 )
             self._store.copy_to(self.url.key, copy)
             if copy.tell() != self.info.size:
-                ends_early()
+                raise_truncated()
         except BaseException:
             copy.close()
             raise

@@ -168,8 +168,12 @@ def changed() -> ObjectChangedError:
     return ObjectChangedError(errno.ESTALE, f"{CHANGED}. Run the same command again")
 
 
-def ends_early() -> NoReturn:
-    """Raise the error for content that is shorter than the object's size."""
+def raise_truncated() -> NoReturn:
+    """Raise the error for content that is shorter than the object's size.
+
+    Raises:
+        OSError: always, with the code EIO.
+    """
     raise OSError(errno.EIO, "the content ended before the size that the store gives for it")
 
 

@@ -13,10 +13,10 @@ from dawnchorus.tables.locations import (
     LocationColumn,
     has_two_numbers,
     is_without_fix,
-    leave_out_no_fix,
     parse_latitude,
     parse_location,
     parse_longitude,
+    without_missing_fix,
 )
 from dawnchorus.tables.notes import Notes, list_columns
 from dawnchorus.tables.numbers import NumberColumn, parse_number
@@ -42,7 +42,6 @@ __all__ = [
     "is_blank",
     "is_day",
     "is_without_fix",
-    "leave_out_no_fix",
     "list_columns",
     "parse_latitude",
     "parse_location",
@@ -53,4 +52,5 @@ __all__ = [
     "posix_path",
     "read_start",
     "read_text",
+    "without_missing_fix",
 ]

@@ -182,14 +182,14 @@ class CoordinateColumns:
             self._notes.misread(self._names[field], given[field], expected=f"a {field} in degrees such as 52.5")
         latitude, longitude = values.values()
         if latitude is not None and longitude is not None:
-            return leave_out_no_fix(latitude, longitude, self._notes)
+            return without_missing_fix(latitude, longitude, self._notes)
         half = next((field for field, value in values.items() if value is not None), None)
         if half is not None and not unread:
             self._notes.leave_out(f"half a location, a {half} alone", given[half])
         return None, None
 
 
-def leave_out_no_fix(latitude: float, longitude: float, notes: Notes) -> tuple[float | None, float | None]:
+def without_missing_fix(latitude: float, longitude: float, notes: Notes) -> tuple[float | None, float | None]:
     """Return (latitude, longitude); (None, None), counted in `notes`, for 0, 0, which means that it is unknown."""
     if not is_without_fix(latitude, longitude):
         return latitude, longitude

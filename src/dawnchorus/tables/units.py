@@ -131,21 +131,21 @@ def _date_part(letters: str) -> str:
     return "year" if len(letters) == 4 or letters[0] in "ya" else "day"
 
 
-def cell_unit(name: str, key: str, keys_of: dict[str, frozenset[str]]) -> CellUnit:
+def cell_unit(name: str, key: str, keys_by_kind: dict[str, frozenset[str]]) -> CellUnit:
     """Return the unit in a column's name.
 
     Args:
         name: the column's name in the header.
         key: the name without brackets, normalized by `header_key`.
-        keys_of: normalized names of latitude, longitude, time and date columns; other columns have no such unit.
+        keys_by_kind: normalized names of latitude, longitude, time and date columns; other columns have no such unit.
     """
     if not extract_brackets(name):
         return CellUnit()
-    if key in keys_of["latitude"]:
+    if key in keys_by_kind["latitude"]:
         return coordinate_unit(name, directions="NS")
-    if key in keys_of["longitude"]:
+    if key in keys_by_kind["longitude"]:
         return coordinate_unit(name, directions="EW")
-    if key in keys_of["time"] or (key in keys_of["date"] and not date_order(name)):
+    if key in keys_by_kind["time"] or (key in keys_by_kind["date"] and not date_order(name)):
         return time_unit(name)
     return CellUnit()
 

@@ -62,8 +62,8 @@ def read_checklist(path: Path, *, edition: str | None = None) -> Checklist:
     columns, lines = csv_records(path, text, delimiter=max(",;\t", key=header.count))
     names = {name.strip().lower(): name for name in columns}
     scientific, english, code, rank = (
-        next((names[name] for name in wanted if name in names), "")
-        for wanted in (SCIENTIFIC_COLUMNS, ENGLISH_COLUMNS, CODE_COLUMNS, RANK_COLUMNS)
+        next((names[name] for name in spellings if name in names), "")
+        for spellings in (SCIENTIFIC_COLUMNS, ENGLISH_COLUMNS, CODE_COLUMNS, RANK_COLUMNS)
     )
     if not scientific:
         raise FormatError(f"expected a column {' or '.join(SCIENTIFIC_COLUMNS)}, found {columns}.", subject=path)

@@ -49,16 +49,16 @@ class KnownClasses:
         self._by_both.setdefault(name_key(f"{label.scientific_name} {label.common_name}"), label)
         self._by_spelling = None
 
-    def find(self, wanted: Label) -> Label | None:
-        """Return the class that `wanted` names; None if no class matches, or its two names are of different classes.
+    def find(self, query: Label) -> Label | None:
+        """Return the class that `query` names; None if no class matches, or its two names are of different classes.
 
         The scientific name is tried first, then the common name, then both names in one (`Parus_major_Great_Tit`), then
         codes, and last other spellings (`Black footed Albatross`). A name with a question mark only matches a class
         with a question mark.
         """
-        if has_two_species(wanted, self):
+        if has_two_species(query, self):
             return None
-        names = _names(wanted)
+        names = _names(query)
         for known in (self._by_name, self._by_both, self._by_code):
             known_label = next((known[name] for name in names if name in known), None)
             if known_label is not None:
@@ -81,22 +81,22 @@ class KnownClasses:
                     self._by_spelling.setdefault(spelling, set()).add(label)
         return self._by_spelling
 
-    def near(self, wanted: Label) -> tuple[Label, ...]:
-        """Return at most `MAX_SUGGESTIONS` classes with names similar to the names of `wanted`, the closest first."""
-        if wanted not in self._near and len(self._near) < MAX_COMPARED:
+    def near(self, query: Label) -> tuple[Label, ...]:
+        """Return at most `MAX_SUGGESTIONS` classes with names similar to the names of `query`, the closest first."""
+        if query not in self._near and len(self._near) < MAX_COMPARED:
             names = (
                 close
-                for name in dict.fromkeys(each for name in _names(wanted) for each in (name, _without_details(name)))
+                for name in dict.fromkeys(each for name in _names(query) for each in (name, _without_details(name)))
                 for close in nearest(name, self._by_name, n=MAX_SUGGESTIONS, cutoff=MIN_SIMILARITY)
             )
             labels = dict.fromkeys(self._by_name[name] for name in names)
-            self._near[wanted] = tuple(labels)[:MAX_SUGGESTIONS]
-        return self._near.get(wanted, ())
+            self._near[query] = tuple(labels)[:MAX_SUGGESTIONS]
+        return self._near.get(query, ())
 
-    def question(self, wanted: Label) -> str:
-        """Return the message that no class has the name of `wanted`, with a suggestion of similar classes."""
-        near = " or ".join(_readable(label) for label in self.near(wanted))
-        return f"'{label_text(wanted)}': no such class." + (f" Did you mean {near}?" if near else "")
+    def question(self, query: Label) -> str:
+        """Return the message that no class has the name of `query`, with a suggestion of similar classes."""
+        near = " or ".join(_readable(label) for label in self.near(query))
+        return f"'{label_text(query)}': no such class." + (f" Did you mean {near}?" if near else "")
 
 
 def nearest_species(names: Sequence[str], labels: Sequence[Label]) -> list[str]:
@@ -124,9 +124,9 @@ def _loose_forms(name: str) -> Iterator[str]:
             yield words
 
 
-def _names(wanted: Label) -> dict[str, None]:
-    """Return the normalized names to look up for `wanted`, in order of precedence, as keys of a dict."""
-    scientific, common = name_key(wanted.scientific_name), name_key(wanted.common_name)
+def _names(query: Label) -> dict[str, None]:
+    """Return the normalized names to look up for `query`, in order of precedence, as keys of a dict."""
+    scientific, common = name_key(query.scientific_name), name_key(query.common_name)
     # A folder such as great_tit is read as two names.
     both = f"{scientific} {common}" if common != scientific else ""
     return dict.fromkeys(name for name in (scientific, both, common) if name)

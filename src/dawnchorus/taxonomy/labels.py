@@ -103,8 +103,8 @@ class Label:
 class Names(Protocol):
     """Lookup of classes by name, such as `KnownClasses`."""
 
-    def find(self, wanted: Label, /) -> Label | None:
-        """Return the class that has a name of `wanted`; None if there is none."""
+    def find(self, query: Label, /) -> Label | None:
+        """Return the class that has a name of `query`; None if there is none."""
 
 
 def name_key(name: str) -> str:
@@ -134,7 +134,7 @@ def is_scientific(name: str) -> bool:
     return is_binomial(name if below is None else below["before"])
 
 
-def is_nothing(label: Label) -> bool:
+def names_no_species(label: Label) -> bool:
     """Return True if the label says that there is no species: blank, `none`, or of the kind "sound" (`nocall`)."""
     name = label.scientific_name
     return not name.strip() or name_key(name) == "none" or label.kind == "sound"
@@ -180,7 +180,7 @@ def names_one_species(text: str) -> bool:
     return not (is_unnamed(text) or is_indeterminate(text)) and len(split_labels(text)) == 1
 
 
-def doubled_class(labels: Sequence[Label]) -> tuple[int, int] | None:
+def find_duplicate_class(labels: Sequence[Label]) -> tuple[int, int] | None:
     """Return the indices of the first two labels that are the same class; None if all classes differ.
 
     Two labels are the same class if they have the same scientific name, or if one of them has a single name that is the
@@ -407,7 +407,7 @@ def read_labels(path: Path) -> tuple[Label, ...]:
     """Read the labels of a bundle's `labels.csv`, in the order of the model's outputs.
 
     Raises:
-        FormatError: columns or values are not as expected, or two rows are the same class (`doubled_class`).
+        FormatError: columns or values are not as expected, or two rows are the same class (`find_duplicate_class`).
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -426,12 +426,12 @@ def read_labels(path: Path) -> tuple[Label, ...]:
         labels.append(Label(row["scientific_name"], row["common_name"], kind))
     if not labels:
         raise FormatError("expected one row per class, found none.", subject=path)
-    if (doubled := doubled_class(labels)) is not None:
-        first, second = (label_text(labels[index]) for index in doubled)
+    if (duplicate := find_duplicate_class(labels)) is not None:
+        first, second = (label_text(labels[index]) for index in duplicate)
         raise FormatError(
-            f"line {doubled[1] + 2}: expected each class once, found a second {second!r} (line {doubled[0] + 2}: "
+            f"line {duplicate[1] + 2}: expected each class once, found a second {second!r} (line {duplicate[0] + 2}: "
             f"{first!r}), whose scores could not be distinguished from those of the first. Give the two names that "
-            f"differ (as {labels[doubled[1]].scientific_name + ' song'!r}); the order of the lines stays.",
+            f"differ (as {labels[duplicate[1]].scientific_name + ' song'!r}); the order of the lines stays.",
             subject=path,
         )
     return tuple(labels)

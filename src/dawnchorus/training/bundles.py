@@ -48,7 +48,7 @@ def write_trained_bundle(
     pretrained: Pretrained | None,
     metrics: dict[str, float],
     held_out: Scores | None,
-    effort: str,
+    training_summary: str,
 ) -> Bundle:
     """Write a trained network as a bundle, calibrated on held-out recordings, and check it against PyTorch.
 
@@ -63,7 +63,7 @@ def write_trained_bundle(
         pretrained: license and attribution of pretrained weights; None without any.
         metrics: metrics of the best epoch by name, see `FitResult`.
         held_out: scores of the validation recordings; None without any, then there is no calibration.
-        effort: phrase for the model card, such as "30 epochs in 100 s on 1 x CPU".
+        training_summary: phrase for the model card, such as "30 epochs in 100 s on 1 x CPU".
 
     Raises:
         ModelError: the logits of the exported graph differ from the network's.
@@ -109,7 +109,9 @@ def write_trained_bundle(
         bundle = draft.describe(description, class_labels(examples.rows, examples.classes))
         windows = sample_windows(examples)
         check_parity(bundle, windows, network_logits(network, windows), tolerance=PARITY, source="torch")
-        return draft.finish(card_text(bundle, config, examples, held_out=held_out, backbone=backbone, effort=effort))
+        return draft.finish(
+            card_text(bundle, config, examples, held_out=held_out, backbone=backbone, training_summary=training_summary)
+        )
 
 
 def _with_clips(recipe: dict[str, Any], examples: LabeledClips) -> dict[str, Any]:

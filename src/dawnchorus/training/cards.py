@@ -27,7 +27,7 @@ def card_text(
     *,
     held_out: Scores | None,
     backbone: Bundle | None,
-    effort: str,
+    training_summary: str,
 ) -> str:
     """Return a trained bundle's model card as Markdown, with the YAML front matter that Hugging Face reads.
 
@@ -37,7 +37,7 @@ def card_text(
         examples: the training and validation clips.
         held_out: scores of the validation recordings; None without any.
         backbone: bundle whose embeddings the network uses; None without one.
-        effort: phrase such as "30 epochs in 100 s on 1 x CPU".
+        training_summary: phrase such as "30 epochs in 100 s on 1 x CPU".
     """
     info = bundle.info
     training = info.training or TrainingSummary(data="", n_recordings=0, n_clips=0, licenses={})
@@ -58,7 +58,7 @@ recordings ({training.n_clips} clips; data {training.data}).
 - {len(bundle.labels)} classes.
 - Input: {info.window_s:g} s of mono sound at {info.sample_rate_hz} Hz.
 - Cost: {bundle.graph_path.stat().st_size / 1e6:.1f} MB; {milliseconds(bundle):.1f} ms for 5 s of sound on one core of
-  the machine that made it; trained for {effort}.
+  the machine that made it; trained for {training_summary}.
 {_before_the_model(bundle, config)}{_scores(bundle)}
 {_validation(bundle, held_out, random_clip_split=config.data.random_clip_split)}
 ## Species

@@ -30,7 +30,7 @@ from dawnchorus.data.split import split_table
 from dawnchorus.errors import InputError
 from dawnchorus.inference.preparation import open_cleaner
 from dawnchorus.models.store import ModelStore
-from dawnchorus.taxonomy.labels import Label, doubled_class, label_text
+from dawnchorus.taxonomy.labels import Label, find_duplicate_class, label_text
 from dawnchorus.training.config import DataConfig
 from dawnchorus.training.losses import IGNORED
 
@@ -266,8 +266,8 @@ def _classes(rows: Sequence[RecordingRow], config: DataConfig) -> tuple[str, ...
         raise InputError("expected at least one species to learn, found none.", subject=config.path)
     if len(classes) == 1 and config.auxiliary is None and not any(_may_be_without(row, classes[0]) for row in rows):
         raise _no_background(config.path, classes[0])
-    if (doubled := doubled_class(labels := class_labels(rows, classes))) is not None:
-        first, second = (label_text(labels[index]) for index in doubled)
+    if (duplicate := find_duplicate_class(labels := class_labels(rows, classes))) is not None:
+        first, second = (label_text(labels[index]) for index in duplicate)
         raise InputError(
             f"expected each class once, found {first!r} and {second!r}, which are one class. "
             f"`dawnchorus data check` names such labels; correct them and import the recordings again.",

@@ -36,22 +36,22 @@ def build_loss(config: LossConfig, class_counts: Tensor) -> Loss:
 
 def _cross_entropy(logits: Tensor, targets: Tensor, *, weights: Tensor, smooth: float) -> Tensor:
     counts_here = targets != IGNORED
-    wanted = targets.clamp(min=0)
-    wanted = wanted / wanted.sum(1, keepdim=True).clamp(min=1e-6)
-    wanted = (1 - smooth) * wanted + smooth / targets.shape[1]
+    smoothed = targets.clamp(min=0)
+    smoothed = smoothed / smoothed.sum(1, keepdim=True).clamp(min=1e-6)
+    smoothed = (1 - smooth) * smoothed + smooth / targets.shape[1]
     logs = torch.log_softmax(logits.masked_fill(~counts_here, -1e4), dim=1)
-    return -(wanted * logs * counts_here * weights.to(logits.device)).sum(1).mean()
+    return -(smoothed * logs * counts_here * weights.to(logits.device)).sum(1).mean()
 
 
 def _binary(logits: Tensor, targets: Tensor, *, weights: Tensor, smooth: float, gamma: float | None) -> Tensor:
     """Return the binary cross-entropy or, with `gamma`, the focal loss (Lin et al., 2017)."""
     counts_here = targets != IGNORED
-    wanted = (1 - smooth) * targets.clamp(min=0) + smooth / 2
-    each = torch.nn.functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+    smoothed = (1 - smooth) * targets.clamp(min=0) + smooth / 2
+    each = torch.nn.functional.binary_cross_entropy_with_logits(logits, smoothed, reduction="none")
     if gamma is not None:
         p = torch.sigmoid(logits)
-        each = each * (wanted * (1 - p) + (1 - wanted) * p) ** gamma
-    each = each * counts_here * (1 + wanted * (weights.to(logits.device) - 1))
+        each = each * (smoothed * (1 - p) + (1 - smoothed) * p) ** gamma
+    each = each * counts_here * (1 + smoothed * (weights.to(logits.device) - 1))
     return each.sum(1).mean()
 
 

@@ -15,7 +15,14 @@ from typing import Any
 import numpy as np
 
 from dawnchorus.data.prepare import check_and_cut
-from dawnchorus.data.recordings import RecordingRow, RecordingsTable, blocking_problems, species_of, usable, write_table
+from dawnchorus.data.recordings import (
+    RecordingRow,
+    RecordingsTable,
+    blocking_problems,
+    select_usable,
+    species_of,
+    write_table,
+)
 from dawnchorus.data.relations import SAME_RECORDING, assign_groups
 from dawnchorus.data.split import split_table
 from dawnchorus.data.synthesis.negatives import SOURCE, make_negatives
@@ -50,13 +57,13 @@ PARTS = {"train": 0.75, "test": 0.25}
 MAX_LOSS = 0.01
 """Maximum decrease of macro average precision (0 to 1) with which a new model is still promoted."""
 
-MAX_FEWER_RIGHT = 0.05
+MAX_ACCURACY_DECREASE = 0.05
 """Maximum decrease of top-1 accuracy (over all classes) with which a new model is still promoted."""
 
-ALARM, MAX_MORE_ALARMS = 0.5, 0.1
+FALSE_ALARM_SCORE, MAX_FALSE_ALARM_INCREASE = 0.5, 0.1
 """Minimum score of a false alarm, and maximum increase of the share of recordings with a false alarm."""
 
-KNOWN = 0.5
+MIN_KNOWN_PRECISION = 0.5
 """Average precision of the active model from which a species counts as known to it.
 
 Less than half of the active model's average precision for such a species is a reason against the new model.
@@ -237,7 +244,7 @@ def split_checked(checked: RecordingsTable) -> RecordingsTable:
     for row in checked.rows:
         if problems := blocking_problems(row, copies=False):
             LOG.info(f"left out: {row.recording_id} is {' and '.join(problems).replace('_', ' ')}")
-    rows = usable(checked.rows, copies=False)
+    rows = select_usable(checked.rows, copies=False)
     if not rows:
         raise InputError(f"none of its {len(checked.rows)} recordings can be trained on.", subject=checked.folder)
     split = split_table(checked.with_rows(rows), PARTS, seed=1, keep=True)
@@ -308,8 +315,9 @@ def compare(
         - numbers of recordings: n_train_recordings, n_held_out, and n_training_overlap (held-out recordings that the
           active model was trained on);
         - dicts with the values of the "active" and the "new" model: bundles (ids), average_precision (macro), top_1
-          (share of recordings), false_alarms (share of recordings in which an absent species scores `ALARM` or more),
-          n_false_alarm_recordings and false_alarm_hours (number and length of the recordings that this is a share of);
+          (share of recordings), false_alarms (share of recordings in which an absent species scores at least
+          `FALSE_ALARM_SCORE`), n_false_alarm_recordings and false_alarm_hours (number and length of the recordings that
+          this is a share of);
         - too_few_held_out: see the function of this name;
         - species and recordings: a dict for each held-out species and recording, with the values of the active model
           (active_average_precision, active_prediction, active_is_correct) and of the new one (new_...).
@@ -378,16 +386,16 @@ def find_regressions(
     right = {name: share or 0.0 for name, share in report["top_1"].items()}
     if not right["new"]:
         reasons.append("it names none of the held-out recordings right")
-    elif right["new"] < right["active"] - MAX_FEWER_RIGHT:
+    elif right["new"] < right["active"] - MAX_ACCURACY_DECREASE:
         reasons.append(
             f"it names {right['new']:.0%} of the held-out recordings, the active model {right['active']:.0%}"
         )
     alarms = report["false_alarms"]
-    if alarms["new"] > alarms["active"] + MAX_MORE_ALARMS:
+    if alarms["new"] > alarms["active"] + MAX_FALSE_ALARM_INCREASE:
         reasons.append(f"it detects absent species in {alarms['new']:.0%} of the held-out recordings")
     for row in report["species"]:
         old, own = row["active_average_precision"], row["new_average_precision"] or 0.0
-        if old is not None and old >= KNOWN and own < old / 2:
+        if old is not None and old >= MIN_KNOWN_PRECISION and own < old / 2:
             reasons.append(f"it detects {row['common_name']} much worse ({own:.2f}, was {old:.2f})")
     if report["too_few_held_out"]:
         reasons.append(_too_few(report["too_few_held_out"]))
@@ -440,7 +448,7 @@ class _ModelScores:
     precision: dict[str, float]
     """Average precision over recordings, by species that the model knows."""
     false_alarms: float
-    """Share of recordings in which an absent one of these species has a score of `ALARM` or more."""
+    """Share of recordings in which an absent one of these species has a score of `FALSE_ALARM_SCORE` or more."""
     n_scored: int
     """Number of recordings that `false_alarms` is a share of."""
     scored_h: float
@@ -499,7 +507,7 @@ def _judge(bundle: Bundle, scores: Scores | None, rows: Sequence[RecordingRow]) 
         n_scored, scored_h = len(scores.rows), sum(row.duration_s or 0.0 for row in scores.rows) / 3600
         values, truth = scores.by_recording("max")
         each = classification.average_precision(truth, values)
-        false_alarms = float(((values >= ALARM) & ~truth).any(1).mean())
+        false_alarms = float(((values >= FALSE_ALARM_SCORE) & ~truth).any(1).mean())
         precision = {name: float(v) for name, v in zip(scores.classes, each, strict=True) if np.isfinite(v)}
     best: dict[str, dict[str, Any]] = {}
     is_right = {row.recording_id: False for row in rows if row.scientific_name is not None}

@@ -213,7 +213,7 @@ def _train(run: TrainingRun, config: TrainConfig, report: Report, processes: Pro
                 pretrained=family.pretrained(shape),
                 metrics=result.metrics,
                 held_out=held_out,
-                effort=f"{result.n_epochs} epochs in {result.elapsed_s:.0f} s on {result.devices}",
+                training_summary=f"{result.n_epochs} epochs in {result.elapsed_s:.0f} s on {result.devices}",
             )
             return run.update(
                 status="done",

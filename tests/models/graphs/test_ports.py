@@ -1,4 +1,4 @@
-"""Outputs of foreign graphs are chosen by name, type and shape, or refused."""
+"""Outputs of external graphs are chosen by name, type and shape, or refused."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
-from tests.fixtures.foreign_models import DESCRIPTION, LABELS, N_CLASSES, WINDOWS, Foreign, describe, write_tail
+from tests.fixtures.external_models import DESCRIPTION, LABELS, N_CLASSES, WINDOWS, ExternalModel, describe, write_tail
 
 from dawnchorus.errors import ModelError
 from dawnchorus.models.bundle import Bundle
@@ -17,15 +17,15 @@ from dawnchorus.models.runner import open_session
 
 @pytest.mark.parametrize("suffix", [".onnx", ".tflite"])
 def test_two_outputs_of_the_size_are_refused_until_one_is_named(suffix: str, tmp_path: Path) -> None:
-    foreign = Foreign(n_outputs=2, embedding_name="one")
-    path = foreign.write(tmp_path / f"x{suffix}")
+    external = ExternalModel(n_outputs=2, embedding_name="one")
+    path = external.write(tmp_path / f"x{suffix}")
 
     def wrap(scores_output: str | None = None, embeddings_output: str | None = None) -> Bundle:
         return wrap_model(
             path,
             tmp_path / "x",
             labels=LABELS,
-            description=describe(foreign),
+            description=describe(external),
             scores_output=scores_output,
             embeddings_output=embeddings_output,
         )
@@ -43,14 +43,14 @@ def test_two_outputs_of_the_size_are_refused_until_one_is_named(suffix: str, tmp
     assert wrap(embeddings_output="one").info.embedding_dim == N_CLASSES
     named = wrap(scores_output="one", embeddings_output="label")
     output = open_session(named).run(WINDOWS, embeddings=True)
-    expected = foreign.reference(WINDOWS)
+    expected = external.reference(WINDOWS)
     assert output.embeddings is not None
     np.testing.assert_allclose(output.logits, expected["embedding"], atol=1e-5)
     np.testing.assert_allclose(output.embeddings, expected["label"], atol=1e-5)
 
 
 def test_the_only_output_is_not_scores_and_embedding(tmp_path: Path) -> None:
-    path = Foreign().write(tmp_path / "x.onnx")
+    path = ExternalModel().write(tmp_path / "x.onnx")
     with pytest.raises(ModelError, match=r"label has that size, but is not used .* because --embeddings-output names"):
         wrap_model(path, tmp_path / "x", labels=LABELS, description=DESCRIPTION, embeddings_output="label")
 

@@ -1,4 +1,4 @@
-"""Foreign models on silence, noise and a tone: scores that do not fit their activation are refused or noted."""
+"""External models on silence, noise and a tone: scores that do not fit their activation are refused or noted."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from tests.fixtures.foreign_models import (
+from tests.fixtures.external_models import (
     DESCRIPTION,
     LABELS,
     N_CLASSES,
     WEIGHTS,
     WINDOW_SAMPLES,
-    Foreign,
+    ExternalModel,
     write_tail,
 )
 from tests.fixtures.logs import logged
@@ -31,7 +31,7 @@ def test_activation_that_the_scores_do_not_have_is_refused(suffix: str, tmp_path
         (True, "sigmoid", "The graph ends in Sigmoid, .* Use --activation identity"),
         (True, "softmax", "The graph ends in Sigmoid"),
     ):
-        path = Foreign(has_sigmoid=has_sigmoid, dtype="uint8").write(tmp_path / f"x{suffix}")
+        path = ExternalModel(has_sigmoid=has_sigmoid, dtype="uint8").write(tmp_path / f"x{suffix}")
         description = ModelDescription(**{**vars(DESCRIPTION), "activation": activation})
         with pytest.raises(InvalidBundleError, match=message):
             wrap_model(path, tmp_path / "x", labels=LABELS, description=description)
@@ -39,7 +39,7 @@ def test_activation_that_the_scores_do_not_have_is_refused(suffix: str, tmp_path
 
 def test_doubts_and_choices_are_said(tmp_path: Path) -> None:
     graph = level_graph(tmp_path / "level.onnx", window_samples=WINDOW_SAMPLES)
-    path = Foreign(n_outputs=4).write(tmp_path / "x.onnx")
+    path = ExternalModel(n_outputs=4).write(tmp_path / "x.onnx")
     with logged() as notes:
         wrap_model(graph, tmp_path / "a", labels=LEVEL_LABELS, description=DESCRIPTION)
         wrap_model(path, tmp_path / "b", labels=LABELS, description=DESCRIPTION)

@@ -215,9 +215,9 @@ def test_what_is_held_is_there(tmp_path: Path) -> None:
     (tmp_path / "x.bin").write_bytes(b"x")
     with files.keep(tmp_path / "x.bin") as (_, sha256):
         pass
-    with files.hold(sha256) as session:
+    with files.protect(sha256) as session:
         session.add(Recording(sha256=sha256, name="x", n_bytes=1))
     files.delete_unused(sha256)
     assert files.size(sha256) == 1, "a row refers to it"
-    with pytest.raises(NotFoundError, match="not in the store"), files.hold("f" * 64):
+    with pytest.raises(NotFoundError, match="not in the store"), files.protect("f" * 64):
         raise AssertionError("the block is not run")

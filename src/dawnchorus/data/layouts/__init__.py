@@ -1,1 +1,1 @@
-"""Readers of data sets in foreign layouts (folders, tables, annotation files), one module per layout."""
+"""Readers of data sets in other layouts (folders, tables, annotation files), one module per layout."""

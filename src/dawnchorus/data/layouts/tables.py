@@ -25,9 +25,9 @@ from dawnchorus.tables import (
     headers,
     is_blank,
     is_day,
-    leave_out_no_fix,
     list_columns,
     posix_path,
+    without_missing_fix,
 )
 from dawnchorus.taxonomy.labels import Label, is_binomial, label_text, read_label, split_labels
 
@@ -317,7 +317,7 @@ class _Reader:
         for field, column in self._locations.items():
             text = fields.get(field) or ""
             if index := column.parse(text):
-                return leave_out_no_fix(*index, self._notes)
+                return without_missing_fix(*index, self._notes)
             if field == "coordinates" and has_two_numbers(text):
                 self._notes.misread(self._header(field), text, expected="a location such as 48.1, 11.5")
         latitude, longitude = (

@@ -136,7 +136,7 @@ def _differences(pairs: Iterable[tuple[RecordingRow, SearchResult]], name: str) 
     )
 
 
-def differ(first_s: float, second_s: float) -> bool:
+def lengths_differ(first_s: float, second_s: float) -> bool:
     """Return True if two durations differ too much to be of the same file."""
     return abs(first_s - second_s) > SAME_LENGTH_S
 
@@ -144,7 +144,7 @@ def differ(first_s: float, second_s: float) -> bool:
 def _is_other_file(row: RecordingRow, result: SearchResult, earlier: EarlierSearch) -> bool:
     """Return True if the archive's file has another path, or another listed length than before."""
     before_s, now_s = earlier.listed_s.get(row.recording_id, row.duration_s), result.row.duration_s
-    has_other_length = before_s is not None and now_s is not None and differ(before_s, now_s)
+    has_other_length = before_s is not None and now_s is not None and lengths_differ(before_s, now_s)
     return bool(result.file_url) and (row.path != result.row.path or has_other_length)
 
 

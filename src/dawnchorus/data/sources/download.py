@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from dawnchorus.audio.decoder_pool import DecoderPool
 from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.data.recordings import RecordingRow
-from dawnchorus.data.sources.archive_changes import differ
+from dawnchorus.data.sources.archive_changes import lengths_differ
 from dawnchorus.data.sources.xeno_canto import SearchResult
 from dawnchorus.errors import AudioError, BusyError, DownloadError, LongWaitError, OutputError
 from dawnchorus.storage.file_kinds import find_page
@@ -107,7 +107,7 @@ def claim_folder(folder: Path) -> Iterator[None]:
 
 def fetch_recordings(
     web: HttpClient,
-    wanted: Sequence[SearchResult],
+    results: Sequence[SearchResult],
     folder: Path,
     *,
     n_workers: int,
@@ -122,7 +122,7 @@ def fetch_recordings(
 
     Args:
         web: the HTTP client.
-        wanted: the recordings to download.
+        results: the recordings to download.
         folder: the data set's folder.
         n_workers: number of parallel downloads.
         known: rows of earlier runs by recording_id; their files are not decoded again if their size is unchanged. None
@@ -140,9 +140,9 @@ def fetch_recordings(
     except OSError as error:
         raise cannot_write(audio_folder, error) from error
     decoders = DecoderPool(n_workers, n_kept=n_workers)
-    fetch = _Fetch(web, wanted, audio_folder, known=known or {}, decoders=decoders)
+    fetch = _Fetch(web, results, audio_folder, known=known or {}, decoders=decoders)
     current = fetch.got.difference(replaced)
-    missing = [entry for entry in wanted if entry.row.recording_id not in current]
+    missing = [entry for entry in results if entry.row.recording_id not in current]
     next_at_s = time.monotonic()
     with ThreadPoolExecutor(n_workers) as pool, closing(decoders):
         try:
@@ -166,10 +166,10 @@ def fetch_recordings(
     decoded_s = {name: fetch.decoded_s[name] for name in sorted(fetch.decoded_s.keys() & fetch.got)}
     return FetchSummary(
         tuple(fetch.rows()),
-        len(wanted) - len(missing),
+        len(results) - len(missing),
         {name: str(error) for name, error in fetch.failures.items()},
         fetch.unsound,
-        tuple(_find_other_lengths(wanted, decoded_s)),
+        tuple(_find_other_lengths(results, decoded_s)),
         tuple(fetch.not_requested),
     )
 
@@ -180,14 +180,14 @@ class _Fetch:
     def __init__(
         self,
         web: HttpClient,
-        wanted: Sequence[SearchResult],
+        results: Sequence[SearchResult],
         folder: Path,
         *,
         known: Mapping[str, RecordingRow],
         decoders: DecoderPool,
     ) -> None:
-        self._web, self._wanted, self._folder, self._known, self._decoders = web, wanted, folder, known, decoders
-        files = {entry.row.recording_id: folder / entry.file_name for entry in wanted}
+        self._web, self._results, self._folder, self._known, self._decoders = web, results, folder, known, decoders
+        files = {entry.row.recording_id: folder / entry.file_name for entry in results}
         there = {name: path for name, path in files.items() if path.exists()}
         self.decoded_s, self.unsound = _decode_unknown(there, known)
         for name in self.unsound:
@@ -198,7 +198,7 @@ class _Fetch:
 
     def rows(self) -> list[RecordingRow]:
         """Return the rows of the recordings whose file exists."""
-        have = [entry for entry in self._wanted if entry.row.recording_id in self.got]
+        have = [entry for entry in self._results if entry.row.recording_id in self.got]
         before_s = {name: row.duration_s for name, row in self._known.items() if row.duration_s is not None}
         length_s = {entry.row.recording_id: entry.row.duration_s for entry in have} | before_s | self.decoded_s
         return [
@@ -229,13 +229,13 @@ class _Fetch:
 
 
 def _find_other_lengths(
-    wanted: Sequence[SearchResult], decoded_s: Mapping[str, float]
+    results: Sequence[SearchResult], decoded_s: Mapping[str, float]
 ) -> Iterator[tuple[str, float, float]]:
     """Yield (recording_id, length of the file, listed length) in seconds of recordings whose lengths differ."""
-    listed_s = {entry.row.recording_id: entry.row.duration_s for entry in wanted}
+    listed_s = {entry.row.recording_id: entry.row.duration_s for entry in results}
     for name, own_s in decoded_s.items():
         each_s = listed_s[name]
-        if each_s is not None and differ(own_s, each_s):
+        if each_s is not None and lengths_differ(own_s, each_s):
             yield name, own_s, each_s
 
 

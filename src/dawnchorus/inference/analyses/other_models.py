@@ -9,7 +9,7 @@ from dawnchorus.inference.analyses.windows import SignalAnalysis, Table, WindowA
 
 
 @dataclass(frozen=True)
-class OfModel:
+class OtherModelAnalysis:
     """Settings of a window analysis that gets the output of an additional model in place of the main model's.
 
     Args:
@@ -21,12 +21,12 @@ class OfModel:
     analysis: WindowAnalysis
     needs_embeddings: ClassVar[bool] = False
 
-    def create(self) -> SignalOfModel:
+    def create(self) -> OtherModelSignalAnalysis:
         """Create the state for one signal."""
-        return SignalOfModel(self.number, self.analysis.create())
+        return OtherModelSignalAnalysis(self.number, self.analysis.create())
 
 
-class SignalOfModel:
+class OtherModelSignalAnalysis:
     """State of the window analysis for one signal; it gets the output of the additional model."""
 
     def __init__(self, number: int, state: SignalAnalysis) -> None:

@@ -81,6 +81,6 @@ def _find_engine(path: Path, name: str | None) -> Engine:
         if name in (None, engine.name) and path.suffix.lower() in engine.suffixes:
             return engine
     ENGINES.log_broken(name)
-    wanted = "no engine" if name is None else f"no engine '{name}'"
+    missing = "no engine" if name is None else f"no engine '{name}'"
     known = "; ".join(f"{engine.name} reads {', '.join(engine.suffixes)}" for engine in ENGINES.values())
-    raise InvalidBundleError(f"{wanted} that reads such a file is installed ({known}). Install it.", subject=path)
+    raise InvalidBundleError(f"{missing} that reads such a file is installed ({known}). Install it.", subject=path)

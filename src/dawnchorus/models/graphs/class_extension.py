@@ -14,7 +14,7 @@ from dawnchorus.models.bundle import RECORDINGS_NAME, Bundle, new_bundle
 from dawnchorus.models.graphs.onnx_files import load_graph
 from dawnchorus.models.graphs.onnx_writer import OnnxWriter
 from dawnchorus.models.graphs.parity import check_parity, noise_windows
-from dawnchorus.models.graphs.surgery import cut_graph, declare_ends, join_graphs, opset_version, rename_values
+from dawnchorus.models.graphs.surgery import cut_graph, declare_ports, join_graphs, opset_version, rename_values
 from dawnchorus.models.runner import open_session
 from dawnchorus.taxonomy.labels import Label
 
@@ -112,7 +112,7 @@ def _join(base: Bundle, head: Bundle, sources: Sequence[int]) -> onnx.ModelProto
     joined = join_graphs(models, links)
     names = {"base.waveform": "waveform", "base.embeddings": "embeddings", "choice.logits": "logits"}
     rename_values(joined.graph, names)
-    declare_ends(
+    declare_ports(
         joined.graph,
         inputs={"waveform": ("batch", base.window_samples)},
         outputs={"logits": ("batch", len(sources)), "embeddings": ("batch", base.info.embedding_dim or "dim")},

@@ -28,7 +28,7 @@ from dawnchorus.models.graphs.input_adapter import adapt_input
 from dawnchorus.models.graphs.onnx_files import load_graph
 from dawnchorus.models.graphs.onnx_writer import OnnxWriter
 from dawnchorus.models.graphs.parity import check_parity, noise_windows
-from dawnchorus.models.graphs.surgery import declare_ends, join_graphs, opset_version, rename_values, unify_opsets
+from dawnchorus.models.graphs.surgery import declare_ports, join_graphs, opset_version, rename_values, unify_opsets
 from dawnchorus.models.runner import apply_activation
 from dawnchorus.version import __version__
 
@@ -163,19 +163,19 @@ def _class_order(bundle: Bundle, first: Bundle) -> list[int]:
     Raises:
         InputError: the members have different classes, or a class has two outputs.
     """
-    own, wanted = ([label.scientific_name for label in each.labels] for each in (bundle, first))
-    if own == wanted:
+    own, expected = ([label.scientific_name for label in each.labels] for each in (bundle, first))
+    if own == expected:
         return list(range(len(own)))
-    differing = sorted(set(own) ^ set(wanted)) or sorted({name for name in own if own.count(name) > 1})
+    differing = sorted(set(own) ^ set(expected)) or sorted({name for name in own if own.count(name) > 1})
     if differing:
         raise InputError(
-            f"its classes are not those of {first.folder} ({len(own)} and {len(wanted)}; "
+            f"its classes are not those of {first.folder} ({len(own)} and {len(expected)}; "
             f"{len(differing)} differ, as {differing[0]!r}), and an ensemble's members must share them. Train them on "
             f"the same data set.",
             subject=bundle.folder,
         )
     index_by_name = {name: index for index, name in enumerate(own)}
-    return [index_by_name[name] for name in wanted]
+    return [index_by_name[name] for name in expected]
 
 
 def _fixed_batch(bundle: Bundle) -> int | None:
@@ -216,7 +216,7 @@ def _graph(
     rename_values(graph.graph, {**{f"{prefix}.waveform": "waveform" for prefix in members}, "average.logits": "logits"})
     window_samples = models[0].graph.input[0].type.tensor_type.shape.dim[-1].dim_value
     batch = 1 if any(_fixed_batch(bundle) == 1 for bundle in bundles) else "batch"
-    declare_ends(
+    declare_ports(
         graph.graph,
         inputs={"waveform": (batch, window_samples)},
         outputs={"logits": (batch, len(bundles[0].labels))},

@@ -34,6 +34,8 @@ class Layout:
 def find_layout(path: Path, inputs: Sequence[Port], window_samples: int) -> Layout:
     """Return the layout of a graph's only input: [samples] or [batch, samples], with any further axes of size 1.
 
+    `path` is that of the graph's file, for the error.
+
     Raises:
         ModelError: there are several inputs, or the input does not take waveforms of `window_samples` samples.
     """

@@ -66,7 +66,7 @@ def rename_values(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
                 rename_values(inner, names)
 
 
-def declare_ends(graph: onnx.GraphProto, *, inputs: Mapping[str, Shape], outputs: Mapping[str, Shape]) -> None:
+def declare_ports(graph: onnx.GraphProto, *, inputs: Mapping[str, Shape], outputs: Mapping[str, Shape]) -> None:
     """Replace a graph's declared inputs and outputs by float32 tensors of these shapes."""
     del graph.input[:], graph.output[:]
     graph.input.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in inputs.items())

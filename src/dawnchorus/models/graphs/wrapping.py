@@ -19,11 +19,11 @@ from dawnchorus.models.bundle import (
     validation_lines,
 )
 from dawnchorus.models.cleaning import Cleaning
-from dawnchorus.models.graphs.foreign_onnx import ForeignOnnx
-from dawnchorus.models.graphs.foreign_tflite import ForeignTflite
+from dawnchorus.models.graphs.external_onnx import ExternalOnnx
+from dawnchorus.models.graphs.external_tflite import ExternalTflite
 from dawnchorus.models.graphs.ports import choose_outputs
 from dawnchorus.models.graphs.trial import try_scores
-from dawnchorus.taxonomy.labels import Label, doubled_class, label_text
+from dawnchorus.taxonomy.labels import Label, find_duplicate_class, label_text
 from dawnchorus.version import __version__
 
 LOG = logging.getLogger(__name__)
@@ -82,33 +82,33 @@ def wrap_model(
         InputError: no such file, a file that is neither ONNX nor TFLite, or a number of the description out of range.
         ModelError: the graph is not a classifier of waveforms that fits the description.
     """
-    if (doubled := doubled_class(labels)) is not None:
-        first, second = (label_text(labels[index]) for index in doubled)
+    if (duplicate := find_duplicate_class(labels)) is not None:
+        first, second = (label_text(labels[index]) for index in duplicate)
         raise InputError(f"labels: expected each class once, got {first!r} and {second!r}, which are one class.")
-    foreign = _open_foreign(graph, description)
+    external = _open_external(graph, description)
     chosen = choose_outputs(
         graph,
-        foreign.outputs,
-        n_windows=foreign.n_windows,
+        external.outputs,
+        n_windows=external.n_windows,
         n_classes=len(labels),
         scores_output=scores_output,
         embeddings_output=embeddings_output,
     )
-    if len(foreign.outputs) > 1:
-        LOG.info(f"{graph}: {chosen.describe(foreign.outputs)}")
-    last_operator = foreign.last_operator(foreign.outputs.index(chosen.scores))  # of the graph as it came
+    if len(external.outputs) > 1:
+        LOG.info(f"{graph}: {chosen.describe(external.outputs)}")
+    last_operator = external.last_operator(external.outputs.index(chosen.scores))  # of the graph as it came
     with new_bundle(folder) as draft:
         facts = {
-            "graph": foreign.file_name,
+            "graph": external.file_name,
             "embedding_dim": chosen.embedding_dim,
-            "graph_outputs": foreign.save(draft.folder, chosen),
+            "graph_outputs": external.save(draft.folder, chosen),
         }
         bundle = draft.describe(_describe(graph, description, facts), labels)
         try_scores(bundle, last_operator)
         return draft.finish(_card(description, len(labels)))
 
 
-def _open_foreign(graph: Path, description: ModelDescription) -> ForeignOnnx | ForeignTflite:
+def _open_external(graph: Path, description: ModelDescription) -> ExternalOnnx | ExternalTflite:
     """Open the graph, and check that it takes windows of the described length and does not draw random numbers.
 
     Raises:
@@ -121,10 +121,10 @@ def _open_foreign(graph: Path, description: ModelDescription) -> ForeignOnnx | F
     if not is_tflite and graph.suffix.lower() != ".onnx":
         hint = f" {KERAS_HINT}" if graph.suffix.lower() in KERAS_SUFFIXES else ""
         raise InputError(f"{graph}: expected a file that ends in .onnx or .tflite.{hint}")
-    kind = ForeignTflite if is_tflite else ForeignOnnx
-    foreign = kind(graph, _window_samples(description), engine=description.engine)
-    _refuse_random(graph, foreign.random_operators())
-    return foreign
+    kind = ExternalTflite if is_tflite else ExternalOnnx
+    external = kind(graph, _window_samples(description), engine=description.engine)
+    _refuse_random(graph, external.random_operators())
+    return external
 
 
 def _describe(graph: Path, description: ModelDescription, facts: Mapping[str, object]) -> BundleDescription:

@@ -48,7 +48,7 @@ MAX_WRONG_TOKENS, WRONG_TOKENS_PER_S = 20, 20 / 60
 """Maximum burst and rate of one client's wrong tokens; further wrong tokens get status 429 instead of 401."""
 
 
-BEARER = HTTPBearer(auto_error=False, description="One of the server's tokens; one without tokens needs none.")
+BEARER = HTTPBearer(auto_error=False, description="A token of the server. A server without tokens needs none.")
 
 
 class RouteRole:

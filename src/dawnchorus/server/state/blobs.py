@@ -96,7 +96,7 @@ class BlobStore:
             raise
 
     @contextmanager
-    def hold(self, sha256: str) -> Iterator[Session]:
+    def protect(self, sha256: str) -> Iterator[Session]:
         """Open a write transaction during which a stored file is not deleted, to add rows that refer to the file.
 
         Yields:

@@ -205,7 +205,7 @@ class JobQueue:
             job_id: id of the job.
             stage: stage of the work in one or two words.
             progress: progress of the job, 0 to 1; a value lower than before is ignored.
-            details: further fields of the event's data; None for none.
+            details: further fields of the event's data, such as those of a `RetrainEvent`; None for none.
         """
         with suppress(OperationalError), self._database.write() as session:
             job = self._owned_job(session, job_id)

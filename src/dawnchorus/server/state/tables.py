@@ -442,7 +442,10 @@ class JobEvent(Base):
     job: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), index=True)
     at: Mapped[datetime] = mapped_column(default=now)
     data: Mapped[dict[str, Any]]
-    """Values of `status`, `stage`, `progress` and `error` of the job at this time; for a retraining further values."""
+    """Values of `status`, `stage`, `progress` and `error` of the job at this time.
+
+    For a retraining also the fields of its `RetrainEvent` that are not None.
+    """
 
 
 class StoredFile(Base):

@@ -14,10 +14,10 @@ LENGTH = 2.0
 """Mean length that a `BackboneMeanHead` scales embeddings to, so that one learning rate suits every backbone. It is the
 mean length of BirdNET's embeddings (20) times the standard deviation of the weights of its last layer (0.1)."""
 
-IMPROBABLE = -4.0
-"""Initial logit of a class that the backbone does not know, if the backbone has fewer than `MANY` classes."""
+UNKNOWN_CLASS_LOGIT = -4.0
+"""Initial logit of classes unknown to the backbone, if it has fewer than `MIN_CLASSES_FOR_MEAN` classes."""
 
-MANY = 50
+MIN_CLASSES_FOR_MEAN = 50
 """Minimum number of classes of a backbone for their mean logit to represent an unknown class."""
 
 
@@ -75,6 +75,7 @@ class Head(nn.Module, ABC):
         self.own_weight = nn.Parameter(own.weight, requires_grad=False)
         self.own_bias = nn.Parameter(own.bias, requires_grad=False)
         self.trust = nn.Parameter(torch.zeros(1))
+        """Logarithm of the factor of the fixed layer's logits; the name is in checkpoints."""
         sizes = (pooling.n_pooled, *hidden)
         layers: list[nn.Module] = [nn.Dropout(dropout)]
         for n_in, n_out in pairwise(sizes):
@@ -144,11 +145,11 @@ class BackboneMeanHead(Head):
         self, pooling: Pooling, own: LinearLayer | None, outputs: Sequence[int | None], *, dropout: float
     ) -> None:
         weight, bias = torch.zeros(pooling.n_dim, len(outputs)), torch.zeros(len(outputs))
-        if own is not None and len(own.bias) >= MANY:
+        if own is not None and len(own.bias) >= MIN_CLASSES_FOR_MEAN:
             weight += own.weight.mean(1, keepdim=True)
             bias += own.bias.mean()
         else:
-            bias += IMPROBABLE
+            bias += UNKNOWN_CLASS_LOGIT
         super().__init__(pooling, _copy_known(LinearLayer(weight, bias), own, outputs), hidden=(), dropout=dropout)
         self.trust.requires_grad = self.last.bias.requires_grad = False
         self._zero_last_layer()

@@ -133,7 +133,9 @@ _BODY = {"requestBody": {"required": True, "content": {"multipart/form-data": {"
 class PredictRequest(RequestParameters):
     """Parameters of a request for a prediction."""
 
-    channel: Channel = Field(default="mean", description="Of several: the mean, the first, the second, the clearest.")
+    channel: Channel = Field(
+        default="mean", description="Channel to score: the mean of all, the first, the second or the clearest."
+    )
 
 
 @router.post(
@@ -162,7 +164,7 @@ async def predict(
     ranked = sorted(best.values(), key=lambda d: -d.score)[:N_TOP]
     if not ranked:
         raise InputError("expected audio, got a recording of no length.")
-    service.detections.count(result, ranked[0])
+    service.detections.add_to_totals(result, ranked[0])
     return {
         "predicted_species": ranked[0].common_name,
         "confidence": ranked[0].score,

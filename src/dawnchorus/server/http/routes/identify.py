@@ -80,23 +80,25 @@ class IdentifyRequest(RequestParameters):
     longitude: Annotated[Longitude, BeforeValidator(partial(_read_degrees, parse_longitude)), Field(alias="lon")] = None
     week: Week = Options.week
     range_threshold: RangeThreshold = Options.range_threshold
-    format: str = Field(default="json", description="json, or the name of a table format.")
+    format: str = Field(default="json", description="Format of the response: json, or the name of a table format.")
     own_location_first: bool = Field(
         default=False,
-        description="Use `lat`, `lon` and `week` only where the recording itself has no location or time.",
+        description="Use `lat`, `lon` and `week` only if the recording itself has no location or no time.",
     )
     store: bool = Field(
         default=False,
-        description="Store the audio and the detections; they are then listed. Audio that is stored already gets the "
-        "name, start time, location and site of this request, where it gives them; `warnings` say so.",
+        description="Store the audio and the detections, and show them in the lists. If the audio is stored already, "
+        "its name, start time, location and site are replaced by those of this request, with a warning.",
     )
     site: str | None = Field(
         default=None,
         max_length=255,
-        description="Site of a stored recording; by default what its name has before the time.",
+        description="Site of the stored recording. Default: the part of the file name before the time.",
     )
     background: bool | None = Field(
-        default=None, description="Run as a job; by default if it is longer than ten minutes, overlaps counted."
+        default=None,
+        description="Run as a background job, and return the job. Default: only if the windows of the recording "
+        "are longer than ten minutes in total.",
     )
 
     def options(self) -> Options:
@@ -238,7 +240,7 @@ async def identify_upload(service: Service, query: IdentifyRequest, path: Path, 
         store = partial(service.detections.store, name=name, options=options, site=query.site)
         stored = await asyncio.to_thread(store, result, path)
         return Identified(replace(result, warnings=stored.warnings), options, stored.sha256)
-    service.detections.count(result, max(result.table.detections, key=lambda d: d.score, default=None))
+    service.detections.add_to_totals(result, max(result.table.detections, key=lambda d: d.score, default=None))
     return Identified(result, options, None)
 
 

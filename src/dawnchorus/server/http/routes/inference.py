@@ -44,10 +44,10 @@ router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 class Tensor(BaseModel):
     """An input tensor of a request."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     name: str
-    """Name of the tensor, which must be `INPUT`."""
+    """Name of the tensor, which must be "waveform"."""
     shape: list[int] = Field(min_length=1, max_length=4)
     """Shape [windows, samples]."""
     datatype: str
@@ -61,9 +61,10 @@ class Tensor(BaseModel):
 class RequestedOutput(BaseModel):
     """An output tensor that the client requests."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     name: Literal["scores"]
+    """Name of the tensor."""
     parameters: dict[str, Any] = {}
     """Parameters of protocol extensions, which are ignored."""
 
@@ -71,13 +72,14 @@ class RequestedOutput(BaseModel):
 class InferenceRequest(BaseModel):
     """Body of a request for inference."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     id: str | None = None
     """Id of the client for the request, which is copied to the response."""
     parameters: dict[str, Any] = {}
     """Parameters of protocol extensions, which are ignored."""
     inputs: list[Tensor] = Field(min_length=1, max_length=1)
+    """The only input tensor, "waveform"."""
     outputs: list[RequestedOutput] = Field(default=[], max_length=1)
     """Tensors to return; the scores are returned also if the list is empty."""
 

@@ -102,7 +102,8 @@ async def events(
     """Stream the events of a job as server-sent events, until the job ends (event `end`).
 
     The stream starts with the first event, or with the event after the id in the header Last-Event-ID. The data of an
-    event are `at`, `status`, `stage`, `progress` and `error` of the job, and for a retraining further fields.
+    event are `at`, `status`, `stage`, `progress` and `error` of the job. Events of a retraining may also have
+    `message`, `epoch`, `n_epochs`, `left_s`, `metrics` and `outcome` (schema `RetrainEvent`).
     """
     after = int(last_event_id) if last_event_id and re.fullmatch(r"[0-9]{1,18}", last_event_id) else 0
     yield ServerSentEvent(retry=RETRY_MS)

@@ -40,7 +40,9 @@ MAX_SITES = 1000
 MAX_TEXT = 200
 """Maximum length of a text in a filter."""
 
-REVIEWED = "True if reviewed, false if not yet, or the verdict of the review."
+SPECIES = "Part of the scientific or common name of the species."
+
+REVIEWED = "State of the review: true (reviewed), false (not reviewed), or the verdict of the review."
 
 router = APIRouter(prefix="/api/v1", tags=["recordings"], route_class=JsonRoute)
 
@@ -48,12 +50,18 @@ router = APIRouter(prefix="/api/v1", tags=["recordings"], route_class=JsonRoute)
 class RecordingFilter(RequestParameters):
     """Filter of lists, for the pages and the API."""
 
-    name: str | None = Field(default=None, max_length=MAX_TEXT, description="Part of the name.")
-    species: str | None = Field(default=None, max_length=MAX_TEXT, description="Substring of either name.")
-    site: str | None = Field(default=None, max_length=255)
-    recorded_from: date | None = Field(default=None, description="First day by the recorder's clock.")
-    recorded_to: date | None = Field(default=None, description="Last day by the recorder's clock.")
-    cursor: str | None = Field(default=None, max_length=400, description="`next` or `previous` of a reply.")
+    name: str | None = Field(default=None, max_length=MAX_TEXT, description="Part of the recording's name.")
+    species: str | None = Field(default=None, max_length=MAX_TEXT, description=SPECIES)
+    site: str | None = Field(default=None, max_length=255, description="Site of the recording.")
+    recorded_from: date | None = Field(
+        default=None, description="First day of the recordings, by the recorder's clock."
+    )
+    recorded_to: date | None = Field(default=None, description="Last day of the recordings, by the recorder's clock.")
+    cursor: str | None = Field(
+        default=None,
+        max_length=400,
+        description="Position in the list: the field `next` or `previous` of a previous response.",
+    )
 
     def query_fields(self) -> dict[str, Any]:
         """Return the parameters that filter the list by name, without `cursor` and `limit`."""
@@ -63,7 +71,7 @@ class RecordingFilter(RequestParameters):
 class RecordingPageFilter(RecordingFilter):
     """Filter of the HTML page of recordings."""
 
-    state: RecordingState | None = None
+    state: RecordingState | None = Field(default=None, description="State of the recording's identification.")
 
     def query(self) -> RecordingQuery:
         """Return the filter as a query of the database."""
@@ -73,7 +81,7 @@ class RecordingPageFilter(RecordingFilter):
 class DetectionPageFilter(RecordingFilter):
     """Filter of the HTML page of detections."""
 
-    min_score: float = Field(default=0.0, ge=0, le=1)
+    min_score: float = Field(default=0.0, ge=0, le=1, description="Minimum score of the detections.")
     reviewed: Reviewed | None = Field(default=None, description=REVIEWED)
 
     def query(self) -> DetectionQuery:
@@ -82,8 +90,8 @@ class DetectionPageFilter(RecordingFilter):
 
 
 class _ApiFilter(RecordingFilter):
-    since: datetime | None = Field(default=None, description="Uploaded at this time or after it.")
-    until: datetime | None = Field(default=None, description="Uploaded before this time.")
+    since: datetime | None = Field(default=None, description="Earliest time of the upload.")
+    until: datetime | None = Field(default=None, description="End of the time range of the upload, exclusive.")
     limit: Limit = 50
 
 
@@ -129,7 +137,7 @@ def _page_fields(page: Page[Any]) -> dict[str, Any]:
 @router.get("/species", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())
 def species(
     service: ServiceDependency,
-    name: Annotated[str, Query(max_length=MAX_TEXT, description="Substring of either name.")] = "",
+    name: Annotated[str, Query(max_length=MAX_TEXT, description=SPECIES)] = "",
     limit: Limit = 20,
 ) -> dict[str, Any]:
     """Return the species that were detected in stored recordings, ordered by common name.

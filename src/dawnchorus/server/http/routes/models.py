@@ -99,13 +99,14 @@ def roll_back(service: ServiceDependency) -> dict[str, Any]:
 class CompareRequest(BaseModel):
     """Body of a request that compares two models on the latest `n_recordings` recordings."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     first: BundleId
     """Bundle id of the first model."""
     second: BundleId
     """Bundle id of the second model."""
     n_recordings: int = Field(default=10, ge=1, le=MAX_COMPARED)
+    """Number of recordings to score."""
 
 
 @router.post("/compare", dependencies=[require_role(Role.TRAIN)], responses=error_responses(404, 408, 409, 413, 503))

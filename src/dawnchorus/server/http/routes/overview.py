@@ -49,14 +49,20 @@ def _check_level(score: float) -> float:
 class OverviewFilter(RequestParameters):
     """Filter of the overview, for the page and the API."""
 
-    period: Period = Field("all", description="The last 7 or 31 days, 12 months, or all.")
+    period: Period = Field("all", description="Length of the period: 7 days, 31 days, 12 months, or all recordings.")
     to: date | None = Field(
-        None, ge=FIRST_DAY, le=LAST_DAY, description="Last day of the period; by default that of the latest recording."
+        None, ge=FIRST_DAY, le=LAST_DAY, description="Last day of the period. Default: the day of the latest recording."
     )
     site: str | None = Field(None, max_length=255)
-    species: str | None = Field(None, max_length=MAX_TEXT, description="Either name of a species, or part of one.")
-    min_score: Annotated[float, AfterValidator(_check_level)] = Field(0.0, description="0, 0.25, 0.5, 0.75 or 0.9.")
-    all_species: bool = Field(default=False, description="Up to 500 species by time in place of the first 20.")
+    species: str | None = Field(
+        None, max_length=MAX_TEXT, description="Scientific or common name of a species, or a part of it."
+    )
+    min_score: Annotated[float, AfterValidator(_check_level)] = Field(
+        0.0, description="Minimum score of the detections: 0, 0.25, 0.5, 0.75 or 0.9."
+    )
+    all_species: bool = Field(
+        default=False, description="Show up to 500 species over time, in place of the 20 most frequent."
+    )
 
     def query(self) -> OverviewQuery:
         """Return the filter as a query of the database."""
@@ -130,7 +136,9 @@ def overview_fields(service: ServiceDependency, query: Annotated[OverviewFilter,
 )
 async def events(
     service: ServiceDependency,
-    version: Annotated[str, Query(max_length=40, description="`version` of the overview that the client has.")] = "",
+    version: Annotated[
+        str, Query(max_length=40, description="Field `version` of the overview that the client has.")
+    ] = "",
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> AsyncIterator[ServerSentEvent]:
     """Stream an event `change` whenever the overview has changed; the event's id is the overview's new version.

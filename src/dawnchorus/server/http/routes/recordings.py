@@ -31,8 +31,8 @@ from dawnchorus.server.http.dependencies import ServiceDependency
 from dawnchorus.server.http.responses import RenderedResponse, while_connected
 from dawnchorus.server.http.routes.replies import (
     MAX_PAGE,
+    DetectionId,
     JsonRoute,
-    Number,
     Sha256,
     detection_fields,
     error_responses,
@@ -196,7 +196,9 @@ async def recording_detections(
     request: Request,
     service: ServiceDependency,
     sha256: Sha256,
-    output: Annotated[str, Query(alias="format", description="json, or the name of a table's format.")] = "json",
+    output: Annotated[
+        str, Query(alias="format", description="Format of the response: json, or the name of a table format.")
+    ] = "json",
 ) -> Response:
     """Return the detections of a recording as JSON or in a table format.
 
@@ -267,7 +269,7 @@ class DownloadRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"recordings": ["0" * 64]}]})
 
     recordings: Annotated[list[Sha256], Field(min_length=1, max_length=MAX_PAGE)]
-    format: Annotated[str, Field(max_length=40)] = "csv"
+    format: Annotated[str, Field(max_length=40, description="Name of a table format.")] = "csv"
 
 
 @router.post(
@@ -325,7 +327,7 @@ def _number_names(names: Sequence[str]) -> list[str]:
     response_class=Response,
     responses={200: {"content": {"audio/mpeg": {}}}, **error_responses(404, 503)},
 )
-async def detection_audio(request: Request, service: ServiceDependency, number: Number) -> Response:
+async def detection_audio(request: Request, service: ServiceDependency, number: DetectionId) -> Response:
     """Return the audio of a detection with one second before and after it, normalized, as MP3."""
     row, channel = await run_in_threadpool(service.detections.get, number)
     parameters = "clip", row.start_s, row.end_s, channel
@@ -339,7 +341,7 @@ async def detection_audio(request: Request, service: ServiceDependency, number: 
     response_class=Response,
     responses={200: {"content": {"image/png": {}}}, **error_responses(404, 503)},
 )
-async def detection_spectrogram(request: Request, service: ServiceDependency, number: Number) -> Response:
+async def detection_spectrogram(request: Request, service: ServiceDependency, number: DetectionId) -> Response:
     """Return the spectrogram of a detection with one second before and after it, as PNG."""
     row, channel = await run_in_threadpool(service.detections.get, number)
     parameters = "still", row.start_s, row.end_s, channel

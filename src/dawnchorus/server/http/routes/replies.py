@@ -23,10 +23,12 @@ from dawnchorus.server.state.tables import Job, Recording, Review, ReviewAnswer
 MAX_PAGE = 200
 """Maximum number of rows in a page of a list, and of recordings in one request."""
 
-Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="Maximum number.")]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Number = Annotated[int, Field(ge=1, le=2**31 - 1)]
-Offset = Annotated[int, Query(ge=0, le=10_000_000, description="Number to skip.")]
+Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="Maximum number of rows in the response.")]
+Sha256 = Annotated[
+    str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the recording's file, in hexadecimal.")
+]
+DetectionId = Annotated[int, Field(ge=1, le=2**31 - 1, description="Id of the detection.")]
+Offset = Annotated[int, Query(ge=0, le=10_000_000, description="Number of rows to skip.")]
 
 
 MAX_JSON_BYTES = 64 << 10

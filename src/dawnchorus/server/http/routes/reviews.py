@@ -12,9 +12,9 @@ from dawnchorus.server.http.dependencies import ServiceDependency
 from dawnchorus.server.http.parameters import RequestParameters
 from dawnchorus.server.http.reviewers import Reviewer
 from dawnchorus.server.http.routes.replies import (
+    DetectionId,
     JsonRoute,
     Limit,
-    Number,
     Sha256,
     answer_fields,
     clip_fields,
@@ -26,12 +26,14 @@ from dawnchorus.server.settings import Role
 from dawnchorus.server.state.tables import Verdict
 
 VERDICTS = (
-    "correct: the species is there; incorrect: it is not; relabeled: it is another one, named in `species`; several: "
-    "there are several species; unsure: it cannot be told; none: there is no bird. Clips that are unsure or of several "
-    "species become no training data."
+    "Verdict on the detection: correct (the species is audible), incorrect (it is not), relabeled (another species, "
+    "named in `species`), several (several species), unsure (not decidable) or none (no bird). Clips with the verdicts "
+    "several and unsure are not used as training data."
 )
 
-REPLACES = "Id of the answer that the person saw (`answer` of a review), 0 for none; 409 if somebody else gave another."
+REPLACES = "Id of the answer that the client saw as the review, 0 for none; 409 if another reviewer changed it since."
+
+OWNER = "SHA-256 of the recording to which the detection should belong; if it does not: 404."
 
 MAX_ANSWER = 2**31 - 1
 
@@ -43,7 +45,9 @@ router = APIRouter(prefix="/api/v1", tags=["reviews"], route_class=JsonRoute)
 class QueueParameters(RequestParameters):
     """Parameters of a page of the queue."""
 
-    after: str | None = Field(default=None, max_length=60, description="`position` of the detection before.")
+    after: str | None = Field(
+        default=None, max_length=60, description="Field `position` of the previous detection in the review queue."
+    )
     limit: Limit = 10
 
 
@@ -59,7 +63,9 @@ class ReviewRequest(BaseModel):
     """Body of a request that reviews a detection."""
 
     model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"verdict": "relabeled", "species": "Parus major_Great Tit"}]}
+        extra="forbid",
+        use_attribute_docstrings=True,
+        json_schema_extra={"examples": [{"verdict": "relabeled", "species": "Parus major_Great Tit"}]},
     )
 
     verdict: Annotated[Verdict, Field(description=VERDICTS)]
@@ -68,9 +74,7 @@ class ReviewRequest(BaseModel):
     new_class: bool = False
     """True to add `species` as a new class if it is no known class."""
     replaces: Replaces | None = None
-    """Id of the answer that the client saw as the review, 0 for none; 409 if another reviewer changed it since."""
-    recording: Sha256 | None = None
-    """sha256 of the recording to which the detection should belong; 404 if it does not. None for no check."""
+    recording: Annotated[Sha256 | None, Field(description=OWNER)] = None
 
 
 @router.put(
@@ -78,7 +82,7 @@ class ReviewRequest(BaseModel):
     dependencies=[require_role(Role.TRAIN)],
     responses=error_responses(404, 408, 409, 413),
 )
-def review(service: ServiceDependency, number: Number, body: ReviewRequest, reviewer: Reviewer) -> dict[str, Any]:
+def review(service: ServiceDependency, number: DetectionId, body: ReviewRequest, reviewer: Reviewer) -> dict[str, Any]:
     """Set the review of a detection; the same answer again changes nothing.
 
     The detection's clip becomes training data, unless the verdict is "several" or "unsure". The response has the
@@ -108,10 +112,10 @@ def review(service: ServiceDependency, number: Number, body: ReviewRequest, revi
 )
 def delete_review(
     service: ServiceDependency,
-    number: Number,
+    number: DetectionId,
     reviewer: Reviewer,
     replaces: Annotated[Replaces | None, Query()] = None,
-    recording: Annotated[Sha256 | None, Query()] = None,
+    recording: Annotated[Sha256 | None, Query(description=OWNER)] = None,
 ) -> Response:
     """Delete the review of a detection; nothing changes if the detection has no review.
 
@@ -127,10 +131,12 @@ def delete_review(
 class UndoRequest(BaseModel):
     """Body of a request that undoes an answer."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"answer": 81}]})
+    model_config = ConfigDict(
+        extra="forbid", use_attribute_docstrings=True, json_schema_extra={"examples": [{"answer": 81}]}
+    )
 
     answer: Annotated[int, Field(ge=1, le=MAX_ANSWER)] | None = None
-    """Id of the answer (`answer` of a review); by default the last answer of this browser that can be undone."""
+    """Id of the answer (`answer` of a review). Default: the last answer of this browser that can be undone."""
 
 
 @router.post("/reviews/undo", dependencies=[require_role(Role.TRAIN)], responses=error_responses(404, 408, 409, 413))

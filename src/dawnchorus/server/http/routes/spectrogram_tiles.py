@@ -45,9 +45,11 @@ RENDERING = 1
 CACHE_CONTROL = "private, max-age=86400"
 
 TopKhz = Annotated[
-    int, Path(ge=1, le=TOPS_KHZ[-1], description="Upper end of the frequency axis: 12, 24, 48, 96 or 192 kHz.")
+    int, Path(ge=1, le=TOPS_KHZ[-1], description="Upper end of the frequency axis in kHz: 12, 24, 48, 96 or 192.")
 ]
-Level = Annotated[int, Path(ge=0, le=30, description="0: 93.75 columns per second; each level halves it.")]
+Level = Annotated[
+    int, Path(ge=0, le=30, description="Zoom level: 0 has 93.75 columns per second, each further level half as many.")
+]
 Index = Annotated[int, Path(ge=0, le=2**31 - 1, description="Number of the tile, from the start of the recording.")]
 
 router = APIRouter(prefix="/api/v1", tags=["recordings"], route_class=JsonRoute)

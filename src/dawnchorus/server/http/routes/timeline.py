@@ -11,7 +11,7 @@ from dawnchorus.errors import InputError
 from dawnchorus.server.http.auth import require_role
 from dawnchorus.server.http.dependencies import ServiceDependency
 from dawnchorus.server.http.parameters import RequestParameters
-from dawnchorus.server.http.routes.lists import MAX_TEXT, REVIEWED
+from dawnchorus.server.http.routes.lists import MAX_TEXT, REVIEWED, SPECIES
 from dawnchorus.server.http.routes.replies import JsonRoute, Sha256, detection_fields, error_responses
 from dawnchorus.server.listing import Reviewed
 from dawnchorus.server.settings import Role
@@ -29,8 +29,8 @@ class _RangeFilter(RequestParameters):
     """Filter of the detections of a recording by time, species, score and review."""
 
     start_s: float = Field(default=0.0, ge=0, le=MAX_S, description="Start of the range in seconds.")
-    species: str | None = Field(default=None, max_length=MAX_TEXT, description="Substring of either name.")
-    min_score: float = Field(default=0.0, ge=0, le=1)
+    species: str | None = Field(default=None, max_length=MAX_TEXT, description=SPECIES)
+    min_score: float = Field(default=0.0, ge=0, le=1, description="Minimum score of the detections.")
     reviewed: Reviewed | None = Field(default=None, description=REVIEWED)
 
     def query(self, sha256: str, *, end_s: float) -> TimelineQuery:
@@ -42,23 +42,25 @@ class TimelineFilter(_RangeFilter):
     """Parameters of a page of detections: filter, order and position of the page."""
 
     end_s: float = Field(default=MAX_S, gt=0, le=MAX_S, description="End of the range in seconds.")
-    order: Order = "start"
+    order: Order = Field(
+        default="start", description="Order of the detections: by time (start), or by falling score (score)."
+    )
     after: int | None = Field(
-        default=None, ge=1, le=MAX_DETECTION, description="Id of the detection that the page follows."
+        default=None, ge=1, le=MAX_DETECTION, description="Id of the last detection of the previous page."
     )
     before: int | None = Field(
-        default=None, ge=1, le=MAX_DETECTION, description="Id of the detection that the page precedes."
+        default=None, ge=1, le=MAX_DETECTION, description="Id of the first detection of the next page."
     )
-    limit: int = Field(default=500, ge=1, le=500)
+    limit: int = Field(default=500, ge=1, le=500, description="Maximum number of detections in the response.")
 
 
 class ActivityFilter(_RangeFilter):
     """Parameters for counts of detections by column: filter, range of time and number of columns."""
 
     end_s: float | None = Field(
-        default=None, gt=0, le=MAX_S, description="End of the range; the end of the recording, if absent."
+        default=None, gt=0, le=MAX_S, description="End of the range in seconds. Default: the end of the recording."
     )
-    columns: int = Field(default=600, ge=1, le=2000, description="Number of columns of equal length.")
+    columns: int = Field(default=600, ge=1, le=2000, description="Number of columns, intervals of equal length.")
 
 
 @router.get("/recordings/{sha256}/timeline", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses(404))

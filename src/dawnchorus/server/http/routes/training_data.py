@@ -114,12 +114,12 @@ def count_by_species(service: ServiceDependency) -> dict[str, Any]:
 class RetrainRequest(BaseModel):
     """Body of a request for a retraining."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     require_approval: bool = False
-    """True to leave the activation of the new model to a user, also if the model meets the promotion rule."""
+    """True to leave the activation of the new model to a user even if the model meets the promotion rule."""
     overrides: tuple[str, ...] = Field(default=(), max_length=20)
-    """Numeric training settings in the syntax of `dawnchorus train`, such as trainer.epochs=60; see `ALLOWED`."""
+    """Numeric training settings in the syntax of `dawnchorus train`, such as trainer.epochs=60."""
 
 
 @router.post(

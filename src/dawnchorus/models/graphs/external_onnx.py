@@ -33,7 +33,7 @@ _RANDOM = frozenset(
 )
 
 
-class ForeignOnnx:
+class ExternalOnnx:
     """An ONNX graph from another program, which can be saved with a bundle's input and outputs.
 
     Args:

@@ -10,7 +10,7 @@ import soundfile
 from tests.fixtures.sounds import tone
 
 from dawnchorus.audio.decode import open_recording
-from dawnchorus.audio.remainder import MIN_UNKNOWN_BYTES, find_remainder
+from dawnchorus.audio.trailing_bytes import MIN_UNKNOWN_BYTES, find_trailing_bytes
 
 RATE_HZ = 16_000
 NOT_IN_HEADER = bytes(MIN_UNKNOWN_BYTES)
@@ -80,19 +80,19 @@ def test_an_mp3_without_counts_has_no_end(tmp_path: Path, flags: int) -> None:
     at = max(content.find(b"Xing"), content.find(b"Info")) + 7
     content[at] = flags
     (tmp_path / "x.mp3").write_bytes(content + NOT_IN_HEADER)
-    assert find_remainder(tmp_path / "x.mp3") is None
+    assert find_trailing_bytes(tmp_path / "x.mp3") is None
     content[at], content[at + 5 : at + 9] = 3, bytes(4)
     (tmp_path / "x.mp3").write_bytes(content + NOT_IN_HEADER)
-    assert find_remainder(tmp_path / "x.mp3") is None
+    assert find_trailing_bytes(tmp_path / "x.mp3") is None
 
 
 def test_a_second_mp4_is_said(tmp_path: Path) -> None:
     (tmp_path / "x.m4a").write_bytes(MP4)
-    assert find_remainder(tmp_path / "x.m4a") is None
+    assert find_trailing_bytes(tmp_path / "x.m4a") is None
     (tmp_path / "x.m4a").write_bytes(MP4 + MP4)
-    remainder = find_remainder(tmp_path / "x.m4a")
-    assert remainder is not None
-    assert (remainder.start, remainder.n_bytes, remainder.container) == (len(MP4), len(MP4), "MP4")
+    trailing_bytes = find_trailing_bytes(tmp_path / "x.m4a")
+    assert trailing_bytes is not None
+    assert (trailing_bytes.start, trailing_bytes.n_bytes, trailing_bytes.container) == (len(MP4), len(MP4), "MP4")
 
 
 def test_digits_behind_a_wave64_file_are_no_chunk(tmp_path: Path) -> None:
@@ -106,9 +106,9 @@ def test_digits_behind_a_wave64_file_are_no_chunk(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "start", [b"RIFF", b"FORM", b".snd", b"caff", b"OggS", b"\xff\xfb", b"ID3\3", b"\0\0\0\x10ftyp"]
 )
-def test_damaged_headers_have_no_remainder(tmp_path: Path, start: bytes) -> None:
+def test_damaged_headers_have_no_trailing_bytes(tmp_path: Path, start: bytes) -> None:
     rng = np.random.default_rng(1)
     for rest in (b"", bytes(40), b"\xff" * 40, rng.bytes(4096), b"Xing\xff\xff\xff\xff", b"Info"):
         (tmp_path / "x").write_bytes(start + rest)
-        remainder = find_remainder(tmp_path / "x")
-        assert remainder is None or remainder.container is None
+        trailing_bytes = find_trailing_bytes(tmp_path / "x")
+        assert trailing_bytes is None or trailing_bytes.container is None

@@ -39,7 +39,7 @@ _MAX_BOXES = 10_000
 
 
 @dataclass(frozen=True)
-class Remainder:
+class TrailingBytes:
     """Bytes after the end of a file's audio."""
 
     start: int
@@ -61,7 +61,7 @@ class Remainder:
         return f"{self.n_bytes} bytes {content} follow the sound and are not read{advice}"
 
 
-def find_remainder(path: Path) -> Remainder | None:
+def find_trailing_bytes(path: Path) -> TrailingBytes | None:
     """Find bytes after the end of the audio; None if there are none worth a message.
 
     The end of a FLAC is not in its header: use `find_second_flac`.
@@ -84,20 +84,20 @@ def find_remainder(path: Path) -> Remainder | None:
             end = _find_mp4_end(file, size)
         else:
             end = _find_mp3_end(file)
-        return None if end is None else _behind(file, end, size)
+        return None if end is None else _find_after(file, end, size)
 
 
-def find_second_flac(path: Path) -> Remainder | None:
+def find_second_flac(path: Path) -> TrailingBytes | None:
     """Find a second FLAC stream in a FLAC file; None if there is none. Reads the whole file."""
     size = path.stat().st_size
     if isinstance(path, RemotePath):
         return _find_second_remote_flac(path, size)
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         match = _FLAC_START.search(content, 4) if content[:4] == b"fLaC" else None
-        return None if match is None else Remainder(match.start(), size - match.start(), "FLAC")
+        return None if match is None else TrailingBytes(match.start(), size - match.start(), "FLAC")
 
 
-def _find_second_remote_flac(path: RemotePath, size: int) -> Remainder | None:
+def _find_second_remote_flac(path: RemotePath, size: int) -> TrailingBytes | None:
     """Find a second FLAC stream after the decoded bytes, since the decoder stops at the end of the first stream."""
     start = max(path.content.n_read - _READ_AHEAD_BYTES, 4)
     with path.open("rb") as file:
@@ -110,20 +110,20 @@ def _find_second_remote_flac(path: RemotePath, size: int) -> Remainder | None:
             match = _FLAC_START.search(content)
             if match is not None:
                 at = start - len(before) + match.start()
-                return Remainder(at, size - at, "FLAC")
+                return TrailingBytes(at, size - at, "FLAC")
             start += len(block)
             before = content[-_FLAC_START_BYTES:]
     return None
 
 
-def _behind(file: BinaryIO, end: int, size: int) -> Remainder | None:
+def _find_after(file: BinaryIO, end: int, size: int) -> TrailingBytes | None:
     if not 0 < end < size:
         return None
     file.seek(end)
     start = file.read(_MP3_HEAD_BYTES)
     container = _find_container(start)
     is_small = container is None and size - end < MIN_UNKNOWN_BYTES
-    return None if is_small or start.startswith(_TAGS) else Remainder(end, size - end, container)
+    return None if is_small or start.startswith(_TAGS) else TrailingBytes(end, size - end, container)
 
 
 def _find_container(start: bytes) -> str | None:

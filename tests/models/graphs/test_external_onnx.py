@@ -1,4 +1,4 @@
-"""Foreign graphs give the values of a reference, or are refused in words."""
+"""External graphs give the values of a reference, or are refused in words."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from tests.fixtures.foreign_models import (
+from tests.fixtures.external_models import (
     DESCRIPTION,
     LABELS,
     N_CLASSES,
     WEIGHTS,
     WINDOW_SAMPLES,
     WINDOWS,
-    Foreign,
+    ExternalModel,
     describe,
     write_tail,
 )
@@ -28,15 +28,15 @@ from dawnchorus.models.runner import open_session
 TOLERANCES = {"float64": 1e-5, "float32": 1e-5, "float16": 0.01, "int8": 0.15, "uint8": 0.15}
 
 
-def check(foreign: Foreign, path: Path) -> None:
+def check(external: ExternalModel, path: Path) -> None:
     """Wrap a graph, and compare scores and embeddings of 11 windows with the reference."""
-    bundle = wrap_model(foreign.write(path), path.with_suffix(""), labels=LABELS, description=describe(foreign))
-    outputs, expected = open_session(bundle).run(WINDOWS, embeddings=True), foreign.reference(WINDOWS)
-    tolerance = TOLERANCES[foreign.dtype]
-    np.testing.assert_allclose(outputs.logits, expected["label"], atol=tolerance, err_msg=f"{foreign}")
-    assert (outputs.embeddings is None) == (foreign.n_outputs == 1)
+    bundle = wrap_model(external.write(path), path.with_suffix(""), labels=LABELS, description=describe(external))
+    outputs, expected = open_session(bundle).run(WINDOWS, embeddings=True), external.reference(WINDOWS)
+    tolerance = TOLERANCES[external.dtype]
+    np.testing.assert_allclose(outputs.logits, expected["label"], atol=tolerance, err_msg=f"{external}")
+    assert (outputs.embeddings is None) == (external.n_outputs == 1)
     if outputs.embeddings is not None:
-        np.testing.assert_allclose(outputs.embeddings, expected["embedding"], atol=tolerance, err_msg=f"{foreign}")
+        np.testing.assert_allclose(outputs.embeddings, expected["embedding"], atol=tolerance, err_msg=f"{external}")
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".tflite"])
@@ -44,8 +44,8 @@ def check(foreign: Foreign, path: Path) -> None:
 def test_graph_of_any_type_and_batch_gives_the_values_of_the_reference(suffix: str, dtype: str, tmp_path: Path) -> None:
     numbers = itertools.cycle(range(1, 5))
     for batch, has_sigmoid in itertools.product((None, 1, 8), (False, True)):
-        foreign = Foreign(dtype, batch, next(numbers), has_sigmoid)
-        check(foreign, tmp_path / f"{batch} {has_sigmoid}{suffix}")
+        external = ExternalModel(dtype, batch, next(numbers), has_sigmoid)
+        check(external, tmp_path / f"{batch} {has_sigmoid}{suffix}")
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".tflite"])
@@ -53,12 +53,12 @@ def test_graph_of_any_type_and_batch_gives_the_values_of_the_reference(suffix: s
     "axes", [(1, WINDOW_SAMPLES), (WINDOW_SAMPLES, 1), (2, WINDOW_SAMPLES // 2), (WINDOW_SAMPLES * 2,), (4, 4, 1)]
 )
 def test_axes_of_size_1_are_added_and_others_are_refused(axes: tuple[int, ...], suffix: str, tmp_path: Path) -> None:
-    foreign = Foreign(axes=axes)
+    external = ExternalModel(axes=axes)
     if axes in ((1, WINDOW_SAMPLES), (WINDOW_SAMPLES, 1)):
-        check(foreign, tmp_path / f"x{suffix}")
+        check(external, tmp_path / f"x{suffix}")
         return
     with pytest.raises(ModelError, match=r"the graph takes 32 samples|expected one input of shape \[batch, samples\]"):
-        check(foreign, tmp_path / f"x{suffix}")
+        check(external, tmp_path / f"x{suffix}")
     assert not (tmp_path / "x").exists()
 
 
@@ -112,7 +112,7 @@ def test_missing_zero_point_of_the_input_is_0_of_its_own_type(tmp_path: Path) ->
 
 
 def test_windows_without_a_sample_are_refused(tmp_path: Path) -> None:
-    path = Foreign().write(tmp_path / "x.onnx")
+    path = ExternalModel().write(tmp_path / "x.onnx")
     for window_s in (-1.0, float("nan")):
         with pytest.raises(InputError, match="expected a window of one sample or more"):
             wrap_model(

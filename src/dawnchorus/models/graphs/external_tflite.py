@@ -19,7 +19,7 @@ _PASSING = frozenset(("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "CAST", "QUANTIZE", "
 _RANDOM = frozenset(("RANDOM_STANDARD_NORMAL", "RANDOM_UNIFORM", "MULTINOMIAL"))
 
 
-class ForeignTflite:
+class ExternalTflite:
     """A TFLite graph from another program with one input; `outputs` are its measured outputs.
 
     Args:
