@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from tests.fixtures.commands import Command
 
-from dawnchorus.cli.main import VERBS
+from dawnchorus.cli.main import VERBS, cli
 from dawnchorus.models.bundle import Bundle
 
 ROOT = Path(__file__).parents[2]
@@ -41,6 +43,22 @@ def test_every_verb_has_help(command: Command, verb: str) -> None:
     done = command(verb, "--help")
     assert done.returncode == 0
     assert done.stdout.decode().startswith(f"Usage: dawnchorus {verb}")
+
+
+def list_options(command: click.Command, name: str) -> Iterator[tuple[str, click.Option]]:
+    """Yield the options of a command and of its subcommands, with the words that call it."""
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for verb in command.list_commands(context):
+            if (subcommand := command.get_command(context, verb)) is not None:
+                yield from list_options(subcommand, f"{name} {verb}".strip())
+    yield from ((name, option) for option in command.params if isinstance(option, click.Option))
+
+
+def test_every_option_has_help() -> None:
+    options = [(name, option) for name, option in list_options(cli, "") if not option.hidden]
+    assert len(options) > 100
+    assert [(name, option.opts[0]) for name, option in options if not option.help] == []
 
 
 @pytest.mark.parametrize(

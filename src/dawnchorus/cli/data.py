@@ -283,7 +283,7 @@ def _detail(row: RecordingRow, issue: str) -> str:
     "repeatable.",
 )
 @click.option("--report-only", is_flag=True, help="Keep the existing split, and only report.")
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of the random generator.")
 def split(
     *,
     data_set: Path,

@@ -24,8 +24,14 @@ RECORDING_NAME = f"DAWN_{DAWN_START_TIME:%Y%m%d_%H%M%S}.wav"
 
 
 @click.command("demo")
-@click.option("--folder", type=click.Path(path_type=Path), default=Path("dawnchorus-demo"), show_default=True)
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True)
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path),
+    default=Path("dawnchorus-demo"),
+    show_default=True,
+    help="Output folder.",
+)
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of the random generator.")
 @models_folder_option
 def command(*, folder: Path, seed: int, models_folder: Path | None) -> None:
     """Synthesize a dawn chorus, identify it, and compare with the truth."""

@@ -48,7 +48,7 @@ EXAMPLE_S, SEARCHED_S, SEARCH_RATE_HZ = 5.0, 60.0, 16_000
 )
 @click.option("--silence-speech", is_flag=True, help="Silence human speech in the example sounds.")
 @models_folder_option
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of the random generator.")
 def command(
     *,
     data_set: Path,

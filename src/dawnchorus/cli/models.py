@@ -122,9 +122,14 @@ def _engine(_context: click.Context, _option: click.Parameter, value: str | None
 )
 @click.option("--sample-rate", type=int, required=True, help="Sample rate of the model in Hz.")
 @click.option("--window", type=float, required=True, help="Length of the model's window in seconds.")
-@click.option("--activation", type=click.Choice(["sigmoid", "softmax", "identity"]), required=True)
+@click.option(
+    "--activation",
+    type=click.Choice(["sigmoid", "softmax", "identity"]),
+    required=True,
+    help="Function that turns the graph's scores into values of 0 to 1; identity: none.",
+)
 @click.option("--name", help="Name of the new model.  [default: the folder's name]")
-@click.option("--version", default="1", show_default=True)
+@click.option("--version", default="1", show_default=True, help="Version of the new model.")
 @click.option(
     "--license",
     "license_id",
@@ -132,7 +137,7 @@ def _engine(_context: click.Context, _option: click.Parameter, value: str | None
     show_default=True,
     help="License of the model, as SPDX identifier.",
 )
-@click.option("--attribution", default="not stated", show_default=True)
+@click.option("--attribution", default="not stated", show_default=True, help="Names to credit for the model.")
 @click.option("--trim", "trim_db", type=TRIM_DB, help="Trim recordings this many dB below their loudest frame first.")
 @click.option(
     "--denoise", type=click.Choice(get_args(NoiseKind)), help="Reduce noise in recordings first (extra [data])."
@@ -148,7 +153,7 @@ def _engine(_context: click.Context, _option: click.Parameter, value: str | None
     metavar=f"[{'|'.join(ENGINES)}]",
     help="Engine that runs the model.  [default: the first that reads GRAPH]",
 )
-@click.option("--overwrite", is_flag=True)
+@click.option("--overwrite", is_flag=True, help="Replace an existing bundle in FOLDER.")
 @click.pass_obj
 def wrap(
     store: ModelStore,
@@ -220,7 +225,12 @@ def note_one_species(labels: Sequence[Label], known: KnownClasses) -> None:
 @command.command("quantize")
 @click.argument("model", metavar="BUNDLE")
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--precision", type=click.Choice(get_args(Precision)), required=True)
+@click.option(
+    "--precision",
+    type=click.Choice(get_args(Precision)),
+    required=True,
+    help="Number format of the new bundle's weights.",
+)
 @click.option(
     "--data",
     "data_set",
@@ -229,7 +239,7 @@ def note_one_species(labels: Sequence[Label], known: KnownClasses) -> None:
     help="Data set on which the loss of accuracy is measured.",
 )
 @click.option("--split", default="test", show_default=True, help="Split to evaluate on.")
-@click.option("--overwrite", is_flag=True)
+@click.option("--overwrite", is_flag=True, help="Replace an existing bundle in FOLDER.")
 @click.pass_obj
 def quantize_model(
     store: ModelStore, *, model: str, folder: Path, precision: Precision, data_set: Path, split: str, overwrite: bool
@@ -250,10 +260,16 @@ def quantize_model(
 @command.command("ensemble")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.argument("members", nargs=-1, required=True, metavar="BUNDLE...")
-@click.option("--average", type=click.Choice(get_args(Average)), default="mean", show_default=True)
+@click.option(
+    "--average",
+    type=click.Choice(get_args(Average)),
+    default="mean",
+    show_default=True,
+    help="Average of the members' scores: arithmetic mean, geometric mean or mean of ranks.",
+)
 @click.option("--weights", help="Weight of each bundle, as 2,1,1.  [default: equal weights]")
 @click.option("--name", help="Name of the new model.  [default: the folder's name]")
-@click.option("--overwrite", is_flag=True)
+@click.option("--overwrite", is_flag=True, help="Replace an existing bundle in FOLDER.")
 @click.pass_obj
 def ensemble(
     store: ModelStore,

@@ -56,8 +56,22 @@ def _list_recipes(context: click.Context, _option: click.Parameter, value: bool)
 @click.command("prepare")
 @click.argument("data_set", type=LOCAL_PATH)
 @click.argument("folder", type=LOCAL_PATH)
-@click.option("--recipe", "name", type=click.Choice(list(known_recipes())), default="birdclef-5s", show_default=True)
-@click.option("--list-recipes", is_flag=True, is_eager=True, expose_value=False, callback=_list_recipes)
+@click.option(
+    "--recipe",
+    "name",
+    type=click.Choice(list(known_recipes())),
+    default="birdclef-5s",
+    show_default=True,
+    help="Recipe for the clips; see --list-recipes.",
+)
+@click.option(
+    "--list-recipes",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_list_recipes,
+    help="List the recipes, and exit.",
+)
 @click.option("--sample-rate", "rate_hz", type=int, help="Sample rate of the clips in Hz, in place of the recipe's.")
 @click.option("--window", "window_s", type=float, help="Length of a clip in seconds, in place of the recipe's.")
 @click.option("--overlap", "overlap_s", type=float, help="Overlap of neighboring clips in seconds.")
@@ -86,7 +100,7 @@ def _list_recipes(context: click.Context, _option: click.Parameter, value: bool)
 )
 @export_options
 @threshold_options
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of the random generator.")
 @model_options
 @workers_option
 def command(

@@ -21,7 +21,14 @@ from dawnchorus.storage.files import atomic_file
 if TYPE_CHECKING:
     from dawnchorus.training.runs import TrainingRun
 
-ROOT = click.option("--runs", "root", type=click.Path(path_type=Path), default=Path("runs"), show_default=True)
+ROOT = click.option(
+    "--runs",
+    "root",
+    type=click.Path(path_type=Path),
+    default=Path("runs"),
+    show_default=True,
+    help="Folder of the training runs.",
+)
 METRICS = ("val_loss", "val_accuracy", "val_auc", "test_accuracy", "test_macro_roc_auc")
 FACTS = ("n_classes", "n_trainable_parameters", "epochs", "fit_s")
 TITLES = {"n_classes": "classes", "n_trainable_parameters": "trainable", "fit_s": "fit s"}
@@ -167,7 +174,9 @@ def _flat(settings: Any, prefix: str = "") -> dict[str, Any]:
 @command.command("plot")
 @click.argument("names", nargs=-1)
 @ROOT
-@click.option("--out", type=click.Path(path_type=Path), default=Path("runs.png"), show_default=True)
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("runs.png"), show_default=True, help="Output file, a PNG."
+)
 def plot(*, names: tuple[str, ...], root: Path, out: Path) -> None:
     """Plot curves of runs and their comparison as a PNG.
 

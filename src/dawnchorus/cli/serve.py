@@ -36,7 +36,13 @@ DEFAULT_RATE_LIMIT = 50.0
     show_default=True,
     help="Address to listen on; other addresses than 127.0.0.1 need $DAWNCHORUS_TOKEN.",
 )
-@click.option("--port", type=click.IntRange(0, 65_535), default=5000, show_default=True)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=5000,
+    show_default=True,
+    help="Port to listen on; 0: any free port.",
+)
 @click.option(
     "--data-dir",
     type=click.Path(path_type=Path),

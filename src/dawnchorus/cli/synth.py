@@ -19,13 +19,31 @@ from dawnchorus.version import __version__
 
 @click.command("synth")
 @click.argument("folder", type=LOCAL_PATH)
-@click.option("--species", type=int, default=SyntheticPlan.n_species, show_default=True)
+@click.option("--species", type=int, default=SyntheticPlan.n_species, show_default=True, help="Number of species.")
 @click.option(
     "--clips", type=int, default=SyntheticPlan.n_clips, show_default=True, help="Number of recordings of each species."
 )
-@click.option("--clip-seconds", type=float, default=SyntheticPlan.clip_s, show_default=True)
-@click.option("--soundscapes", type=int, default=SyntheticPlan.n_soundscapes, show_default=True)
-@click.option("--soundscape-seconds", type=float, default=SyntheticPlan.soundscape_s, show_default=True)
+@click.option(
+    "--clip-seconds",
+    type=float,
+    default=SyntheticPlan.clip_s,
+    show_default=True,
+    help="Length of a recording of a species in seconds.",
+)
+@click.option(
+    "--soundscapes",
+    type=int,
+    default=SyntheticPlan.n_soundscapes,
+    show_default=True,
+    help="Number of soundscapes, recordings with several species.",
+)
+@click.option(
+    "--soundscape-seconds",
+    type=float,
+    default=SyntheticPlan.soundscape_s,
+    show_default=True,
+    help="Length of a soundscape in seconds.",
+)
 @click.option("--sample-rate", type=int, default=SyntheticPlan.rate_hz, show_default=True, help="Sample rate in Hz.")
 @click.option(
     "--seed",

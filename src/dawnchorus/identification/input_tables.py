@@ -84,8 +84,8 @@ def _require_file(path: Path) -> None:
 def read_species_list(path: Path) -> InputTable[tuple[str, ...]]:
     """Read species names, one per line: `Parus major`, `Parus major_Great Tit` or `Great Tit`.
 
-    Of `Parus major_Great Tit`, the scientific name is returned; other lines are returned as written. The file may also be
-    a table with a column scientific_name. Empty lines, and lines that begin with `#`, are ignored.
+    Of `Parus major_Great Tit`, the scientific name is returned; other lines are returned as written. The file may also
+    be a table with a column scientific_name. Empty lines, and lines that begin with `#`, are ignored.
 
     Raises:
         InputError: no such file, or no names.

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from tests.fixtures.server import Serve
 
 from dawnchorus.models.bundle import Bundle
-from dawnchorus.server.http.app import ROUTE_MODULES, STATIC_FOLDERS, DawnChorusAPI, RevalidatedFiles
+from dawnchorus.server.http.app import ROUTE_MODULES, ROUTER, STATIC_FOLDERS, DawnChorusAPI, RevalidatedFiles
 from dawnchorus.server.settings import Role
 
 TOKEN = "the-operators-one"  # noqa: S105 - of these tests
@@ -87,6 +87,24 @@ def test_a_client_made_from_the_description_can_log_in(level_bundle: Bundle, ser
     assert client.get("/api/v1/recordings").status_code == 401
     header = {"Authorization": f"{schemes[name]['scheme']} {TOKEN}"}
     assert client.get("/api/v1/recordings", headers=header).status_code == 200
+
+
+def test_every_parameter_and_body_field_is_described() -> None:
+    document = DawnChorusAPI(openapi_url=None, routes=list(ROUTER.routes)).openapi()
+    missing = [
+        (path, parameter["name"])
+        for path, methods in document["paths"].items()
+        for operation in methods.values()
+        for parameter in operation.get("parameters", [])
+        if not parameter.get("description")
+    ]
+    missing += [
+        (name, field)
+        for name, schema in document["components"]["schemas"].items()
+        for field, properties in schema.get("properties", {}).items()
+        if not properties.get("description")
+    ]
+    assert missing == []
 
 
 def test_first_readers_of_the_description_at_once_get_all_of_it() -> None:

@@ -88,7 +88,7 @@ class IdentifyRequest(RequestParameters):
     store: bool = Field(
         default=False,
         description="Store the audio and the detections, and show them in the lists. If the audio is stored already, "
-        "its name, start time, location and site are replaced by those of this request, with a warning.",
+        "it gets the name, start time, location and site that this request gives, with a warning.",
     )
     site: str | None = Field(
         default=None,

@@ -7,7 +7,7 @@ Tensors are sent as JSON; https://github.com/kserve/open-inference-protocol desc
 from __future__ import annotations
 
 import asyncio
-from typing import IO, Any, Literal
+from typing import IO, Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +39,10 @@ INPUT, OUTPUT = "waveform", "scores"
 
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
+
+
+ModelName = Annotated[str, Field(description="Name of the active model.")]
+ModelVersion = Annotated[str | None, Field(description="Bundle id of the active model.")]
 
 
 class Tensor(BaseModel):
@@ -107,7 +111,7 @@ async def ready(service: ServiceDependency) -> dict[str, bool]:
 @router.get(
     "/models/{name}/versions/{version}", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses(404)
 )
-async def model(service: ServiceDependency, name: str, version: str | None = None) -> dict[str, Any]:
+async def model(service: ServiceDependency, name: ModelName, version: ModelVersion = None) -> dict[str, Any]:
     """Return the metadata of the active model: `inputs` and `outputs` have names, types and shapes of its tensors.
 
     404 if `name` is not the name, or `version` not the bundle id, of the active model.
@@ -128,7 +132,7 @@ async def model(service: ServiceDependency, name: str, version: str | None = Non
     dependencies=[require_role(Role.IDENTIFY)],
     responses=error_responses(404, 503),
 )
-async def model_ready(service: ServiceDependency, name: str, version: str | None = None) -> dict[str, Any]:
+async def model_ready(service: ServiceDependency, name: ModelName, version: ModelVersion = None) -> dict[str, Any]:
     """Return status 200 while the active model accepts requests, 503 while the server shuts down.
 
     404 if `name` is not the name, or `version` not the bundle id, of the active model.
@@ -153,7 +157,9 @@ _INFER: dict[str, Any] = {
 
 @router.post("/models/{name}/infer", **_INFER)
 @router.post("/models/{name}/versions/{version}/infer", **_INFER)
-async def infer(request: Request, service: ServiceDependency, name: str, version: str | None = None) -> dict[str, Any]:
+async def infer(
+    request: Request, service: ServiceDependency, name: ModelName, version: ModelVersion = None
+) -> dict[str, Any]:
     """Score windows of audio [windows, samples] at the model's sample rate; return the scores [windows, classes].
 
     The body is an `InferenceRequest`. The scores, 0 to 1, are `outputs[0].data`, all windows in a row. 404 if `name` is

@@ -7,7 +7,7 @@ import re
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Path, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
@@ -23,13 +23,18 @@ POLL_S = 0.3
 RETRY_MS = 1000
 """Milliseconds after which a client reconnects to an interrupted event stream."""
 
-JobId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$")]
+JobId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$", description="Id of the job.")]
 
 router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
 
 
 @router.get("", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())
-def jobs(service: ServiceDependency, kind: Kind | None = None, limit: Limit = 50, offset: Offset = 0) -> dict[str, Any]:
+def jobs(
+    service: ServiceDependency,
+    kind: Annotated[Kind | None, Query(description="Kind of the jobs.")] = None,
+    limit: Limit = 50,
+    offset: Offset = 0,
+) -> dict[str, Any]:
     """Return the number of jobs of the kind (`total`), and a page of these `jobs`, the latest first.
 
     `kind` is "identify" or "retrain"; without it, jobs of all kinds are listed.
@@ -97,7 +102,9 @@ async def _get_job(service: ServiceDependency, job_id: JobId) -> Job:
 async def events(
     service: ServiceDependency,
     job: Annotated[Job, Depends(_get_job)],
-    last_event_id: Annotated[str | None, Header()] = None,
+    last_event_id: Annotated[
+        str | None, Header(description="Id of the last event that the client has received.")
+    ] = None,
 ) -> AsyncIterator[ServerSentEvent]:
     """Stream the events of a job as server-sent events, until the job ends (event `end`).
 

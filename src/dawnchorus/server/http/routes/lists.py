@@ -102,7 +102,7 @@ class RecordingApiFilter(RecordingPageFilter, _ApiFilter):
 class DetectionApiFilter(DetectionPageFilter, _ApiFilter):
     """Filter of the list of detections in the API."""
 
-    recording: Sha256 | None = None
+    recording: Annotated[Sha256 | None, Field(description="SHA-256 of the only recording to list.")] = None
 
 
 @router.get("/recordings", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())
@@ -159,7 +159,7 @@ class DeleteRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"recordings": ["0" * 64]}]})
 
-    recordings: Annotated[list[Sha256], Field(min_length=1, max_length=MAX_PAGE)]
+    recordings: Annotated[list[Sha256], Field(min_length=1, max_length=MAX_PAGE, description="Recordings to delete.")]
 
 
 @router.post("/recordings/delete", dependencies=[require_role(Role.ADMIN)], responses=error_responses(408, 413))

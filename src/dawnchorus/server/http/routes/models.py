@@ -27,7 +27,7 @@ from dawnchorus.server.work import IdentifyResult
 MAX_COMPARED, MAX_COMPARED_S = 20, 300.0
 """Maximum number of recordings in a comparison, and maximum length of each, because the response is synchronous."""
 
-BundleId = Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")]
+BundleId = Annotated[str, Field(pattern=r"^[0-9a-f]{12}$", description="Id of the model's bundle.")]
 
 router = APIRouter(prefix="/api/v1/models", tags=["models"], route_class=JsonRoute)
 
@@ -101,17 +101,17 @@ class CompareRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-    first: BundleId
-    """Bundle id of the first model."""
-    second: BundleId
-    """Bundle id of the second model."""
+    first: Annotated[BundleId, Field(description="Bundle id of the first model.")]
+    second: Annotated[BundleId, Field(description="Bundle id of the second model.")]
     n_recordings: int = Field(default=10, ge=1, le=MAX_COMPARED)
     """Number of recordings to score."""
 
 
 @router.post("/compare", dependencies=[require_role(Role.TRAIN)], responses=error_responses(404, 408, 409, 413, 503))
 async def compare(
-    service: ServiceDependency, body: CompareRequest, min_score: Annotated[float, Query(ge=0, le=1)] = 0.25
+    service: ServiceDependency,
+    body: CompareRequest,
+    min_score: Annotated[float, Query(ge=0, le=1, description="Minimum score of a detected species.")] = 0.25,
 ) -> dict[str, Any]:
     """Return the species that two models detect in the latest stored recordings, except those longer than 5 minutes.
 

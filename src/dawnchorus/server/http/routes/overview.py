@@ -53,7 +53,7 @@ class OverviewFilter(RequestParameters):
     to: date | None = Field(
         None, ge=FIRST_DAY, le=LAST_DAY, description="Last day of the period. Default: the day of the latest recording."
     )
-    site: str | None = Field(None, max_length=255)
+    site: str | None = Field(None, max_length=255, description="Site of the recordings.")
     species: str | None = Field(
         None, max_length=MAX_TEXT, description="Scientific or common name of a species, or a part of it."
     )
@@ -139,7 +139,9 @@ async def events(
     version: Annotated[
         str, Query(max_length=40, description="Field `version` of the overview that the client has.")
     ] = "",
-    last_event_id: Annotated[str | None, Header()] = None,
+    last_event_id: Annotated[
+        str | None, Header(description="Id of the last event that the client has received.")
+    ] = None,
 ) -> AsyncIterator[ServerSentEvent]:
     """Stream an event `change` whenever the overview has changed; the event's id is the overview's new version.
 

@@ -134,8 +134,8 @@ async def recording_clip(
     request: Request,
     service: ServiceDependency,
     sha256: Sha256,
-    start_s: Annotated[float, Query(ge=0, le=1e7)],
-    end_s: Annotated[float, Query(gt=0, le=1e7)],
+    start_s: Annotated[float, Query(ge=0, le=1e7, description="Start of the segment in seconds.")],
+    end_s: Annotated[float, Query(gt=0, le=1e7, description="End of the segment in seconds.")],
 ) -> Response:
     """Return a segment of a recording (at most 30 s) as MP3, for browsers that cannot play the uploaded file."""
     await run_in_threadpool(service.detections.get_recording, sha256)
@@ -160,10 +160,13 @@ async def recording_spectrogram(
     request: Request,
     service: ServiceDependency,
     sha256: Sha256,
-    start_s: Annotated[float, Query(ge=0, le=1e6)] = 0.0,
-    end_s: Annotated[float | None, Query(gt=0, le=1e6)] = None,
-    width: Annotated[int, Query(ge=50, le=2400)] = 1200,
-    height: Annotated[int, Query(ge=50, le=600)] = 240,
+    start_s: Annotated[float, Query(ge=0, le=1e6, description="Start of the segment in seconds.")] = 0.0,
+    end_s: Annotated[
+        float | None,
+        Query(gt=0, le=1e6, description="End of the segment in seconds. Default: the end of the recording."),
+    ] = None,
+    width: Annotated[int, Query(ge=50, le=2400, description="Width of the image in pixels.")] = 1200,
+    height: Annotated[int, Query(ge=50, le=600, description="Height of the image in pixels.")] = 240,
 ) -> Response:
     """Return the spectrogram of a recording as a PNG without axes, from 0 to 12 kHz.
 
@@ -268,7 +271,7 @@ class DownloadRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"recordings": ["0" * 64]}]})
 
-    recordings: Annotated[list[Sha256], Field(min_length=1, max_length=MAX_PAGE)]
+    recordings: Annotated[list[Sha256], Field(min_length=1, max_length=MAX_PAGE, description="Recordings to write.")]
     format: Annotated[str, Field(max_length=40, description="Name of a table format.")] = "csv"
 
 

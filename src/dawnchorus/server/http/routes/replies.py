@@ -87,12 +87,16 @@ def _check_json(body: bytes) -> None:
 class ProblemDetails(BaseModel):
     """Body of an error response: problem details (RFC 9457) with additional fields."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
 
     type: str
+    """Type of the problem, a URI or about:blank."""
     title: str
+    """Phrase for the status code."""
     status: int
+    """HTTP status code."""
     detail: str
+    """Cause of the error, and what to do."""
     error: str
     """Copy of `detail`, for clients of the dashboard and of the Open Inference Protocol."""
     id: str

@@ -37,7 +37,7 @@ OWNER = "SHA-256 of the recording to which the detection should belong; if it do
 
 MAX_ANSWER = 2**31 - 1
 
-Replaces = Annotated[int, Field(ge=0, le=MAX_ANSWER, description=REPLACES)]
+Replaces = Annotated[int, Field(ge=0, le=MAX_ANSWER)]
 
 router = APIRouter(prefix="/api/v1", tags=["reviews"], route_class=JsonRoute)
 
@@ -73,7 +73,7 @@ class ReviewRequest(BaseModel):
     """Name of the correct species, for the verdict "relabeled" only."""
     new_class: bool = False
     """True to add `species` as a new class if it is no known class."""
-    replaces: Replaces | None = None
+    replaces: Annotated[Replaces | None, Field(description=REPLACES)] = None
     recording: Annotated[Sha256 | None, Field(description=OWNER)] = None
 
 
@@ -114,7 +114,7 @@ def delete_review(
     service: ServiceDependency,
     number: DetectionId,
     reviewer: Reviewer,
-    replaces: Annotated[Replaces | None, Query()] = None,
+    replaces: Annotated[Replaces | None, Query(description=REPLACES)] = None,
     recording: Annotated[Sha256 | None, Query(description=OWNER)] = None,
 ) -> Response:
     """Delete the review of a detection; nothing changes if the detection has no review.
