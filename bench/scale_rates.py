@@ -50,7 +50,7 @@ UNIT_RECORDINGS = 3
 DETECTIONS_PER_UNIT, RECORDINGS_PER_UNIT = 6_000, 30
 """Rows of a unit of 1 GB: 30 recordings of 6 minutes, with 2,000 detections an hour (docs/ARCHIVE.md)."""
 
-LOG_LENGTHS = (0, 300, 3_000, 10_000)
+LOG_LENGTHS = (0, 300, 3_000)
 N_COMMITS = 6
 """Commits that are timed at each length of the log."""
 

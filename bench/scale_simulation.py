@@ -54,7 +54,7 @@ N_RETRY_TRIPS = 4
 state, before it puts the next one."""
 
 DELTA_TRIES = 16
-"""Attempts of deltalake at a commit, by default; `Table` repeats that."""
+"""Attempts of deltalake at a commit, by default; `ArchiveTable` repeats that."""
 
 N_CALIBRATION = (4, 16)
 N_PER_WORKER = 21
