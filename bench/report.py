@@ -292,8 +292,8 @@ def _scale(result: dict[str, Any]) -> str:
         f"{writers['simulated_s']:.0f} s ({100 * writers['error']:+.0f} %).\n\n"
         "Clusters of nodes with four cores, with recordings of six minutes at 48 kHz, in a store on which each request "
         f"takes {store['delay_s']:.1f} s (assumed). Efficiency is that to one worker; conflicts are versions of a log "
-        "that a commit lost to others, in the mean; commits that were refused 30 times fail, and the next start does their "
-        "units.\n\n"
+        "that a commit lost to others, in the mean; commits that were refused 30 times fail, and the next start does "
+        "their units.\n\n"
         "| source | workers | | units | hours | core-hours | efficiency | conflicts | failed | bottleneck |\n"
         "| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |\n" + rows + "\n"
     )

@@ -14,7 +14,7 @@ def option(name: str, value: str | None = None) -> str:
     """Return the spelling of an option for messages: `--overwrite (in Python: overwrite=True)`.
 
     Args:
-        name: name of the Python argument, such as `overwrite`.
+        name: name of the Python argument, such as `overwrite`; hyphens replace its underscores in the option.
         value: value of the option; None for a flag.
     """
     typed = f"--{name.replace('_', '-')}" if value is None else f"--{name.replace('_', '-')} {value}"

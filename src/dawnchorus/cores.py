@@ -11,7 +11,9 @@ ROOT = Path("/")
 
 
 def usable_cores(root: Path = ROOT) -> int:
-    """Return the number of cores available to this process, by CPU affinity and container quota.
+    """Return the number of cores available to this process: the smaller of CPU affinity and container quota.
+
+    A quota is rounded up to whole cores.
 
     Args:
         root: root of the file system in which `proc` and `sys` are read; tests use another folder.

@@ -2,8 +2,8 @@
 
 DawnChorusError
 ├── InputError                  arguments or input files are invalid (also a ValueError)
-│   ├── UploadTooLargeError     a request has more bytes than the server accepts
-│   ├── UploadTooSlowError      a request's body arrives too slowly
+│   ├── UploadTooLargeError     a request has more bytes, or a zip more files, than the server accepts
+│   ├── UploadTooSlowError      a request's body arrives too slowly or pauses
 │   ├── UnknownClassError       a label matches no known class
 │   ├── NotFoundError           there is no recording, detection, model or job of this name
 │   └── ConflictError           the object of a request was changed since the client read it
@@ -128,17 +128,18 @@ class TrainingError(DawnChorusError):
 
 
 class UploadTooLargeError(InputError):
-    """A request exceeds the server's size limit."""
+    """A request has more bytes, or its zip archive more or larger files, than the server accepts (`limits`)."""
 
 
 class UploadTooSlowError(InputError):
-    """A request's body arrives below the minimum rate."""
+    """A request's body arrives below `Limits.min_bytes_per_s`, or pauses for longer than `Limits.body_timeout_s`."""
 
 
 class UnknownClassError(InputError):
     """A label matches no known class.
 
-    `suggestions` are the labels of similar known classes, in the form `Genus species_Common Name`.
+    `suggestions` are the labels of similar known classes, in the form `Genus species_Common Name`; empty if
+    there is none.
     """
 
     def __init__(self, reason: str, *, suggestions: tuple[str, ...] = ()) -> None:
@@ -162,7 +163,7 @@ class ConflictError(InputError):
 
 
 class OverloadedError(DawnChorusError):
-    """The server is overloaded; a client may retry after `retry_after_s`."""
+    """The server is overloaded; a client may retry after `retry_after_s` seconds."""
 
     def __init__(self, reason: str, *, retry_after_s: float) -> None:
         super().__init__(reason)
@@ -180,7 +181,7 @@ class DownloadError(DawnChorusError):
 
 
 class LongWaitError(DownloadError):
-    """A server asks to wait longer than the maximum, so no further requests should be sent."""
+    """A server asks to wait longer than `storage.http_client.MAX_WAIT_S`, so no further requests should be sent."""
 
 
 class StoreError(DawnChorusError):

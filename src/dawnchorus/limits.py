@@ -27,9 +27,9 @@ class Limits:
     """Limits of uploads, the queue, sessions and responses."""
 
     max_bytes: int = 512 << 20
-    """Maximum size of a request's body."""
+    """Maximum size of a request's body in bytes."""
     max_duration_s: float = 6 * 3600.0
-    """Maximum length of a recording."""
+    """Maximum length of a recording in seconds."""
     max_channels: int = 8
     min_rate_hz: int = 4_000
     """Minimum sample rate of a recording."""
@@ -71,7 +71,8 @@ class Limits:
             duration_s: length according to the header; None if the header does not say.
 
         Raises:
-            AudioTooLargeError: too many channels, a sample rate out of range, or too long.
+            AudioTooLargeError: more channels than `max_channels`, a sample rate outside `min_rate_hz` to `max_rate_hz`,
+                or longer than `max_duration_s`.
         """
         if n_channels > self.max_channels or not self.min_rate_hz <= rate_hz <= self.max_rate_hz:
             raise AudioTooLargeError(

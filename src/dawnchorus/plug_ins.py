@@ -50,5 +50,8 @@ class PlugIn:
 
 
 def describe_failure(error: BaseException) -> str:
-    """Return the type and the message of an exception in one line, such as `ValueError: no such band`."""
+    """Return type and message of an exception in one line, such as `ValueError: no such band`.
+
+    Without a message, the type alone is returned.
+    """
     return ": ".join(filter(None, (type(error).__name__, " ".join(str(error).split()))))

@@ -144,7 +144,7 @@ class Registry(Mapping[str, EntryT], Generic[EntryT]):
         """Add an entry without an entry point, in this process only.
 
         Raises:
-            InputError: the entry has another type, or its name is not in lower case or is used already.
+            InputError: the entry has another type, or its name is not in lower case or is used by another entry.
         """
         self._load()
         with self._lock:

@@ -65,13 +65,13 @@ class RetrainEvent(_Message):
     message: str | None = None
     """Sentence for the user, such as a warning; None for an event that only reports progress."""
     epoch: int | None = None
-    """Number of the finished epoch, from 1."""
+    """Number of the finished epoch, from 1; None for an event that reports no epoch."""
     n_epochs: int | None = None
-    """Number of epochs in all."""
+    """Number of epochs in all; None if `epoch` is."""
     left_s: float | None = None
-    """Estimated seconds until the end of the training."""
+    """Estimated seconds until the end of the training; None if unknown."""
     metrics: dict[str, float] | None = None
-    """Metrics of the finished epoch by name, such as "loss"."""
+    """Metrics of the finished epoch by name, such as "loss"; None for an event that reports no epoch."""
     outcome: RetrainOutcome | None = None
     """Result, with the stage "done" only."""
     error: str | None = None

@@ -23,7 +23,7 @@ def nearest(name: str, known: Iterable[str], *, n: int = 1, cutoff: float = SIMI
 
     Args:
         name: unknown name.
-        known: known names.
+        known: known names; of names that differ only in case, the first is returned.
         n: maximum number of names to return.
         cutoff: minimum similarity, 0 to 1 (ratio of `difflib`).
     """

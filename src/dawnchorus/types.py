@@ -210,7 +210,8 @@ class Provenance:
         model_version: version of the model.
         bundle_id: digest of the files of the model's bundle.
         software: name and version of the program.
-        parameters: options of the identification run by name.
+        parameters: options of the identification run by name (`identification.options.Options`), and facts on the rows
+            such as `range_filter` (True if it was used) and `annotated`.
     """
 
     model: str
@@ -229,7 +230,7 @@ class Progress:
         done: finished work, counted in `unit`.
         total: all work of the stage, counted in `unit`.
         unit: plural noun for the counted things, for example "recordings".
-        metrics: further numbers by name, such as the loss of an epoch.
+        metrics: further numbers by name, which depend on the operation, such as "loss" in training.
         left_s: estimated seconds until the end; None if unknown.
     """
 

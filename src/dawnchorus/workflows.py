@@ -72,7 +72,7 @@ def import_recordings(
         per_species: maximum number of recordings of a species, of which the first are used; None for all recordings.
         checklists: csv file or files in which species names are looked up, in addition to the labels of BirdNET, to
             checklists next to the source, and to installed checklists.
-        append: add rows to an existing recordings table.
+        append: add rows to an existing recordings table; not together with `overwrite`.
         overwrite: replace an existing recordings table.
         models_folder: folder of the built-in models, in whose labels species names are looked up; None for
             `$DAWNCHORUS_MODELS`, or else the user's cache.
@@ -83,7 +83,8 @@ def import_recordings(
 
     Raises:
         OutputExistsError: the data set has a table, and neither `append` nor `overwrite` was given.
-        InputError: the source does not exist, has no recordings, or has an ambiguous layout.
+        InputError: the source does not exist, has no recordings, or has an ambiguous layout; or an argument is invalid,
+            such as `per_species` below 1.
         FormatError: a table of the source is invalid.
     """
     if per_species is not None:
@@ -117,6 +118,7 @@ def split(data_set: StrPath, *, ratios: Mapping[str, float] = DEFAULT_RATIOS, se
 
     Raises:
         InputError: no data set in this folder, no usable recordings, ratios that are not positive, or unknown splits.
+        FormatError: the data set's recordings table is invalid.
     """
     table = split_table(read_table(Path(data_set)), ratios, seed=seed)
     write_table(table)
@@ -146,8 +148,12 @@ def prepare(
         workers: number of cores to use; None for all cores that this process may use.
         changes: changed fields of the recipe, such as `window_s=3.0` or `clip_selection="loudest"`.
 
+    Returns:
+        Numbers of recordings and clips, and the reason for each recording that failed (`PrepareSummary`).
+
     Raises:
         InputError: the recipe is unknown, or `folder` is the data set's or has clips of another recipe.
+        ModelError: `model` is needed, and cannot be loaded or run.
         TypeError: a keyword argument is no field of `Recipe`.
         OutputError: the clips cannot be written: no space, or no permission.
     """
@@ -234,6 +240,9 @@ def evaluate(
         overlap_s: overlap of neighboring windows in seconds.
         workers: number of cores to use; None for all cores that this process may use.
 
+    Returns:
+        Metrics with 95 % confidence intervals, and notes on the data (`Evaluation`).
+
     Raises:
         InputError: an argument is out of range, the split has no recordings, or the model knows none of their species.
         ModelError: the model cannot be loaded or run.
@@ -277,7 +286,7 @@ class Plot:
         return self.png
 
     def write(self, path: StrPath) -> None:
-        """Write the plot as a PNG file.
+        """Write the plot as a PNG file; an existing file is replaced.
 
         Raises:
             InputError: `path` does not end in `.png`.
@@ -300,7 +309,7 @@ def plot_spectrogram(audio: AudioSource, detections: RecordingTable | None = Non
         waveform: draw the waveform above the spectrogram.
 
     Raises:
-        InputError: `detections` is not a `RecordingTable`.
+        InputError: `detections` is not a `RecordingTable`, or `audio` is of none of these kinds.
         AudioError: the recording cannot be decoded.
     """
     from dawnchorus.plotting.recording import draw_recording, draw_recording_with_waveform

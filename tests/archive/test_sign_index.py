@@ -11,9 +11,9 @@ import pytest
 from tests.fixtures.vectors import VectorArchive, write_vectors
 
 from dawnchorus.archive.archive import Archive, open_archive
-from dawnchorus.archive.maintenance import compact_archive, vacuum_archive
+from dawnchorus.archive.maintenance import check_archive, compact_archive, vacuum_archive
 from dawnchorus.archive.sign_index import FOLDER, SPACE_NAME, Space, normalize
-from dawnchorus.errors import OutputError
+from dawnchorus.errors import FormatError, OutputError
 
 
 @pytest.fixture
@@ -69,6 +69,23 @@ def test_damaged_files_are_made_again(small: VectorArchive) -> None:
     made = derived(small.archive)
     assert small.archive.search(small.vectors[0], k=5).equals(expected)
     assert derived(small.archive) == made
+
+
+def test_a_damaged_data_file_is_one_sentence_with_what_to_do(small: VectorArchive) -> None:
+    root = small.archive.location.root
+    for path in [*root.glob("recordings/**/*.parquet"), *root.glob("embeddings/**/*.parquet")]:
+        os.truncate(path, path.stat().st_size // 2)
+    archive = open_archive(root)
+    for read in (
+        lambda: archive.recordings().read_all(),
+        lambda: archive.embeddings().read_all(),
+        lambda: archive.search(small.vectors[0]),
+        lambda: check_archive(archive),
+    ):
+        with pytest.raises(
+            FormatError, match=r"(recordings|embeddings): the table cannot be read .*\. Restore its files"
+        ):
+            read()
 
 
 def test_those_of_another_space_are_made_again(small: VectorArchive) -> None:

@@ -69,7 +69,7 @@ def test_agreement_and_shift_are_of_segments() -> None:
     )
     comparison = compare_models(first, second, threshold=0.25)
     assert (comparison.n_recordings, comparison.segment_s) == (3, 3.0)
-    assert comparison.missing == {"one": ("two",), "two": ("one",)}
+    assert (comparison.missing_first, comparison.missing_second) == (("two",), ("one",))
     assert comparison.agreement.value == 1 / 4
     assert comparison.score_shift.value == pytest.approx((0.25 - 0.125 + 0.4) / 3)
     tit, wren = comparison.species

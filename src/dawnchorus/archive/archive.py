@@ -60,13 +60,13 @@ class Archive:
     location: ArchiveLocation
 
     def table(self, name: str) -> ArchiveTable:
-        """Return a table as it is stored, including rows that are not current."""
+        """Return a table as it is stored, including rows that are not current. It may not exist yet."""
         return ArchiveTable(self.location, name)
 
     # ------------------------------------------------------------------ contents
 
     def runs(self) -> list[StoredRun]:
-        """Return the runs in the order of their first recordings."""
+        """Return the runs in the order of their first recordings; runs without recordings are last."""
         first = {each.run: each.number for each in reversed(list_manifests(self.table(MANIFEST)))}
         runs = [StoredRun.from_row(row) for row in self.table(RUNS).read().to_pylist()]
         return sorted(runs, key=lambda each: (first.get(each.id, math.inf), each.id))
@@ -90,7 +90,7 @@ class Archive:
         """Read detections lazily, in no particular order; of each recording, those of its latest result.
 
         Args:
-            species: scientific or common names; None for all.
+            species: scientific or common names, upper and lower case alike; None for all.
             since: earliest start of a detection by the recorder's clock; detections without a time are left out. None
                 for any time.
             until: time before which detections start; detections without a time are left out. None for any time.
@@ -102,7 +102,7 @@ class Archive:
 
         Raises:
             NotFoundError: there is no such run.
-            InputError: an unknown species or column, or a time in another format.
+            InputError: an unknown species or column, a score that is not from 0 to 1, or a time in another format.
         """
         known = self.find_runs(runs)
         special = [each for each in known if each.run.thresholds] if min_score is not None else []
@@ -130,7 +130,7 @@ class Archive:
     ) -> pa.RecordBatchReader:
         """Read the latest result of each recording lazily, including recordings without detections, and failed ones.
 
-        The filters are those of `detections`.
+        The filters are those of `detections`, but `since` and `until` refer to the start of the recording.
 
         Raises:
             NotFoundError: there is no such run.
@@ -219,27 +219,29 @@ class Archive:
 
         Args:
             vector: an embedding [dim] by the model that computed the stored embeddings, or several [vectors, dim]; the
-                score of a window is then that of the most similar vector.
-            k: number of windows.
-            species: names; only windows in which one of them was detected, with a score of 0.25 or more, are searched;
-                None for all windows.
+                score of a window is then that of the most similar vector. At most `search.MAX_VECTORS` vectors.
+            k: number of windows, at least 1.
+            species: scientific or common names; only windows in which one of them was detected, with a score of at
+                least `search.SPECIES_MIN_SCORE`, are searched; None for all windows.
             since: earliest start of a window by the recorder's clock; windows without a time are left out. None for
                 any time.
-            until: time before which windows start; None for any time.
+            until: time before which windows start; windows without a time are left out. None for any time.
             sites: names of sites; None for all.
             runs: ids of runs; None for all runs with embeddings.
             bundle_id: id of the model that computed the vector, to refuse embeddings of another model; None not to
                 check.
             exact: True to compare all embeddings, without a selection by signs.
             workers: number of threads; default: all cores that this process may use.
-            cache: folder for derived files if the archive cannot be written; default: in the user's cache.
+            cache: folder for derived files if the archive cannot be written or is in a store; default: in the user's
+                cache.
 
         Returns:
             A row for each window, the most similar first, with the columns of `search.HIT_SCHEMA`.
 
         Raises:
             NotFoundError: there is no such run, or none with embeddings.
-            InputError: a vector of another model or shape, an unknown species, or a time in another format.
+            InputError: a vector of another model or shape, `k` below 1, an unknown species, or a time in another
+                format.
             OutputError: there is no space for the derived files.
         """
         from dawnchorus.archive.search import search_archive

@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 
 from dawnchorus.archive.location import ArchiveLocation
 from dawnchorus.archive.schemas import SCHEMAS, partition_columns
-from dawnchorus.errors import InputError, MissingExtraError, OutputError, StoreError
+from dawnchorus.errors import FormatError, InputError, MissingExtraError, OutputError, StoreError
 from dawnchorus.storage.failures import describe_failure
 
 if TYPE_CHECKING:
@@ -96,7 +96,14 @@ class DataFile:
 
 
 class ArchiveTable:
-    """A table of an archive, which may not exist yet. Its state is that of the last read or write; see `refresh`."""
+    """A table of an archive, which may not exist yet.
+
+    Its state is that of the first read or the last write, until `refresh`.
+
+    Args:
+        location: location of the archive.
+        name: name of the table, a key of `schemas.SCHEMAS` or `ANALYSIS_PREFIX` with the name of an analysis.
+    """
 
     def __init__(self, location: ArchiveLocation, name: str) -> None:
         self.location, self.name = location, name
@@ -111,7 +118,7 @@ class ArchiveTable:
     def _delta(self) -> DeltaTable:
         from deltalake import DeltaTable
 
-        with self._reading():
+        with self.reading():
             return DeltaTable(self.uri, storage_options=self._options)
 
     @property
@@ -133,33 +140,40 @@ class ArchiveTable:
         return self.location.has_log(self.name) if self.location.is_remote else DeltaTable.is_deltatable(self.uri)
 
     def refresh(self) -> None:
-        """Update the state with the commits of other processes.
+        """Update the state with the commits of other processes; without effect before the first read or write.
 
         Raises:
             StoreError: the store failed.
         """
         if "_delta" in vars(self):
-            with self._reading():
+            with self.reading():
                 self._delta.update_incremental()
 
     @contextmanager
-    def _reading(self) -> Iterator[None]:
-        """Convert the errors of a store to StoreErrors, without a cause, since a cause could quote secrets.
+    def reading(self) -> Iterator[None]:
+        """Convert errors of reading the table's files.
+
+        Those of a store have no cause, since a cause could quote secrets.
 
         Raises:
             StoreError: the store failed.
+            FormatError: a file of an archive on a disk is damaged, missing or not readable.
         """
         from deltalake.exceptions import DeltaError
 
         try:
             yield
         except (DeltaError, OSError, pa.ArrowException) as error:
-            if not self.location.is_remote:
-                raise
-            raise StoreError(
-                f"the table cannot be read: {describe_failure(error)}, and run the same command again.",
+            if self.location.is_remote:
+                raise StoreError(
+                    f"the table cannot be read: {describe_failure(error)}, and run the same command again.",
+                    subject=self.uri,
+                ) from None
+            raise FormatError(
+                f"the table cannot be read ({_first_line(error)}). Restore its files from a copy, or identify the "
+                f"recordings again into a new archive.",
                 subject=self.uri,
-            ) from None
+            ) from error
 
     # ------------------------------------------------------------------ reading
 
@@ -173,7 +187,7 @@ class ArchiveTable:
         files = None if self.location.is_remote else self.location.filesystem(self.name)
         version = self._delta.version()
         if self._opened is None or self._opened[0] != version:  # of many files, it takes a while to make
-            with self._reading():
+            with self.reading():
                 self._opened = version, self._delta.to_pyarrow_dataset(filesystem=files)
         return self._opened[1]
 
@@ -189,19 +203,29 @@ class ArchiveTable:
             schema = SCHEMAS[self.name]
             return schema.empty_table().select(columns or schema.names)
         dataset = self.dataset()
-        with self._reading():
+        with self.reading():
             return dataset.to_table(columns=None if columns is None else list(columns), filter=condition)
 
     def scan(self, columns: Sequence[str], condition: pa_dataset.Expression | None) -> pa.RecordBatchReader:
         """Return a reader of the rows of an existing table that meet a condition, which reads ahead.
 
-        None as `condition` selects all rows. The reader raises StoreError if the store fails.
+        None as `condition` selects all rows. The reader raises the errors of `reading`.
         """
         scanner = self.dataset().scanner(columns=list(columns), filter=condition)
-        if not self.location.is_remote:
-            return scanner.to_reader()
-        batches = self._read_ahead(list(columns), condition)
+        if self.location.is_remote:
+            batches = self._read_ahead(list(columns), condition)
+        else:
+            batches = self._read_batches(scanner.to_reader())
         return pa.RecordBatchReader.from_batches(scanner.projected_schema, batches)
+
+    def _read_batches(self, reader: pa.RecordBatchReader) -> Generator[pa.RecordBatch, None, None]:
+        """Yield the batches of a reader.
+
+        Raises:
+            FormatError: a file is damaged, missing or not readable.
+        """
+        with self.reading():
+            yield from reader
 
     def _read_ahead(
         self, columns: list[str], condition: pa_dataset.Expression | None
@@ -216,7 +240,7 @@ class ArchiveTable:
         split = partial(_split_fragment, condition=condition, schema=dataset.schema)
         read = partial(_read_fragment, columns=columns, condition=condition, schema=dataset.schema)
         try:
-            with self._reading():
+            with self.reading():
                 pieces = chain.from_iterable(_map_ahead(threads, split, dataset.get_fragments(condition)))
                 for rows in _map_ahead(threads, read, pieces):
                     yield from rows.to_batches()
@@ -225,12 +249,12 @@ class ArchiveTable:
 
     def list_partitions(self) -> list[dict[str, str]]:
         """Return the values of the partition columns, by name, of each partition; empty if there is no table."""
-        with self._reading():
+        with self.reading():
             return list(self._delta.partitions()) if self.exists else []
 
     def has_transaction(self, name: str, version: int = 1) -> bool:
         """Return True if the table exists, and its state includes transaction `name` in this or a later version."""
-        with self._reading():
+        with self.reading():
             done = self._delta.transaction_version(name) if self.exists else None
         return done is not None and done >= version
 
@@ -250,7 +274,7 @@ class ArchiveTable:
         """Return the data files; empty if the table does not exist."""
         if not self.exists:
             return []
-        with self._reading():
+        with self.reading():
             actions = pa.table(self._delta.get_add_actions(flatten=True))
         months = actions["partition.month"] if "partition.month" in actions.schema.names else [None] * len(actions)
         names = ("path", "size_bytes", "num_records")
@@ -286,6 +310,8 @@ class ArchiveTable:
 
     def append(self, rows: pa.Table, transactions: Mapping[str, int] = NO_TRANSACTIONS) -> bool:
         """Append rows in one commit, unless one of the transactions was committed before; return True if written.
+
+        The table is created if it does not exist.
 
         Args:
             rows: the rows; columns that the table lacks are added to it.
@@ -407,7 +433,7 @@ class ArchiveTable:
         return pa_fs.PyFileSystem(DeltaStorageHandler(self.uri, self._options))
 
     def compact(self) -> int:
-        """Join small data files, and return the number of files that were replaced.
+        """Join data files below deltalake's target size, and return the number of files that were replaced.
 
         Raises:
             OutputError: the files cannot be written.

@@ -18,7 +18,7 @@ from dawnchorus.storage.files import atomic_file
 def write_rows(rows: pa.RecordBatchReader, out: Path | None) -> int:
     """Write rows as they are read, and return their number.
 
-    `out` is a .csv or .parquet file; None for CSV on standard output.
+    `out` is a .csv or .parquet file; None for CSV on standard output. A CSV has no columns of bytes, such as `path`.
 
     Raises:
         InputError: the file's name does not end in .csv or .parquet.

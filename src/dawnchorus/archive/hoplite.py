@@ -75,7 +75,8 @@ def export_hoplite(
 
     Of several embeddings of a recording, the latest are exported.
 
-    Each site becomes a deployment. Recordings keep their name and start time from the archive.
+    Each site becomes a deployment. Recordings keep their name and start time from the archive; of several
+    with the same name at a site, all but the first have their whole path as a name.
 
     Args:
         archive: the archive.
@@ -87,7 +88,7 @@ def export_hoplite(
     Raises:
         OutputExistsError: the folder exists and is not empty.
         OutputError: the folder cannot be written.
-        NotFoundError: the archive has no embeddings.
+        NotFoundError: the archive has no embeddings, or no such run.
         InputError: the archive has embeddings of several models, and no `run` is given.
         MissingExtraError: usearch is not installed.
     """
@@ -170,7 +171,7 @@ class ImportResult:
         run: id of the run.
         n_recordings: number of recordings in the database, including those that were imported before.
         n_windows: number of windows that were imported now.
-        n_annotations: number of people's labels in the database, which are not imported.
+        n_annotations: number of annotations (labels of windows) in the database, which are not imported.
     """
 
     run: str
@@ -196,7 +197,8 @@ def import_hoplite(
         folder: folder of the database.
         archive: an archive that can be written.
         model: the model that computed the embeddings: `model`, `model_version`, `bundle_id`, `sample_rate_hz`,
-            `window_s` and `embedding_dim`; None to read it from a database that `export_hoplite` wrote.
+            `window_s`, `embedding_dim` and, if it is not 0, `overlap_s`; None to read it from a database that
+            `export_hoplite` wrote.
         audio: folder of the recordings; None for the folder stored in the database.
         report: function that is called with the progress.
 
@@ -206,7 +208,8 @@ def import_hoplite(
     Raises:
         NotFoundError: there is no database in the folder.
         FormatError: the database cannot be read.
-        InputError: the model is unknown, or embeddings or windows do not match it.
+        InputError: the model is unknown, embeddings or windows do not match it, or several recordings have one path.
+        BusyError: another process writes to a store that allows only one writer.
         OutputError: the archive cannot be written.
         MissingExtraError: usearch is not installed.
     """

@@ -151,7 +151,7 @@ class HopliteWriter:
         self._index.save(str(self._folder / INDEX_NAME))
 
     def close(self) -> None:
-        """Close the database file."""
+        """Close the database file; without `save` before, the database is incomplete."""
         self._db.close()
 
 
@@ -163,10 +163,10 @@ class HopliteRecording:
         id: id of the recording.
         filename: file name of the recording.
         start_time: start time in ISO 8601 as in the database, with or without a UTC offset; None if unknown.
-        site: name of the recording's deployment.
-        project: project of the deployment.
-        latitude: latitude of the deployment.
-        longitude: longitude of the deployment.
+        site: name of the recording's deployment; None without one.
+        project: project of the deployment; None without one.
+        latitude: latitude of the deployment; None if unknown.
+        longitude: longitude of the deployment; None if unknown.
         n_windows: number of windows.
     """
 
@@ -211,12 +211,14 @@ class HopliteReader:
         return [HopliteRecording(*row) for row in rows]
 
     def count_annotations(self) -> int:
-        """Return the number of labels by people."""
+        """Return the number of annotations, labels of windows by people or programs."""
         ((n,),) = self._query("SELECT count(*) FROM annotations")
         return int(n)
 
     def windows(self, recording: int) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.float64]]:
         """Return keys [windows], and start and end in seconds [windows, 2], of a recording's windows.
+
+        `recording` is the id of the recording; both arrays are empty if the database lacks it.
 
         Raises:
             FormatError: a window does not have exactly a start and an end.

@@ -61,7 +61,7 @@ class ArchiveLocation:
 
     @property
     def storage_options(self) -> Mapping[str, str]:
-        """Options of the store for deltalake; secret."""
+        """Options of the store for deltalake, with credentials; empty for an archive on a disk."""
         return store_access(self.root).options
 
     def table_uri(self, table: str) -> str:
@@ -71,7 +71,8 @@ class ArchiveLocation:
     def filesystem(self, table: str) -> pa_fs.FileSystem:
         """Return the local file system in which the paths of a table's files are relative to its folder.
 
-        It is implemented by Arrow, so that Arrow's threads never call Python, which may be exiting.
+        It is implemented by Arrow, so that Arrow's threads never call Python, which may be exiting. For an archive on a
+        disk only.
         """
         return pa_fs.SubTreeFileSystem(self.table_uri(table), pa_fs.LocalFileSystem())
 
@@ -168,7 +169,7 @@ class ArchiveLocation:
         return sorted(name for name in folders if name != WORKERS)
 
     def has_log(self, table: str) -> bool:
-        """Return True if the store has a table of this name.
+        """Return True if the store has a table of this name; for an archive in a store only.
 
         Raises:
             StoreError: the store failed.
@@ -222,7 +223,9 @@ class ArchiveLocation:
         return fields if isinstance(fields, dict) else {}
 
     def list_workers(self) -> dict[str, float]:
-        """Return the time of the last write of each worker's file, in seconds since 1970, by the file's name.
+        """Return the time of the last write of each worker's file, in seconds since 1970, by name "workers/ID.json".
+
+        The time is 0 if a store does not give it.
 
         Raises:
             StoreError: the store failed.

@@ -183,7 +183,7 @@ def compact_archive(archive: Archive) -> Iterator[tuple[str, int, int]]:
     """Join and sort the data files of each table; yield its name, and the numbers of files before and after.
 
     Rows of committed units by other attempts than the committed one are removed. Other processes may read and write
-    meanwhile.
+    meanwhile. The work is done as the result is iterated over.
 
     Raises:
         OutputError: a table cannot be written.
@@ -260,7 +260,8 @@ def vacuum_archive(archive: Archive, *, older_than_h: float = KEEP_FILES_H) -> V
     """Remove rows of attempts that were not committed, and unused files.
 
     Rows of an uncommitted unit stay if the attempt's worker is alive; committed results stay, also if a later result
-    of the recording is current. Files are removed once they have been unused for `older_than_h` hours.
+    of the recording is current. Files are removed once they have been unused for `older_than_h` hours, and the
+    heartbeat files of lost workers at once.
 
     Raises:
         OutputError: a table cannot be written.

@@ -78,7 +78,8 @@ class ListedFile:
         name: path as it was given, for tables.
         path: absolute path or URL, encoded by `os.fsencode`.
         n_bytes: size; None if the file does not exist.
-        version: modification time in nanoseconds, or the store's version; None if the file does not exist.
+        version: modification time in nanoseconds, the store's version, or in an import the number of windows; None if
+            the file does not exist.
     """
 
     name: str
@@ -170,7 +171,7 @@ def assign_shards(sizes: Sequence[int], count: int) -> npt.NDArray[np.int64]:
 
 
 def cut_units(files: Sequence[ListedFile], size: UnitSize) -> list[int]:
-    """Divide files into units within the limits of `size`; return the number of each file's unit, in order.
+    """Divide files into units within the limits of `size`; return the number of each file's unit, from 0.
 
     A unit has files of one month, as far as the month is in their names: tables are partitioned by month, so that a
     unit then adds one file to each table. Files are sorted by month first, or each folder of a listing would have small
@@ -225,7 +226,7 @@ def list_manifests(table: ArchiveTable) -> list[Manifest]:
 
 
 def next_number(manifests: Iterable[Manifest]) -> int:
-    """Return the number of the next manifest."""
+    """Return the number of the next manifest: 1 more than the highest, or 1."""
     return max((manifest.number for manifest in manifests), default=0) + 1
 
 
@@ -267,7 +268,7 @@ def name_unit(manifest: int, unit: int) -> str:
 
 
 def unit_sizes(table: ArchiveTable, manifests: Iterable[Manifest]) -> dict[str, int]:
-    """Return the size in bytes of each unit of the manifests, by name and in order."""
+    """Return the size in bytes of each unit by name, in the order of the manifests; missing files count as 0."""
     sizes: dict[str, int] = {}
     for manifest in manifests:
         rows = table.read(["unit", "n_bytes"], manifest.condition)
@@ -278,7 +279,7 @@ def unit_sizes(table: ArchiveTable, manifests: Iterable[Manifest]) -> dict[str, 
 
 
 def read_entries(table: ArchiveTable, manifests: Iterable[Manifest], units: Iterable[str]) -> list[Entry]:
-    """Return the recordings of some units, in the order of the manifests."""
+    """Return the recordings of some units of the manifests, in the order of the manifests."""
     condition = pa_dataset.field("unit").isin(pa.array(list(units), pa.string()))
     entries: list[Entry] = []
     for manifest in manifests:

@@ -209,7 +209,7 @@ def _find_spans(
 
 
 class DetectedSpecies:
-    """Detections in a few recordings, to look up single windows.
+    """Detections in the latest results of a few recordings, by any run, to look up single windows.
 
     Args:
         archive: the archive.
@@ -238,7 +238,7 @@ class DetectedSpecies:
         return list(dict.fromkeys(str(row["scientific_name"]) for row in rows if row["kind"] == "species"))
 
     def has_voice(self, path: bytes, start_s: float, end_s: float) -> bool:
-        """Return True if human speech was detected within `VOICE_MARGIN_S` of a window."""
+        """Return True if a detection within `VOICE_MARGIN_S` of a window overlaps human speech, or is human speech."""
         rows = self._overlapping(path, start_s - VOICE_MARGIN_S, end_s + VOICE_MARGIN_S)
         return any(row["human_voice"] or _is_speech(row) for row in rows)
 

@@ -50,12 +50,18 @@ class RowOrigin:
 
 
 def find_site(path: PurePath) -> str:
-    """Return the site of a recording: the part of its file name before the time, else the name of its folder."""
+    """Return the site of a recording: the part of its file name before the time, else the name of its folder.
+
+    Empty if there is neither.
+    """
     return text_before_time(path.name).strip(" _-.,()[]") or path.parent.name
 
 
 def failure_row(origin: RowOrigin, reason: str) -> dict[str, Any]:
-    """Return the row of a recording that could not be scored, by column of the table of recordings (`SCHEMAS`)."""
+    """Return the row of a recording that could not be scored, by column of the table of recordings (`SCHEMAS`).
+
+    Its start time is that in the file name, if there is one.
+    """
     file = origin.entry.file
     named = read_name(PurePath(file.name))
     start_time = None if named is None else named.start_time

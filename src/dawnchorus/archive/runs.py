@@ -32,7 +32,8 @@ class ArchiveRun:
         embedding_dim: length of the stored embeddings; None if none are stored.
         analyses: names of the analyses of the recordings' original samples.
         thresholds: the model's own minimum scores by scientific name, which apply when detections are read.
-        parameters: other settings by name.
+        parameters: other settings by name: the options that determine rows, `activation`, and, where they apply,
+            `cleaning`, `embeddings` ("int8"), `metadata` (a digest), `embeddings_of` (the rescored run) and `imported`.
     """
 
     model: str
@@ -81,7 +82,7 @@ class StoredRun:
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> StoredRun:
-        """Return the run in a row of the table `runs`."""
+        """Return the run in a row of the table `runs`; columns of later versions are ignored."""
         fields = {name: value for name, value in row.items() if name != "run" and value is not None}
         for name in ("analyses", "thresholds", "parameters"):
             fields[name] = json.loads(fields.get(name) or "{}")

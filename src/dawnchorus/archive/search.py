@@ -59,7 +59,12 @@ HIT_SCHEMA = pa.schema(
         ("recording_id", pa.int64()),
     ]
 )
-"""Columns of hits: `score` is the cosine similarity; `species` are the species detected in the window."""
+"""Columns of hits.
+
+`rank` counts from 1, `score` is the cosine similarity, `start_s`, `end_s` and `start_time` are those of the window,
+`species` are the scientific names detected in it, joined by "; ", `human_voice` tells of speech within
+`row_filter.VOICE_MARGIN_S` of it, and all others are those of the recording.
+"""
 
 
 def embedding_runs(
@@ -118,7 +123,7 @@ def search_archive(
 
     Raises:
         NotFoundError: there is no such run, or none with embeddings.
-        InputError: a vector of another model or shape, an invalid `k`, an unknown species, or a time in another format.
+        InputError: a vector of another model or shape, `k` below 1, an unknown species, or a time in another format.
         OutputError: there is no space for the derived files.
     """
     if k < 1:

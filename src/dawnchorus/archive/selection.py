@@ -57,7 +57,8 @@ def select_results(recordings: ArchiveTable, runs: Sequence[str] | None = None, 
     Args:
         recordings: table of recordings.
         runs: ids of the runs to select from; None for all, of which the latest result is current.
-        per_run: True for the latest result in each of `runs`, False for the latest in any of them.
+        per_run: True for the latest result in each of `runs`, False for the latest in any of them; without effect if
+            `runs` is None.
     """
     is_named = None if runs is None else pa_dataset.field("run").isin(pa.array(list(runs), pa.string()))
     rows = recordings.read(_COLUMNS, is_named)

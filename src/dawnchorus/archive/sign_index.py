@@ -181,7 +181,7 @@ class SignIndex:
         cache: Path | None = None,
         workers: int = 1,
     ) -> None:
-        self._location, self._dim, self._workers = location, dim, workers
+        self._table, self._dim, self._workers = ArchiveTable(location, EMBEDDINGS), dim, workers
         self._runs = pa.array(list(runs), pa.string())
         self._folders = [folder / bundle_id for folder in index_folders(location, cache)]
 
@@ -190,7 +190,8 @@ class SignIndex:
 
         Raises:
             OutputError: there is no space for the derived files.
-            FormatError: a data file is damaged.
+            FormatError: a data file on a disk is damaged or missing.
+            StoreError: the store failed.
         """
         files = self._list_files()
         opened = {file.path: self._find(file) for file in files}
@@ -248,8 +249,8 @@ class SignIndex:
         return np.concatenate(parts)
 
     def _list_files(self) -> list[pa_dataset.ParquetFileFragment]:
-        table = ArchiveTable(self._location, EMBEDDINGS)
-        return list(table.dataset().get_fragments()) if table.exists else []
+        with self._table.reading():
+            return list(self._table.dataset().get_fragments()) if self._table.exists else []
 
     def _find(self, file: pa_dataset.ParquetFileFragment) -> list[Block] | None:
         """Return the blocks of an existing derived file of the current space; None if there is none."""
@@ -272,14 +273,15 @@ class SignIndex:
 
     def _read(self, file: pa_dataset.ParquetFileFragment, *, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Yield the rows of the model's runs in a data file."""
-        # Little ahead, and on this thread: many files are read at the same time.
-        batches = file.to_batches(
-            columns=[*columns, "run"], batch_size=BLOCK_ROWS, batch_readahead=1, use_threads=False
-        )
-        for batch in batches:
-            rows = batch.filter(pc.is_in(batch["run"], value_set=self._runs))
-            if len(rows):
-                yield rows
+        with self._table.reading():
+            # Little ahead, and on this thread: many files are read at the same time.
+            batches = file.to_batches(
+                columns=[*columns, "run"], batch_size=BLOCK_ROWS, batch_readahead=1, use_threads=False
+            )
+            for batch in batches:
+                rows = batch.filter(pc.is_in(batch["run"], value_set=self._runs))
+                if len(rows):
+                    yield rows
 
 
 def _can_write(folder: Path) -> bool:

@@ -32,6 +32,9 @@ class Worker:
         location: location of the archive.
         run: id of the run.
         shard: the worker's shard, as text.
+
+    Attributes:
+        id: 12 random hexadecimal digits.
     """
 
     def __init__(self, location: ArchiveLocation, run: str, shard: str) -> None:
@@ -114,8 +117,8 @@ class WorkerState:
         id: id of the worker.
         host: name of the worker's machine.
         pid: process id on that machine.
-        run: id of the run.
-        shard: the worker's shard, as text.
+        run: id of the run; empty for maintenance of the archive.
+        shard: the worker's shard, as text, or the kind of maintenance.
         units: names of the units in progress.
         age_s: seconds since the last heartbeat.
     """

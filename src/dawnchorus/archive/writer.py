@@ -68,7 +68,7 @@ class UnitWriter:
         Args:
             unit: name of the unit.
             recordings: rows for the table of recordings.
-            results: rows for other tables, by table.
+            results: rows for other tables, by table; tables without rows are not written.
 
         Raises:
             OutputError: the archive cannot be written.

@@ -50,9 +50,15 @@ class Backend(Protocol):
     """Protocol of a decoder of an open audio file."""
 
     info: AudioInfo
+    """Properties in the file's header."""
 
     def blocks(self, *, first_frame: int = 0) -> Iterator[FloatArray]:
-        """Yield blocks of float32 samples [frames, channels], full scale -1 to 1, from frame `first_frame` on."""
+        """Yield blocks of float32 samples [frames, channels], full scale -1 to 1, from frame `first_frame` on.
+
+        Raises:
+            AudioDecodeError: the samples cannot be decoded.
+            AudioReadError: the store of the file failed.
+        """
         ...
 
     def close(self) -> None:
@@ -65,7 +71,8 @@ def open_backend(path: Path) -> Backend:
 
     Raises:
         AudioNotFoundError: no such file, a folder, a dangling link, or no permission to read it.
-        AudioDecodeError: neither decoder can read the file, or its sample rate or channel count is out of bounds.
+        AudioDecodeError: the file is empty, neither decoder can read it, or its sample rate or channel count is out of
+            bounds.
         AudioReadError: the store of the file failed.
     """
     _require_file(path)
@@ -174,6 +181,8 @@ def _require_object(path: Path) -> None:
 
 def check_reading(path: Path) -> None:
     """Raise an error if a read from a recording's store has failed, which decoders take for the end of the file.
+
+    A path on a disk has no such failures.
 
     Raises:
         AudioReadError: the store failed, or the recording was replaced there.

@@ -77,7 +77,13 @@ def name_channel(index: int, n_channels: int) -> str:
 
 
 class ChannelStatistics:
-    """Level and noise statistics of each channel and the mono mix, updated block by block."""
+    """Level and noise statistics of each channel and the mono mix, updated block by block.
+
+    They are defined after the first block.
+
+    Args:
+        n_channels: number of channels, which all blocks have.
+    """
 
     def __init__(self, n_channels: int) -> None:
         self.n_channels = n_channels
@@ -88,7 +94,7 @@ class ChannelStatistics:
         self._band_sums, self._band_squares = np.zeros((n_channels, _BANDS)), np.zeros((n_channels, _BANDS))
 
     def add(self, block: FloatArray) -> None:
-        """Add a block of samples [frames, channels]; of long recordings, only some blocks are used."""
+        """Add a block of samples [frames, channels]; after the first 16 blocks, only every eighth is used."""
         self._n_blocks += 1
         if self._n_blocks > _ALL_OF_BLOCKS and self._n_blocks % _EVERY_BLOCK:
             return
@@ -117,12 +123,15 @@ class ChannelStatistics:
         return variances
 
     def dead(self) -> list[int]:
-        """Return the indices of silent channels; empty if all channels are silent."""
+        """Return the indices of silent channels (see `DEAD_RATIO`); empty if all channels are silent."""
         powers = self.powers()[:-1]
         return np.flatnonzero(powers <= powers.max() * DEAD_RATIO**2).tolist() if powers.max() > 0 else []
 
     def only_noise(self) -> list[int]:
-        """Return the indices of channels that have only steady noise; empty if no channel has more than that."""
+        """Return the indices of channels that have only steady noise; empty if no channel has more.
+
+        Also empty before 30 frames of 512 samples were analyzed.
+        """
         if self._n_frames < _MIN_FRAMES:
             return []
         steady = (self.variations() < MAX_NOISE_VARIATION) & (self._peaks() < MAX_NOISE_PEAK)
@@ -148,7 +157,7 @@ class ChannelStatistics:
         return highest
 
     def cancels(self) -> bool:
-        """Return True if the channels cancel each other in the mono mix."""
+        """Return True if the channels cancel each other in the mono mix (see `CANCELLED_POWER`), and none is silent."""
         powers = self.powers()
         return bool(powers[-1] < CANCELLED_POWER * powers[:-1].mean()) and not self.dead()
 

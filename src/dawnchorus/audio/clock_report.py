@@ -25,7 +25,10 @@ class ClockReport:
     _unread: str = ""
 
     def add(self, name: str, *, has_time: bool, conflict: str | None, unread: str | None) -> None:
-        """Count one recording; `conflict` and `unread` are fields of its `RecordingMetadata`."""
+        """Count one recording; `name` is for the example.
+
+        `conflict` and `unread` are fields of its `RecordingMetadata`.
+        """
         self.n += 1
         if not has_time:
             self.n_untimed += 1

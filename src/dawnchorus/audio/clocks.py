@@ -23,7 +23,10 @@ _TIME = re.compile(
 
 
 def parse_zone(text: str) -> timezone | None:
-    """Return the time zone of `Z`, `UTC`, `UTC+2`, `UTC-3:30`, `+0545` or `-03:30`; None for anything else."""
+    """Return the time zone of `Z`, `UTC`, `UTC+2`, `UTC-3:30`, `+0545` or `-03:30`; None for anything else.
+
+    Offsets of more than 14 hours, or that are no multiple of 15 minutes, give None.
+    """
     match = _ZONE.fullmatch(text)
     if match is None or not text:
         return None
@@ -38,9 +41,9 @@ def parse_zone(text: str) -> timezone | None:
 def build_time(
     year: int, month: int, day: int, hour: int, minute: int, second: int = 0, *, fraction: str | None = None
 ) -> datetime | None:
-    """Return a naive local time; None if it is invalid or implausible.
+    """Return a naive local time; None if there is no such time, or the year is not from 1970 to `LAST_YEAR`.
 
-    `fraction` has the digits after the decimal point.
+    `fraction` has the digits after the decimal point, of which six are used.
     """
     try:
         moment = datetime(year, month, day, hour, minute, second)  # noqa: DTZ001 - a recorder's local time
@@ -52,6 +55,8 @@ def build_time(
 
 def parse_time(text: str) -> datetime | None:
     """Parse `2024-06-01 01:30:05`, with any usual separators and an optional fraction and zone; None if that fails.
+
+    The seconds may be missing; see `build_time` for the range of years.
 
     Without a zone, the result is naive: local time of the recorder. A time with an unknown zone gives None, since it
     would be hours off if it was read as local. `-00:00` means no zone (RFC 3339): Song Meters write it if none was set.
@@ -68,7 +73,10 @@ def parse_time(text: str) -> datetime | None:
 
 
 def check_time(value: object) -> datetime | None:
-    """Return the time with its zone as a fixed offset; None if the value is no time, or year or zone is implausible."""
+    """Return the time with its zone as a fixed offset; None if the value is no time.
+
+    Also None if the year is not from 1970 to `LAST_YEAR`, or the offset is a day or more.
+    """
     if not isinstance(value, datetime) or not _FIRST_YEAR <= value.year <= LAST_YEAR:
         return None
     try:

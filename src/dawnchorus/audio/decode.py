@@ -121,8 +121,9 @@ class Recording:
     ) -> Iterator[FloatArray]:
         """Yield mono float32 blocks [samples] of a channel.
 
-        Damage after the first decoded sample ends the audio there, and adds a warning. If the caller reads the channels
-        one by one by their numbers, only the decoding of channel 1 warns of silent or noisy channels.
+        To be called once for an open recording. Damage after the first decoded sample ends the audio there, and adds a
+        warning. If the caller reads the channels one by one by their numbers, only the decoding of channel 1 warns of
+        silent or noisy channels.
 
         Args:
             rate_hz: sample rate of the blocks; None for the file's rate.
@@ -133,6 +134,7 @@ class Recording:
         Raises:
             AudioDecodeError: no sample could be decoded, no sample is finite, or there is no such channel.
             AudioTooLargeError: more than `max_samples` samples.
+            AudioReadError: the store of the recording failed.
         """
         used = _find_channel(self.path, self.info.n_channels, channel)
         number = channel if isinstance(channel, int) else None
@@ -144,8 +146,10 @@ class Recording:
     ) -> Iterator[FloatArray]:
         """Yield the audio from `start_s` to `end_s` as mono float32 blocks [samples], one block in memory at a time.
 
+        It is shorter at the end of the recording. To be called once for an open recording, in place of `blocks`.
+
         Raises:
-            AudioError: the recording cannot be decoded there.
+            AudioError: the recording cannot be decoded there, or has no audio at `start_s`.
         """
         used = _find_channel(self.path, self.info.n_channels, channel)
         mono = _mono_clip(self.path, self._backend, start_s, end_s, used)
@@ -301,6 +305,7 @@ def open_recording(path: Path) -> Recording:
     Raises:
         AudioNotFoundError: no such file, a folder, a dangling link, or no permission.
         AudioDecodeError: no decoder can read the file, or its sample rate or channel count is out of bounds.
+        AudioReadError: the store of the file failed.
     """
     backend = open_backend(path)
     rest = find_undeclared_audio(path) or find_trailing_bytes(path)
@@ -311,7 +316,7 @@ def open_recording(path: Path) -> Recording:
 
 
 def read_mono(path: Path, *, rate_hz: int | None = None) -> tuple[FloatArray, int]:
-    """Read a short recording; return mono float32 [samples] and their rate in Hz.
+    """Read a whole recording into memory; return mono float32 [samples] and their rate in Hz.
 
     `rate_hz` is the rate to resample to; None for the file's rate.
 
@@ -327,7 +332,7 @@ def read_clip(path: Path, *, start_s: float, end_s: float, rate_hz: int, channel
     """Read the audio from `start_s` to `end_s` as mono float32 [samples]; shorter at the end of the recording.
 
     Raises:
-        AudioError: the recording cannot be decoded there.
+        AudioError: the recording cannot be opened or decoded there, or has no audio at `start_s`.
     """
     backend = open_backend(path)
     with Recording(path=path, info=backend.info, _backend=backend) as recording:

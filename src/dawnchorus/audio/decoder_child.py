@@ -29,7 +29,13 @@ glibc would otherwise return it to the system after each block, which takes more
 
 
 class DecoderChild:
-    """A running decoder process, with its pipes and shared memory."""
+    """A running decoder process, with its pipes and shared memory.
+
+    Args:
+        process: the process, as `start_child` returns it.
+        ring: memory for samples, shared with the process; None if samples come through the pipe.
+        stall_s: seconds without output after which the process is killed.
+    """
 
     def __init__(self, process: subprocess.Popen[bytes], ring: SharedRingBuffer | None, stall_s: float) -> None:
         self.process, self.ring, self.stall_s = process, ring, stall_s
@@ -79,7 +85,10 @@ class DecoderChild:
         return self._cut(n)
 
     def is_ready(self, within_s: float) -> bool:
-        """Return True if there is something to read or the process has ended; wait up to `within_s` seconds."""
+        """Return True if there is something to read or the process has ended; wait up to `within_s` seconds.
+
+        Always True on Windows, where this cannot be checked.
+        """
         if self._received or not hasattr(select, "poll"):
             return True
         poll = select.poll()
@@ -141,7 +150,10 @@ class DecoderChild:
 
 
 class Watchdog:
-    """Thread that kills decoder processes that keep their callers waiting too long; it ends when none are left."""
+    """Thread that kills decoder processes that keep callers waiting longer than `stall_s` and `repeated_s` together.
+
+    It starts with the first process, and ends when none are left.
+    """
 
     def __init__(self) -> None:
         self.reset()

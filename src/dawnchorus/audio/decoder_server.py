@@ -25,6 +25,11 @@ class DecoderServer:
     """Server in a decoder process: reads requests as lines of JSON, and writes replies and samples.
 
     Samples go through the `ring` buffer, or, if that is None, through the pipe of the replies.
+
+    Args:
+        ring: memory for samples, shared with the caller.
+        requests: pipe of the requests.
+        replies: pipe of the replies.
     """
 
     def __init__(self, ring: SharedRingBuffer | None, requests: IO[bytes], replies: IO[bytes]) -> None:
@@ -34,6 +39,7 @@ class DecoderServer:
         self._free = deque(range(N_SLOTS))
 
     def run(self) -> None:
+        """Answer requests until the caller closes the pipe."""
         for line in self._requests:
             message = json.loads(line)
             if isinstance(message, int):

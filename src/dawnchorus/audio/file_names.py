@@ -53,7 +53,9 @@ class NamePattern:
     """Pattern of a start time in a file name, with the recorders and programs that use it."""
 
     used_by: str
+    """Recorders and programs, with examples of their names."""
     regex: re.Pattern[str]
+    """Expression with named groups for date and time."""
     read_date: Callable[[re.Match[str]], tuple[int, int, int] | None]
     """Function that returns year, month and day of a match; None if their order is ambiguous."""
 
@@ -178,7 +180,10 @@ def read_name(path: PurePath) -> RecordingMetadata | None:
 
 
 def text_before_time(name: str) -> str:
-    """Return the part of a file name before the time; empty if there is no time."""
+    """Return the part of a file name before the time; empty if there is no time.
+
+    Numbers that old AudioMoths use as names count as no time.
+    """
     for pattern in NAME_PATTERNS:
         for match in pattern.regex.finditer(name):
             if _read_match(pattern, match) is not None:

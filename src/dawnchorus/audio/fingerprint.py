@@ -48,7 +48,7 @@ HASH = np.dtype([("hash", "<u4"), ("frame", "<i4")])
 def fingerprint(samples: FloatArray) -> npt.NDArray[np.void]:
     """Return the hashes (dtype `HASH`, with the frame of their first peak) of mono samples [n] at `RATE_HZ`.
 
-    Silence has none.
+    Only the first `MAX_S` seconds are used. Silence, and less than `N_FFT` samples, have none.
     """
     samples = samples[: int(MAX_S * RATE_HZ)]
     if len(samples) < N_FFT:
@@ -94,7 +94,8 @@ def _pairs(peaks: IntArray) -> npt.NDArray[np.void]:
 def near_pairs(prints: Iterable[npt.NDArray[np.void]]) -> list[tuple[int, int, float]]:
     """Return pairs of recordings with the same audio: both indices, and the share of the shorter one's hashes in both.
 
-    Hashes that occur in very many recordings are ignored.
+    `MIN_COMMON` and `MIN_PART` say how many hashes have to agree. In a pair, the first index is smaller. Hashes that
+    occur more than 200 times in all recordings are ignored.
     """
     each = list(prints)
     sizes = np.array([len(p) for p in each], np.int64)

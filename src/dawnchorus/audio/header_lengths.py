@@ -59,9 +59,13 @@ class UndeclaredAudio:
     stated: str
     """Length in the header, in words for the warning, such as "0 bytes"."""
     container: str
+    """Kind of file: "WAV", "AIFF", "AU" or "CAF"."""
     rate_hz: int = 0
+    """Sample rate; 0 in a CAF file."""
     n_channels: int = 0
+    """Number of channels; 0 in a CAF file."""
     frame_bytes: int = 1
+    """Number of bytes of one sample in all channels."""
     subtype: str | None = None
     """libsndfile's name of the encoding; None if samples cannot be decoded alone, as in ADPCM."""
     endian: str = "LITTLE"
@@ -83,7 +87,8 @@ class UndeclaredAudio:
 def find_undeclared_audio(path: Path) -> UndeclaredAudio | None:
     """Find samples beyond the length in the header of a WAV, AIFF, AU or CAF file; None if there are none.
 
-    The length may be missing, or, in a WAV file, too short.
+    The length may be missing, or, in a WAV file, too short. Samples that are all zero count as none, if they can be
+    decoded alone.
     """
     size = path.stat().st_size
     with path.open("rb") as file:

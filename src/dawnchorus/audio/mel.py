@@ -60,15 +60,21 @@ class MelImage:
     """Settings of log-mel images of clips, with one column every `hop_s` seconds."""
 
     n_mels: int = 128
+    """Number of bands."""
     hop_s: float = 0.01
+    """Seconds from one column to the next."""
     low_hz: float = 50.0
+    """Lower edge of the lowest band."""
     high_hz: float = 15_000.0
     """Upper edge of the highest band; limited to half the sample rate."""
     range_db: float = 80.0
     """Level below the maximum, in dB, to which lower levels are raised."""
 
     def levels(self, samples: FloatArray, *, rate_hz: int) -> FloatArray:
-        """Return levels [n_mels, columns] of mono samples [n] in dB relative to the maximum, at least -`range_db`."""
+        """Return levels [n_mels, columns] of mono samples [n] in dB relative to the maximum, at least -`range_db`.
+
+        Levels of silence are 0.
+        """
         hop_length = max(round(self.hop_s * rate_hz), 1)
         n_fft = 1 << int(np.ceil(np.log2(3 * hop_length)))
         padded = np.pad(samples, n_fft // 2)

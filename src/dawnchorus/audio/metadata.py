@@ -57,7 +57,7 @@ def read_metadata(path: Path, readers: Sequence[Reader] = READERS) -> RecordingM
     """Read location and time from a file's metadata and its name; unknown fields are None.
 
     `readers` are in descending order of trust. Contradictions between their results are described in `conflict`, and
-    times that cannot be read in `unread`.
+    times that cannot be read in `unread`. A reader that raises an exception is passed over.
     """
     notes = read_metadata_chunks(path)
     sources = []
@@ -70,7 +70,10 @@ def read_metadata(path: Path, readers: Sequence[Reader] = READERS) -> RecordingM
 
 
 def with_name(known: RecordingMetadata, name: str) -> RecordingMetadata:
-    """Return the metadata, with missing fields filled in from the recording's original file name."""
+    """Return the metadata, with missing fields filled in from the recording's original file name.
+
+    Contradictions between them are described in `conflict`.
+    """
     named = read_name(Path(name))
     return known if named is None else merge_metadata([known, named])
 
@@ -79,7 +82,7 @@ def merge_metadata(sources: Iterable[RecordingMetadata]) -> RecordingMetadata:
     """Merge metadata field by field; of each field, the first source that has a value is used.
 
     `sources` are in descending order of trust. A time without a zone gets the zone of another source with the same
-    clock time.
+    clock time. `source` is that of the time, or else the first known one; all conflicts and unread texts are kept.
     """
     known = list(sources)
     timed = [metadata for metadata in known if metadata.start_time is not None]
@@ -154,7 +157,7 @@ def _location(metadata: RecordingMetadata) -> tuple[float, float]:
 
 
 def metadata_to_json(metadata: RecordingMetadata) -> dict[str, Any]:
-    """Return the metadata as JSON values, with the time in ISO 8601."""
+    """Return the fields of the metadata by name as JSON values, with the time in ISO 8601."""
     return {**vars(metadata), "start_time": metadata.start_time and metadata.start_time.isoformat()}
 
 

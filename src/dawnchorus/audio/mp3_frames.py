@@ -70,6 +70,7 @@ class FrameIndex:
     starts: array[int]
     """Offset of each frame whose number is a multiple of `STEP`, and of the end."""
     n_frames: int
+    """Number of frames."""
     frame_samples: int
     """Number of samples per channel in a frame."""
     delay: int
@@ -113,7 +114,10 @@ class FrameIndex:
 
 
 def find_frames(path: Path) -> FrameIndex | None:
-    """Return the index of an MP3 file; None if seeking by it would be wrong. Recent indexes are cached."""
+    """Return the index of an MP3 file; None if seeking by it would be wrong, or the file is too short to check that.
+
+    The `MAX_INDEXES` indexes that were used last are cached.
+    """
     status = path.stat()
     return _find_frames(path, status.st_size, status.st_mtime_ns)
 

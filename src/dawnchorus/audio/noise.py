@@ -16,6 +16,7 @@ def reduce_noise(samples: FloatArray, *, rate_hz: int, kind: NoiseKind) -> Float
     """Return mono samples [n] with less noise.
 
     `kind` is "stationary" for noise that is the same throughout, "nonstationary" for noise that changes slowly.
+    Silence is returned unchanged.
 
     Raises:
         MissingExtraError: noisereduce is not installed.

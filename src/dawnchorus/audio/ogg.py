@@ -24,7 +24,9 @@ class OggPage:
     serial: int
     """Serial number of the stream that the page belongs to."""
     is_first: bool
+    """True for the first page of its stream."""
     is_last: bool
+    """True for a page that is marked as the last of its stream."""
 
 
 def iter_pages(file: BinaryIO, *, start: int = 0) -> Iterator[OggPage]:
@@ -55,7 +57,7 @@ def find_last_page(file: BinaryIO) -> OggPage | None:
 
 
 def is_cut_off(path: Path) -> bool:
-    """Return True for an Ogg file whose last page is incomplete or not marked as the last."""
+    """Return True for an Ogg file whose last page is incomplete or not marked as the last; False for other files."""
     with path.open("rb") as file:
         if file.read(4) != _MAGIC:
             return False

@@ -112,7 +112,8 @@ class DecoderProcess:
         """Read the audio from `start_s` to `end_s` as mono float32 [samples]; shorter at the end of the recording.
 
         Raises:
-            AudioError: the recording cannot be decoded there, or the decoder crashed or hung on it.
+            AudioError: the recording cannot be decoded there, has no audio at `start_s`, or the decoder crashed or hung
+                on it.
         """
         with self.open_clip(path, start_s=start_s, end_s=end_s, rate_hz=rate_hz, channel=channel) as clip:
             return np.concatenate([np.zeros(0, np.float32), *(block.copy() for block in clip.blocks())])
@@ -120,13 +121,13 @@ class DecoderProcess:
     def is_ready(self, *, within_s: float = 0.0) -> bool:
         """Return True if the process has replied or ended; always True on Windows, where this cannot be checked.
 
-        `within_s` is the maximum time to wait for that.
+        `within_s` is the maximum time in seconds to wait for that. Also True before the process was started.
         """
         child = self._child
         return child is None or child.is_ready(within_s)
 
     def abandon(self) -> None:
-        """End the process if a recording is still open, so that its replies are not taken for later ones."""
+        """End the process if a recording is open, whose replies would be taken for those to the next request."""
         if self._child is not None and self._child.recording is not None:
             self.close()
 
@@ -164,9 +165,14 @@ class IsolatedRecording:
     """A recording decoded by a `DecoderProcess`, used in a `with` block; implements `decode.OpenRecording`.
 
     Entering the block reads the header; leaving the block before the last sample was read ends the process.
+
+    Args:
+        child: the process, which got the request for this recording.
+        path: the recording.
     """
 
     header: RecordingHeader
+    """Properties and metadata in the header; set when the block is entered."""
 
     def __init__(self, child: DecoderChild, path: Path) -> None:
         self.path = path

@@ -102,7 +102,8 @@ def is_placeholder(size: int) -> bool:
 def missing_data_bytes(path: Path) -> int:
     """Return the number of bytes that a WAV header states beyond the end of the file; 0 for other formats.
 
-    libsndfile reads a truncated WAV without an error, so this is the only check.
+    libsndfile reads a truncated WAV without an error, so this is the only check. A placeholder in place of the length
+    gives 0.
     """
     with path.open("rb") as file:
         for chunk in iter_chunks(file):

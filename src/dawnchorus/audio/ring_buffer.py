@@ -25,6 +25,9 @@ class SharedRingBuffer:
     """Shared-memory buffer of `N_SLOTS` slots with `SLOT_SAMPLES` float32 samples each.
 
     The memory has no name, so that it is released when both processes have ended, even after a crash.
+
+    Args:
+        descriptor: descriptor of an open file, as `reserve_file` opens it.
     """
 
     def __init__(self, descriptor: int) -> None:

@@ -33,7 +33,12 @@ class SampleAnalysis(Protocol):
 
 
 class GuardedAnalysis:
-    """Wrapper of a plug-in's analysis, whose errors name the plug-in; implements `SampleAnalysis`."""
+    """Wrapper of a plug-in's analysis, whose errors name the plug-in; implements `SampleAnalysis`.
+
+    Args:
+        plug_in: the plug-in.
+        state: its analysis of one recording.
+    """
 
     def __init__(self, plug_in: PlugIn, state: SampleAnalysis) -> None:
         self._plug_in, self._state = plug_in, state
@@ -59,6 +64,9 @@ class SampleAnalyses:
 
     Args:
         pickled: analyses by name, pickled by the parent process.
+
+    Attributes:
+        warnings: a sentence for each analysis that has failed so far.
     """
 
     def __init__(self, pickled: Mapping[str, bytes]) -> None:
@@ -102,6 +110,8 @@ class SampleAnalyses:
 
 def build_table(columns: Mapping[str, Sequence[Any] | npt.NDArray[Any]]) -> Table:
     """Build a table from columns of equal length, of numbers, booleans or strings.
+
+    A single value is a column of one row; without columns, the table has no rows.
 
     Raises:
         InputError: the columns have different lengths.
@@ -151,7 +161,7 @@ def check_table(table: Table) -> Table:
 
 
 def table_to_json(table: Table) -> dict[str, Any]:
-    """Convert a table to JSON values, for another process."""
+    """Convert a table to JSON values, for another process: "columns" with names and types, "rows" in hexadecimal."""
     return {"columns": table.dtype.descr, "rows": table.tobytes().hex()}
 
 

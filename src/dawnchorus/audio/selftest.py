@@ -9,7 +9,7 @@ SUFFIXES = ("wav", "flac", "mp3", "ogg")
 
 
 def broken_formats() -> list[str]:
-    """Return the audio formats that cannot be decoded on this machine, each with the reason."""
+    """Return the audio formats that cannot be decoded on this machine, each with the reason; empty if all can."""
     try:
         import numpy as np
         import soundfile

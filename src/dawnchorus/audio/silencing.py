@@ -16,7 +16,8 @@ RAMP_S = 0.01
 def silence(samples: FloatArray, segments: Sequence[Segment], *, rate_hz: int, start_s: float = 0.0) -> FloatArray:
     """Return mono samples [n], which start at `start_s` in the recording, with the audio in `segments` set to zero.
 
-    `samples` stays unchanged; it is returned itself if no segment is in it.
+    Fades of `RAMP_S` are added before and after each segment. `samples` stays unchanged; it is returned itself if no
+    segment is in it.
     """
     quiet = samples
     for segment in segments:

@@ -32,6 +32,7 @@ class AudioFile:
     """An audio file, which may be temporary."""
 
     path: Path
+    """Path of the file, which is deleted at the end of the block if it is temporary."""
     name: str
     """Name for tables: the path as given, an open file's name, `recording` for bytes, or `samples.wav` for an array."""
     is_trusted: bool = False
@@ -49,8 +50,8 @@ def open_audio(source: AudioSource) -> Iterator[AudioFile]:
     """Yield the audio as a file, which exists during the block.
 
     Raises:
-        InputError: the source is none of the known kinds, or samples have a wrong shape, type, rate or number of
-            channels.
+        InputError: the source is none of the known kinds, samples are not those that `arrays.as_frames` takes, or their
+            rate or number of channels is beyond the limits in `backends`.
         OutputError: no space for the temporary file.
     """
     if isinstance(source, str | os.PathLike):

@@ -45,6 +45,7 @@ class TrailingBytes:
     start: int
     """Offset in the file in bytes."""
     n_bytes: int
+    """Number of bytes up to the end of the file."""
     container: str | None
     """Kind of the file that these bytes start with; None if unknown."""
 
@@ -64,7 +65,8 @@ class TrailingBytes:
 def find_trailing_bytes(path: Path) -> TrailingBytes | None:
     """Find bytes after the end of the audio; None if there are none worth a message.
 
-    The end of a FLAC is not in its header: use `find_second_flac`.
+    Tags of an MP3 are not worth one, nor are fewer than `MIN_UNKNOWN_BYTES` bytes of an unknown kind. The end of a FLAC
+    is not in its header: use `find_second_flac`.
     """
     size = path.stat().st_size
     with path.open("rb") as file:

@@ -94,7 +94,7 @@ class UnscoredReport:
     _example: str = ""
 
     def add(self, name: str, plan: WindowPlan, duration_s: float) -> None:
-        """Count one recording."""
+        """Count one recording; `duration_s` is the length of its audio, and `name` is for the example."""
         self.n += 1
         unscored_s = plan.unscored_s(duration_s)
         if unscored_s >= _MIN_UNSCORED_S:
@@ -103,7 +103,10 @@ class UnscoredReport:
             self._example = self._example or f"{name}: the last {unscored_s:.2f} of {duration_s:.2f} s"
 
     def note(self, plan: WindowPlan) -> str | None:
-        """Return a sentence on audio that no window covers; None if there is none."""
+        """Return a sentence on audio that no window covers; None if there is none.
+
+        `plan` has the length of the windows, for the sentence.
+        """
         if not self.n_with_unscored:
             return None
         return (
@@ -147,7 +150,10 @@ class Windower:
         return batches
 
     def finish(self) -> FloatArray | None:
-        """Return the remaining windows [n, window_samples], the last one padded with zeros; None if there are none."""
+        """Return the remaining windows [n, window_samples], the last one padded with zeros; None if there are none.
+
+        To be called once, after the last block.
+        """
         n_left = self._plan.count(self._n_total) - self._n_windows
         if n_left <= 0:
             return None

@@ -168,7 +168,7 @@ def _print_comparison(comparison: ModelComparison, truth: Comparison | None) -> 
         f"{first} and {second}: {counted(comparison.n_recordings, 'recording')} that both scored, in segments of "
         f"{comparison.segment_s:g} s, from score {comparison.threshold:g} on."
     )
-    for name, recordings in comparison.missing.items():
+    for name, recordings in ((first, comparison.missing_first), (second, comparison.missing_second)):
         if recordings:
             click.echo(
                 f"left out: {counted(len(recordings), 'recording')} that {name} has not scored (as {recordings[0]})."

@@ -147,7 +147,10 @@ def print_notes(notes: Iterable[str], screen: Console) -> None:
 
 
 def print_labels(labels: LabelReader, sources: Sequence[str], screen: Console) -> None:
-    """Print the class of each label, the most frequent first, and the names of the checklists (`sources`)."""
+    """Print the class of each label, the most frequent first, and the names of the checklists (`sources`).
+
+    At most `MAX_LISTED` labels are printed, and nothing without labels.
+    """
     if not labels.label_uses:
         return
     classes = {use.label.scientific_name for use in labels.label_uses}

@@ -41,7 +41,7 @@ class Prices:
     def cost(self, *, core_hours: float, n_bytes: int) -> dict[str, float] | None:
         """Return the costs of `core_hours` ("cores"), of reading `n_bytes` ("reading"), and their sum ("total").
 
-        None without any price.
+        A price that was not given counts as 0; without any price, the result is None.
         """
         if self.per_core_hour is None and self.per_gb is None:
             return None

@@ -65,7 +65,7 @@ def build_kind(export_format: str, *, whole: bool, mel: MelImage | None) -> Expo
     """Return the kind of export for the values of `--format`, `--whole` and `--mel`; None without an export.
 
     Raises:
-        InputError: the options contradict each other.
+        InputError: `mel` is given with a format other than npy or pt, or with `whole`.
     """
     if export_format == STORED:
         if mel is not None:
@@ -101,7 +101,7 @@ def export_text(export: Export, kind: ExportKind) -> str:
 
 
 def excluded_text(excluded: Excluded, thresholds: ClipThresholds) -> str:
-    """Return a line for the user on the numbers of excluded clips, by reason."""
+    """Return a line for the user on the numbers of excluded clips, for each threshold that is above 0."""
     reasons = []
     if thresholds.min_rms:
         reasons.append(f"{counted(excluded.n_quiet, 'clip')} with an RMS below {thresholds.min_rms:g}")

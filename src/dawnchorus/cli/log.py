@@ -12,7 +12,7 @@ LIBRARY = "dawnchorus"
 
 
 def sentence(record: logging.LogRecord) -> str:
-    """Format a log message, with the prefix "warning: " for warnings."""
+    """Format a log message, with the prefix "warning: " for the level WARNING only."""
     prefix = "warning: " if record.levelno == logging.WARNING else ""
     return prefix + record.getMessage()
 
@@ -49,7 +49,7 @@ def show_log(handler: logging.Handler) -> None:
 
 @contextmanager
 def handled_log(handler: logging.Handler) -> Iterator[None]:
-    """Attach a handler to the library's logger for the block, at the level INFO."""
+    """Attach a handler to the library's logger for the block, at the level INFO; then restore the level before."""
     log = logging.getLogger(LIBRARY)
     level = log.level
     log.addHandler(handler)

@@ -83,7 +83,8 @@ class LazyGroup(click.Group):
 def repeated_options(command: click.Command, arguments: Sequence[str]) -> dict[str, int]:
     """Return the options with a single value that are given more than once, with their numbers of occurrences.
 
-    The result is empty if click cannot parse the arguments; click then reports the error. (click uses the last value.)
+    Options of subcommands are included. The result is empty if click cannot parse the arguments; click then reports the
+    error. (click uses the last value.)
     """
     context = click.Context(command, **command.context_settings)
     try:
@@ -110,7 +111,10 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command line; print an error as one line, and exit with its exit code."""
+    """Run the command line; print an error as one line, and exit with its exit code, or 130 after an interrupt.
+
+    With `--debug`, errors other than those of click are raised.
+    """
     arguments = [argument for argument in sys.argv[1:] if argument != DEBUG]
     try:
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a shell has it ignored

@@ -27,7 +27,7 @@ def open_name_lists(
     """Read the lists of species names (see `dawnchorus.data.name_lists`), and print notes on unreadable ones.
 
     Args:
-        models_folder: folder of models; None: the default.
+        models_folder: folder of models; None: `$DAWNCHORUS_MODELS`, or else the user's cache.
         source: the recordings' folder or table, near which checklists are searched.
         checklists: files of the option `--checklist`; may be empty.
         own: labels of the data set; may be empty.

@@ -34,7 +34,7 @@ MAX_LISTED = 20
 
 
 def console(*, no_color: bool = False) -> Console:
-    """Return a console on standard error, for progress and messages."""
+    """Return a console on standard error, for progress and messages; `no_color` or $NO_COLOR turns colors off."""
     return Console(stderr=True, highlight=False, no_color=no_color or None, soft_wrap=True)
 
 
@@ -61,7 +61,10 @@ def _natural_width(table: Table) -> int:
 
 
 def announce_model(store: ModelStore, name: str | Path) -> None:
-    """Print that the built-in model `name` will be created, and the license of its weights; nothing if it exists."""
+    """Print that the built-in model `name` will be created, and the license of its weights.
+
+    Nothing is printed if the model exists, or `name` is not a built-in one.
+    """
     if str(name) not in BUILTIN_MODELS or store.find_installed(str(name)) is not None:
         return
     model = BUILTIN_MODELS[str(name)]
@@ -104,8 +107,8 @@ def license_note(run: Run) -> str:
 def write_report(run: Run, folder: Path) -> tuple[Path, list[RecordingFailure]]:
     """Write the HTML report of a run, and a spectrogram (PNG) of each recording or channel.
 
-    Returns the path of the page, and the recordings whose spectrogram could not be drawn, with reasons. `folder` may be
-    a `storage.paths.RemotePath`.
+    Returns the path of the page, and the recordings whose spectrogram could not be drawn, with reasons. Recordings that
+    the run could not identify have no spectrogram; the page lists them. `folder` may be a `storage.paths.RemotePath`.
 
     Raises:
         OutputError: no space, or no permission.

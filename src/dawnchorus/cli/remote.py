@@ -41,7 +41,8 @@ def request_json(method: str, server: str, path: str, *, fields: tuple[str, ...]
 
     Raises:
         InputError: `server` is not a URL.
-        DownloadError: the server cannot be reached, rejected the request, or is no Dawn Chorus server.
+        DownloadError: the server cannot be reached, rejected the request, or its response is no JSON object with
+            `fields`.
     """
     if not server.startswith(("http://", "https://")):
         raise InputError(f"--server: expected a URL such as {DEFAULT_SERVER}, got {server!r}.")

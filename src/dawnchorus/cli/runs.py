@@ -197,7 +197,11 @@ def plot(*, names: tuple[str, ...], root: Path, out: Path) -> None:
 
 
 def label_runs(runs: Sequence[TrainingRun]) -> tuple[str, list[str]]:
-    """Return the names of the settings that differ between the runs, and a label with the values for each run."""
+    """Return the names of the settings that differ between the runs, and a label with the values for each run.
+
+    Settings in `NOT_VARIED` count only if no others differ. If none differ, "run" and the names of the runs are
+    returned.
+    """
     differences = _differences(runs)
     chosen = {key: values for key, values in differences.items() if key not in NOT_VARIED} or differences
     varied = {key: [_brief(value) for value in values] for key, values in chosen.items()}

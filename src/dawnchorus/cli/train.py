@@ -93,7 +93,7 @@ def command(
 
 
 def print_config_dir_notes(config_dir: Path | None, screen: Console) -> None:
-    """Print which files of the user's folder of choices replace built-in ones or are no choices."""
+    """Print which files of the user's folder of choices replace built-in ones or are no choices; nothing for None."""
     from dawnchorus.training.compose import describe_config_dir
 
     for note in describe_config_dir(config_dir) if config_dir is not None else ():

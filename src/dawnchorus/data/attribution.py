@@ -16,7 +16,10 @@ UNKNOWN = "license not known"
 
 
 def attribution_line(row: RecordingRow) -> str:
-    """Return the attribution of a recording: recordist, identifier and URL, in the form that xeno-canto requires."""
+    """Return the attribution of a recording: recordist, identifier and URL.
+
+    Recordings of xeno-canto (`XC123`) have the form that it requires; others have a URL only if it is known.
+    """
     name = row.recordist or "recordist not known"
     if row.recording_id.startswith("XC") and row.recording_id[2:].isdigit():
         return f"{name}, {row.recording_id}. Accessible at www.xeno-canto.org/{row.recording_id[2:]}"

@@ -112,13 +112,13 @@ def check_table(
     scores: ModelScores | None = None,
     report: Report = ignore_progress,
 ) -> RecordingsTable:
-    """Decode all recordings, and return the table with `problems`, durations, audio hashes and `duplicate_of` set.
+    """Decode all recordings, and return the table with `problems`, durations, sample rates, hashes, `duplicate_of` set.
 
     Args:
         table: the data set.
         n_workers: number of decoder processes.
         scores: a model's scores of the recordings, to set `label_check` and `detected_species` of the rows; None
-            leaves labels unchecked.
+            leaves labels unchecked, and removes the results of a label check before.
         report: called with the progress after each recording.
     """
     checks = []
@@ -177,7 +177,7 @@ def read_check(table: RecordingsTable, row: RecordingRow, recording: CheckedReco
 
 
 def failed_check(row: RecordingRow, error: AudioError) -> RecordingCheck:
-    """Return the check of a recording that cannot be decoded because of `error`."""
+    """Return the check of a recording that cannot be decoded because of `error`; duration and hashes stay."""
     problem = MISSING if isinstance(error, AudioNotFoundError) else UNREADABLE
     return RecordingCheck(replace(row, **_NO_SCORES, problems=(*_label_problems(row), problem)), np.empty(0, HASH))
 
@@ -224,7 +224,11 @@ def _original(earlier: Mapping[int, tuple[int, str]], k: int) -> int:
 
 
 def mark_duplicates(checks: Sequence[RecordingCheck]) -> list[RecordingRow]:
-    """Return the rows of the checks with `duplicate_of` set, and "duplicate" or "near_duplicate" among the problems."""
+    """Return the rows of the checks with `duplicate_of` set, and "duplicate" or "near_duplicate" among the problems.
+
+    Of recordings with the same sound, the first in order is the original; a row that is no copy has `duplicate_of`
+    None. Silent recordings are not compared by `audio_hash`.
+    """
     rows = [check.row for check in checks]
     first_with: dict[str, int] = {}
     earlier: dict[int, tuple[int, str]] = {}

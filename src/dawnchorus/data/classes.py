@@ -23,7 +23,9 @@ def label_names(rows: Iterable[RecordingRow]) -> list[str]:
 def with_known_classes(
     rows: Sequence[RecordingRow], labels: Sequence[Label], new_classes: Sequence[str]
 ) -> tuple[RecordingRow, ...]:
-    """Return the rows with each label replaced by the names of its class.
+    """Return the rows with each label (species, annotated and absent species) replaced by the names of its class.
+
+    Secondary species are replaced, too, but stay as they are if they are no class.
 
     Args:
         rows: the recordings.

@@ -207,7 +207,8 @@ class RecorderName:
     start: str
     """The 12 or 14 digits of date and time, or a Unix time of eight hexadecimal digits."""
     is_clip: bool
-    """True if the name is of a clip, not a whole recording: it has further text, or a number, class or score."""
+    """True if the name is of a clip, not a whole recording: it has text after the time, or words of a clip, a class or
+    a score before the recorder."""
 
 
 @lru_cache(maxsize=_CACHED)
@@ -311,7 +312,8 @@ class ClipName:
     """The name of a clip that was cut from a recording, without the clip's times or part number."""
 
     recording_names: tuple[str, ...]
-    """Candidates for the recording's name, the likeliest first: the texts before and after the times; may be empty."""
+    """Candidates for the recording's name, the likeliest first: the texts before and after the times, in lower case
+    and without signs around them; may be empty."""
     is_range: bool
     """True if the name has a start and an end time, so it cannot be a series of recordings with running numbers."""
 
@@ -396,9 +398,10 @@ def _find_recording_names(before: str, rest: str = "") -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class RunningNumber:
-    """A name with a running number or letter, as in `creek_2` or `creek b`; `base` is the rest of the name."""
+    """A name with a running number or letter, as in `creek_2` or `creek b`."""
 
     base: str
+    """The rest of the name, in lower case and without signs around it; of `number_inside` with `*` for the number."""
     number: int
     """The number; for a letter its place in the alphabet, from a = 1."""
     has_separator: bool = True

@@ -148,6 +148,8 @@ class ClipWriter:
     ) -> None:
         """Append a recording's clips; they survive if the process is killed afterwards.
 
+        Clips that the recording had before are no longer found, but stay in their shard.
+
         Args:
             recording_id: the recording.
             key: digest of all that the clips depend on.
@@ -178,7 +180,10 @@ class ClipWriter:
         self._n_rows += len(times)
 
     def write_index(self, rows: Sequence[RecordingRow]) -> int:
-        """Write the index `clips.parquet` of the clips of `rows`, and return the number of clips."""
+        """Write the index `clips.parquet` of the clips of `rows`, and return the number of clips.
+
+        Rows that are not prepared are left out; an index that exists is replaced.
+        """
         n = 0
         with (
             atomic_file(self.folder / INDEX_NAME) as stream,
@@ -297,9 +302,20 @@ class WholeRecording:
 class Clips:
     """Reader of prepared clips; samples are memory-mapped.
 
+    Args:
+        folder: the folder of the clips.
+
+    Attributes:
+        index: the content of `clips.parquet`, a row per clip with the columns `INDEX`.
+        recipe: the recipe's fields and the seed, by current names.
+        rate_hz: sample rate of the clips.
+        window_s: length of a clip in seconds.
+        window_samples: number of samples of a clip.
+
     Raises:
         InputError: the folder has no prepared clips.
-        FormatError: a shard is shorter than the index says, or the journal is missing or damaged.
+        FormatError: the index cannot be read, a shard is missing or shorter than the index says, or the journal is
+            missing or damaged.
     """
 
     def __init__(self, folder: Path) -> None:

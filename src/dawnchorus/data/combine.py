@@ -53,9 +53,11 @@ class Combined:
 
 
 def combine(old: RecordingRow, new: RecordingRow) -> Combined:
-    """Merge two rows of one recording: new values replace old ones, which fill gaps; the identifier is the old one.
+    """Merge two rows of one recording: new values replace old ones, which fill gaps.
 
-    Path and measurements (duration, hashes, ...) are those of the new file, or of the old one if the new is missing.
+    The identifier and, if there is one, `group` are the old ones. Path and measurements (duration, hashes, ...) are
+    those of the new file, or of the old one if the new is missing; results of `dawnchorus data check` are the old ones
+    if the file's content is the same.
     """
     kept: list[str] = []
     changes: list[Change] = []

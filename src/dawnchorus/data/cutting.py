@@ -38,7 +38,9 @@ def cut_clips(
     calls: Sequence[float],
     rng: np.random.Generator,
 ) -> Iterator[CutClip]:
-    """Yield the clips of a recording that the recipe selects.
+    """Yield the clips of a recording that the recipe selects, in order; none if there are no samples.
+
+    Selections other than "all" choose from the first `MAX_CHOICE_S` seconds.
 
     Args:
         blocks: the recording's samples after cleaning, in blocks [samples], float32, mono.
@@ -136,8 +138,9 @@ def _called_starts(calls: Sequence[float], recipe: Recipe, *, last: int) -> list
 def loudest_starts(sound: FloatArray, window_samples: int, n_clips: int) -> list[int]:
     """Return the indices of the first samples of the `n_clips` loudest windows without overlap, the loudest first.
 
-    `sound` has mono samples [samples]. Loudness is the energy of their first difference, which raises high frequencies
-    by 6 dB per octave, against wind.
+    `sound` has mono samples [samples]. Windows start at multiples of a quarter window; there are fewer if no more fit.
+    Loudness is the energy of the samples' first difference, which raises high frequencies by 6 dB per octave, against
+    wind.
     """
     hop = max(window_samples // 4, 1)
     starts = np.arange(0, len(sound) - window_samples + 1, hop)

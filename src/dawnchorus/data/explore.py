@@ -32,10 +32,11 @@ class SpeciesShare:
 
     scientific_name: str
     common_name: str
+    """Common name in the first of these recordings; the scientific name if it has none."""
     n_recordings: int
     """Number of recordings with this main species, or, without a main species, with annotations of the species."""
     duration_s: float
-    """Length of these recordings."""
+    """Length of these recordings; an unknown length counts as 0."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class DataSetSummary:
 
     n_recordings: int
     duration_s: float
-    """Length of all recordings."""
+    """Length of all recordings; an unknown length counts as 0."""
     species: tuple[SpeciesShare, ...]
     """Shares, the most frequent species first; a recording with several annotated species counts for each."""
     counts: dict[str, tuple[tuple[str, int], ...]]
@@ -55,7 +56,7 @@ class DataSetSummary:
     locations: tuple[tuple[float, float], ...]
     """Latitude and longitude, in degrees, of the recordings with a known location."""
     month_hour: tuple[tuple[int, ...], ...]
-    """Number of recordings [12 months from January, 24 hours of the day]."""
+    """Number of recordings [12 months from January, 24 hours of the day], without those of unknown month or hour."""
     problems: tuple[tuple[str, int], ...]
     """Counts of the values of `RecordingRow.problems`."""
 
@@ -76,7 +77,7 @@ class Example:
 
 
 def summarize_data_set(rows: Sequence[RecordingRow]) -> DataSetSummary:
-    """Count the recordings of a data set by each of their properties."""
+    """Count the recordings of a data set by species and by each property in `PROPERTIES`; see `DataSetSummary`."""
     n_by_species: Counter[str] = Counter()
     seconds: dict[str, float] = defaultdict(float)
     common: dict[str, str] = {}

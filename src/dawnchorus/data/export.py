@@ -55,7 +55,7 @@ class Export:
     n_items: int
     """Number of clips, or of whole recordings, in the export."""
     n_without_species: int
-    """Number of clips left out of the arrays because they have no species."""
+    """Number of clips left out of the arrays because they have no species; 0 for audio files and whole recordings."""
     is_new: bool
     """False if an up-to-date export existed already."""
 
@@ -96,6 +96,8 @@ def write_export(table: RecordingsTable, kind: ExportKind, *, convert: Convert =
         InputError: whole recordings of clips that are not consecutive windows, or mel bands that are narrower than the
             spectrum's resolution.
         OutputError: no space, or no permission, or the folder exists and is no export.
+        BusyError: another process writes to the folder of the clips.
+        FormatError: the clips are damaged; see `Clips`.
     """
     clips = Clips(table.folder)
     folder = table.folder / kind.folder_name

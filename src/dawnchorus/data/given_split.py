@@ -32,13 +32,15 @@ _NAMING = (*COLUMNS["xc_id"], *COLUMNS["recording_id"], *COLUMNS["path"])
 def split_by_counts(table: RecordingsTable, counts: Mapping[str, int]) -> RecordingsTable:
     """Split the table by a number of recordings per species for each split, in the table's order.
 
+    Recordings that cannot be used (`UNUSABLE`) are not counted, and are in no split; duplicates are counted.
+
     Args:
         table: the data set.
-        counts: number of recordings of each main species by split; further recordings of a species are in no split.
+        counts: number of recordings of each main species by split; when these are full, recordings are in no split.
             Recordings without a main species are counted by their `kind`.
 
     Raises:
-        InputError: the numbers are negative, or all zero.
+        InputError: a number is negative, or all are zero.
     """
     if min(counts.values()) < 0 or not any(counts.values()):
         raise InputError(f"--counts: expected numbers of recordings such as 8,0,7, got {dict(counts)}.")
@@ -61,7 +63,7 @@ class GivenSplit:
     n_named: int
     """Number of recordings that the tables list."""
     unmatched: tuple[str, ...]
-    """Names of listed recordings that are not in the data set."""
+    """Names, as the tables write them, of listed recordings that are not in the data set or cannot be used."""
 
 
 def split_by_tables(table: RecordingsTable, paths: Sequence[Path]) -> GivenSplit:
@@ -70,8 +72,8 @@ def split_by_tables(table: RecordingsTable, paths: Sequence[Path]) -> GivenSplit
     Recordings are matched by identifier, path or file name. Guesses about the tables are logged.
 
     Raises:
-        InputError: a recording is in two splits, or no listed recording is in the data set.
-        FormatError: a file names no splits, or has no column or list of recordings.
+        InputError: no such file, a recording is in two splits, or no listed recording is in the data set.
+        FormatError: a file is damaged, names no or unknown splits, or has no column or list of recordings.
     """
     index = _index(select_usable(table.rows, copies=True))
     split_of: dict[str, str] = {}

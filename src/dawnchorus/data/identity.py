@@ -160,8 +160,9 @@ def merge(known: RecordingsTable, new: RecordingsTable) -> Merge:
     """Merge two tables; rows of the same recording are combined under the identifier in `known`.
 
     Two rows are the same recording if they have the same path or archive identifier (`XC123`), or the same content and
-    the old file no longer exists. Values of `new` replace values of `known`. Two files with the same content but
-    contradicting labels become one recording without a label, also in later merges.
+    the old file no longer exists. Values of `new` replace values of `known`; see `combine`. Two files with the same
+    content but contradicting labels become one recording without a label, also in later merges. The merged table is in
+    the folder of `new`.
     """
     rows = list(known.rows)
     index = _RowIndex(known)

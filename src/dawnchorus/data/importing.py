@@ -95,7 +95,8 @@ def import_recordings(
         n_workers: number of decoder processes, which read the files' headers.
 
     Raises:
-        InputError: no such source, no recordings in it, an ambiguous layout, or one common name for all species.
+        InputError: no such source, no recordings in it, an ambiguous layout, one common name for all species, or
+            `columns` or `audio` with a layout that does not use them.
         FormatError: a table is invalid.
     """
     labels = labels or LabelReader(KnownClasses(known))
@@ -348,7 +349,10 @@ def _check_names(source: Path, rows: Sequence[RecordingRow]) -> None:
 
 
 def build_table(rows: Iterable[RecordingRow], folder: Path, *, n_workers: int) -> RecordingsTable:
-    """Return the rows as a table of the data set `folder`, completed from the files' headers and metadata."""
+    """Return the rows as a table of the data set `folder`, completed by `read_facts`.
+
+    Paths in the folder become relative to it, others absolute; equal identifiers are made unique (`with_unique_ids`).
+    """
     complete = map_recordings(read_facts, rows, n_workers=n_workers)
     relative = (replace(row, path=_relative(as_path(row.path), folder)) for row in complete)
     return RecordingsTable(folder, tuple(with_unique_ids(relative)))
@@ -419,7 +423,10 @@ def _locate_recording(name: str, folder: Path) -> Path:
 
 
 def read_facts(decoder: DecoderProcess, row: RecordingRow) -> RecordingRow:
-    """Complete the row from the file's header and metadata; a missing time and location are filled, too."""
+    """Complete the row from the file's header and metadata; a missing time and location are filled, too.
+
+    For a file that is missing or cannot be read, the duration is None, and `MISSING` or `UNREADABLE` the only problem.
+    """
     path = as_path(row.path)
     try:
         opened = decoder.probe(path)

@@ -53,7 +53,10 @@ def find_label_doubts(rows: Iterable[RecordingRow], known: KnownClasses, *, sour
 
 
 def near_names(names: Iterable[str]) -> list[tuple[str, str]]:
-    """Return pairs of names that differ in one letter: replaced, missing or added; not if only digits differ."""
+    """Return pairs of names that differ in one letter: replaced, missing or added; not if only digits differ.
+
+    Names of fewer than `_MIN_LETTERS` characters are not compared.
+    """
     shortened: dict[str, set[str]] = defaultdict(set)
     for name in names:
         if len(name) >= _MIN_LETTERS:

@@ -48,9 +48,11 @@ class LabelReader:
 
     known: KnownClasses
     label_uses: list[LabelUse] = field(default_factory=list)
-    """Labels with their classes and counts, the most frequent first."""
+    """Labels with their classes and counts, the most frequent first; like the other counts of the last `read` or
+    `count`."""
     unnamed: Counter[str] = field(default_factory=Counter)
-    """Numbers of recordings and annotations by label without a certain species, such as `?` and `Parus sp.`."""
+    """Numbers of uses (by recordings, annotations, secondary and absent species) by label without a certain species,
+    such as `?` and `Parus sp.`."""
 
     joined_labels: Counter[str] = field(default_factory=Counter)
     """Numbers of recordings and annotations by label that is a list of several labels."""
@@ -60,7 +62,11 @@ class LabelReader:
     """Class of each label passed to `read`; None if the label names no class."""
 
     def read(self, rows: Iterable[RecordingRow]) -> list[RecordingRow]:
-        """Return the rows with labels replaced by classes (None for no class); count the labels and their classes."""
+        """Return the rows with labels replaced by classes; count the labels and their classes.
+
+        The species of a label that names no class is None, an annotation's "". Secondary and absent species without a
+        class are dropped.
+        """
         self.joined_labels = Counter()
         rows = [_with_single_labels(row, self.joined_labels, self.known) for row in rows]
         counts = _counts(rows)
@@ -166,7 +172,10 @@ def _with_single_labels(row: RecordingRow, lists: Counter[str], known: KnownClas
 
 
 def collect_labels(rows: Iterable[RecordingRow]) -> list[Label]:
-    """Return the sorted labels of rows and their annotations, without secondary and absent species."""
+    """Return the sorted labels, as written, of rows and their annotations, without secondary and absent species.
+
+    Texts that name no class, such as `unknown`, are left out.
+    """
     labels = {
         Label(scientific, common or scientific)
         for row in rows

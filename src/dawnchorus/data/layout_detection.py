@@ -211,5 +211,5 @@ def file_names(paths: Iterable[Path]) -> list[str]:
 
 
 def list_some(names: Sequence[str]) -> str:
-    """Format the first names and the number of further names: `a, b, c and 4 more`."""
+    """Format the first three names and the number of further names: `a, b, c and 4 more`."""
     return ", ".join(names[:_MAX_NAMED]) + (f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else "")

@@ -29,7 +29,7 @@ DEFAULT_ALLOWED = ("CC0", "CC-PDM", "CC-BY", "CC-BY-SA", "CC-BY-NC", "CC-BY-NC-S
 def parse_license(text: str | None) -> str | None:
     """Parse a Creative Commons license's URL, identifier or name to an SPDX identifier such as "CC-BY-NC-4.0".
 
-    Returns None for an empty text, and other texts unchanged. Without a version, 4.0 is assumed.
+    Returns None for an empty text, and other texts without outer spaces. Without a version, 4.0 is assumed.
     """
     if text is None or not text.strip():
         return None
@@ -81,7 +81,10 @@ def is_allowed(spdx: str | None, allowed: Sequence[str]) -> bool:
 
 
 def describe_unmatched(allowed: Sequence[str], given: Iterable[str | None]) -> Iterator[str]:
-    """Yield a sentence if a license of the option --license (`allowed`) matches no recording's license (`given`)."""
+    """Yield a sentence if a license of the option --license (`allowed`) matches no recording's license (`given`).
+
+    If no recording's license is known, nothing is yielded.
+    """
     given = sorted(name for name in set(given) if name is not None)
     unmatched = [name for name in allowed if not any(is_allowed(each, [name]) for each in given)]
     if unmatched and given:
@@ -109,7 +112,8 @@ def strictest(licenses: Iterable[str | None]) -> str:
     """Return the license of weights trained on recordings with these licenses (None: unknown).
 
     The result has the restrictions of all licenses: NonCommercial, and NoDerivatives or else ShareAlike. If a license
-    is unknown or no Creative Commons license, the result is "unknown", unless all licenses are the same.
+    is unknown or has other terms than CC-BY with restrictions, the result is "unknown", unless all licenses are the
+    same; permissive licenses such as CC0, MIT and Apache-2.0 add nothing. Without any license it is "unknown".
     """
     names = {name or "unknown" for name in licenses}
     demanding = sorted(names - {name for name in names if name.lower() in _PERMISSIVE})

@@ -29,7 +29,7 @@ _OLD_DETECTIONS_NAME = "heard.parquet"
 def model_scores(table: RecordingsTable, model: Model, workers: int) -> ModelScores:
     """Score labeled recordings, and return the highest-scoring detection of each species in each; see `ModelScores`.
 
-    `workers` is the number of decoder processes.
+    Detections below `LOWEST_SCORE` are left out. `workers` is the number of decoder processes.
     """
     best: dict[str, dict[str, Detection]] = {}
     for row, table_ in _score_rows(table, model, workers):
@@ -44,8 +44,9 @@ def model_scores(table: RecordingsTable, model: Model, workers: int) -> ModelSco
 def call_times(table: RecordingsTable, model: Model, workers: int, *, folder: Path) -> dict[str, list[float]]:
     """Return the centers (seconds) of windows with the labeled species by recording_id, the highest score first.
 
-    `workers` is the number of decoder processes. Detections are stored in `folder`, the folder of the clips, so that a
-    later call does not score the recordings again.
+    Windows count from `CALL_SCORE` on; a recording without such a window has an empty list. Recordings that failed, or
+    whose species is no class of the model, are left out. `workers` is the number of decoder processes. Detections are
+    stored in `folder`, the folder of the clips, so that a later call does not score the recordings again.
     """
     out = folder / _OLD_DETECTIONS_NAME
     if not out.exists():

@@ -39,11 +39,11 @@ class PrepareSummary:
     n_recordings: int
     """Number of recordings that this run has prepared."""
     n_before: int
-    """Number of recordings that an earlier run has prepared."""
+    """Number of recordings that were prepared before this run."""
     n_left_out: int
     """Number of unusable recordings and of copies, which are skipped."""
     n_clips: int
-    """Number of clips of these recordings in the folder, from this run and earlier ones."""
+    """Number of clips in the index: of all usable recordings, prepared in this run or before."""
     cut_s: dict[str, float] = field(default_factory=dict)
     """Seconds that cleaning removed (silent start and end, speech), by recording_id."""
     failures: dict[str, str] = field(default_factory=dict)
@@ -64,6 +64,9 @@ def prepare(
     report: Report = ignore_progress,
 ) -> PrepareSummary:
     """Cut all usable recordings into clips, and add them to a folder; recordings prepared before are skipped.
+
+    A recording whose audio or `calls` have changed since is prepared again. The index is written for all usable
+    recordings of `table`.
 
     Args:
         table: the data set.
@@ -133,8 +136,8 @@ def check_and_cut(
 ) -> RecordingsTable:
     """Check the recordings as `check_table` does, and cut them into clips in the same pass of decoding.
 
-    Returns the checked table. `prepare` with the same folder, recipe and seed then skips these recordings. The
-    arguments are the same as those of `prepare`.
+    Returns the checked table. The index is not written: `prepare` with the same folder, recipe and seed skips these
+    recordings, and writes it. The arguments are the same as those of `prepare`.
 
     Raises:
         InputError, BusyError, OutputError: see `prepare`.

@@ -33,7 +33,8 @@ class Recipe:
     """Settings for cutting recordings into clips.
 
     Raises:
-        InputError: a value is out of range.
+        InputError: `rate_hz` is not from 4,000 to 192,000, `window_s` from 0.1 to 120, `overlap_s` from 0 to below the
+            window, or `n_clips` from 1 to 10,000; or another value is not allowed.
     """
 
     rate_hz: int = 32_000
@@ -91,7 +92,7 @@ class Recipe:
         return self.window_samples - round(self.overlap_s * self.rate_hz)
 
     def as_json(self) -> dict[str, Any]:
-        """Return all fields by their names in stored files, some of which are older names."""
+        """Return all fields by their names in stored files, of which take, fill and normalise are older names."""
         return {_STORED_NAMES.get(name, name): value for name, value in asdict(self).items()}
 
 

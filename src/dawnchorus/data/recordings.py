@@ -83,7 +83,7 @@ class RecordingRow:
         content_hash: digest of the file's size and parts of its bytes: see `dawnchorus.data.identity.hash_content`.
         audio_hash: sha256 of the decoded samples (mono, 16 bit), independent of metadata and lossless codecs.
         problems: problems found by import and check: keys of `dawnchorus.data.check.ISSUES`.
-        duplicate_of: the recording_id of an earlier row with exactly or nearly the same audio.
+        duplicate_of: the recording_id of a row before this one in the table with exactly or nearly the same audio.
         label_check: outcome of comparing the label with a model: see `LABEL_CHECKS` of `dawnchorus.data.check`.
         detected_species: scientific name of a species other than the labeled one that a model detected.
         detected_score: highest score of the detected species.
@@ -255,7 +255,7 @@ def read_table(data_set: Path) -> RecordingsTable:
 
     Raises:
         InputError: the data set has no table.
-        FormatError: the file is no recordings table, or of a newer version.
+        FormatError: the file cannot be read, is no recordings table, or is of another version than `SCHEMA_VERSION`.
     """
     path = table_path(data_set)
     if not path.is_file():
@@ -356,7 +356,7 @@ def blocking_problems(row: RecordingRow, *, copies: bool) -> list[str]:
 
 
 def species_of(rows: Sequence[RecordingRow]) -> list[str]:
-    """Return the sorted scientific names in rows and their annotations."""
+    """Return the sorted scientific names of main and annotated species, without secondary and absent ones."""
     names = {row.scientific_name for row in rows if row.scientific_name}
     names |= {a.scientific_name for row in rows for a in row.annotations if a.scientific_name}
     return sorted(names)

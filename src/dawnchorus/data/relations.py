@@ -240,9 +240,10 @@ class Series:
     """Files of one folder whose names differ only in a number or letter (`SeriesMember`); `base` is the common name."""
 
     folder: str
+    """Folder of the files; for files uploaded to the server, which are in one folder, their species or kind."""
     base: str
     members: tuple[SeriesMember, ...]
-    """Numbers of the files, in ascending order."""
+    """The files, in ascending order of their numbers."""
     length_s: float | None
     """Common length of the files in seconds; the last may be shorter. None if they differ or are long; 0: unknown."""
 
@@ -487,7 +488,10 @@ SAME_RECORDING = tuple(relation for relation in RELATIONS if relation.is_of_one_
 
 
 def assign_groups(rows: Sequence[RecordingRow], relations: Sequence[Relation] = RELATIONS) -> list[int]:
-    """Return the group index of each row; directly or indirectly related rows have the same index."""
+    """Return the group of each row as the index of one of its rows, the same for directly or indirectly related rows.
+
+    An unrelated row is a group by itself. Groups are not numbered consecutively.
+    """
     parent = list(range(len(rows)))
     for relation in relations:
         first: dict[str, int] = {}
@@ -516,6 +520,8 @@ class Leak:
 
 def find_leaks(rows: Sequence[RecordingRow], split_of: Callable[[RecordingRow], str | None]) -> Iterator[Leak]:
     """Yield a leak for each relation and recording that has a related recording in another split.
+
+    A recording is compared only with the first of those that share its key.
 
     Args:
         rows: the recordings.
@@ -552,5 +558,5 @@ def check_coverage(rows: Sequence[RecordingRow]) -> tuple[Coverage, ...]:
 
 
 def n_longer_than_fingerprints(rows: Sequence[RecordingRow]) -> int:
-    """Return the number of recordings that are longer than the start that fingerprints compare."""
+    """Return the number of recordings longer than `MAX_S` seconds, the start that fingerprints compare."""
     return sum((row.duration_s or 0.0) > MAX_S for row in rows)

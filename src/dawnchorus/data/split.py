@@ -41,7 +41,8 @@ def split_table(
         table: the data set.
         ratios: relative size of each split by name ("train", "validation", "test", "fold0", ...).
         seed: seed of the random order.
-        keep: keep the split of recordings that have one, and assign the rest of their group to it.
+        keep: keep the split of recordings that have one of `ratios`, and assign the rest of their group to it; if
+            they have several splits, to the one with the smallest ratio.
 
     Raises:
         InputError: a ratio is not positive, a name is no split, or there are no usable recordings.
@@ -184,7 +185,8 @@ class LeakReport:
     n_groups: int
     """Number of groups of related recordings; an unrelated recording is a group by itself."""
     narrow: tuple[tuple[str, int, int], ...]
-    """(species, number of recordings, number of groups) of species with too few groups for the number of splits."""
+    """(species, number of recordings, number of groups) of species with enough recordings for all splits, but fewer
+    groups than splits."""
     coverage: tuple[Coverage, ...]
     """Number of recordings that have the data for each relation."""
     undecided: tuple[tuple[RecordingRow, ...], ...]
@@ -197,7 +199,9 @@ N_RANDOM = 20
 
 
 def leak_report(rows: Sequence[RecordingRow], *, seed: int) -> LeakReport:
-    """Count leaks in the split of the rows and in random splits of the same sizes; `seed` is for the latter.
+    """Count leaks in the split of the rows and in random splits of the same sizes; `seed` is for the random splits.
+
+    Rows without a split are ignored.
 
     Raises:
         InputError: no row has a split.
@@ -244,7 +248,7 @@ class SplitGap:
 
 
 def split_gaps(rows: Sequence[RecordingRow], splits: Sequence[str]) -> Iterator[SplitGap]:
-    """Yield a gap for each of `splits` that lacks a species of the other splits."""
+    """Yield a gap for each of `splits` that lacks a species, or a kind of recording without one, of another split."""
     split_rows = [row for row in rows if row.split is not None]
     groups = _group_by_label(split_rows, assign_groups(split_rows))
     for split in splits:

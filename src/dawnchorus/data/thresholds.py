@@ -37,8 +37,8 @@ class Excluded:
 
     Attributes:
         n_quiet: number of clips below `min_rms`.
-        n_flat: number of further clips below `min_mel_std_db`.
-        n_rare: number of further clips of species with fewer clips than `min_clips`.
+        n_flat: number of clips below `min_mel_std_db`, without those in `n_quiet`.
+        n_rare: number of the other clips of `rare_species`.
         n_left: number of remaining clips.
     """
 
@@ -46,15 +46,18 @@ class Excluded:
     n_flat: int
     n_rare: int
     rare_species: tuple[str, ...]
-    """Species with fewer clips than `min_clips`."""
+    """Species with fewer clips than `min_clips` that pass the other two limits."""
     n_left: int
 
 
 def apply_thresholds(folder: Path, thresholds: ClipThresholds, *, n_workers: int) -> Excluded:
     """Remove clips below the thresholds from the index of a folder of prepared clips; their samples stay on disk.
 
+    Clips without a species are not removed by `min_clips`.
+
     Raises:
-        InputError: no clip would remain.
+        InputError: no clip would remain, or the folder has no prepared clips.
+        FormatError: the clips are damaged; see `Clips`.
         OutputError: no space, or no permission.
     """
     clips = Clips(folder)

@@ -53,8 +53,9 @@ class FalseAlarms:
     per_hour: float
     """False alarms per hour: sum over species of alarms per hour in which the species is known to be absent."""
     low: float
-    """Limits (low, high) of the 95 % confidence interval of `per_hour`: see `_interval`."""
+    """Lower limit of the 95 % confidence interval of `per_hour`, from the variation over minutes and recordings."""
     high: float
+    """Upper limit of the 95 % confidence interval of `per_hour`; see `low`."""
 
     def __str__(self) -> str:
         rate, low, high = map(_format_rate, (self.per_hour, self.low, self.high))
@@ -67,13 +68,13 @@ class BackgroundTest:
 
     Attributes:
         n_recordings: number of these recordings.
-        highest: maximum score.
+        highest: maximum score of an absent species.
         recordings: scores by recording, the highest first.
     """
 
     n_recordings: int
     n_partial: int
-    """Number of annotated recordings among them, of which only windows without annotations are used."""
+    """Number of recordings with annotations among these, of which only windows without annotations are used."""
     n_species: int
     """Number of the model's species that are absent from at least one of the recordings."""
     n_species_unmeasured: int
@@ -81,7 +82,7 @@ class BackgroundTest:
     n_with_detections: int
     """Number of these recordings in which an absent species scores `min_score` or more."""
     min_score: float
-    """Default minimum score of a detection in `identify`."""
+    """Minimum score behind `n_with_detections`: the default minimum score of a detection in `identify`."""
     highest: float
     percentile_95: float
     """95th percentile of the recordings' highest scores."""
@@ -92,7 +93,11 @@ class BackgroundTest:
     recordings: tuple[BackgroundScore, ...]
 
     def as_record(self) -> dict[str, Any]:
-        """Return the figures over all recordings as JSON-compatible values, without those of each recording."""
+        """Return the figures over all recordings as JSON-compatible values, without those of each recording.
+
+        Keys are the names of the fields but `recordings`; `false_alarms` is a list of dicts with the fields of
+        `FalseAlarms`.
+        """
         names = (
             "n_recordings",
             "n_partial",
@@ -125,7 +130,7 @@ def _format_rate(value: float) -> str:
 
 
 def measure_background(scores: Scores) -> BackgroundTest | None:
-    """Measure scores in background; None if no recording has any.
+    """Measure scores in background; None if no recording has windows without birds, or no class is absent from them.
 
     Background is background recordings, and windows of annotated recordings without annotations. In a recording that is
     only known to lack some species (`RecordingRow.absent`), only these species are measured.

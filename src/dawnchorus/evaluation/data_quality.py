@@ -42,10 +42,12 @@ class LabelIssue:
 
 
 def find_training_overlap(bundle: Bundle, rows: Sequence[RecordingRow]) -> tuple[TrainingOverlap, ...]:
-    """Return the rows that are training recordings of the bundle, or related to one.
+    """Return the rows that are training recordings of the bundle, or related to one; each row once.
 
     Recordings are compared by audio hash if both data sets were checked (`dawnchorus data check`), by content hash, by
-    identifier, and by `NAMED_RELATIONS`. The result is empty for a bundle without a table of training recordings.
+    identifier, by nearly the same sound (`duplicate_of`), and by `NAMED_RELATIONS`; the first of these that fits is
+    returned. Training recordings are the rows of split "train" in the bundle's table; without a table the result is
+    empty.
     """
     return tuple(_iter_overlaps(_training_rows(bundle), rows))
 
@@ -103,7 +105,7 @@ def _relatives(trained: Sequence[RecordingRow], rows: Sequence[RecordingRow]) ->
 
 
 def overlap_notes(bundle: Bundle, rows: Sequence[RecordingRow]) -> tuple[str, ...]:
-    """Return sentences on the kinds of overlap between rows and training recordings that could not be checked."""
+    """Return a sentence on the kinds of overlap between rows and training recordings that could not be checked."""
     trained = _training_rows(bundle)
     if not trained:
         return (
@@ -126,7 +128,8 @@ def overlap_notes(bundle: Bundle, rows: Sequence[RecordingRow]) -> tuple[str, ..
 def find_label_issues(scores: Scores) -> tuple[LabelIssue, ...]:
     """Return recordings whose label all windows contradict, the highest scores first.
 
-    The labeled species scores below `DOUBTFUL_SCORE` in each window, and another species `CERTAIN_SCORE` or more.
+    The labeled species scores below `DOUBTFUL_SCORE` in each window, and another species `CERTAIN_SCORE` or more in at
+    least one. Recordings that are annotated, have several species, or one that is no class of `scores`, are left out.
     """
     best, truth = scores.by_recording("max")
     strongest = best_index(best)

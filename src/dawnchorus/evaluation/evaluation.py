@@ -140,13 +140,13 @@ class Comparison:
     """Differences in metrics between two bundles, on the recordings and species of both evaluations.
 
     Attributes:
-        counted: numbers of recordings and species compared.
+        counted: number of common recordings in which a common species is present, and number of common species.
         first_minus_other: difference by metric (`PAIRED`), with confidence interval.
     """
 
     counted: SampleSize
     n_drawn: int
-    """Number of recordings that the bootstrap of the intervals draws from."""
+    """Number of common recordings, also without a common species, which the bootstrap of the intervals draws from."""
     first_minus_other: dict[str, Interval]
 
     @property
@@ -165,7 +165,7 @@ class Evaluation:
 
     Attributes:
         model: name of the bundle.
-        activation: activation of its scores.
+        activation: activation that the bundle's scores come from.
         n_recordings: number of evaluated recordings, without those that failed or are unlabeled.
         n_windows: number of windows of these recordings.
         n_failed: number of recordings that could not be scored.
@@ -173,7 +173,7 @@ class Evaluation:
         secondary: treatment of secondary species: "count" as present, or "mask".
         by_recording: metrics over recordings by name (a key of `METRICS`), with 95 % confidence intervals.
         by_window: metrics over windows by name (a key of `METRICS`); NaN if not defined.
-        species: metrics of each known species.
+        species: metrics of each of the `n_known_species`.
         training_overlap: recordings that the bundle was trained on, or relatives of these.
         label_issues: recordings whose labels are likely wrong.
     """
@@ -187,7 +187,10 @@ class Evaluation:
     n_unlabeled: int
     """Number of unlabeled recordings, which are left out."""
     n_known_species: int
-    """Number of species in the recordings that are classes of the model; only `with_unknown` uses other species."""
+    """Number of species in the recordings that are classes of the model; only `with_unknown` uses other species.
+
+    If all recordings are background, all species of the model count.
+    """
     n_model_species: int
     """Number of all species of the model; the best-scoring species is searched only among `n_known_species`."""
     unknown_species: tuple[UnknownSpecies, ...]
@@ -262,7 +265,10 @@ class Evaluation:
         return f"<Evaluation of {self.model} {self.bundle_id}: {self.n_recordings} recordings, {shown}>"
 
     def as_json(self) -> dict[str, Any]:
-        """Return all fields as JSON-compatible values."""
+        """Return all fields by name as JSON-compatible values, and the key `schema` (`SCHEMA`).
+
+        Dataclasses are dicts of their fields; each value of `events` also has precision and recall.
+        """
         fields = asdict(self)
         fields["confusion"] = self.confusion.tolist()
         fields["events"] = {name: counts.as_json() for name, counts in self.events.items()}
@@ -280,7 +286,7 @@ class Evaluation:
 
 
 def evaluate(bundle: Bundle, scores: Scores, *, pool: Pool = "mean") -> Evaluation:
-    """Compute all metrics from a bundle's scores; `pool` is the pooling of windows to recordings."""
+    """Compute all metrics from the scores of `bundle`; `pool` is the pooling of windows to recordings."""
     by_recording, truth = scores.by_recording(pool)
     known = scores.known_scores
     n_model_species = sum(label.kind == "species" for label in bundle.labels)

@@ -22,7 +22,7 @@ class EventCounts:
     Attributes:
         n_predicted: number of predicted events (joined windows with scores at the threshold or above).
         n_correct: number of predicted events that touch an annotation of their species.
-        n_annotated: number of annotations.
+        n_annotated: number of annotations of the scored species.
         n_recalled: number of annotations that a predicted event of their species touches.
     """
 
@@ -35,16 +35,16 @@ class EventCounts:
 
     @property
     def precision(self) -> float:
-        """Share of predicted events that are correct; NaN without any."""
+        """Share of predicted events that are correct; NaN without predicted events."""
         return self.n_correct / self.n_predicted if self.n_predicted else float("nan")
 
     @property
     def recall(self) -> float:
-        """Share of annotations that are detected; NaN without any."""
+        """Share of annotations that a predicted event touches; NaN without annotations."""
         return self.n_recalled / self.n_annotated if self.n_annotated else float("nan")
 
     def as_json(self) -> dict[str, Any]:
-        """Return the counts, precision and recall as JSON-compatible values."""
+        """Return the five fields by name, and precision and recall, as JSON-compatible values."""
         return {**vars(self), "precision": self.precision, "recall": self.recall}
 
 

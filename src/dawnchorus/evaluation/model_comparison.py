@@ -134,15 +134,16 @@ class ModelComparison:
         threshold: minimum score of a detected species.
         segment_s: length of a segment in seconds.
         n_recordings: number of recordings that both models have scored.
-        missing: recordings that one model has not scored, by the name of this model.
-        labels: mapping of their classes.
+        missing_first: recordings that the first model has not scored, but the second has.
+        missing_second: recordings that the second model has not scored, but the first has.
+        labels: mapping between the classes of both models.
         agreement: share of pairs (segment, species) detected by both models, of those detected by at least one; NaN
             if there are none.
         score_shift: mean of second minus first score over pairs (segment, species) with a score of both models; NaN
             if there are none.
         species: species of both models that at least one has detected, those with most differences first.
-        only_first: classes of the first model only that it has detected.
-        only_second: classes of the second model only that it has detected.
+        only_first: classes of the first model only that it has detected, those with most segments first.
+        only_second: classes of the second model only that it has detected, those with most segments first.
     """
 
     first: str
@@ -150,7 +151,8 @@ class ModelComparison:
     threshold: float
     segment_s: float
     n_recordings: int
-    missing: Mapping[str, tuple[str, ...]]
+    missing_first: tuple[str, ...]
+    missing_second: tuple[str, ...]
     labels: LabelMap
     agreement: Interval
     score_shift: Interval
@@ -168,7 +170,7 @@ def compare_models(first: ModelOutput, second: ModelOutput, *, threshold: float)
         threshold: minimum score of a detected species.
 
     Raises:
-        InputError: there is no such recording, or the threshold is below the `kept_score` of a model.
+        InputError: no recording was scored by both, or the threshold is below the `kept_score` of a model.
     """
     shared = first.recordings & second.recordings
     if not shared:
@@ -190,10 +192,8 @@ def compare_models(first: ModelOutput, second: ModelOutput, *, threshold: float)
         threshold=threshold,
         segment_s=segment_s,
         n_recordings=len(shared),
-        missing={
-            first.name: tuple(sorted(second.recordings - shared)),
-            second.name: tuple(sorted(first.recordings - shared)),
-        },
+        missing_first=tuple(sorted(second.recordings - shared)),
+        missing_second=tuple(sorted(first.recordings - shared)),
         labels=labels,
         **_agree(joined, first.labels, threshold, shared),
         only_first=_known_to_one(scores[0], labels.only_first, threshold),

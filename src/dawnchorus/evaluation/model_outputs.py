@@ -28,7 +28,7 @@ def score_output(
 ) -> tuple[ModelOutput, Run]:
     """Score recordings with a model, and return its detections and the run, which lists failures.
 
-    Detections have the minimum score and number per window that an archive stores by default.
+    Detections are kept as an archive keeps them by default: from score `KEPT_MIN_SCORE` on, `KEPT_TOP` in a window.
 
     Args:
         files: the recordings.
@@ -93,15 +93,17 @@ def compare_by_labels(
 ) -> Comparison | None:
     """Return differences in metrics of two models (first minus second) by the labels of recordings.
 
-    None if no label is of a species that both models know. Labels may have the names of either model.
+    None if no label is of a species that both models know. Labels may have the names of either model. Scores of a
+    recording are the mean over its windows.
 
     Args:
         models: the two models.
         table: the data set.
-        rows: the recordings to score.
+        rows: the recordings to score; unlabeled ones are left out.
         workers: number of decoder processes; None: one per core.
 
     Raises:
+        InputError: none of the recordings could be scored.
         ModelError: a model cannot be run.
     """
     first, second = models

@@ -25,7 +25,7 @@ from dawnchorus.models.store import ModelStore
 from dawnchorus.version import __version__
 
 N_SHOWN, LISTEN_S = 64, 60.0
-"""Number of calibration windows, each the loudest in the first `LISTEN_S` seconds of a recording."""
+"""Maximum number of calibration windows, each the loudest in the first `LISTEN_S` seconds of a recording."""
 
 
 def quantize_bundle(
@@ -34,7 +34,9 @@ def quantize_bundle(
     """Write a smaller bundle: "float16" stores weights in half precision, "int8" computes in 8 bits.
 
     Both bundles are evaluated on the recordings of `split`, and the differences are written into the new model card.
-    For "int8", ranges of activations are estimated from focal recordings of the other splits.
+    For "int8", ranges of activations are estimated from focal recordings of the other splits. The new bundle's name
+    ends in the precision; labels, thresholds, calibration, range model and table of recordings are those of `bundle`.
+    A bundle that is in `folder` is replaced.
 
     Args:
         bundle: the bundle to quantize.
@@ -45,7 +47,8 @@ def quantize_bundle(
         store: the store of models.
 
     Raises:
-        InputError: the split has no recordings or, for "int8", the other splits have no focal recordings.
+        InputError: the split has no recordings, none of them can be scored or, for "int8", the other splits have no
+            focal recordings that can be read.
         ModelError: the bundle has no ONNX graph.
     """
     if bundle.info.graph != "model.onnx":

@@ -55,8 +55,8 @@ class Scores:
     Attributes:
         classes: scientific names, the columns of `scores`.
         start_s: start [windows] in the recording, in seconds.
-        window_s: length of a window.
-        secondary: treatment of secondary species in `presence`.
+        window_s: length of a window in seconds.
+        secondary: treatment of secondary species in `presence`: "count" as present, or "mask".
     """
 
     classes: tuple[str, ...]
@@ -78,7 +78,8 @@ class Scores:
     unknown_species: tuple[tuple[str, ...], ...] = ()
     """Species of each recording [recordings] that are no classes of the model; empty: no recording has any."""
     best: tuple[BestClass | None, ...] = ()
-    """Best of all the model's classes in each recording [recordings]; None if no class reaches its threshold."""
+    """Best of all the model's classes in each recording [recordings]; None if no class reaches its threshold in the
+    bundle (0 without one)."""
 
     @property
     def truth(self) -> npt.NDArray[np.bool_]:
@@ -91,10 +92,7 @@ class Scores:
         return np.where(self.presence == NOT_KNOWN, np.nan, self.scores)
 
     def by_recording(self, pool: Pool) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
-        """Return scores and truth [recordings, classes], pooled over windows; see `pool_windows`.
-
-        The score is NaN for a species that is present in no window, and not known in some.
-        """
+        """Return scores and truth [recordings, classes], pooled over windows as `pool_windows` does."""
         return pool_windows(self.known_scores, self.truth, self.recording, n_recordings=len(self.rows), pool=pool)
 
 
@@ -108,7 +106,8 @@ def pool_windows(
 ) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
     """Pool scores and truth of windows to scores and truth of recordings [recordings, classes].
 
-    The score is NaN for a species that is present in no window, and not known in some.
+    Only windows in which presence is known are pooled. The score is NaN for a species that is present in no window, and
+    not known in some. A recording without windows has scores of 0.
 
     Args:
         scores: scores [windows, classes]; NaN where presence is not known.
@@ -148,7 +147,7 @@ def score_data_set(
     """Score recordings with a bundle, and return scores and ground truth.
 
     Unlabeled recordings are left out, unless `classes` are given. Recordings of species that the bundle does not know
-    are scored: all classes are absent.
+    are scored: all classes are absent. Recordings that could not be scored are in `Scores.failures`.
 
     Args:
         bundle: the bundle.
@@ -156,8 +155,9 @@ def score_data_set(
         rows: the recordings to score.
         store: the store of models.
         n_workers: number of decoder processes; None: one per core.
-        classes: scientific names of the classes to score; None: the species of `rows` that the bundle knows.
-        overlap_s: overlap of neighboring windows.
+        classes: scientific names of the classes to score, without those that the bundle does not know; None: the
+            species of `rows` that it knows, or all its species if the rows have none.
+        overlap_s: overlap of neighboring windows in seconds.
         tta_shifts: number of time shifts for test-time augmentation; 1: none.
         secondary: treatment of secondary species of recordings without annotations: "count" as present, or "mask".
         report: called with the progress.
@@ -211,11 +211,11 @@ def score_together(
 ) -> list[Scores]:
     """Score recordings with several bundles in one pass of decoding; return the scores of each bundle.
 
-    The arguments are those of `score_data_set`; `classes` has one entry per bundle.
+    The arguments are those of `score_data_set`; `classes` has one entry per bundle, None stands for None in each.
 
     Raises:
         InputError: a bundle knows none of the species, all recordings are unlabeled, or none could be scored.
-        ValueError: the bundles have different windows; see `group_by_windows`.
+        ValueError: the bundles have different windows (see `group_by_windows`), or `classes` has another length.
     """
     if len({_windows_key(bundle) for bundle in bundles}) > 1:
         raise ValueError("bundles of different windows cannot share a decoding")

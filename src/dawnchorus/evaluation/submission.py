@@ -120,8 +120,10 @@ def write_submission(
         n_workers: number of decoder processes; None: one per core.
 
     Raises:
-        InputError: the model knows none of the sample's classes, or no recording is in the sample.
-        FormatError: the sample has an unknown format, a row twice, or rows without a recording.
+        InputError: the sample cannot be read, the model knows none of its classes, no recording is in the sample, or
+            none could be scored.
+        FormatError: the sample has an unknown format, a row twice, or rows without a recording; two recordings have the
+            same file name; or a taxonomy is no CSV table.
     """
     given = None if sample is None else read_sample(sample)
     named = _named_recordings(table, rows, given)
@@ -152,11 +154,12 @@ def write_submission(
 
 
 def read_sample(path: Path) -> Sample:
-    """Read a competition's sample submission.
+    """Read a competition's sample submission; rows without a row id are skipped.
 
     Raises:
         InputError: the file cannot be read.
-        FormatError: the file is no sample submission.
+        FormatError: the file is no CSV table, its header does not begin with `row_id` or has no other column, or it has
+            no row, or a row with more cells than the header.
     """
     try:
         table = Table(path)
@@ -177,7 +180,8 @@ def read_sample(path: Path) -> Sample:
 def by_step(scores: Scores, names: Mapping[str, str]) -> tuple[list[str], FloatArray]:
     """Return the row ids of all 5-second steps, and the maximum scores [steps, classes] in them.
 
-    `names` are the recordings' names in row ids, by recording_id.
+    A last, shorter step counts as one; a step without a window has scores of 0. `names` are the recordings' names in
+    row ids, by recording_id.
     """
     ids: list[str] = []
     blocks = []

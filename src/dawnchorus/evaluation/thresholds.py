@@ -24,7 +24,7 @@ BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 
 RISK = 0.05
-"""Maximum probability that a threshold does not reach the precision."""
+"""Maximum probability, for each species, that its threshold does not reach the precision."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,15 @@ class Threshold:
 
 @dataclass(frozen=True)
 class NoThreshold:
-    """A species for which no threshold reaches the precision, with the reason."""
+    """Reason why no threshold of a species reaches the precision.
+
+    There are too few recordings or, if `n_needed` is None, too many wrong windows among the highest scores.
+    """
 
     n_right: int
     """Number of recordings in which the species is present; clips of one recording count once."""
     n_needed: int | None
-    """Number of further recordings needed if their scores are like these; None if more would not help."""
+    """Number of recordings to add, if their scores are like those of the given ones; None if more would not help."""
 
 
 @dataclass(frozen=True)

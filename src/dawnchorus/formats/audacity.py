@@ -48,7 +48,8 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     Scores after `;` or in a fourth field are read, and the frequency lines (`\ low high`) that may follow a label.
 
     Raises:
-        FormatError: a line is neither a label nor frequencies, or a time or score is impossible.
+        FormatError: a line is neither a label nor frequencies, or a time or score is impossible (see
+            `checks.find_problem`).
     """
     return convert_marks(path, read_marks(path))
 

@@ -62,7 +62,8 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     """Yield (recording, detection) for each row of a table by BirdNET-Analyzer (versions 1 to 3) or by `write`.
 
     Raises:
-        FormatError: a column is missing, or a value is not a number, or a time or score is impossible.
+        FormatError: a column is missing, a value is not a number, or a time or score is impossible (see
+            `checks.find_problem`).
     """
     return convert_marks(path, read_marks(path))
 

@@ -50,7 +50,7 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     """Yield (recording, detection) for each row; times may also be in seconds.
 
     Raises:
-        FormatError: a column is missing, or a value is not a number, or impossible.
+        FormatError: a column is missing, or a value is not a number, or impossible (see `checks.find_problem`).
     """
     rows = NamedColumns(path)
     file, start, end, species, confidence = (rows.require([name]) for name in COLUMNS)

@@ -15,7 +15,11 @@ ROUNDING = 1e-3
 
 
 def find_problem(detection: Detection) -> tuple[str, str] | None:
-    """Return the first field whose value is impossible, and a sentence on it; None if all are possible."""
+    """Return the first field whose value is impossible, and a sentence on it; None if all are possible.
+
+    A start is 0 or more, an end is not before the start, both are finite, and a score is valid (`find_score_problem`).
+    A name must be there.
+    """
     if not 0 <= detection.start_s < math.inf:
         return "start_s", f"expected a start in seconds, 0 or more, got {detection.start_s:g}."
     if not detection.start_s <= detection.end_s < math.inf:
@@ -36,7 +40,7 @@ def has_name(detection: Detection) -> bool:
 
 
 def find_score_problem(score: float) -> str | None:
-    """Return a sentence on a score that is NaN or not from 0 to 1; None for a valid score."""
+    """Return a sentence on a score that is NaN or more than `ROUNDING` below 0 or above 1; None for a valid score."""
     if -ROUNDING <= score <= 1 + ROUNDING:
         return None
     if math.isnan(score):

@@ -28,7 +28,10 @@ def one_line(text: str) -> str:
 
 
 def split_lines(text: str) -> list[str]:
-    r"""Split a file's text at `\n`, `\r\n` and `\r` alone, since other separators, such as U+2028, may be in names."""
+    r"""Split a file's text at `\n`, `\r\n` and `\r` alone, since other separators, such as U+2028, may be in names.
+
+    A line end at the end of the text adds no line.
+    """
     lines = _LINE_ENDS.split(text)
     return lines[:-1] if lines[-1] == "" else lines
 

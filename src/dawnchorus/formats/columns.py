@@ -30,7 +30,9 @@ class Column:
     name: str
     type: ColumnType
     source: Source
+    """Object that has the value."""
     meaning: str
+    """Description for users."""
     decimals: int | None = None
     """Number of decimals in JSON; None for full precision."""
     is_required: bool = False

@@ -26,7 +26,8 @@ def read_crowsetta(annotations: Iterable[Any]) -> Iterator[tuple[str, Detection]
     """Yield (recording, detection) for the segments or boxes of crowsetta's `Annotation` objects.
 
     Raises:
-        InputError: an object is not an annotation, does not name its recording, or has an impossible time.
+        InputError: an object is not an annotation, does not name its recording, or has an impossible time (see
+            `checks.find_problem`).
     """
     for annotation in annotations:
         if not hasattr(annotation, "notated_path"):
@@ -132,7 +133,8 @@ def read_pandas(frame: pd.DataFrame, *, recording: str | None = None) -> Iterato
 
     Raises:
         InputError: `frame` is not a pandas data frame.
-        FormatError: columns for recording, start, end or label are missing, or a value is missing or impossible.
+        FormatError: columns for recording, start, end or label are missing, or a value is missing or impossible (see
+            `checks.find_problem`).
     """
     table = _Frame.of(frame, recording)
     yield from table.wide_rows() if table.classes else table.rows()
@@ -142,7 +144,7 @@ def read_frame_metadata(frame: pd.DataFrame) -> Metadata:
     """Return location, time and week of each recording in a frame that we wrote; empty for other frames.
 
     Raises:
-        FormatError: a time is invalid.
+        FormatError: a time is not in ISO 8601, or a location or week is no number.
     """
     names = list(METADATA_COLUMNS)
     if not set(names) <= set(frame.columns):
@@ -157,7 +159,10 @@ def read_frame_metadata(frame: pd.DataFrame) -> Metadata:
 
 
 def read_frame_run(frame: pd.DataFrame) -> dict[str, Any]:
-    """Return model and software, by column name, of a frame that we wrote; empty for other frames or several models."""
+    """Return the values of the columns of a run, by name, of a frame that we wrote.
+
+    The columns are model, model_version, bundle_id and software. Empty for other frames, or if one has several values.
+    """
     if not set(_RUN_COLUMNS) <= set(frame.columns):
         return {}
     values = {name: frame[name].dropna().unique().tolist() for name in _RUN_COLUMNS}

@@ -32,7 +32,8 @@ class DetectionColumns(Sequence[Detection]):
     """Detections of a recording as NumPy columns; indexing creates a `Detection`.
 
     Args:
-        columns: arrays [n_detections] by column name; columns that are left out have unknown values.
+        columns: arrays [n_detections] by column name; columns that are left out have unknown values. `start_s` is
+            required.
     """
 
     __hash__ = None  # type: ignore[assignment]
@@ -46,7 +47,7 @@ class DetectionColumns(Sequence[Detection]):
 
     @classmethod
     def from_detections(cls, detections: Sequence[Detection]) -> DetectionColumns:
-        """Convert a sequence of detections to columns."""
+        """Convert a sequence of detections to columns; `DetectionColumns` are returned unchanged."""
         if isinstance(detections, DetectionColumns):
             return detections
         return cls({name: _read(column, detections) for name, column in _BY_NAME.items()})
@@ -62,7 +63,10 @@ class DetectionColumns(Sequence[Detection]):
         )
 
     def column(self, name: str) -> Values:
-        """Return the values of a column [n_detections]; `is_null` has the mask of unknown ones."""
+        """Return the values of a column [n_detections]; `is_null` has the mask of unknown ones.
+
+        In place of unknown values are NaN, the channel 0, the flag -1 and the empty text.
+        """
         return self._columns[name]
 
     def is_null(self, name: str) -> npt.NDArray[np.bool_]:

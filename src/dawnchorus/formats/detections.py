@@ -94,7 +94,7 @@ class Detections(DetectionExports):
         """Convert the segments or boxes of crowsetta's `Annotation` objects to detections.
 
         Raises:
-            InputError: an annotation does not name its recording, or has an impossible time.
+            InputError: an object is not an annotation, does not name its recording, or has an impossible time.
         """
         return cls.from_rows(read_crowsetta(annotations))
 

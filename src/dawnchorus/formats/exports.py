@@ -110,8 +110,9 @@ class DetectionExports(ABC):
     def to_opensoundscape(self) -> pd.DataFrame:
         """Return a pandas score table as OpenSoundscape has: one row per window with a detection, one column per class.
 
-        The index has `file`, `start_time` and `end_time` in seconds; the columns are scientific names. A class that was
-        not detected in a window is NaN there. For all scores, identify with `min_score=0`.
+        The index has `file`, `start_time` and `end_time` in seconds; the columns are scientific names, with a
+        backslash before one that would be read as two names. A class that was not detected in a window is NaN there.
+        For all scores, identify with `min_score=0`.
 
         Raises:
             MissingExtraError: pandas is not installed.
@@ -126,7 +127,7 @@ class DetectionExports(ABC):
         return wide.rename(columns=write_class).rename_axis(columns=None)
 
     def write(self, path: str | os.PathLike[str], *, format: str | None = None) -> None:  # noqa: A002 - as in pandas
-        """Write one table with all recordings to `path`, atomically.
+        """Write one table with all recordings to `path`, atomically; create the folder if it does not exist.
 
         `format` is the name of a table format; None for that of the path's suffix.
 
@@ -137,7 +138,7 @@ class DetectionExports(ABC):
         write_tables(Path(path), self.tables(), self.provenance, format_name=format)
 
     def summary(self) -> DetectionsSummary:
-        """Count recordings and detections, also by class."""
+        """Count recordings and detections, also by (scientific name, common name, kind)."""
         n_recordings = 0
         counts: Counter[tuple[str, str, str]] = Counter()
         recordings: Counter[tuple[str, str, str]] = Counter()

@@ -36,7 +36,8 @@ def read_detections(
 
     Raises:
         InputError: no such file, or an unknown format.
-        FormatError: the table is not in the format, or a time or score is impossible; the message has the line.
+        FormatError: the table is not in the format, or a time or score is impossible (see `checks.find_problem`); the
+            message has the line.
     """
     path = Path(path)
     if path.is_dir() or not path.exists():

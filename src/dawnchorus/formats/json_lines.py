@@ -33,7 +33,8 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     """Yield (recording, detection) for each line.
 
     Raises:
-        FormatError: a line is not a JSON object that `write` wrote, or has an impossible time or score.
+        FormatError: a line is not a JSON object that `write` wrote, or has an impossible time or score (see
+            `checks.find_problem`).
     """
     for number, line in enumerate(split_lines(read_text(path)), start=1):
         with _row(path, number):
@@ -46,7 +47,8 @@ def read_metadata(path: Path) -> tuple[Metadata, dict[str, Any]]:
     """Return location, time and week by recording, and model and software (by column name) if all rows have the same.
 
     Raises:
-        FormatError: a line is not a JSON object that `write` wrote, or a time or location is invalid.
+        FormatError: a line is not a JSON object that `write` wrote, a time is not in ISO 8601, or a location is no
+            number.
     """
     metadata: dict[str, tuple[RecordingMetadata, int | None]] = {}
     runs: set[tuple[str | None, ...]] = set()

@@ -64,11 +64,12 @@ def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Proven
 def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     """Yield (recording, detection) for each row; the species is that in `MANUAL ID`, if a person filled it in.
 
-    Otherwise it is the automatic one, `TOP1MATCH` of a cluster.csv or `AUTO ID` of an id.csv. A species that a person
-    filled in has the score 1.
+    Otherwise it is the automatic one, `TOP1MATCH` of a cluster.csv or `AUTO ID` of an id.csv. The score is 1 -
+    `TOP1DIST` of a cluster.csv, else `MATCH RATIO` or `confidence`; a row without it, and a species that a person
+    filled in, have the score 1.
 
     Raises:
-        FormatError: a column is missing, or a value is not a number, or impossible.
+        FormatError: a column is missing, or a value is not a number, or impossible (see `checks.find_problem`).
     """
     return convert_marks(path, _read_marks(path))
 

@@ -94,12 +94,15 @@ def detect_list_kind(text: str) -> str | None:
 
 
 def has_columns(text: str, names: Collection[str]) -> bool:
-    """Return True if the header in a file's first lines has all columns `names`."""
+    """Return True if the header in a file's first lines has all columns `names`, in any spelling."""
     return set(map(header_key, names)) <= set(column_keys(_first_rows(text)[0]))
 
 
 def describe_missing_columns(text: str) -> str:
-    """Return in words which columns a list of marks has and lacks; empty if too few are known, or none is missing."""
+    """Return in words which columns a list of marks has and lacks; empty if none is missing.
+
+    Also empty if fewer than two of the columns for recording, start, end and label are known.
+    """
     names, _ = _first_rows(text)
     ends = (*_END, *_DURATION)
     roles = {"recording": _RECORDING, "start": _START, "end": ends, "label": _LABEL}
@@ -124,7 +127,7 @@ def _first_rows(text: str) -> tuple[list[str], list[list[str]]]:
 
 
 def has_times(path: Path) -> bool:
-    """Return True for a list of marks in which most rows have numeric start and end times.
+    """Return True for a list of marks in which most rows have numeric start and end times; False for other files.
 
     Raises:
         FormatError: the file is not text.

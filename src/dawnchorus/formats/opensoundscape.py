@@ -23,7 +23,10 @@ INDEX = ("file", "start_time", "end_time")
 
 
 def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:
-    """Write one row per window with a detection; rows wait in a temporary file until all classes are known."""
+    """Write one row per window with a detection; rows wait in a temporary file until all classes are known.
+
+    Of several detections of a class in a window, the highest score is written.
+    """
     del provenance  # there are no columns for it; it goes into the file next to the table
     classes: dict[str, None] = {}
     with tempfile.TemporaryFile("w+", encoding="utf-8") as waiting:

@@ -111,7 +111,8 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     """Yield (recording, detection) for each row; optional columns may be missing, and other columns are ignored.
 
     Raises:
-        FormatError: the file is not Parquet, lacks a required column, or has an impossible time or score.
+        FormatError: the file is not Parquet, lacks a required column, or has an impossible time or score (see
+            `checks.find_problem`).
     """
     with reading_parquet(path):
         file = pq.ParquetFile(path)
@@ -134,7 +135,7 @@ def read_metadata(path: Path) -> Metadata:
     """Return location, time and week of each recording in a table.
 
     Raises:
-        FormatError: the file is not Parquet, or a time is invalid.
+        FormatError: the file is not Parquet, or a time is not in ISO 8601.
     """
     with reading_parquet(path):
         file = pq.ParquetFile(path)

@@ -280,7 +280,10 @@ def _first_text(path: Path) -> str | None:
 
 
 def describe_missing_columns(path: Path) -> str:
-    """Return the columns that a file has and lacks to be a list of annotations, in words; empty for other files."""
+    """Return the columns that a file has and lacks to be a list of annotations, in words.
+
+    Empty for other files, see `mark_lists.describe_missing_columns`.
+    """
     return mark_lists.describe_missing_columns(_first_text(path) or "")
 
 

@@ -51,7 +51,7 @@ class ReviewColumns:
         return tuple(index for index, _ in self._verdicts)
 
     def judge(self, mark: Mark, fields: Sequence[str]) -> Mark:
-        """Return the mark with the outcome of the review columns in its row."""
+        """Return the mark with the outcome of the review columns in its row; unchanged without an outcome."""
         for index, verdicts in self._verdicts:
             verdict = _verdict(fields[index], verdicts)
             if verdict:

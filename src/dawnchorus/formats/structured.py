@@ -21,7 +21,10 @@ ROWS_AT_A_TIME = 10_000
 
 
 def write_csv(stream: BinaryIO, tables: Iterable[Table]) -> None:
-    """Write the rows of arrays [n_rows] with equal fields as CSV; NaN becomes an empty cell."""
+    """Write the rows of arrays [n_rows] with equal fields as CSV; NaN becomes an empty cell.
+
+    The header is that of the first array; without arrays, nothing is written.
+    """
     with text_stream(stream) as text:
         writer = csv.writer(text, lineterminator="\n")
         for index, table in enumerate(tables):
@@ -37,7 +40,10 @@ def _cell(value: Any) -> Any:
 
 
 def write_parquet(stream: BinaryIO, tables: Iterable[Table]) -> None:
-    """Write the rows of arrays [n_rows] with equal fields as Parquet, about 10,000 rows at a time; NaN becomes null."""
+    """Write the rows of arrays [n_rows] with equal fields as Parquet, about 10,000 rows at a time; NaN becomes null.
+
+    Without arrays, the file has no columns.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 

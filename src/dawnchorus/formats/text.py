@@ -31,7 +31,8 @@ def convert_marks(path: Path, marks: Iterable[Mark]) -> Iterator[tuple[str | Non
     warning says that the others get the score 1.
 
     Raises:
-        FormatError: a row could not be read, has an impossible time or score, or a score but no name.
+        FormatError: a row could not be read, has an impossible time or score (see `checks.find_problem`), or a score
+            but no name.
     """
     unscored: list[int] = []
     unnamed: list[int] = []
@@ -64,7 +65,7 @@ def check_row(path: Path, line: int, detection: Detection) -> Detection:
     """Return the detection of a line, if its values are possible; `path` and `line` are for the error.
 
     Raises:
-        FormatError: the detection has an impossible time or score, or no name.
+        FormatError: the detection has an impossible time or score, or no name (see `checks.find_problem`).
     """
     if (problem := find_problem(detection)) is not None:
         field, sentence = problem
@@ -95,7 +96,13 @@ def score(value: float) -> str:
 
 
 class RowError(FormatError):
-    """Error in a row of a table; `problem` is the reason, without the line number."""
+    """Error in a row of a table; `problem` is the reason, without the line number.
+
+    Args:
+        path: the table.
+        line: number of the line, from 1.
+        problem: the reason.
+    """
 
     def __init__(self, path: Path, line: int, problem: str) -> None:
         super().__init__(f"line {line}: {problem}", subject=path)
@@ -153,7 +160,8 @@ class NamedColumns:
     def marks(self, read: Callable[[int, list[str]], Mark], notes: MarkNotes | None) -> Iterator[Mark]:
         """Yield `read(line, fields)` for each row; rows that cannot be read become marks with a problem.
 
-        `notes` get guesses about the file, such as its encoding, and columns that are not read.
+        `notes` get guesses about the file, such as its encoding, and columns that are not read. A row cannot be read if
+        `read` raises `RowError`, or if it has more fields than the header.
         """
         return self.iterate_marks(lambda line, fields: (read(line, fields),), notes)
 
@@ -228,7 +236,7 @@ class NamedColumns:
         """Parse a field as a number; frequencies are converted to Hz by the unit in the column's name.
 
         Raises:
-            FormatError: the field is not a number; the message has the line.
+            FormatError: the field is not a number; the message has `line`.
         """
         value = self.table.numbers(column).parse(fields[column]) if column < len(fields) else None
         if value is None:
@@ -239,7 +247,7 @@ class NamedColumns:
         """Parse a field as a time in the recording, in seconds; also a clock-like time (`1:02.5`).
 
         Raises:
-            FormatError: the field is not a time; the message has the line.
+            FormatError: the field is not a time, or the column's unit is not one of time; the message has `line`.
         """
         numbers = self.table.numbers(column)
         text = fields[column]

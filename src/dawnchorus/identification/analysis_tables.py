@@ -17,7 +17,11 @@ Columns = np.dtype[np.void]
 
 
 def build_tables(analysis: Analysis, recordings: Iterable[AnalyzedRecording]) -> Iterator[tuple[str, Iterable[Table]]]:
-    """Yield (name suffix, pieces of the table) for each table of an analysis; the suffix of the main table is ""."""
+    """Yield (name suffix, pieces of the table) for each table of an analysis; the suffix of the main table is "".
+
+    An analysis without `summarize` has only the main table: the rows of all recordings, after columns for the
+    recording's name and the clock time. Without recordings, no table has pieces.
+    """
     recordings = iter(recordings)
     first = next(recordings, None)
     if first is None:  # all failed: there is nothing to summarize
@@ -32,7 +36,11 @@ def build_tables(analysis: Analysis, recordings: Iterable[AnalyzedRecording]) ->
 
 
 def find_columns(tables: Iterable[Table]) -> Columns:
-    """Return the columns of the first table with rows, with types that can hold the values of all compatible tables."""
+    """Return the columns of the first table with rows, with types that can hold the values of all compatible tables.
+
+    Tables with other names, shapes or kinds of columns are ignored. Without rows, the columns are those of the last
+    table; without tables, there are none.
+    """
     columns: Columns = np.dtype([])
     has_rows = False
     for table in tables:
@@ -44,14 +52,23 @@ def find_columns(tables: Iterable[Table]) -> Columns:
 
 
 def fit_rows(rows: Table, columns: Columns) -> Table | None:
-    """Convert rows to the types of `columns`; None if names, shapes or kinds of their columns differ."""
+    """Convert rows to the types of `columns`; None if names, shapes or kinds of their columns differ.
+
+    A table without rows always fits.
+    """
     if not len(rows):
         return np.empty(0, columns)
     return rows.astype(columns) if _list_kinds(rows.dtype) == _list_kinds(columns) else None
 
 
 def describe_misfit(name: str, rows: Table, columns: Columns) -> str:
-    """Return the warning that the columns of an analysis differ from those in the first recording."""
+    """Return the warning that the columns of an analysis differ from those in the first recording.
+
+    Args:
+        name: name of the analysis.
+        rows: rows of the recording that the warning is about.
+        columns: columns in the first recording.
+    """
     expected, got = (
         ", ".join(f"{column} ({kind})" for column, kind, _ in _list_kinds(each)) for each in (columns, rows.dtype)
     )

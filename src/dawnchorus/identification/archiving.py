@@ -80,10 +80,11 @@ class ArchiveResult:
     Attributes:
         archive: the archive.
         run: id of the run.
-        counts: numbers of recordings, failures and stored detections in this shard of the manifest.
+        counts: numbers of recordings and failures in this shard of the manifest, and of detections that this call
+            found.
         n_failed_before: number of the failures in `counts` from earlier calls; `resume` scores these recordings again.
         n_units: number of units in this shard.
-        n_ended: number of units in this shard that are committed, by this or an earlier call.
+        n_ended: number of units in this shard that are committed, by this call, an earlier one or another process.
         failures: recordings in this shard that failed in this call.
     """
 
@@ -125,15 +126,15 @@ def archive_recordings(
             detections; without `options`, they are 0.05 and 10. Options that only select detections are refused.
         model: a built-in model's name, a bundle's or training run's folder, or a loaded model.
         keep: "embeddings" stores the embeddings of all windows in half precision, "embeddings:int8" in 8 bits; empty
-            for detections only.
+            for detections only. At most one of the two.
         metadata: location and time by absolute path, which take precedence over the files' metadata; default: only the
             files' metadata.
         analyses: names of analyses of the recordings' original samples, "health", "indices" or a plug-in's; empty for
             none.
         shard: part of the units, like "2/8"; default: all units.
         unit_size: limits of a unit, used when the recordings are listed; default: those of `UnitSize`.
-        workers: number of cores to use, on each node if `ray` is given; default: all cores.
-        resume: list the recordings again, and add those that are new, have changed or failed.
+        workers: number of cores to use, on each node if `ray` is given; default: all that the process may use.
+        resume: list the recordings again, and add those that are new, have changed or failed; not allowed with `shard`.
         ray: address of a Ray cluster whose nodes do the work: HOST:PORT, "auto" for the cluster of $RAY_ADDRESS or on
             this machine, or "local" for a new one on this machine; None to work in this process. Archive and
             recordings must have the same paths on all nodes.
@@ -141,7 +142,9 @@ def archive_recordings(
         changes: options by name, which take precedence over `options`.
 
     Raises:
-        InputError: no recordings, an option that does not apply, an archive of a newer version, or no such cluster.
+        InputError: no recordings, an option that does not apply, `shard` together with `resume` or `ray`, an archive of
+            a newer version, or no such cluster.
+        TypeError: `changes` has an unknown option.
         ModelError: the model cannot be loaded or run, or has no embeddings to store.
         OutputError: the archive cannot be written.
         StoreError: the archive's store failed.
@@ -211,7 +214,8 @@ class ArchivePlan:
         plan: settings of scoring.
         run: id of the run.
         shard: part of the units.
-        sizes: size in bytes of all units, including committed ones, by name and in order.
+        sizes: size in bytes of all units, including committed ones, by name, in the order of the manifest; units that
+            the call would add are named "new-000000" and so on.
         missing: recordings of the uncommitted units, by unit.
     """
 
@@ -223,7 +227,7 @@ class ArchivePlan:
     missing: Mapping[str, list[ListedFile]]
 
     def missing_shares(self, count: int) -> list[float]:
-        """Return the share of the missing bytes in each of `count` shards."""
+        """Return the share of the missing bytes in each of `count` shards. All shares are 0 if nothing is missing."""
         shards = assign_shards(list(self.sizes.values()), count)
         missing = [n_bytes if unit in self.missing else 0 for unit, n_bytes in self.sizes.items()]
         sums = np.bincount(shards - 1, np.array(missing, np.float64), minlength=count)
@@ -305,7 +309,7 @@ class ArchivingJob:
 
     @property
     def source(self) -> str:
-        """Digest of the paths that were given."""
+        """Digest of the absolute paths in `given`, regardless of their order; manifests are found by it."""
         return _digest(sorted(full_name(as_path(os.fsdecode(path))) for path in self.given))
 
     def load(self) -> LoadedModel:
@@ -328,7 +332,9 @@ def prepare_job(
     """Check the arguments of `archive_recordings`, and return what is created from them.
 
     Raises:
-        InputError: an option that does not apply, or credentials in a URL.
+        InputError: an option that does not apply, an unknown analysis, `shard` together with `resume`, or credentials
+            or parameters in a URL.
+        TypeError: `changes` has an unknown option.
         ModelError: the model cannot be loaded, or has no embeddings to store.
     """
     all_kept = Options(min_score=KEPT_MIN_SCORE, top=KEPT_TOP)

@@ -35,9 +35,13 @@ class TableBuilder:
     """Builder of the detection tables of a run."""
 
     bundle: Bundle
+    """Model that scored the recordings."""
     plan: WindowPlan
+    """Length and spacing of the windows, from which the times of detections follow."""
     options: Options
+    """Options of the run."""
     range_filter: RangeFilter | None
+    """Range filter; None if species are not checked for range."""
     metadata_by_path: dict[Path, RecordingMetadata]
     """Location and time of recordings by absolute path, as given by the user.
 
@@ -55,7 +59,10 @@ class TableBuilder:
         return self.names.get(path) or printable(path)
 
     def build(self, scored: ScoredRecording) -> RecordingTable:
-        """Return the detection table of a recording, ordered by start and descending score."""
+        """Return the detection table of a recording, ordered by start and descending score.
+
+        With the option `merge`, its rows are events; see `merge_events`.
+        """
         metadata = self.metadata(scored.path, scored.metadata)
         week = self._week(scored.path, metadata)
         expected = self._expected(metadata, week)
@@ -80,7 +87,11 @@ class TableBuilder:
         )
 
     def count_dropped(self, scored: ScoredRecording) -> Counter[str]:
-        """Count, by scientific name, the detections of a recording that are left out as out of range."""
+        """Count, by scientific name, the detections of a recording that are left out as out of range.
+
+        They are counted before detections are merged, and also if they overlap speech. Empty without a range filter or
+        location, or if the option `drop_out_of_range` is False.
+        """
         metadata = self.metadata(scored.path, scored.metadata)
         expected = self._expected(metadata, self._week(scored.path, metadata))
         if expected is None or not self.options.drop_out_of_range:
@@ -139,7 +150,8 @@ class TableBuilder:
         """Return time and location of a recording.
 
         The location is that of the options, or else of the user's table, or else of the file (`own`); the time is that
-        of the user's table, or else of the file. Contradictions are described in `conflict`.
+        of the user's table, or else of the file. The time of the file is dropped if the user's table
+        has a date without a time, and the file is of another day. Contradictions are described in `conflict`.
         """
         given = self.metadata_by_path.get(self._absolute(path), RecordingMetadata())
         day = self._given_day(path)
@@ -198,9 +210,11 @@ _GAP_S = timedelta(milliseconds=1).total_seconds()
 
 
 def merge_events(detections: DetectionColumns) -> DetectionColumns:
-    """Merge overlapping or adjacent detections of the same class and channel to events.
+    """Merge overlapping or adjacent (up to 1 ms apart) detections of the same class and channel to events.
 
-    An event has the highest score of its windows.
+    An event has the start of its first window, the latest end, the highest score and probability, and human voice if
+    any of its windows has (else unknown if it is so for any); all else is that of its first window. Events are ordered
+    by start and descending score.
     """
     if not len(detections):
         return detections

@@ -97,8 +97,8 @@ class MeasuredSpeed:
 
     Attributes:
         n_workers: number of cores that were used.
-        elapsed_s: duration of the measurement.
-        start_s: time until all workers were busy.
+        elapsed_s: duration of the measurement in seconds, without the time until all workers were busy.
+        start_s: time in seconds until all workers were busy.
         windows_per_s: number of windows per second, by all workers together.
         hits_per_window: number of detections per window.
         n_failed: number of recordings that could not be scored.
@@ -117,7 +117,9 @@ class RunCost:
     """Estimated cost of a run."""
 
     source: SourceSize
+    """Size of the recordings."""
     speed: MeasuredSpeed
+    """Measured speed of scoring."""
 
     @property
     def x_real_time(self) -> float:
@@ -131,7 +133,7 @@ class RunCost:
 
     @property
     def n_detections(self) -> int:
-        """Number of detections."""
+        """Number of detections, before neighbors are merged."""
         return round(self.source.n_windows * self.speed.hits_per_window)
 
     @property
@@ -175,13 +177,16 @@ def estimate_cost(
 ) -> RunCost:
     """Return the cost of a run, from headers and some seconds of scoring.
 
+    Without files, all numbers are 0.
+
     Args:
         files: recordings with their sizes in bytes; None as the size of a missing file.
         model: model of the run.
         plan: settings of the run; its analysis "hits" is a `ScoreFilter`.
         n_workers: number of cores to measure on.
         clock: function that returns the time in seconds.
-        measure_s: seconds of scoring; fewer if all recordings are scored before.
+        measure_s: seconds of scoring; fewer if all recordings are scored before. They begin `WARM_UP_S` after the first
+            windows.
 
     Raises:
         InputError: none of the recordings can be scored.

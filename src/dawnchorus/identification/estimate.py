@@ -17,7 +17,10 @@ from dawnchorus.models.runner import BATCH_WINDOWS, open_session
 from dawnchorus.types import ChannelOption
 
 MAX_PROBED = 400
-"""Maximum number of files that are opened; the others are extrapolated."""
+"""Minimum number of files that are opened, if there are as many.
+
+Of fewer than twice as many, all are opened; of more, every second, third and so on. The others are extrapolated.
+"""
 
 ROW_BYTES = 110
 """Size in bytes of a CSV row with a path of ordinary length."""
@@ -28,12 +31,13 @@ class Estimate:
     """Estimated duration and output size of a run."""
 
     n_files: int
+    """Number of recordings."""
     duration_s: float
     """Seconds to score, summed over channels if they are scored separately."""
     estimated_s: float
     """Estimated duration of the run in seconds."""
     output_bytes: int
-    """Size of a CSV with one detection in every window."""
+    """Size in bytes of a CSV with one detection in every window."""
 
 
 def estimate_run(
@@ -47,6 +51,8 @@ def estimate_run(
     clock: Callable[[], float],
 ) -> Estimate:
     """Return the estimate for a run.
+
+    Files whose duration is not known from their header count as 0 seconds.
 
     Args:
         paths: the recordings.

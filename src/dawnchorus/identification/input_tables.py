@@ -60,6 +60,7 @@ class InputTable(Generic[T]):
     """Values of a user's table, in the form that the reader's return type names, and sentences on the table."""
 
     values: T
+    """Values, without the rows that were left out."""
     notes: tuple[str, ...] = ()
     """Sentences for the user on what was guessed, left out or not read."""
 
@@ -69,6 +70,7 @@ class DatedMetadata(RecordingMetadata):
     """Metadata of a recording whose date is known but not its time of day."""
 
     day: date | None = None
+    """The date; None if unknown."""
 
 
 def _require_file(path: Path) -> None:
@@ -85,7 +87,8 @@ def read_species_list(path: Path) -> InputTable[tuple[str, ...]]:
     """Read species names, one per line: `Parus major`, `Parus major_Great Tit` or `Great Tit`.
 
     Of `Parus major_Great Tit`, the scientific name is returned; other lines are returned as written. The file may also
-    be a table with a column scientific_name. Empty lines, and lines that begin with `#`, are ignored.
+    be a table with a column scientific_name. Empty lines, lines that begin with `#`, and quotes
+    around a line are ignored. A name that appears twice is returned twice, with a note.
 
     Raises:
         InputError: no such file, or no names.
@@ -122,11 +125,14 @@ def _species_lines(path: Path, text: str) -> list[str]:
 def read_thresholds(path: Path, labels: Sequence[Label] = ()) -> InputTable[dict[str, float]]:
     """Read minimum scores by species name, from a table with columns scientific_name and min_score.
 
-    `labels` are the model's classes, by which different names of the same species are recognized.
+    `labels` are the model's classes, by which different names of the same species are recognized. Each species has the
+    name in its first line; of `Parus major_Great Tit`, the scientific name. An empty table gives no thresholds, and a
+    note.
 
     Raises:
         InputError: no such file.
-        FormatError: a column is missing, a score is not a number from 0 to 1, or a species has two scores.
+        FormatError: a column is missing, a name is not that of one species, a score is not a number from 0 to 1, or a
+            species has two scores.
     """
     _require_file(path)
     rows = NamedColumns(path)
@@ -162,8 +168,8 @@ def read_recordings(path: Path) -> InputTable[dict[Path, RecordingMetadata]]:
     """Read location and time of recordings, by absolute path, from a table with a column of paths.
 
     Latitude and longitude may be in one column (`location`) or two, and date and time as well. Any of them may be
-    missing or empty. A date without a time is used for the week. Paths are relative to the table's folder, or else to
-    the working directory.
+    missing or empty. A date without a time is used for the week. Paths are relative to the table's folder if the file
+    is there, or else to the working directory. The location 0, 0 of a receiver without a fix is left out, with a note.
 
     Raises:
         InputError: no such file.

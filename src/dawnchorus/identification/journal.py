@@ -148,7 +148,10 @@ class Journal:
                 raise
 
     def parameters(self) -> dict[str, Any] | None:
-        """Return the parameters of the run, as given to `start`; None for a new journal."""
+        """Return the parameters of the run, as given to `start`; None for a new journal.
+
+        Parameters that were renamed since have their new names.
+        """
         row = self._read_row("SELECT value FROM run WHERE key = 'parameters'")
         if row is None:
             return None
@@ -163,7 +166,10 @@ class Journal:
         return root
 
     def paths(self) -> list[Path]:
-        """Return the paths of all scored and failed recordings, as given by the user, in order of completion."""
+        """Return the paths of all scored and failed recordings, as given by the user, in order of completion.
+
+        A relative path that means another file today, since the working directory has changed, is returned as absolute.
+        """
         with self._explain():
             rows = self._db.execute("SELECT path, given FROM recordings ORDER BY rowid").fetchall()
         # A relative path means the same file only while the current folder is the same.
@@ -181,7 +187,7 @@ class Journal:
             self._db.execute("INSERT INTO run VALUES ('root', ?)", [json.dumps(root)])
 
     def scored_version(self, path: Path) -> FileVersion | None:
-        """Return the version of a recording's file when it was scored; None if it was not scored."""
+        """Return the version of a recording's file when it was scored; None if it was not scored, or failed."""
         row = self._read_row(
             "SELECT size, mtime_ns, version FROM recordings WHERE path = ? AND status = 'done'", self._key(path)
         )
@@ -193,8 +199,9 @@ class Journal:
     def is_done(self, path: Path, version: FileVersion, *, analyses: Collection[str] = ()) -> bool:
         """Return True if the recording was scored, and its file has not changed since.
 
-        Rows of all `analyses` must be stored as well, since a missing one has failed. If the file does not exist any
-        more, the recording counts as done, because it cannot be scored again.
+        `version` is the file's version now. Rows of all `analyses` must be stored as well, since a missing one has
+        failed. If the file does not exist any more, a scored recording counts as done, because it cannot be scored
+        again.
         """
         scored = self.scored_version(path)
         if scored is None or version == NO_FILE:
@@ -202,12 +209,15 @@ class Journal:
         return version == scored and all(self.read_analysis(path, name) is not None for name in analyses)
 
     def add(self, scored: ScoredRecording, version: FileVersion) -> None:
-        """Store a result durably; `version` is the file's version before it was read."""
+        """Store a result durably, in place of a former one; `version` is the file's version before it was read."""
         summary, hits = encode_recording(scored)
         self._replace(scored.path, version, ("done", None, scored.duration_s, summary, hits), scored.tables)
 
     def add_failure(self, failed: FailedRecording, version: FileVersion) -> None:
-        """Store the failure of a recording durably; `version` is the file's version before it was read."""
+        """Store the failure of a recording durably, in place of a former result.
+
+        `version` is the file's version before it was read.
+        """
         self._replace(failed.path, version, ("failed", printable(failed.reason), None, None, None), {})
 
     def _replace(self, path: Path, version: FileVersion, values: tuple[Any, ...], tables: Mapping[str, Table]) -> None:
@@ -228,12 +238,15 @@ class Journal:
             )
 
     def output_signature(self, name: str) -> str | None:
-        """Return the signature of an output (a hash of all that determines it); None if it may be incomplete."""
+        """Return the signature of an output (a hash of all that determines it); None if it may be incomplete.
+
+        `name` is the output's name by `RunFiles.name`.
+        """
         row = self._read_row("SELECT signature FROM outputs WHERE path = ?", os.fsencode(name))
         return None if row is None else row[0]
 
     def output_digest(self, name: str) -> str | None:
-        """Return the digest of an output's bytes; None if unknown."""
+        """Return the digest of an output's bytes (see `output.hash_file`); None if the output was not recorded."""
         row = self._read_row("SELECT digest FROM outputs WHERE path = ?", os.fsencode(name))
         return None if row is None else row[0]
 
@@ -243,17 +256,20 @@ class Journal:
             self._db.execute("INSERT OR REPLACE INTO outputs VALUES (?, ?, ?)", [os.fsencode(name), signature, digest])
 
     def forget_output(self, name: str) -> None:
-        """Delete signature and digest of an output; called before it is written."""
+        """Delete signature and digest of an output, if they are recorded; to be called before it is written."""
         with self._explain():
             self._db.execute("DELETE FROM outputs WHERE path = ?", [os.fsencode(name)])
 
     def earlier_layout(self) -> dict[str, Any] | None:
-        """Return formats and provenance of the tables that a version before 2026-12 wrote; None if there are none."""
+        """Return `formats` and `provenance` of tables written by a version before 2026-12; None if there are none."""
         row = self._read_row("SELECT value FROM run WHERE key = 'written'")
         return None if row is None else json.loads(row[0])
 
     def earlier_tables(self) -> set[Path]:
-        """Return the absolute paths of the recordings for which a version before 2026-12 wrote tables."""
+        """Return the absolute paths of the recordings for which a version before 2026-12 wrote tables.
+
+        To be called only if `earlier_layout` is not None.
+        """
         with self._explain():
             rows = self._db.execute("SELECT path FROM recordings WHERE in_table").fetchall()
         return {Path(os.fsdecode(path)) for (path,) in rows}
@@ -264,19 +280,19 @@ class Journal:
             self._db.execute("DELETE FROM run WHERE key = 'written'")
 
     def read_failure(self, path: Path) -> str | None:
-        """Return the reason why a recording failed; None if it did not."""
+        """Return the reason why a recording failed; None if it did not fail, or is unknown."""
         row = self._read_row("SELECT reason FROM recordings WHERE path = ? AND status = 'failed'", self._key(path))
         return None if row is None else row[0]
 
     def read(self, path: Path) -> ScoredRecording | None:
-        """Return the result of a recording, without analyses; None if it was not scored."""
+        """Return the result of a recording, without analyses; None if it was not scored, or failed."""
         row = self._read_row(
             "SELECT duration_s, summary, hits FROM recordings WHERE path = ? AND status = 'done'", self._key(path)
         )
         return None if row is None else decode_recording(path, *row)
 
     def read_analysis(self, path: Path, name: str) -> Table | None:
-        """Return the rows of an analysis of a recording; None if there are none."""
+        """Return the rows of an analysis of a recording; None if none are stored, an empty table if it gave none."""
         row = self._read_row("SELECT rows FROM analyses WHERE path = ? AND name = ?", self._key(path), name)
         return None if row is None else table_from_json(json.loads(row[0]))
 
@@ -288,5 +304,5 @@ class Journal:
         return None if row is None else decode_summary(path, *row)
 
     def close(self) -> None:
-        """Close the journal file."""
+        """Close the journal file; a temporary one is deleted."""
         self._db.close()

@@ -23,17 +23,25 @@ class RecordingSummary:
     """Summary of a scored recording, without its hits."""
 
     path: Path
+    """Path of the recording, as given to `decode_summary`."""
     metadata: RecordingMetadata
+    """Location and time of the file, without those that the user gave."""
     warnings: tuple[str, ...]
+    """Problems of the recording, such as truncated audio."""
     speech_s: float
     """Seconds of human speech; 0 if speech detection was off."""
     kept_s: tuple[float, ...]
     """Length in seconds of the audio from which windows were cut, for each scored signal."""
     duration_s: float
+    """Duration of the recording in seconds, including audio that was left out."""
 
 
 def encode_recording(scored: ScoredRecording) -> tuple[str, bytes]:
-    """Return the summary of a result in JSON, and the hits of all channels, one after the other, as bytes."""
+    """Return the summary of a result in JSON, and the hits of all channels, one after the other, as bytes.
+
+    The summary has the keys `info`, `metadata`, `warnings`, `speech`, and `channels`, or for a mono signal `kept` if
+    parts of it were left out; path and duration are not in it.
+    """
     summary = {
         "info": asdict(scored.info),
         "metadata": metadata_to_json(scored.metadata),
@@ -45,7 +53,7 @@ def encode_recording(scored: ScoredRecording) -> tuple[str, bytes]:
 
 
 def decode_recording(path: Path, duration_s: float, summary: str, hits: bytes) -> ScoredRecording:
-    """Return a recording's result, without the tables of its analyses."""
+    """Return a recording's result, without the tables of its analyses; `encode_recording` made `summary` and `hits`."""
     fields = json.loads(summary)
     return ScoredRecording(
         path=path,

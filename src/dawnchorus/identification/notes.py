@@ -49,7 +49,10 @@ def describe_dropped(results: Iterable[ScoredRecording], builder: TableBuilder) 
 
 
 def describe_unknown_names(bundle: Bundle, options: Options) -> Iterator[str]:
-    """Yield a sentence for each of the first unknown class names in the options, and one for all others."""
+    """Yield a sentence for each of the first `MAX_UNKNOWN_NAMES` unknown class names, and one for all others.
+
+    The names are those of the options `species` and `thresholds`.
+    """
     names = dict.fromkeys([*(options.species or ()), *options.thresholds])
     known = find_classes(bundle, names)
     unknown = [name for name in names if name not in known]
@@ -59,7 +62,10 @@ def describe_unknown_names(bundle: Bundle, options: Options) -> Iterator[str]:
 
 
 def describe_thresholds(bundle: Bundle, options: Options) -> Iterator[str]:
-    """Yield sentences on thresholds without effect, and on species that are reported without their own threshold."""
+    """Yield sentences on thresholds without effect, and on species that are reported without their own threshold.
+
+    Names in `thresholds` that the bundle lacks are left to `describe_unknown_names`.
+    """
     by_name = find_classes(bundle, options.thresholds)
     given = set(by_name.values())
     reported = set(find_classes(bundle, options.species or bundle.class_by_scientific_name).values())
@@ -81,7 +87,7 @@ def describe_thresholds(bundle: Bundle, options: Options) -> Iterator[str]:
 
 
 def describe_range_check(builder: TableBuilder, *, has_location: bool) -> Iterator[str]:
-    """Yield a sentence if a requested range check has no effect.
+    """Yield a sentence if the range model knows no class, or if range options are set and nothing was checked.
 
     `has_location` is True if a recording has a location and the model a range model.
     """

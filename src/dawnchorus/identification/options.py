@@ -109,9 +109,9 @@ _FIRST = DecidesScores(is_always_written=True)
 class Options:
     """Options for scoring recordings and selecting detections.
 
-    A run is resumed only with the scoring options that it was started with (`min_score` to `thresholds`, and `speech`).
-    All other options only select and describe what is written, and may change from one `identify(..., resume=True)` to
-    the next.
+    A run is resumed only with the scoring options that it was started with (`min_score` to `thresholds`), and with
+    speech detection on or off as before. All other options only select and describe what is written, and may change
+    from one `identify(..., resume=True)` to the next.
     """
 
     min_score: Annotated[MinScore, _FIRST] = DEFAULT_MIN_SCORE
@@ -148,7 +148,8 @@ class Options:
         """Restore options that were stored as JSON; missing options get their defaults.
 
         Raises:
-            InputError: a value is out of range, or an option is unknown, since a newer version stored it.
+            InputError: a value has a wrong type or is out of range, or an option is unknown, since a newer version
+                stored it.
         """
         for name in stored:
             if name not in option_specs():
@@ -160,7 +161,7 @@ class Options:
 
         Raises:
             TypeError: there is no such option; the message suggests a similar one.
-            InputError: a value is out of range.
+            InputError: a value has a wrong type or is out of range, or only one of latitude and longitude is left.
         """
         for name in changes:
             if name not in option_specs():
@@ -168,7 +169,11 @@ class Options:
         return replace(self, **changes)
 
     def scoring(self) -> dict[str, Any]:
-        """Return the options that affect the contents of a journal."""
+        """Return the options that affect the contents of a journal.
+
+        They are those marked by `DecidesScores`, by name, without later ones that have their default value. With speech
+        detection, "find_speech" is True; else it is missing.
+        """
         values = asdict(self)
         written = {spec.name: values[spec.name] for spec in option_specs().values() if spec.is_in_journal(self)}
         return written if self.speech is None else {**written, "find_speech": True}
@@ -211,10 +216,11 @@ class OptionFields(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class OptionSpec:
-    """Declaration of one option."""
+    """Declaration of one option: its name, type, limits, default, and description for users."""
 
     name: str
     type: type
+    """Type of the value; without None, if that is allowed."""
     is_optional: bool
     """True if the value may be None."""
     choices: tuple[str, ...]

@@ -37,10 +37,13 @@ class OutputLocation:
     """Path and formats of a run's output, a file or a folder."""
 
     path: Path
+    """Path or URL of the file or folder."""
     formats: tuple[TableFormat, ...]
+    """Formats of the tables; one for a file."""
     combined: bool
     """True for one table with all recordings in a folder, False for one table per recording."""
     files: RunFiles
+    """Paths of the other files of the run."""
     analyses: tuple[str, ...] = ()
     """Names of the analyses whose tables are written next to those of detections."""
 
@@ -66,7 +69,7 @@ def choose_location(
 
     Args:
         path: path or URL.
-        formats: names of table formats; None for the format of the path's suffix, or CSV in a folder.
+        formats: names of table formats; None or empty for the format of the path's suffix, or CSV in a folder.
         combined: True for one table with all recordings in a folder.
         analyses: names of the analyses whose tables are written.
 
@@ -133,14 +136,15 @@ def _check_below(root: str, recordings: Sequence[Path], *, out: Path) -> None:
 
 
 def write_outputs(run: Run, location: OutputLocation) -> WrittenOutputs:
-    """Write missing and outdated tables, the failures, and last the parameters.
+    """Write missing and outdated tables, the failures and the tables of analyses, and last the parameters.
 
     A written output is recorded in the journal, with a hash of everything that determines its content, and a digest of
     its bytes. If a table was changed after that, it is renamed, and written again.
 
     Raises:
         OutputError: no space, or no permission.
-        PlugInError: a plug-in's format or analysis failed; all other tables are written.
+        PlugInError: a plug-in's format or analysis failed; all other tables are written, but not the parameters, so
+            that the run stays unfinished.
     """
     journal, files = run.journal, location.files
     scored = [path for path in run.paths if journal.scored_version(path) is not None]
@@ -216,7 +220,10 @@ def hash_file(path: Path) -> str:
 
 
 def is_finished(journal: Journal, files: RunFiles) -> bool:
-    """Return True if the run's journal records that all of its outputs were written."""
+    """Return True if the run's journal records that all of its outputs were written.
+
+    Also for a journal with tables that a version before 2026-12 wrote.
+    """
     return journal.output_signature(files.name(files.parameters)) is not None or journal.earlier_layout() is not None
 
 

@@ -53,9 +53,13 @@ class RunFiles:
     folder: Path
     """Folder of all files of the run, except journal and lock of a run in a store, which are in `runs_folder()`."""
     journal: Path
+    """Store of the results."""
     lock: Path
+    """File that one process locks while it writes to the output."""
     parameters: Path
+    """Model, software and options, as JSON; written last."""
     failures: Path
+    """CSV with the recordings that failed; missing if none did."""
     stem: Path
     """Path of a table with all recordings, without its suffix."""
 
@@ -63,7 +67,7 @@ class RunFiles:
     def next_to(cls, out: Path, suffix: str) -> RunFiles:
         """Return the paths for a run whose output is `out`.
 
-        If `out` is a file, `suffix` is that of its format, which the names of other files omit.
+        If `out` is a file, `suffix` is that of its format, which is left out in `stem`.
         """
         folder, state, name, stem = (
             (out, ".dawnchorus", "run", "detections")
@@ -81,7 +85,7 @@ class RunFiles:
         )
 
     def name(self, path: Path) -> str:
-        """Return the name of a file in the run's journal, which stays valid if the folder is moved."""
+        """Return the name of a file in `folder` for the run's journal; it stays valid if the folder is moved."""
         return path.relative_to(self.folder).as_posix()
 
 
@@ -118,7 +122,10 @@ MAX_NAME_BYTES = 240
 
 
 def named_after(path: Path, suffix: str) -> Path:
-    """Return a recording's path with `suffix` added to its name; long names are shortened but stay unique."""
+    """Return a recording's path with `suffix` added to its name.
+
+    Names of more than `MAX_NAME_BYTES` are shortened, and stay unique by a digest.
+    """
     name = os.fsencode(path.name + suffix)
     if len(name) <= MAX_NAME_BYTES:
         return path.with_name(path.name + suffix)
@@ -128,7 +135,10 @@ def named_after(path: Path, suffix: str) -> Path:
 
 
 def shared_folder(paths: Iterable[Path]) -> str | None:
-    """Return the deepest common folder (or URL) of all recordings; None if there are none, or on several drives."""
+    """Return the deepest common folder (or URL) of all recordings; None without one.
+
+    There is none if there are no recordings, or if they are on several drives or in several stores.
+    """
     folders = {absolute_path(path).parent for path in paths}
     if any(map(is_remote, folders)):
         return _shared_url(folders)

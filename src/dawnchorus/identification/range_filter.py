@@ -60,7 +60,8 @@ class RangeFilter:
     def expected(self, *, latitude: float, longitude: float, week: int | None) -> list[bool | None]:
         """Return for each class if it is in range; None for classes that the range model lacks.
 
-        `week` is from 1 to 48, see `week_of`; None is all year. Latitude and longitude are in degrees.
+        `week` is from 1 to 48, see `week_of`; None is all year. Latitude and longitude are in degrees, and are
+        rounded to hundredths.
         """
         week = WHOLE_YEAR if week is None else week
         probabilities = self._predict(round(latitude, 2), round(longitude, 2), week)

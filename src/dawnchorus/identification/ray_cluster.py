@@ -34,6 +34,8 @@ _START = (
 def connect_to_cluster(address: str) -> Iterator[None]:
     """Connect to a Ray cluster for a `with` block, unless this process is connected already.
 
+    $RAY_AUTH_MODE becomes "token", unless it is set.
+
     Args:
         address: HOST:PORT of the cluster's head; "auto" for the cluster of $RAY_ADDRESS, or else on this machine;
             "local" for a new cluster on this machine.

@@ -62,7 +62,10 @@ class NodeTask:
 
     @classmethod
     def create(cls, archive: Archive, job: ArchivingJob, keep: tuple[Keep, ...]) -> NodeTask:
-        """Return the task for a job; built-in models are passed by name, since each node has its own copy of them."""
+        """Return the task for a job; built-in models are passed by name, since each node has its own copy of them.
+
+        `keep` is the argument of `archive_recordings`.
+        """
         bundle, store = job.model.bundle, job.model.store
         builtin = (name for name in BUILTIN_MODELS if store.bundle_folder(name) == bundle.folder)
         return cls(
@@ -167,7 +170,7 @@ class RayNode:
         yield reporter.create()
 
     def close(self) -> None:
-        """Delete the node's heartbeat file in the archive."""
+        """Delete the node's heartbeat file in the archive, if the node is open."""
         if self._opened is not None:
             self._opened[0].__exit__()
 

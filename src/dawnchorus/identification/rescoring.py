@@ -90,14 +90,18 @@ def rescore_archive(
         shard: part of the units, like "2/8"; default: all units.
         unit_size: limits of a unit, used when the recordings are listed.
         workers: number of cores to use; default: all that this process may use.
-        resume: list the recordings again, and add those with new embeddings.
+        resume: list the recordings again, and add those with new embeddings; not allowed with `shard`.
         report: function that is called with the progress, in the caller's thread.
 
     Returns:
         The result of each new run.
 
     Raises:
-        InputError: no run has embeddings that the model was trained on, or an option does not apply.
+        InputError: no run has embeddings that the model was trained on, a run in `runs` has others, or an option does
+            not apply.
+        NotFoundError: there is no archive, or it has no run of `runs`.
+        StoreError: the archive's store failed.
+        BusyError: another process writes to a store that allows only one writer.
         ModelError: the model cannot be loaded or run, or its scores need more than embeddings.
         OutputError: the archive cannot be written.
         MissingExtraError: deltalake is not installed.

@@ -62,9 +62,9 @@ class RunCounts:
     n_files: int
     """Number of all recordings of the run."""
     n_resumed: int = 0
-    """Number of recordings that an earlier, interrupted run had scored."""
+    """Number of recordings that an earlier call had scored, and whose results were used."""
     n_done: int = 0
-    """Number of recordings scored in this run."""
+    """Number of recordings scored in this call."""
     n_failed: int = 0
     """Number of recordings that could not be scored."""
     n_detections: int = 0
@@ -89,7 +89,10 @@ class RunCounts:
         )
 
     def as_progress(self, stage: str) -> Progress:
-        """Return the progress in recordings; the other counts are its metrics, by name."""
+        """Return the progress in recordings; its metrics are all counts except `n_files`, by name.
+
+        `stage` is the name of the stage, such as "identifying".
+        """
         n_finished = self.n_resumed + self.n_done + self.n_failed
         metrics = {name: value for name, value in vars(self).items() if name != "n_files"}
         return Progress(stage, n_finished, self.n_files, "recordings", metrics)
@@ -153,7 +156,7 @@ class Run(DetectionExports):
         return None if result is None else self.builder.build(result)
 
     def species_counts(self) -> Counter[tuple[str, str, str]]:
-        """Count detections by (kind, scientific name, common name)."""
+        """Count the detections in all tables by (kind, scientific name, common name)."""
         counts: Counter[tuple[str, str, str]] = Counter()
         for table in self.tables():
             columns = DetectionColumns.from_detections(table.detections)
@@ -162,6 +165,8 @@ class Run(DetectionExports):
 
     def analysis_tables(self, name: str) -> dict[str, Table]:
         """Return the tables of an analysis by name suffix; "" is the main table.
+
+        A table without rows of any recording has no columns.
 
         Raises:
             InputError: the run has no such analysis.
@@ -220,7 +225,11 @@ class Run(DetectionExports):
 
     @cached_property
     def warnings(self) -> tuple[RecordingFailure, ...]:
-        """Problems of recordings, such as truncated audio, in the order of `paths`; problems with analyses are last."""
+        """Problems of recordings, such as truncated audio, in the order of `paths`; problems with analyses are last.
+
+        Before them are a damaged journal, recordings that no longer exist, and tables that others changed, named by
+        their path.
+        """
         replaced = self.journal.replaced
         before = [] if replaced is None else [RecordingFailure(printable(replaced), _REPLACED)]
         before += [RecordingFailure(printable(path), _GONE) for path in self.gone]
@@ -290,12 +299,16 @@ class Run(DetectionExports):
 
 
 def has_range(detections: Sequence[Detection]) -> bool:
-    """Return True if the detections were checked by a range filter."""
+    """Return True if at least one of the detections was checked by a range filter."""
     return not DetectionColumns.from_detections(detections).is_null("in_range").all()
 
 
 def build_provenance(bundle: Bundle, options: Options, *, range_filter: bool) -> Provenance:
-    """Return the provenance of rows: bundle, software and options; `range_filter` is True if it was used."""
+    """Return the provenance of rows: bundle, software and options; `range_filter` is True if it was used.
+
+    Its parameters are all options by name and `range_filter`; `cleaning` if the bundle cleans recordings; and `kinds`,
+    True if a class has another kind than its name tells.
+    """
     parameters = {**asdict(options), "range_filter": range_filter}
     if bundle.info.cleaning:
         parameters["cleaning"] = bundle.info.cleaning.model_dump(exclude_defaults=True)

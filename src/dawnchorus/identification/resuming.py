@@ -71,7 +71,7 @@ def open_journal(
 ) -> Journal:
     """Open the journal for writing: a new one, or that of the run to resume.
 
-    A damaged journal is renamed, if it can be replaced; its new path is in `Journal.replaced`.
+    A damaged journal is renamed, unless `resume` is True and `overwrite` is not; its new path is in `Journal.replaced`.
 
     Args:
         location: the output.
@@ -83,7 +83,7 @@ def open_journal(
     Raises:
         OutputExistsError: there is a finished run or another file, and neither `resume` nor `overwrite` is True.
         InputError: the run to resume had another model, other options, or recordings elsewhere.
-        JournalDamagedError: `resume` is True, and the journal is damaged.
+        JournalDamagedError: the journal is damaged, `resume` is True, and `overwrite` is not.
     """
     path = location.files.journal
     if not overwrite and not path.exists():

@@ -94,7 +94,10 @@ def identify(
         ModelError: the model cannot be loaded or run, or its scores are not finite.
         StoreError: a store refused access, or cannot be reached.
         MissingExtraError: the extra [cloud] is not installed, and there are URLs.
+        TypeError: `changes` has an unknown option.
         OutputExistsError: `out` exists, and neither `resume` nor `overwrite` was given.
+        JournalDamagedError: the journal of the run to resume is damaged.
+        PlugInError: a plug-in's format or analysis failed while tables were written.
         OutputError: results cannot be written.
         BusyError: another process is writing to `out`.
     """
@@ -229,7 +232,13 @@ def _build_key(bundle: Bundle, options: Options, analyses: Sequence[str]) -> dic
 
 
 def build_run_plan(model: Model, options: Options, analyses: Sequence[str]) -> ScoringPlan:
-    """Return the scoring plan of a run, with a speech detector if needed; `analyses` are names of sample analyses."""
+    """Return the scoring plan of a run, with a speech detector if needed; `analyses` are names of sample analyses.
+
+    Raises:
+        InputError: see `build_scoring_plan` and `Analysis.check`.
+        PlugInError: an analysis of a plug-in failed.
+        ModelError: see `speech_graph`.
+    """
     detector = VoiceActivityDetector(speech_graph(model.store.folder)) if options.speech is not None else None
     sample_analyses = [ANALYSES[name] for name in analyses]
     for analysis in sample_analyses:
@@ -278,7 +287,10 @@ def _score(
 
 
 def count_active(paths: Iterable[Path], n_workers: int) -> int:
-    """Return the number of recordings to decode at the same time: more than workers if some are in a store."""
+    """Return the number of recordings to decode at the same time.
+
+    It is `n_workers`, plus `N_SPARE_REMOTE` if any of `paths` is in a store.
+    """
     return n_workers + N_SPARE_REMOTE if any(map(is_remote, paths)) else n_workers
 
 
@@ -290,7 +302,7 @@ def build_scoring_plan(
     limits: Limits | None = None,
     sample_analyses: Sequence[Analysis] = (),
 ) -> ScoringPlan:
-    """Return the scoring plan for a bundle and options.
+    """Return the scoring plan for a bundle and options; its only window analysis is "hits".
 
     Args:
         bundle: the model.
@@ -300,7 +312,8 @@ def build_scoring_plan(
         sample_analyses: analyses of the recordings' original samples.
 
     Raises:
-        InputError: the overlap is as long as the bundle's window, or none of the requested species is a class.
+        InputError: the overlap is as long as the bundle's window, none of the requested species is a class, or two
+            names of a class have different thresholds.
     """
     windows = WindowPlan.from_seconds(
         rate_hz=bundle.info.sample_rate_hz, window_s=bundle.info.window_s, overlap_s=options.overlap_s
@@ -319,9 +332,10 @@ def build_scoring_plan(
 def open_range_filter(
     model: Model, options: Options, recordings: Mapping[Path, RecordingMetadata] | None
 ) -> RangeFilter | None:
-    """Open the range filter; None if it would not be used.
+    """Open the range filter of a run.
 
-    The bundle's own range model is used, or else, if any location is known, that of the default model.
+    The bundle's own range model is used, or else, if `options` or `recordings` have a location, that of the default
+    model. None if there is neither; locations in the files are not looked at.
     """
     if model.bundle.range_path.is_file():
         source = model.bundle

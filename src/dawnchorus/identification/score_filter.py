@@ -17,6 +17,9 @@ from dawnchorus.taxonomy.labels import Label
 def build_score_filter(bundle: Bundle, options: Options) -> ScoreFilter:
     """Return the score filter for a bundle and options.
 
+    The minimum score of a class is that in the option `thresholds`, or else in the bundle, or else `min_score`; with
+    the option `species`, all other classes are left out. Unknown names are ignored.
+
     Raises:
         InputError: none of the requested species is a class of the bundle.
     """
@@ -42,7 +45,7 @@ def build_score_filter(bundle: Bundle, options: Options) -> ScoreFilter:
 
 
 def find_classes(bundle: Bundle, names: Iterable[str]) -> dict[str, int]:
-    """Return the class index of each scientific or common name; names that the bundle lacks are left out."""
+    """Return the class index by scientific or common name, as given; names that the bundle lacks are left out."""
     names = tuple(names)
     known = bundle.class_by_scientific_name
     others = [name for name in names if name not in known]

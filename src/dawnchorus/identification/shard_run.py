@@ -61,8 +61,13 @@ class _Unit:
 class ShardRun:
     """Scoring of units; all recordings are scored as one stream, and units are committed when they are complete.
 
+    Args:
+        builder: builder of the tables of detections.
+        plan: settings of scoring.
+        writer: writer of units to the archive.
+
     Attributes:
-        counts: counts of the recordings so far.
+        counts: counts of the recordings so far; like the numbers below, 0 before `list_missing`.
         committed_counts: counts of the recordings in units that this process has committed; a crash does not lose them.
         committed_units: names of the units that any process has committed since `list_missing`.
         n_units: number of units in the shard.
@@ -86,7 +91,10 @@ class ShardRun:
         """Recordings that are being scored, by path."""
 
     def list_missing(self, manifests: Sequence[Manifest], shard: Shard) -> dict[str, list[Entry]]:
-        """Return the recordings of the shard's uncommitted units, by unit, and count all others."""
+        """Return the recordings of the shard's uncommitted units, by unit, and count those of its committed ones.
+
+        Sets `n_units`, `n_ended` and `counts`.
+        """
         table = self.writer.archive.table(MANIFEST)
         units = shard.select(unit_sizes(table, manifests))
         entries = read_entries(table, manifests, units)
@@ -245,7 +253,7 @@ class _Paths:
 
 
 def read_signature(path: Path) -> tuple[int | None, str | None]:
-    """Return size and version of a file, by which changes are detected; see `ListedFile.signature`."""
+    """Return size and version of a file, see `ListedFile.signature`; (None, None) if it does not exist."""
     n_bytes, changed = file_version(path)
     return n_bytes, None if changed is None else str(changed)
 

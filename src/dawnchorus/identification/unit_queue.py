@@ -72,7 +72,7 @@ class UnitQueue:
         self._n_assigned -= len(units)
 
     def put_back(self, units: Iterable[str]) -> None:
-        """Return units to the queue that a worker has not started."""
+        """Put assigned units that their worker has not started back at the end of the queue."""
         for unit in units:
             self._n_assigned -= 1
             (self._suspects if self._attempts[unit] else self._waiting).append(unit)

@@ -36,7 +36,7 @@ class LoadedModel:
         return cls(bundle, open_cleaner(bundle.info.cleaning, models_folder), SessionPool(bundle, tta_shifts))
 
     def load(self, n_threads: int) -> None:
-        """Open one session in advance for this and each other model, unless `n_threads` of the model are open already.
+        """Open one session in advance for this model and each of `others`, unless it has `n_threads` open already.
 
         Raises:
             ModelError: the graph cannot be loaded.
@@ -62,7 +62,7 @@ class LoadedModel:
         """Run the model, and those in `others`, on windows [n, samples]; `embeddings` is True to compute embeddings.
 
         Raises:
-            InputError: the windows have a wrong length or type.
+            InputError: the windows are not float32 of the bundle's window length.
             ModelError: the graph cannot be run.
         """
         output = self.sessions.run(windows, embeddings=embeddings)

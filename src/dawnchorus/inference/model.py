@@ -102,7 +102,8 @@ class Model:
 
         Raises:
             ModelError: the model's scores are not finite.
-            InputError: samples of a wrong shape or type, or without a rate, or an invalid overlap or channel.
+            InputError: samples of a wrong shape or type, or without a rate, an overlap that is not from 0 to below the
+                window, or no such channel name.
             AudioError: the file cannot be decoded.
         """
         analysis = DenseScores(np.arange(len(self.labels)))
@@ -121,7 +122,8 @@ class Model:
 
         Raises:
             ModelError: the model has no embeddings, or they are not finite.
-            InputError: samples of a wrong shape or type, or without a rate, or an invalid overlap or channel.
+            InputError: samples of a wrong shape or type, or without a rate, an overlap that is not from 0 to below the
+                window, or no such channel name.
             AudioError: the file cannot be decoded.
         """
         if self.embedding_dim is None:
@@ -132,7 +134,11 @@ class Model:
 
     @cached_property
     def loaded(self) -> LoadedModel:
-        """The opened bundle, with its inference sessions."""
+        """The opened bundle, with its inference sessions, which are opened when they are first used.
+
+        Raises:
+            ModelError: see `open_cleaner`.
+        """
         cleaner = open_cleaner(self.bundle.info.cleaning, self.store.folder)
         return LoadedModel(self.bundle, cleaner, SessionPool(self.bundle))
 

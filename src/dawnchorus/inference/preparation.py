@@ -40,7 +40,8 @@ class KeptSegments:
 
     Args:
         segments: the segments, with times in the recording.
-        is_whole: True if the whole recording remains; `segments` is then ignored.
+        is_whole: True if the whole recording remains; `segments` is then ignored. If it is False and there are no
+            segments, nothing remains, and times are returned unchanged.
     """
 
     segments: tuple[Segment, ...] = ()
@@ -95,6 +96,9 @@ class Cleaner:
     Args:
         cleaning: settings of the cleaning.
         detector: speech detector; required if speech is removed.
+
+    Raises:
+        ValueError: there is no detector, and speech is to be removed.
     """
 
     def __init__(self, cleaning: Cleaning, detector: VoiceActivityDetector | None = None) -> None:
@@ -153,7 +157,14 @@ class Cleaner:
 
 
 class CleanedRecording:
-    """Open recording whose `blocks()` are cleaned; implements `audio.decode.OpenRecording`."""
+    """Open recording whose `blocks()` are cleaned; implements `audio.decode.OpenRecording`.
+
+    Args:
+        source: the recording, as decoded.
+        cleaning: settings of the cleaning, of which only noise reduction is done here.
+        kept: segments to yield.
+        rate_hz: sample rate of the blocks of `source`.
+    """
 
     def __init__(self, source: IsolatedRecording, cleaning: Cleaning, kept: KeptSegments, rate_hz: int) -> None:
         self._source, self._cleaning, self._rate_hz = source, cleaning, rate_hz
@@ -250,7 +261,10 @@ def _chunks(blocks: Iterator[FloatArray], rate_hz: int) -> Iterator[FloatArray]:
 
 
 def sample_ranges(segments: Sequence[Segment], n_before: int, n: int, rate_hz: int) -> list[tuple[int, int]]:
-    """Return (start, stop) of each segment within a block of `n` samples that starts at sample `n_before`."""
+    """Return (start, stop) of each segment within a block of `n` samples that starts at sample `n_before`.
+
+    Segments without samples in the block are left out.
+    """
     ranges = []
     for segment in segments:
         start = max(round(segment.start_s * rate_hz) - n_before, 0)

@@ -51,7 +51,7 @@ class ScoringPlan:
 
     @property
     def max_samples(self) -> int:
-        """Maximum number of samples, summed over channels."""
+        """Maximum number of frames x channels: `limits.max_duration_s` at the rate of `windows`, or the default."""
         return MAX_DECODED_SAMPLES if self.limits is None else round(self.limits.max_duration_s * self.windows.rate_hz)
 
 
@@ -75,7 +75,12 @@ class _Signal:
 class RecordingWork:
     """Scoring of one recording in the inference engine; implements `work.Work`.
 
-    `warnings` are added to those of the recording.
+    Args:
+        path: the recording.
+        model: the model.
+        plan: settings of scoring.
+        decoders: pool from which `open` borrows a decoder.
+        warnings: sentences that are added to the warnings of the recording.
     """
 
     def __init__(
@@ -113,13 +118,17 @@ class RecordingWork:
 
         Raises:
             AudioError: the bundle's cleaning has to decode the recording first, and that failed.
+            OverloadedError: the pool of decoders is closed.
         """
         self._decoder = self._decoders.borrow()
         first: ChannelSource = 1 if self.plan.channel == "each" else self.plan.channel
         self._windows = self._pull_signals(self._request(self._decoder, first), first)
 
     def is_ready(self, *, within_s: float) -> bool:
-        """Return True if decoded samples are available, or will be within `within_s` seconds."""
+        """Return True if decoded samples are available, or will be within `within_s` seconds.
+
+        Also True without a decoder: before `open`, and after the last samples.
+        """
         return self._decoder is None or self._decoder.is_ready(within_s=within_s)
 
     def next_windows(self) -> NumberedWindows | None:

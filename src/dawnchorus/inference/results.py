@@ -25,7 +25,7 @@ class ScoredChannel:
 
     @property
     def hits(self) -> Table:
-        """Table of the analysis "hits"."""
+        """Table of the analysis "hits", which the scoring plan must have."""
         return self.tables["hits"]
 
     def window_times(self, window: int, plan: WindowPlan, duration_s: float) -> tuple[float, float]:
@@ -51,9 +51,13 @@ class ScoredRecording:
 
     path: Path
     info: AudioInfo
+    """Properties in the file's header."""
     metadata: RecordingMetadata
+    """Location and time of the file."""
     duration_s: float
+    """True length of the recording in seconds, including removed segments."""
     warnings: tuple[str, ...]
+    """Problems of the recording, such as truncated audio."""
     channels: tuple[ScoredChannel, ...]
     """Results of each channel in order, if channels were scored separately; else of the one signal."""
     speech: tuple[Segment, ...] = ()

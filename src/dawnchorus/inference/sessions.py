@@ -16,7 +16,7 @@ from dawnchorus.models.runner import GraphOutput, Session, open_session
 class SessionPool:
     """Pool of inference sessions for one bundle, with one session for each thread in use.
 
-    `open_session` describes `tta_shifts`.
+    `open_session` describes `tta_shifts`. A session is opened when a thread finds no idle one.
     """
 
     def __init__(self, bundle: Bundle, tta_shifts: int = 1) -> None:
@@ -54,7 +54,7 @@ class SessionPool:
         """Run an idle or a new session on windows [n, samples]; compute embeddings only if `embeddings` is True.
 
         Raises:
-            InputError: the windows have a wrong length or type.
+            InputError: the windows are not float32 of the bundle's window length.
             ModelError: the graph cannot be loaded.
         """
         check_windows(windows, window_samples=self._bundle.window_samples)

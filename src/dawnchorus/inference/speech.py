@@ -38,7 +38,11 @@ PAD_S = 0.3
 
 
 class VoiceActivityDetector:
-    """Silero's voice-activity detection; stateless, so that threads may share it."""
+    """Silero's voice-activity detection; stateless, so that threads may share it.
+
+    Args:
+        graph: file of the graph in ONNX; see `speech_graph`.
+    """
 
     def __init__(self, graph: Path) -> None:
         self._graph = open_graph(graph)
@@ -47,6 +51,8 @@ class VoiceActivityDetector:
         self, frames: FloatArray, state: FloatArray, cell: FloatArray
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Return the speech probability [n] of successive frames [n, 576], and the new states of the network.
+
+        A frame has 512 samples at `RATE_HZ`, after the 64 samples before them.
 
         `state` and `cell` [1, 1, 128] are those of the call before, or zeros at the start.
         """
@@ -62,7 +68,12 @@ class VoiceActivityDetector:
 
 
 class VadStream:
-    """Streaming voice-activity detection over one recording."""
+    """Streaming voice-activity detection over one recording.
+
+    Args:
+        detector: the detector.
+        rate_hz: sample rate of the blocks.
+    """
 
     def __init__(self, detector: VoiceActivityDetector, *, rate_hz: int) -> None:
         self._detector = detector
@@ -106,7 +117,8 @@ class VadStream:
 def build_segments(probabilities: FloatArray, *, duration_s: float) -> tuple[Segment, ...]:
     """Return segments of speech from frame probabilities, by hysteresis.
 
-    Short pauses are closed, short segments are dropped, and the remaining ones are padded, at most to `duration_s`.
+    Pauses of up to `MAX_GAP_S` are closed, segments shorter than `MIN_SPEECH_S` are dropped, and the remaining ones are
+    padded by `PAD_S` at each end, at most to `duration_s`.
     """
     raw: list[tuple[float, float]] = []
     start: int | None = None
@@ -123,7 +135,7 @@ def build_segments(probabilities: FloatArray, *, duration_s: float) -> tuple[Seg
 
 
 def join_overlapping(segments: Iterable[Segment]) -> tuple[Segment, ...]:
-    """Return the union of the segments, in order."""
+    """Return the union of the segments, in order; segments that touch are joined as well."""
     joined: list[Segment] = []
     for segment in sorted(segments, key=lambda segment: segment.start_s):
         if joined and segment.start_s <= joined[-1].end_s:

@@ -55,7 +55,7 @@ class Interval:
 
     @property
     def has_no_width(self) -> bool:
-        """True if all bootstrap samples gave the same value, so that the interval is not informative."""
+        """True if all bootstrap samples gave the same value, so that the interval is not informative; False for NaN."""
         return self.high - self.low < NO_WIDTH
 
     def __str__(self) -> str:
@@ -131,7 +131,8 @@ def ratio_interval(numerator: FloatArray, denominator: FloatArray, *, seed: int 
 
     Args:
         numerator: value of each recording [recordings].
-        denominator: value of each recording [recordings]; the ratio is NaN if the sum is 0.
+        denominator: value of each recording [recordings]; the ratio is NaN if the sum is 0, and bootstrap samples
+            whose sum is 0 are left out of the interval.
         seed: seed of the bootstrap samples.
     """
     values = np.stack([numerator, denominator], axis=1).astype(np.float64)

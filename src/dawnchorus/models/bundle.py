@@ -84,6 +84,7 @@ class BundleDescription(BaseModel):
 
     schema_version: Literal[1] = SCHEMA_VERSION
     name: str = Field(min_length=1)
+    """Name of the model."""
     version: str
     """Version of the weights, as their publisher names it; "1" for models trained here."""
     family: str
@@ -93,10 +94,13 @@ class BundleDescription(BaseModel):
     engine: str | None = None
     """Name of the engine that runs the graph; None for the first engine that reads such files."""
     sample_rate_hz: int = Field(ge=4_000, le=500_000)
+    """Sample rate of the windows in Hz."""
     window_s: float = Field(gt=0, le=120)
+    """Length of a window in seconds."""
     activation: Activation
     """Function from logits to scores; "identity" if the graph's outputs are scores already."""
     embedding_dim: int | None = Field(default=None, ge=1)
+    """Length of an embedding; None without embeddings."""
     graph_outputs: dict[OutputName, int] | None = None
     """Positions of logits and embeddings among the outputs of a graph that is not ONNX.
 
@@ -261,6 +265,9 @@ class BundleDraft:
         """Write the model card, and move the draft to its final path; an older bundle there is replaced.
 
         `card` is the card's text in Markdown.
+
+        Raises:
+            InvalidBundleError: the draft is not complete; `describe` comes first.
         """
         read_bundle(self.folder)
         (self.folder / "MODEL_CARD.md").write_text(card, encoding="utf-8")

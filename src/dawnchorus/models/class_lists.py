@@ -65,8 +65,9 @@ class _Row:
 def read_classes(path: Path, *, kind: Kind | None = None) -> tuple[Label, ...]:
     """Read the labels of a model in output order, one per line or from a CSV with a header.
 
-    The rows of a CSV are sorted by a column `index`, `idx` or `id` if its values are whole numbers. Lines that all
-    begin with a number, or all end in one, are sorted by this number. Numbers may start at 0 or 1.
+    In a CSV, the names are in the first column of `NAME_COLUMNS` that it has; its rows are sorted by a column `index`,
+    `idx` or `id` if its values are whole numbers. Lines that all begin with a number, or all end in one, are sorted by
+    this number. Numbers may start at 0 or 1.
 
     `kind` is the kind of all classes; None to infer it from each name.
 

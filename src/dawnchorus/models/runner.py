@@ -27,14 +27,17 @@ N_TIMED = 9
 
 @dataclass(frozen=True)
 class GraphOutput:
-    """Outputs of a graph for n windows: logits [n, classes] and, if it has them, embeddings [n, dim]."""
+    """Outputs of a graph for n windows: logits [n, classes] and, if requested and available, embeddings [n, dim]."""
 
     logits: FloatArray
     embeddings: FloatArray | None
 
 
 def milliseconds(bundle: Bundle, *, audio_s: float = 5.0) -> float:
-    """Return the median computing time in milliseconds for `audio_s` seconds of audio on one core."""
+    """Return the median computing time in milliseconds for `audio_s` seconds of audio on one core.
+
+    It is that of one window, in proportion to `audio_s`.
+    """
     session = open_session(bundle)
     window = np.random.default_rng(1).normal(0, 0.05, (1, bundle.window_samples)).astype(np.float32)
     session.run(window)
@@ -74,7 +77,7 @@ def apply_activation(logits: FloatArray, activation: Activation) -> FloatArray:
 
 
 def log_odds(scores: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    """Return log(score / (1 - score)), clipped to be finite."""
+    """Return log(score / (1 - score)), of scores clipped to 1e-9 from 0 and 1, so that it is finite."""
     inside = np.clip(np.asarray(scores, np.float64), 1e-9, 1 - 1e-9)
     odds: npt.NDArray[np.float64] = np.log(inside / (1 - inside))
     return odds

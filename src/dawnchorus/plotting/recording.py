@@ -22,7 +22,10 @@ from dawnchorus.plotting.waveform import Waveform, recording_waveform
 from dawnchorus.types import Detection, RecordingTable, Segment
 
 ROW_S = 30.0
-"""Seconds in a row of the spectrogram; recordings longer than `MAX_ROWS` rows of this length get longer rows."""
+"""Seconds in a row of the spectrogram.
+
+A shorter recording has one row of its own length; one longer than `MAX_ROWS` such rows has `MAX_ROWS` longer rows.
+"""
 
 MAX_ROWS = 8
 MAX_LABEL_ROWS = 12

@@ -15,8 +15,8 @@ def draw_reliability(curves: Mapping[str, Sequence[tuple[float, float, int]]]) -
     """Draw a PNG of reliability curves.
 
     Args:
-        curves: curves by name; a point is the mean score of a bin, its share of correct detections, and its number of
-            detections.
+        curves: at most ten curves by name; further ones are not drawn. A point is the mean score of a bin, the bin's
+            share of correct detections, and its number of detections.
     """
     figure = Figure(figsize=(4.6, 4.2), dpi=100)
     figure.set_facecolor(NIGHT)

@@ -70,7 +70,9 @@ def recording_spectrogram(
     silent: Sequence[Segment] = (),
     channel: ChannelSource = "mean",
 ) -> Spectrogram:
-    """Compute the spectrogram of a recording in constant memory, up to 12 kHz and with at most about `MAX_COLUMNS`.
+    """Compute the spectrogram of a recording in constant memory, up to 12 kHz (`RATE_HZ` / 2).
+
+    It has at most about `MAX_COLUMNS` columns.
 
     Args:
         path: file of the recording.
@@ -99,7 +101,7 @@ def stretch_spectrogram(path: Path, *, decoder: DecoderProcess, start_s: float, 
         path: file of the recording.
         decoder: process that decodes the segment.
         start_s: start of the segment in seconds from the start of the recording.
-        end_s: end of the segment.
+        end_s: end of the segment in seconds from the start of the recording, which may be after the recording's end.
 
     Raises:
         AudioError: the segment cannot be decoded.

@@ -86,12 +86,15 @@ class Tile:
 
     @property
     def n_pooled(self) -> int:
-        """Number of columns of a stretch that are pooled into one column of a coarse tile."""
+        """Number of columns of a stretch that are pooled into one column of the tile; only for coarse tiles."""
         return 1 << (self.level - STRETCH_LEVEL)
 
     @property
     def stretches(self) -> range:
-        """Numbers of the stretches from which a coarse tile is pooled."""
+        """Numbers of the stretches from which the tile is pooled; only for coarse tiles.
+
+        Some may start after the end of the recording.
+        """
         first = self.index * TILE_COLUMNS * self.n_pooled
         end = first + TILE_COLUMNS * self.n_pooled
         return range(first // STRETCH_COLUMNS, -(-end // STRETCH_COLUMNS))
@@ -172,7 +175,7 @@ def encode_tile(parts: Sequence[GrayArray]) -> bytes:
     """Encode the gray values of a tile as a PNG; if there are fewer than `TILE_COLUMNS` columns, the rest is black.
 
     Args:
-        parts: consecutive gray values [columns, bins], low frequencies first.
+        parts: consecutive gray values [columns, bins], low frequencies first, with at most `TILE_COLUMNS` columns.
     """
     gray = np.zeros((TILE_COLUMNS, TILE_BINS), np.uint8)
     columns = np.concatenate(parts)

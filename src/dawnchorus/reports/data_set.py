@@ -79,7 +79,9 @@ def draw_data_set(summary: DataSetSummary) -> dict[str, bytes]:
     """Draw the plots of a data set's page.
 
     Returns:
-        PNG by name of the plot, such as "species-recordings", in the order of the page; plots without data are omitted.
+        PNG by name of the plot, in the order of the page: "species-recordings", "species-minutes", "long-tail",
+        "lengths", the names in `summary.counts` with hyphens for spaces, "recordists", "map" and "month-hour". Plots
+        without data, and counts and recordists with only one value, are omitted.
     """
     plots: dict[str, bytes] = {}
     named = [(s.common_name, s) for s in summary.species[:MAX_SPECIES]]
@@ -185,7 +187,7 @@ class ExampleClips:
 
 
 def show_examples(examples: Iterable[Example], decoder: DecoderProcess) -> ExampleClips:
-    """Decode and draw the examples; examples that cannot be decoded are left out."""
+    """Decode and draw the examples, with `Example.silent` silenced; examples that cannot be decoded are left out."""
     rendered: list[_RenderedExample] = []
     spectra: dict[str, list[FloatArray]] = {}
     for example in examples:

@@ -6,7 +6,10 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 
 def page_environment() -> Environment:
-    """Return the Jinja environment of the reports, which escapes values and raises an error for undefined names."""
+    """Return a new Jinja environment for the reports, which escapes values and raises an error for undefined names.
+
+    Its filter `readable` replaces the undecodable bytes of file names by escapes.
+    """
     environment = Environment(
         loader=ChoiceLoader([PackageLoader("dawnchorus.reports", folder) for folder in ("templates", "static")]),
         autoescape=True,

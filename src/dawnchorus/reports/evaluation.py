@@ -41,6 +41,8 @@ def render_evaluation(
 ) -> str:
     """Render the page of an evaluation as HTML with embedded images and audio.
 
+    Mistakes whose recordings cannot be decoded are left out.
+
     Args:
         table: recordings of the data set.
         results: evaluation and scores of each bundle. The page has the confusions and mistakes of the first bundle, and

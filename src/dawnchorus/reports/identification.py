@@ -16,7 +16,10 @@ from dawnchorus.reports.summary import N_HOURS, ClassSummary, RunSummary
 from dawnchorus.types import Provenance
 
 MAX_CLIPS = 60
-"""Maximum number of species with spectrogram and audio; rarer species are only in the table of counts."""
+"""Maximum number of species with spectrogram and audio, in the order of `RunSummary.of_kind`.
+
+Further species are only in the table of counts.
+"""
 
 
 @dataclass(frozen=True)

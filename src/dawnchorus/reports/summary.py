@@ -35,7 +35,10 @@ class ClassSummary:
     by_hour: list[int] = field(default_factory=lambda: [0] * N_HOURS)
     """Number of detections by hour of the day; detections without a clock time are left out."""
     best: DetectionClip | None = None
-    """Clip of the highest-scoring detection without human speech nearby; None if there is none, or for sounds."""
+    """Clip of the highest-scoring detection without human speech in the clip; None if there is none, or for sounds.
+
+    Speech that is silenced in the clip does not count, unless the model detected it as a sound.
+    """
 
     @property
     def best_score(self) -> float:

@@ -22,11 +22,14 @@ class CostEstimate:
         self._cost_s = FIRST_COST_S
 
     def work_s(self, n_bytes: int) -> float:
-        """Return the estimated seconds of work for an upload of `n_bytes`."""
+        """Return the estimated seconds of work for an upload of `n_bytes`; smaller ones count as `LEAST_BYTES`."""
         return max(n_bytes, LEAST_BYTES) * self._cost_s
 
     def update(self, n_bytes: int, elapsed_s: float) -> None:
-        """Update the average with an upload of `n_bytes` that took `elapsed_s` seconds of work."""
+        """Update the average with an upload of `n_bytes` that took `elapsed_s` seconds of work.
+
+        A cost per byte of more than `MAX_JUMP` times the average counts as `MAX_JUMP` times the average.
+        """
         with self._lock:
             cost_s = min(elapsed_s / max(n_bytes, LEAST_BYTES), MAX_JUMP * self._cost_s)
             self._cost_s += LEARNING_RATE * (cost_s - self._cost_s)

@@ -93,13 +93,16 @@ class Counts:
         self.rows.setdefault(key, Counter())[name] += n
 
     def update(self, other: Counts) -> None:
-        """Add the numbers of other counts."""
+        """Add the numbers of other counts; common names in `other` replace those here."""
         for key, numbers in other.rows.items():
             self.rows.setdefault(key, Counter()).update(numbers)
         self.common_names.update(other.common_names)
 
     def subtract(self, other: Counts) -> None:
-        """Subtract the numbers of other counts, and remove numbers that become 0."""
+        """Subtract the numbers of other counts, and remove numbers that become 0.
+
+        Common names of `other` are added for species that have none here.
+        """
         for key, numbers in other.rows.items():
             self.rows.setdefault(key, Counter()).subtract(numbers)
         self.common_names = other.common_names | self.common_names
@@ -126,7 +129,7 @@ def count_recording(
     """Return the counts of one identified recording.
 
     Args:
-        site: site of the recording, if known.
+        site: site of the recording; None or "" if unknown.
         recorded_at: start by the recorder's clock, ISO 8601; None if unknown.
         duration_s: length of the recording.
         detections: detections with the species that reviewers corrected, without rejected detections.
@@ -291,11 +294,11 @@ class CountChange:
 
 
 def read_counts(session: Session, sha256s: Collection[str], *, for_update: bool = False) -> Counts:
-    """Compute the counts of recordings from all their detections.
+    """Compute the counts of recordings from the detections of their latest identifications, without rejected ones.
 
     Args:
         session: session of the database.
-        sha256s: hashes of the recordings; unknown hashes count nothing.
+        sha256s: hashes of the recordings; unknown hashes and recordings that were never identified count nothing.
         for_update: lock the recordings' rows until the end of the transaction.
     """
     listed = select(Recording).where(Recording.sha256.in_(sha256s)).order_by(Recording.sha256)
@@ -316,7 +319,7 @@ def read_counts(session: Session, sha256s: Collection[str], *, for_update: bool 
 
 
 def read_unstored(session: Session) -> Counts:
-    """Compute the counts of all identifications without a stored recording from their rows."""
+    """Compute the counts of all identifications without a stored recording; those without detections count nothing."""
     columns = Identification.scientific_name, Identification.species, Identification.score
     rows = session.execute(select(*columns).where(Identification.recording.is_(None)))
     return count_unstored((name, common or name, score or 0.0) for name, common, score in rows if name is not None)

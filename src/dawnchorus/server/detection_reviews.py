@@ -49,7 +49,8 @@ def set_verdict(row: DetectionRow, verdict: str | None, species: Label | None = 
 def corrected_values(row: DetectionRow) -> dict[str, Any]:
     """Return the fields of `types.Detection` by name, with the reviewer's species.
 
-    If a reviewer changed the species, `probability` and `in_range` are None, since they belong to the model's species.
+    If a reviewer changed the species, `kind` is that of the reviewer's species, and `probability` and `in_range` are
+    None, since they belong to the model's species.
     """
     values = detection_values(row)
     if row.model_scientific_name is None:
@@ -117,8 +118,9 @@ def _add_species(session: Session, names: set[tuple[str, str]]) -> None:
 def copy_reviews(session: Session, sha256: str, identification: int) -> None:
     """Move the reviews of a recording's earlier detections to the detections of a new identification.
 
-    A review moves to the detection of the same species (by the model) and channel that overlaps most in time. Reviews
-    without such a detection stay with the old detection.
+    A review moves to the new detection of the same species (by the model) and channel that overlaps most in time; the
+    channel None matches every channel. Each new detection gets at most one review, and reviews of later identifications
+    choose first. Reviews without such a detection stay with the old detection.
 
     Args:
         session: session of a write transaction.

@@ -60,7 +60,7 @@ class StoredResult:
     sha256: str
     """Hash of the audio, the id of the recording."""
     warnings: tuple[str, ...]
-    """Warnings of the identification, and one if a name, time, location or site stored earlier was replaced."""
+    """Warnings of the identification, and one if the stored name, start time, location or site was replaced."""
 
 
 class DetectionStore:
@@ -90,10 +90,13 @@ class DetectionStore:
         self._pending.append(_identification_values(result, best, recording=None))
 
     def flush(self) -> None:
-        """Write the identifications that were counted since the last call, in one transaction.
+        """Write the identifications that `add_to_totals` added since the last call, in one transaction.
+
+        If the database is not available, the latest `MAX_PENDING` of them stay for the next call. After another error
+        of the database, which is logged, they are dropped.
 
         Raises:
-            SQLAlchemyError: one of `UNAVAILABLE`; the next call tries again.
+            SQLAlchemyError: the database is not available (one of `UNAVAILABLE`); the next call tries again.
         """
         with self._flushing:
             rows = list(self._pending)
@@ -111,7 +114,7 @@ class DetectionStore:
             del self._pending[: len(rows)]
 
     def close(self) -> None:
-        """Flush; log an error if the database is not available."""
+        """Flush; if the database is not available, log as an error how many identifications are lost."""
         try:
             self.flush()
         except UNAVAILABLE as error:
@@ -122,8 +125,8 @@ class DetectionStore:
     ) -> StoredResult:
         """Store the audio of a recording and its detections; both are on disk when the function returns.
 
-        If the same audio is stored already, its name, start time, location and site are replaced by those given here,
-        and the new detections become its latest ones.
+        If the same audio is stored already, its name, start time, location and site are replaced by those given here
+        that are known (`RecordingValues.update`), and the new detections become its latest ones.
 
         Args:
             result: the identification.
@@ -180,7 +183,8 @@ class DetectionStore:
     def store_failure(self, path: Path, *, name: str, reason: str, site: str | None = None) -> None:
         """Add a recording that cannot be identified to the list of recordings, without its audio.
 
-        If the same audio was identified before, nothing changes.
+        If the same audio was identified before, nothing changes; if it failed before, its name, site and reason are
+        replaced.
 
         Args:
             path: audio file.
@@ -215,7 +219,8 @@ class DetectionStore:
     def delete_all(self, sha256s: Collection[str]) -> list[str]:
         """Delete recordings with their detections and reviews in one transaction.
 
-        Clips of the recordings that became training data stay. Unknown hashes are ignored.
+        Clips of the recordings that became training data stay. Audio files are deleted after the transaction, unless
+        training data or a job needs them. Unknown hashes are ignored.
 
         Args:
             sha256s: hashes of the recordings.
@@ -243,7 +248,7 @@ class DetectionStore:
             return session.scalar(select(func.count()).select_from(Recording)) or 0
 
     def latest_recordings(self, *, limit: int) -> list[Recording]:
-        """Return the latest `limit` uploads that were identified, the latest first."""
+        """Return the `limit` recordings that were identified and first uploaded last, the latest first."""
         latest = (
             select(Recording).where(Recording.error.is_(None)).order_by(Recording.added_at.desc(), Recording.sha256)
         )
@@ -293,7 +298,8 @@ class DetectionStore:
     def latest_options(self, sha256: str) -> Options:
         """Return the options of a recording's latest identification.
 
-        If an earlier version of the server made the identification, only location and week are known.
+        For an identification from before revision 0004 of the database, only location and week are known; `merge` is
+        True, and the other options have their defaults.
 
         Raises:
             NotFoundError: there is no such recording, or it was never identified.
@@ -305,7 +311,9 @@ class DetectionStore:
         return Options.from_fields({name: stored[name] for name in option_specs() if name in stored})
 
     def iterate_pages(self, sha256: str, *, limit: int) -> Iterator[list[DetectionRecord]]:
-        """Yield the detections of a recording's latest identification in pages of `Limits.page_rows`, ordered by start.
+        """Yield the detections of a recording's latest identification in pages of `Limits.page_rows`.
+
+        They are ordered by start, then by falling score.
 
         Args:
             sha256: hash of the recording; nothing is yielded if there is no such recording.
@@ -369,7 +377,10 @@ class DetectionStore:
 
 
 def scored_channel(session: Session, row: DetectionRow) -> ChannelSource:
-    """Return the channel that was scored for a detection: its number, or the identification's option `channel`."""
+    """Return the channel that was scored for a detection: its number, or the identification's option `channel`.
+
+    If the option is not known, "mean" is returned.
+    """
     if row.channel is not None:
         return row.channel
     run = session.get_one(Identification, row.identification)

@@ -97,11 +97,11 @@ class RecordingRecord:
 
     recording: Recording
     species: list[RecordingSpecies]
-    """Species with the highest scores in the recording, at most `N_BEST`."""
+    """Species with the highest scores in the recording, at most `N_BEST`, without rejected detections."""
     n_species: int
-    """Number of all species in the recording."""
+    """Number of all species in the recording with a detection that was not rejected."""
     n_reviewed: int
-    """Number of reviewed detections."""
+    """Number of reviewed detections of the recording, also in earlier identifications."""
     unexpected: frozenset[str] = frozenset()
     """Scientific names in `species` that the range model does not expect at the recording's location and week."""
 
@@ -132,7 +132,7 @@ class Page(Generic[Row]):
 
 @dataclass(frozen=True)
 class Cursor:
-    """Start of a page: the rows after the row with the sort key `key`, or before it if `is_backward`."""
+    """Start of a page: the rows after the row with the sort key `key`, or before this row if `is_backward`."""
 
     key: Key
     is_backward: bool
@@ -201,7 +201,7 @@ def _sort(key: Sequence[ColumnElement[Any]], cursor: Cursor | None) -> list[Colu
 
 @dataclass(frozen=True)
 class Position:
-    """Position of a detection in the order of falling scores, then rising ids; valid also if it is deleted."""
+    """Position of a detection in the order of falling scores, then rising ids; a deleted one has a position, too."""
 
     score: float
     id: int
@@ -227,6 +227,8 @@ def find_recordings(
     database: Database, query: RecordingQuery, *, limit: int, cursor: str | None = None
 ) -> Page[RecordingRecord]:
     """Return a page of the list of recordings.
+
+    With a species in the filter, recordings with only rejected detections of the species are left out.
 
     Args:
         database: the database.
@@ -274,6 +276,8 @@ def find_detections(
 ) -> Page[DetectionRecord]:
     """Return a page of the list of detections, from the latest identification of each recording.
 
+    Rejected detections are in the list, unless the filter `reviewed` leaves them out.
+
     Args:
         database: the database.
         query: filter.
@@ -297,7 +301,7 @@ def find_detections(
 def find_best(
     database: Database, query: DetectionQuery, *, limit: int, after: Position | None = None
 ) -> list[DetectionRecord]:
-    """Return the detections with the highest scores, the highest first.
+    """Return the detections with the highest scores, the highest first; equal scores by rising id.
 
     Args:
         database: the database.
@@ -337,7 +341,7 @@ def list_sites(database: Database, *, limit: int) -> list[str]:
 
 
 def count_reviews(database: Database, recording: str) -> int:
-    """Return the number of reviews of detections in the recording with the sha256 `recording`."""
+    """Return the number of reviews of detections in a recording (sha256), also in its earlier identifications."""
     with database.read() as session:
         return session.scalar(select(func.count()).select_from(Review).where(Review.recording == recording)) or 0
 

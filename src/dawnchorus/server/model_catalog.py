@@ -81,6 +81,8 @@ class ModelCatalog:
     def add(self, bundle: Bundle, *, job: str, report: dict[str, Any]) -> None:
         """Add a retrained model to the catalog, and store its bundle for all servers of the database.
 
+        If the model is in the catalog already, at most the location of its bundle is updated.
+
         Args:
             bundle: bundle of the model.
             job: id of the retraining job.
@@ -125,6 +127,8 @@ class ModelCatalog:
 
     def open(self, bundle_id: str) -> Bundle:
         """Return a model's bundle after verification of its checksums; unpack the bundle if necessary.
+
+        The model of the server's settings was opened with the catalog, and is not verified again.
 
         Raises:
             NotFoundError: there is no model with this bundle id.
@@ -206,11 +210,14 @@ class ModelCatalog:
         """Open the active model at the start of the server: the model of the latest activation.
 
         If no model was activated yet, the model of the server's settings is activated. A model whose bundle cannot be
-        opened is logged and skipped, and the model that was active before is used.
+        opened is logged and skipped, and the model that was active before is used, or in the end that of the settings.
 
         Args:
             is_only_server: True if no other server shares the database. The use of an earlier model is then added to
                 the history; otherwise it is not, since other servers may be able to open the latest one.
+
+        Returns:
+            The opened bundle, and the id of the latest activation, even if the bundle is that of an earlier one.
         """
         activations = [activation for activation, _ in self.list_activations()]
         bundle, reason = self._given, "the server was started with it"

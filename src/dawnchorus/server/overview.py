@@ -66,7 +66,7 @@ class OverviewQuery:
     min_score: float = 0.0
     """Minimum score, one of `LEVELS`."""
     all_species: bool = False
-    """True for `MAX_SPECIES` rows in the table of species by time, False for at most `N_SPECIES`."""
+    """True for up to `MAX_SPECIES` rows in the table of species by time; False for `N_SPECIES` and `MAX_CELLS`."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class Overview:
     n_recordings: int
     """Number of identified recordings; the filters by species and score do not apply."""
     recorded_h: float
-    """Length of these recordings in hours."""
+    """Length in hours of the recordings in `n_recordings`."""
     n_detections: int
     """Number of detections that reviewers did not reject."""
     n_species: int
@@ -144,7 +144,7 @@ class Overview:
     top: tuple[tuple[str, int], ...]
     """Common names of the `N_TOP` most frequent species, and in how many recordings each has the highest score."""
     latest: tuple[Prediction, ...]
-    """Latest predictions, the newest first; the period does not apply to them."""
+    """Latest predictions, the newest first, of the latest `MAX_LATEST` identifications; the period does not apply."""
     version: str
     """Hash of the data, which pages compare to notice changes; see `read_version`."""
 

@@ -13,7 +13,9 @@ MAX_CRASHES = 3
 
 
 class DecoderQuarantine:
-    """Number of decoder crashes by the sha256 of the uploaded file; a file with `MAX_CRASHES` is in quarantine.
+    """Number of decoder crashes by sha256 of the uploaded file, since the server's start.
+
+    A file with `MAX_CRASHES` is in quarantine.
 
     The object is true if any decoder has crashed; until then, files need not be hashed.
     """

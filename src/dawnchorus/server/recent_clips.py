@@ -23,7 +23,7 @@ class RecentClips:
         """Return the samples of a clip from the cache, or decode the clip and add it.
 
         Args:
-            key: identification of the clip: recording, segment, sample rate and channel.
+            key: identification of the clip: recording, segment and channel.
             decode: function that decodes the clip. Its exceptions are raised, and not cached.
         """
         with self._lock:

@@ -23,13 +23,17 @@ class RecordingValues:
 
     @property
     def columns(self) -> dict[str, Any]:
-        """Values by column of the table `Recording`, for a new recording."""
+        """Values for a new `Recording`, by column: `name`, `site`, `recorded_at`, `latitude` and `longitude`.
+
+        Without a site in the request, the site is read from the name.
+        """
         return {"name": self.name, "site": self.site or find_site(self.name), **self._time, **self._location}
 
     def update(self, recording: Recording) -> str | None:
         """Replace the values of a stored recording by the known values of this upload.
 
-        If the stored site was read from the stored name, and the upload has no site, the new name's site is stored.
+        The name `UNNAMED` replaces no name. If the stored site was read from the stored name, and the upload has no
+        site, the new name's site is stored.
 
         Returns:
             A sentence that names the changed values; None if nothing changed.

@@ -66,7 +66,7 @@ class Renderer:
         folder: folder of the files.
         max_running: maximum number of responses that are rendered at the same time.
         max_waiting: maximum number of responses in the queue.
-        max_cache_bytes: maximum size of the cached files in total.
+        max_cache_bytes: maximum size of the cached files in total; the latest file stays even if it is larger.
     """
 
     def __init__(
@@ -94,6 +94,7 @@ class Renderer:
         """Open a response from the cache, or render it and add it to the cache.
 
         Concurrent calls for the same response share one rendering, which is cancelled if all callers are cancelled.
+        Exceptions of `write` are raised.
 
         Args:
             sha256: sha256 of the recording.
@@ -104,7 +105,7 @@ class Renderer:
             The open file, which the caller closes.
 
         Raises:
-            OverloadedError: the queue is full.
+            OverloadedError: `max_running` responses are being rendered, and `max_waiting` wait.
             OutputError: no space on the disk for the response.
             NotFoundError: the recording was deleted during the rendering.
         """
@@ -135,7 +136,7 @@ class Renderer:
         The file is deleted when the caller closes it.
 
         Raises:
-            OverloadedError: the queue is full.
+            OverloadedError: `max_running` responses are being rendered, and `max_waiting` wait.
             OutputError: no space on the disk for the response.
         """
         try:
@@ -148,10 +149,10 @@ class Renderer:
     async def run(self, work: Callable[[], Result]) -> Result:
         """Run `work` in a thread of the renderer, and return its result.
 
-        Cancellation removes `work` from the queue, but does not interrupt it once it runs.
+        Cancellation removes `work` from the queue, but does not interrupt `work` that runs already.
 
         Raises:
-            OverloadedError: the queue is full.
+            OverloadedError: `max_running` responses are being rendered, and `max_waiting` wait.
         """
         if not self._slots.acquire(blocking=False):
             raise OverloadedError(

@@ -116,7 +116,7 @@ class InferencePool:
         return self.engine.n_queued
 
     def activate(self, bundle: Bundle) -> None:
-        """Load a model and score new uploads with it; recordings in progress are finished with their model.
+        """Load a model and score new uploads with it; recordings submitted before keep the model of that time.
 
         Raises:
             ModelError: the model cannot be run; the active model does not change.
@@ -134,7 +134,7 @@ class InferencePool:
         return model
 
     def switch_to(self, model: ServedModel) -> None:
-        """Score new uploads with a model from `load`; recordings in progress are finished with their model."""
+        """Score new uploads with a model from `load`; recordings submitted before keep the model of that time."""
         self._active = model
 
     def open_model(self, bundle: Bundle) -> ServedModel:
@@ -168,11 +168,11 @@ class InferencePool:
             bypass_queue_limit: True for background jobs, which are accepted with a full queue and may wait any time.
 
         Returns:
-            Future of the result. It raises AudioError if the recording cannot be decoded or exceeds the limits, and
+            Future of the result. It raises AudioError if the recording cannot be decoded or exceeds `limits`, and
             OverloadedError if the recording has waited longer than `Limits.wait_s`.
 
         Raises:
-            OverloadedError: the queue is full.
+            OverloadedError: the queue is full (`check_room`).
             InputError: the model does not support the options.
         """
         model = model or self._active
@@ -198,7 +198,7 @@ class InferencePool:
             OverloadedError if the windows have waited longer than `Limits.wait_s`.
 
         Raises:
-            OverloadedError: the queue is full.
+            OverloadedError: the queue is full (`check_room`).
             InputError: the windows do not have the length that the model expects.
         """
         model = self._active
@@ -214,7 +214,7 @@ class InferencePool:
         """Check that the queue has room for the estimated work of an upload of `n_bytes`.
 
         Raises:
-            OverloadedError: the queue is full.
+            OverloadedError: more work than `Limits.max_queue_s` would wait for each inference thread.
         """
         waiting_s = self.engine.waiting_s
         if waiting_s + self._work_s(n_bytes) > self.limits.max_queue_s * self.n_inference_threads:
@@ -231,7 +231,7 @@ class InferencePool:
         """Read the header and the metadata of a recording, in a decoder process.
 
         Raises:
-            AudioError: the recording cannot be opened, or exceeds the limits.
+            AudioError: the recording cannot be opened, or exceeds `limits` (`Limits.check`).
         """
         with self.decoder() as decoder:
             header = decoder.probe(path)

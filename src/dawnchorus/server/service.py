@@ -99,7 +99,7 @@ class Service:
     """Time of the server's start by the monotonic clock."""
 
     def spool_for(self, announced_bytes: int | None) -> Path:
-        """Return the folder for an upload: in memory if the upload is small and memory is free, else on disk.
+        """Return the folder for an upload: `memory` up to `MAX_IN_MEMORY`, while `MIN_MEMORY` is free; else `spool`.
 
         Args:
             announced_bytes: size by the Content-Length header; None if the client did not send the header.
@@ -111,7 +111,7 @@ class Service:
         """Read the header and the metadata of an uploaded recording, in a decoder process.
 
         Raises:
-            AudioError: the recording cannot be opened, exceeds the limits, or is in quarantine.
+            AudioError: the recording cannot be opened, exceeds `settings.limits`, or is in quarantine.
         """
         async with self._quarantined(path), self.blocking_slots:
             return await asyncio.to_thread(self.pool.probe, path)
@@ -126,7 +126,8 @@ class Service:
             The scores [n, classes], 0 to 1, and the bundle that computed them.
 
         Raises:
-            OverloadedError: the queue is full, or the windows have waited too long.
+            OverloadedError: the queue is full (`InferencePool.check_room`), or the windows have waited for longer than
+                `Limits.wait_s`.
             InputError: the windows do not have the length that the model expects.
         """
         future = self.pool.submit_windows(windows)
@@ -155,9 +156,10 @@ class Service:
             name: client's name of the file, which may contain the recording's start time.
 
         Raises:
-            AudioError: the recording cannot be decoded, exceeds the limits, or is in quarantine.
+            AudioError: the recording cannot be decoded, exceeds `settings.limits`, or is in quarantine.
             InputError: the active model does not support the options.
-            OverloadedError: the queue is full, or the recording has waited too long.
+            OverloadedError: the queue is full (`InferencePool.check_room`), or the recording has waited for longer than
+                `Limits.wait_s`.
         """
         if options.latitude is not None:
             await asyncio.to_thread(self.pool.warm, options)
@@ -179,7 +181,7 @@ class Service:
 
         Raises:
             NotFoundError: there is no such recording, or its audio is not stored.
-            BusyError: the queue is full.
+            BusyError: the queue of jobs is full (`job_queue.MAX_JOBS`).
         """
         row = self.detections.get_recording(sha256)
         if row.error is not None:
@@ -194,8 +196,9 @@ class Service:
 
         Raises:
             NotFoundError: there is no such job, or its audio file was deleted.
-            BusyError: the job is queued or running, another retraining is, or the queue is full.
-            InputError: the job is done, or it is a retraining and there is no training data.
+            BusyError: the job is queued or running, another retraining is, or the queue of jobs is full
+                (`job_queue.MAX_JOBS`).
+            InputError: the job is done, or the job is a retraining and there is no training data.
         """
         job = self.jobs.get(job_id)
         if job.status in ACTIVE_STATUSES:
@@ -248,10 +251,10 @@ async def hold_slot(slots: asyncio.Semaphore, operations: str) -> AsyncIterator[
 def open_service(settings: Settings) -> Iterator[Service]:
     """Open all components of a server, and close them at the end of the `with` block.
 
-    On closing, requests in progress are finished, and unfinished jobs are returned to the queue.
+    On closing, recordings in progress are finished for at most 30 s, and unfinished jobs are returned to the queue.
 
     Raises:
-        BusyError: another server uses the data folder.
+        BusyError: another server uses the data folder, and `settings.database` is None.
         InputError: the database's URL, the file store's URL or the overrides for retraining are invalid.
         MissingExtraError: a package for the database or the file store is not installed.
         OutputError: the database or the data folder cannot be written.

@@ -50,7 +50,7 @@ class SpeciesCount:
     n_detections: int
     """Number of detections that were not rejected."""
     n_rejected: int
-    """Number of detections that reviewers rejected, which the other fields leave out."""
+    """Number of detections that reviewers rejected, which `n_detections`, `best_score` and the times leave out."""
     best_score: float | None
     """Highest score; None if all detections were rejected."""
     first_s: float | None
@@ -110,7 +110,7 @@ class Timeline:
         before: int | None = None,
         order: Order = "start",
     ) -> list[DetectionRecord]:
-        """Return matching detections in order.
+        """Return matching detections in order, with those that reviewers rejected.
 
         Args:
             query: filter.
@@ -120,7 +120,7 @@ class Timeline:
             order: order of the detections.
 
         Raises:
-            NotFoundError: there is no such recording, or it has no detection with the id `after` or `before`.
+            NotFoundError: there is no such recording, or the recording has no detection `after` or `before`.
         """
         with self._database.read() as session:
             recording = _get_recording(session, query.recording)
@@ -135,7 +135,10 @@ class Timeline:
         return records[::-1] if is_reversed else records
 
     def count_by_species(self, query: TimelineQuery) -> list[SpeciesCount]:
-        """Return the number of matching detections of each species, the most frequent species first."""
+        """Return the number of matching detections of each species, those with most detections not rejected first.
+
+        The list is empty for an unknown recording.
+        """
         n = func.count().filter(~IS_REJECTED)
         is_unexpected = DetectionRow.in_range.is_(False) & DetectionRow.model_scientific_name.is_(None)
         columns = (

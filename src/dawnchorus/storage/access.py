@@ -28,6 +28,8 @@ class StoreAccess:
 def store_access(path: str | os.PathLike[str]) -> StoreAccess:
     """Return the URL of a folder and the credentials and timeouts with which a library can open it.
 
+    Of a local folder, return the absolute path without options.
+
     Raises:
         InputError: AWS_PROFILE names a profile that does not exist, or whose credentials are of a kind that we cannot
             read.

@@ -35,14 +35,17 @@ _AZURE_OWN = ("AZURE_STORAGE_", "AZURE_CLIENT_", "AZURE_FEDERATED_", "AZURE_MSI_
 def store_options(scheme: str, environment: Mapping[str, str], home: Path) -> dict[str, str]:
     """Return the options, such as keys, that the store libraries do not find themselves; the values are secret.
 
+    They are by the option names of the libraries. A profile's keys are used only if no environment variable provides
+    credentials.
+
     Args:
         scheme: scheme of the store's URL; only S3 and Azure have such options.
         environment: environment variables.
         home: the user's home folder, in which the clouds' tools keep their configuration files.
 
     Raises:
-        InputError: AWS_PROFILE names a profile that does not exist, or whose credentials are of a kind that we cannot
-            read.
+        InputError: a configuration file is invalid, or AWS_PROFILE names a profile that does not exist, or whose
+            credentials are of a kind that we cannot read.
     """
     if scheme in ("s3", "s3a"):
         return _aws_options(environment, home)

@@ -55,7 +55,7 @@ def lacks_credentials(error: Exception) -> bool:
 def failure_detail(error: Exception) -> str:
     """Return the first sentence of an error's message, without the server's reply and secrets in URLs.
 
-    The reply is removed since it may quote keys.
+    The reply is removed since it may quote keys. At most 300 characters are returned.
     """
     text = _CAUSE.sub(": ", str(error)).split("\n", 1)[0].split("<", 1)[0]
     return hide_secrets(text).strip(" :.")[:_MAX_DETAIL]

@@ -17,7 +17,8 @@ _SIGNATURES = {".gz": (0, b"\x1f\x8b"), ".tflite": (4, b"TFL3"), ".onnx": (0, b"
 def find_page(path: Path, name: str) -> str | None:
     """Return the start of the text (such as an error page) that was received in place of the file `name`.
 
-    Returns None if the content is not text, or if the suffix of `name` is that of a text.
+    Returns None if the content is not text, or if the suffix of `name` is that of a text; for an empty file, an empty
+    text.
     """
     if PurePath(name).suffix.lower() in _TEXTS:
         return None
@@ -29,7 +30,10 @@ def find_page(path: Path, name: str) -> str | None:
 
 
 def find_other_kind(path: Path, name: str) -> str | None:
-    """Return the expected kind of file, by the suffix of `name`, if the content is of another kind; else None."""
+    """Return the expected kind of file, by the suffix of `name`, if the content is of another kind; else None.
+
+    Of suffixes, only those of zip archives, and .gz, .tflite and .onnx, are checked.
+    """
     suffix = PurePath(name).suffix.lower()
     if suffix in _ZIPS:
         return None if zipfile.is_zipfile(path) else "a whole zip archive"

@@ -119,7 +119,7 @@ class HttpClient:
         """Return the content at `url`.
 
         Raises:
-            DownloadError: the server refused, or could not be reached after several tries.
+            DownloadError: the server refused, or could not be reached in `max_tries` tries.
             LongWaitError: the server demands a wait of more than `MAX_WAIT_S` before the next try.
         """
         return self._retry(url, lambda: self._read(url))
@@ -134,10 +134,10 @@ class HttpClient:
 
         Args:
             url: URL of the content.
-            path: The file to write.
-            sha256: Expected checksum. Without it, the first bytes have to be those of a file with the suffix of `path`.
-            check: Function that is called with the path of the temporary file, before it is renamed to `path`; it
-                raises DownloadError if the file is not as expected.
+            path: the file to write.
+            sha256: expected checksum. Without it, the first bytes have to be those of a file with the suffix of `path`.
+            check: function that is called with the path of the temporary file, before it is renamed to `path`; it
+                raises DownloadError if the file is not as expected. The file is then deleted.
 
         Raises:
             DownloadError: the server refused, could not be reached, or sent something else than expected.

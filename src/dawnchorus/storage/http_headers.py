@@ -18,7 +18,7 @@ _MIN_AGE_S = 60
 
 
 def parse_retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds to wait from a Retry-After header (number or date); None if it is missing or past.
+    """Return the seconds to wait from a Retry-After header (number or date); None if it is missing, invalid or past.
 
     A date is compared with the server's Date header, or else with this machine's clock.
     """
@@ -107,6 +107,6 @@ def reply_version(reply: requests.Response) -> ContentVersion:
 
 
 def content_encoding(reply: requests.Response) -> str:
-    """Return the content encoding of a reply in lower case; `identity` if it has none."""
+    """Return the content encoding of a reply in lower case, without a leading `x-`; `identity` if it has none."""
     encoding = reply.headers.get("Content-Encoding", "").strip().lower() or "identity"
     return encoding.removeprefix("x-")

@@ -27,6 +27,7 @@ class ListedObject:
     """Object that was found for a URL."""
 
     path: RemotePath
+    """URL of the object, with size and version if they are known."""
     is_named: bool
     """True for the object at the URL itself or one that matches the whole pattern; False for one in a folder."""
     folder: str = ""

@@ -145,7 +145,11 @@ class ObjectStore:
                 file.write(chunk)
 
     def list(self, prefix: str) -> Iterator[tuple[str, ObjectInfo]]:
-        """Yield key, size and version of all objects below a prefix, which is empty or ends with a slash."""
+        """Yield key, size and version of all objects below a prefix, which is empty or ends with a slash.
+
+        Raises:
+            OSError: the store failed, or is a web server, which cannot list objects.
+        """
         if self._is_http:
             raise OSError(errno.ENOTSUP, "a web server lists no folders. Name its files, or give a list of them as -")
         with _explained():
@@ -226,7 +230,7 @@ class ObjectStore:
                 return
 
     def move(self, key: str, new_key: str) -> None:
-        """Rename an object to a key that does not exist."""
+        """Rename an object to a key that should not exist: an object there would be replaced."""
         with _explained():
             obstore.copy(self._store, self._path(key), self._path(new_key), overwrite=True)
             obstore.delete(self._store, self._path(key))

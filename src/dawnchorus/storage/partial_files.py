@@ -28,6 +28,13 @@ class PartialFile:
     """An unfinished download `.NAME.part` next to its target, and a note file with the version of its content.
 
     Received bytes without a note, or from another URL, are not resumed.
+
+    Args:
+        target: path of the complete file.
+        url: URL of the content.
+
+    Attributes:
+        path: path of the file with the received bytes.
     """
 
     def __init__(self, target: Path, url: str) -> None:

@@ -32,6 +32,10 @@ class RemotePath(_LocalPath):
 
     Its methods read, list, write and delete in the store; `str()` is the URL without secrets. Methods of `Path` that
     are not overridden here look for a local file, and find none.
+
+    Args:
+        url: the URL.
+        info: size and version of the object, if they are known from a listing or a request.
     """
 
     url: ObjectUrl
@@ -89,7 +93,7 @@ class RemotePath(_LocalPath):
 
     @property
     def parent(self) -> RemotePath:
-        """Path of the folder that contains the object."""
+        """Path of the folder that contains the object; the store for an object at its top, and for the store."""
         return RemotePath(self.url.at(self.url.key.rstrip("/").rpartition("/")[0]))
 
     @property
@@ -121,7 +125,7 @@ class RemotePath(_LocalPath):
         return PurePosixPath(*self.parts[n:])
 
     def is_relative_to(self, other: str | os.PathLike[str], *_: Any) -> bool:
-        """Return True if `other` is a folder of the same store that contains this object."""
+        """Return True if `other` is a folder of the same store that contains this object, or is this object."""
         root = as_path(other)
         return isinstance(root, RemotePath) and self.parts[: len(root.parts)] == root.parts
 
@@ -209,6 +213,8 @@ class RemotePath(_LocalPath):
     def is_dir(self, *, follow_symlinks: bool = True) -> bool:  # noqa: ARG002 - as in `Path`
         """Return True if there are objects below this path, or the URL ends with a slash.
 
+        The whole store counts as a folder; a web server has none.
+
         Raises:
             StoreError: the store failed.
         """
@@ -282,7 +288,9 @@ class RemotePath(_LocalPath):
             self.store.delete(self.url.key)
 
     def rename(self, target: str | os.PathLike[str]) -> RemotePath:
-        """Rename the object within its store.
+        """Rename the object, and return its new path.
+
+        `target` has to be in the same store, and should not exist.
 
         Raises:
             OSError: the store failed.
@@ -293,7 +301,7 @@ class RemotePath(_LocalPath):
         return renamed
 
     def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:  # noqa: FBT001, FBT002
-        """Do nothing: stores have no folders."""
+        """Do nothing, whatever the arguments: stores have no folders."""
 
 
 def _segments(url: ObjectUrl) -> tuple[str, ...]:
@@ -301,7 +309,7 @@ def _segments(url: ObjectUrl) -> tuple[str, ...]:
 
 
 def as_path(path: str | os.PathLike[str]) -> Path:
-    """Return a `RemotePath` for a URL, and a `Path` for anything else.
+    """Return a `RemotePath` for a URL, and a local `Path` for anything else, `file://...` included.
 
     Raises:
         InputError: the text begins like a URL but is not a valid one.
@@ -352,7 +360,7 @@ def read_failure(path: Path) -> str | None:
 def path_to_json(path: Path) -> dict[str, Any]:
     """Return a path as JSON fields, for another process of Dawn Chorus.
 
-    For a URL, the fields have its secrets and the expected version.
+    For a URL, they are `url`, with its secrets, and `info` if size and version are known; for others `path`.
     """
     if not isinstance(path, RemotePath):
         return {"path": os.fsencode(path).hex()}

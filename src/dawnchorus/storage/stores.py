@@ -151,7 +151,10 @@ def _open(url: ObjectUrl, _key: tuple[object, ...]) -> Store:
 
 
 def retry_s() -> float:
-    """Return the seconds for which failed requests are repeated: $DAWNCHORUS_STORE_RETRY_S, or else `RETRY_S`."""
+    """Return the seconds for which failed requests are repeated: $DAWNCHORUS_STORE_RETRY_S, or else `RETRY_S`.
+
+    A value that is not a number counts as not set, and a negative one as 0.
+    """
     try:
         return max(float(os.environ[RETRY_VARIABLE]), 0.0)
     except (KeyError, ValueError):

@@ -41,6 +41,7 @@ class ObjectUrl:
     """The URL of an object, a folder or a pattern in a store; `str()` omits passwords, keys and signatures."""
 
     scheme: str
+    """Scheme in lower case, without "://"."""
     host: str
     """Name of the bucket, container or server."""
     key: str
@@ -149,5 +150,5 @@ def _label(query: str) -> str:
 
 
 def hide_secrets(text: str) -> str:
-    """Return a text with the query parameters and logins of all URLs in it removed."""
+    """Return a text without the query parameters of http and https URLs in it, and without the logins of all URLs."""
     return _LOGINS.sub("***@", _QUERIES.sub(r"\1", text))

@@ -77,7 +77,7 @@ class Stamp:
         return "-".join([f"{self.year:04d}", *(f"{part:02d}" for part in (self.month, self.day) if part is not None)])
 
     def moment(self, at: time_of_day | None) -> datetime | None:
-        """Combine the date with a time; None if month, day or `at` is None."""
+        """Combine the date with the time `at`, whose zone is kept; None if month, day or `at` is None."""
         if self.month is None or self.day is None or at is None:
             return None
         return datetime.combine(date(self.year, self.month, self.day), at)
@@ -133,7 +133,11 @@ def _stamp(year: int, month: int | None, day: int | None, at: time_of_day | None
 
 
 def parse_date(text: str) -> Stamp | _Pair | None:
-    """Parse a date; return its numbers (`_Pair`) if the column has to decide on their order, None if it is no date."""
+    """Parse a date; return its three numbers (`_Pair`) if their order is decided by the column, None if it is no date.
+
+    None also for years outside `FIRST_YEAR` to `LAST_YEAR`, and for a spreadsheet's day numbers, which only
+    `DateColumn` reads.
+    """
     text = _plain(text)
     day_only = _without_time(text)
     if day_only is not None:
@@ -225,8 +229,10 @@ class DateColumn:
 
     Dates such as 01/02/2024 are read in the order in which all dates with the same separator are valid. If several
     orders are possible, these rules decide: after points the day is first (1.2.2024); otherwise the number that varies
-    more is the day; otherwise unpadded numbers with slashes have the month first. A guess is added to `notes`. An order
-    in brackets in the column's name, `date (dd/mm/yyyy)`, comes before these rules if all dates fit it.
+    more is the day; otherwise `prefer_day_first`; otherwise unpadded numbers with slashes have the month first, and all
+    others the day. A guess is added to `notes`. An order in brackets in the column's name, `date (dd/mm/yyyy)`, comes
+    before these rules if all dates fit it. If no order fits all dates, one that fits nine tenths of them is taken; if
+    there is none, dates that are valid in several orders are None, with a note.
 
     Args:
         name: the column's name in the header.
@@ -255,7 +261,7 @@ class DateColumn:
                 serials[value] = n
                 times.add(day.time or time_of_day())
         self.has_times = bool(times - {time_of_day()})
-        """True if a date is followed by a time other than midnight, which spreadsheets add to dates without a time."""
+        """True if at least one value has a time of day other than midnight, which spreadsheets add to bare dates."""
         self._orders = {sign: self._order(list(date_), date_, n_rows) for sign, date_ in pairs.items()}
         self._note_serials(serials)
         self._note_damage(pairs)
@@ -263,7 +269,10 @@ class DateColumn:
         self._note_future(counts)
 
     def read(self, text: str) -> Stamp | None:
-        """Parse a date; None if it is blank, zeros or invalid. Invalid values are counted in the notes."""
+        """Parse a date; None if it is blank, zeros, invalid, or of unknown order.
+
+        Invalid values are counted in the notes. Dates of unknown order have a note of the constructor, and no count.
+        """
         date_ = self.parse(text)
         if date_ is None and not is_blank(text) and not re.fullmatch(r"[0\W]+", text) and not self._is_open(text):
             self._notes.misread(self.name, text, expected=_EXPECTED)

@@ -40,7 +40,7 @@ def read_text(path: Path, notes: Notes | None = None) -> str:
         notes: gets a sentence if the encoding was guessed; None drops the sentence.
 
     Raises:
-        FormatError: the file is not text.
+        FormatError: the file is a spreadsheet, or is not text.
     """
     return decode(path.read_bytes(), str(path), notes or Notes())
 
@@ -48,8 +48,10 @@ def read_text(path: Path, notes: Notes | None = None) -> str:
 def read_start(path: Path, n_bytes: int) -> str:
     """Read the complete lines in the first `n_bytes` of a file as text, in the encoding that is detected.
 
+    If the first line is longer than `n_bytes`, its first `n_bytes` are read.
+
     Raises:
-        FormatError: the file is not text.
+        FormatError: the file is a spreadsheet, or its first `n_bytes` are not text.
     """
     with path.open("rb") as file:
         data = file.read(n_bytes)
@@ -64,13 +66,16 @@ def read_start(path: Path, n_bytes: int) -> str:
 def decode(data: bytes, name: str, notes: Notes) -> str:
     """Decode the content of a file as text in the encoding that is detected.
 
+    A byte order mark and the end-of-file character of DOS programs are dropped.
+
     Args:
         data: all bytes of the file.
         name: the file's name, for errors.
         notes: gets a sentence if the encoding was guessed.
 
     Raises:
-        FormatError: the file is not text.
+        FormatError: the file is a spreadsheet, is not valid in the encoding of its byte order mark, or has control
+            characters.
     """
     for magic, kind in _SPREADSHEETS:
         if data.startswith(magic):

@@ -167,7 +167,13 @@ def is_without_fix(latitude: float | None, longitude: float | None) -> bool:
 
 
 class CoordinateColumns:
-    """Parser of a column of latitudes and a column of longitudes; invalid values are counted in `notes`."""
+    """Parser of a column of latitudes and a column of longitudes.
+
+    Args:
+        latitude_name: name of the column of latitudes, for notes.
+        longitude_name: name of the column of longitudes, for notes.
+        notes: gets the numbers of invalid values, of rows with only one of the two, and of rows with 0, 0.
+    """
 
     def __init__(self, latitude_name: str, longitude_name: str, notes: Notes) -> None:
         self._names = {"latitude": latitude_name, "longitude": longitude_name}
@@ -202,6 +208,14 @@ class LocationColumn:
 
     Longitude is first if the column's name says so, or if all values are locations with longitude first and some are
     locations only then; this guess is added to `notes`.
+
+    Args:
+        name: the column's name in the header.
+        values: all cells of the column.
+        notes: gets a sentence for the guess; values that are no location are not counted.
+
+    Attributes:
+        has_locations: True if at least one value is a location.
     """
 
     def __init__(self, name: str, values: Iterable[str], notes: Notes) -> None:

@@ -28,19 +28,25 @@ class Notes:
         self._sentences.setdefault(sentence)
 
     def misread(self, column: str, value: str, *, expected: str) -> None:
-        """Count a value of a column that could not be read; `expected` describes valid values: "a number"."""
+        """Count a value of a column that could not be read; `expected` describes valid values: "a number".
+
+        The sentence has the `value` and `expected` of the column's first call.
+        """
         self._misread.setdefault(column, _Misread(expected, value)).n_rows += 1
 
     def leave_out(self, description: str, value: str) -> None:
-        """Count a readable value that is left out; `description` names its kind, and begins the sentence."""
+        """Count a readable value that is left out; `description` names its kind, and begins the sentence.
+
+        The sentence has the first `value` of the kind as its example.
+        """
         self._left_out.setdefault(description, _Misread("", value)).n_rows += 1
 
     def n_misread(self, column: str) -> int:
-        """Return the number of values of a column that could not be read."""
+        """Return the number of values of a column that `misread` counted; 0 for a column without any."""
         return self._misread[column].n_rows if column in self._misread else 0
 
     def sentences(self) -> list[str]:
-        """Return the added sentences, then one sentence per column or kind whose values were left out."""
+        """Return the added sentences, then one per column that `misread` counted, then one per kind of `leave_out`."""
         return [
             *self._sentences,
             *(
@@ -56,7 +62,7 @@ class Notes:
 
 
 def list_columns(values: Mapping[str, str]) -> str:
-    """List columns, each with its example value in `values`: `week (as '18'), site (as 'A')`."""
+    """List columns, each with its example in `values`, cut to 40 characters: `week (as '18'), site (as 'A')`."""
     return ", ".join(f"{column} (as {value!r:.40})" for column, value in values.items())
 
 

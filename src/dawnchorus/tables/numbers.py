@@ -38,7 +38,10 @@ def _is_grouped(text: str, sign: str) -> bool:
 
 
 def decimal_sign(text: str) -> str | None:
-    """Return the decimal sign of a number, "." or ","; None if it is not known (`12`, `1,234`, `1.234`)."""
+    """Return the decimal sign of a number, "." or ","; None if it is not known (`12`, `1,234`, `1.234`).
+
+    Only the signs are looked at: that the text is a number is not checked.
+    """
     signs = _SIGNS.findall(text)
     if len(set(signs)) == 2:
         return signs[-1] if signs.count(signs[-1]) == 1 else None
@@ -54,11 +57,16 @@ def decimal_sign(text: str) -> str | None:
 class NumberColumn:
     """Parser of a column of numbers, which infers the decimal sign from all values of the column.
 
+    The sign that more values show is taken, a point if as many show a comma.
+
     Args:
         name: the column's name in the header.
         values: all cells of the column.
         notes: gets a sentence if the decimal sign was guessed, and the number of values that could not be read.
-        prefer_comma: take the comma for the decimal sign if all values with a comma are ambiguous (`1,234`).
+        prefer_comma: take the comma for the decimal sign if no value shows the sign, and some have a comma (`1,234`).
+
+    Attributes:
+        comma: True if the comma is the decimal sign.
     """
 
     def __init__(self, name: str, values: Iterable[str], notes: Notes, *, prefer_comma: bool = False) -> None:

@@ -38,30 +38,36 @@ _N_NAMED = 3
 
 
 def header_key(name: str) -> str:
-    """Normalize a column name for comparison: letters without accents and digits, in lower case."""
+    """Normalize a column name for comparison: only its letters (without accents) and digits, in lower case."""
     return re.sub(r"[\W_\u0300-\u036f]+", "", unicodedata.normalize("NFKD", name).casefold())
 
 
 class Table:
     """A CSV table in any encoding, delimiter and header spelling.
 
-    Iteration yields (line number, cells) of each row, with one cell per column. Blank rows are skipped. Rows with more
-    cells than the header, and rows that repeat the header, are skipped with a note. `notes` is complete once all rows
-    have been read. A spreadsheet error such as `#REF!` is read as an empty cell, with a note. A direction or time zone
-    in brackets in a column's name, `latitude (S)`, `time (UTC)`, is appended to each cell of the column.
+    Iteration yields (line number, cells) of each row, with one cell per column; cells that a row lacks are "". Blank
+    rows are skipped. Rows with more filled cells than the header, rows that repeat the header, comments (`# ...`) and a
+    title before the header are skipped with a note. `notes` is complete once all rows have been read. A spreadsheet
+    error such as `#REF!` is read as an empty cell, with a note; `="012"` is read as 012. Row names that R writes before
+    the first column are dropped. A direction or time zone in brackets in a column's name, `latitude (S)`, `time (UTC)`,
+    is appended to each cell of the column that has none.
 
     Args:
         path: the CSV file.
         delimiter: the expected delimiter, used if the header contains it; otherwise the delimiter is inferred.
-        quoted: True if quotes around a cell are no part of its text; None: if the first cell has quotes.
+        quoted: True if quotes around a cell are no part of its text, False if they are; None: True if the file begins
+            with a quote.
         text: the file's content, if the caller has read it; None reads `path`.
 
     Attributes:
-        header: names of the columns, without spaces around them.
+        path: the CSV file.
+        header: names of the columns, without spaces around them; unnamed columns at the end are left out.
+        delimiter: the delimiter that is used; `ONE_COLUMN` for a table with one column.
         notes: guesses, and values that were left out.
 
     Raises:
-        FormatError: the file is a spreadsheet, not text, or has no header; while iterating: a row is not CSV.
+        FormatError: the file is a spreadsheet, not text, or has no header; here or while iterating: a row is not CSV;
+            while iterating: all rows have more cells than the header.
     """
 
     def __init__(
@@ -96,7 +102,7 @@ class Table:
         self._keys = column_keys(self.header)
         self._skips_first_cell = self._has_row_names()
         self.long_rows: Sequence[int] = ()
-        """Line numbers of the skipped rows with more cells than the header; complete once all rows have been read."""
+        """Line numbers of the skipped rows with more cells than the header; () until all rows have been read."""
         self._may_have_commas: bool | None = None
         """True if a number may have a comma; None until `numbers` is first called."""
         self._numbers: dict[int, NumberColumn] = {}
@@ -132,7 +138,10 @@ class Table:
         self._note_errors(errors)
 
     def find_column(self, names: Sequence[str]) -> int | None:
-        """Return the index of the column with the first of `names` that the header has, in any spelling; else None."""
+        """Return the index of the column with the first of `names` that the header has; None if it has none of them.
+
+        Names are compared as `header_key` normalizes them, with and without a text in brackets.
+        """
         return next((self._keys[key] for key in map(header_key, names) if key in self._keys), None)
 
     def column(self, index: int) -> Iterator[str]:
@@ -140,13 +149,16 @@ class Table:
         return (cells[index] for _line, cells in self)
 
     def unread(self, read: Collection[int]) -> dict[str, str]:
-        """Return the first value of each non-empty column whose index is not in `read`, by column name."""
+        """Return the first value of each non-empty column whose index is not in `read`, by column name.
+
+        A column without a name is "column 3" (counted from 1); of columns with the same name the last is returned.
+        """
         others = [index for index in range(len(self.header)) if index not in read]
         values = {index: next((cell.strip() for cell in self.column(index) if cell.strip()), "") for index in others}
         return {self.header[index] or f"column {index + 1}": value for index, value in values.items() if value}
 
     def numbers(self, index: int) -> NumberColumn:
-        """Return the parser of the column with this index as numbers."""
+        """Return the parser of the column with this index as numbers; a second call returns the same parser."""
         if index not in self._numbers:
             if self._may_have_commas is None:
                 commas = _QUOTED_COMMA if self.delimiter == "," else _COMMA
@@ -157,12 +169,15 @@ class Table:
         return self._numbers[index]
 
     def dates(self, index: int) -> DateColumn:
-        """Return the parser of the column with this index as dates."""
+        """Return a new parser of the column with this index as dates; in a table with semicolons it prefers day first.
+
+        See `DateColumn` for what that means.
+        """
         prefer_day_first = self.delimiter == ";"
         return DateColumn(self.header[index], self.column(index), self.notes, prefer_day_first=prefer_day_first)
 
     def times(self, index: int) -> TimeColumn:
-        """Return the parser of the column with this index as times of day."""
+        """Return a new parser of the column with this index as times of day."""
         return TimeColumn(self.header[index], self.column(index), self.notes)
 
     def _read_units(self) -> dict[int, CellUnit]:

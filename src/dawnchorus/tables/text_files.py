@@ -39,7 +39,8 @@ def csv_rows(
 def csv_records(path: Path, text: str, *, delimiter: str = ",") -> tuple[list[str], Iterator[dict[str, str]]]:
     """Return the column names of a CSV text, and its rows as dicts by column name; `path` is for errors.
 
-    Blank rows are skipped, missing cells at a row's end are "", and cells beyond the last column are ignored.
+    Blank rows are skipped, missing cells at a row's end are "", and cells beyond the last column are ignored. Of
+    columns with the same name the last is read. An empty text has no columns and no rows.
 
     Raises:
         FormatError: the header is not CSV; while iterating: a row is not CSV.

@@ -28,7 +28,7 @@ _SHORT_MINUTE = re.compile(r"(\d{1,2})[.,]([0-5])", re.ASCII)
 
 
 def parse_time(text: str) -> time | None:
-    """Parse a time of day; None for anything else. A time zone becomes `tzinfo`.
+    """Parse a time of day; None for anything else. A time zone becomes `tzinfo`, which is None without one.
 
     `6:00`, `06:00:30`, `5.30 Uhr`, `5h30`, `6:00 AM`, `6 pm`, `0530`, `530`, `05-30-00` are times.
     """
@@ -66,13 +66,15 @@ def _zone(text: str | None) -> timezone | None:
 
 
 def convert_fraction(fraction: float) -> time:
-    """Convert a fraction of a day (0 to 1), as spreadsheets store times, to a time rounded to seconds."""
+    """Convert a fraction of a day (0 to 1), as spreadsheets store times, to a time in whole seconds; 1 is 23:59:59."""
     seconds = min(round(fraction * 86_400), 86_399)
     return time(seconds // 3600, seconds // 60 % 60, seconds % 60)
 
 
 class TimeColumn:
     """Parser of a column of times of day; all values decide if `0.25` is a fraction of a day or 00:25.
+
+    Numbers from 0 to 1 are fractions if the column has no other values, or if one of them is no time of day (`0.75`).
 
     Args:
         name: the column's name in the header.

@@ -65,7 +65,7 @@ class CellUnit:
     """Text in brackets that is not understood and not applied; "" if all is understood."""
 
     def apply(self, cell: str) -> str:
-        """Return the cell with the unit appended, unless it has its own direction, zone or sign."""
+        """Return the cell with the unit appended; unchanged if it is blank or has its own direction, zone or sign."""
         text = cell.strip()
         if self.suffix in _LETTERS:
             has_own = _PLAIN_ANGLE.fullmatch(text) is None
@@ -79,7 +79,8 @@ class CellUnit:
 def factor(name: str, units: dict[str, float]) -> float | None:
     """Return the conversion factor of the unit in brackets in a column's name; None for an unknown unit.
 
-    `units` are the factors by unit, `SECONDS` or `HERTZ`; a name without brackets has the factor 1.
+    `units` are the factors by unit, `SECONDS` or `HERTZ`; of the text in brackets only the first word is looked up. A
+    name without brackets, or with a clock format such as `(mm:ss)`, has the factor 1.
     """
     text = extract_brackets(name).casefold()
     word = text.split()[0].strip(".,") if text else ""
@@ -87,12 +88,15 @@ def factor(name: str, units: dict[str, float]) -> float | None:
 
 
 def extract_brackets(name: str) -> str:
-    """Return the text in brackets in a column's name, or ""."""
+    """Return the text in brackets in a column's name, of several brackets joined by spaces; "" without brackets."""
     return " ".join(text.strip() for text in IN_BRACKETS.findall(name))
 
 
 def coordinate_unit(name: str, *, directions: str) -> CellUnit:
-    """Return the unit of a column of latitudes (`directions` "NS") or longitudes ("EW") by the column's name."""
+    """Return the unit of a column of latitudes (`directions` "NS") or longitudes ("EW") by the column's name.
+
+    A unit other than degrees (`rad`, `utm`) becomes the suffix, so that the cells are not read as degrees.
+    """
     words = re.findall(r"[^\W_]+|[°º˚'\"\u2032\u2033]", extract_brackets(name).casefold())
     given = {_DIRECTIONS[word] for word in words if _DIRECTIONS.get(word, "-") in directions}
     if other := [word for word in words if word in _OTHER_ANGLES]:

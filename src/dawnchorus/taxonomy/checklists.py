@@ -34,9 +34,9 @@ class Checklist:
 
     edition: str
     labels: tuple[Label, ...]
-    """All species; one without a common name has its scientific name in both fields."""
+    """Rows of rank "species" or without a rank; one without a common name has its scientific name in both fields."""
     codes: dict[str, Label]
-    """Taxa of any rank by their codes, such as eBird's `gretit1`."""
+    """Taxa of any rank by their codes as written, such as eBird's `gretit1`; of equal codes the first row counts."""
     notes: tuple[str, ...] = ()
     """Guesses made in reading the file, such as its encoding."""
 
@@ -50,7 +50,7 @@ def read_checklist(path: Path, *, edition: str | None = None) -> Checklist:
 
     Raises:
         InputError: no such file.
-        FormatError: the file has no column of scientific names.
+        FormatError: the file is not text or not CSV, or has no column of scientific names.
     """
     if not path.is_file():
         raise InputError(

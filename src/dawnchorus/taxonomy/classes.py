@@ -13,7 +13,7 @@ MAX_SUGGESTIONS, MIN_SIMILARITY = 3, 0.75
 """Maximum number of suggested classes for an unknown name, and minimum similarity (difflib's ratio) of their names."""
 
 MAX_COMPARED = 100
-"""Maximum number of unknown names for which `KnownClasses.near` searches, which takes up to 0.1 s each."""
+"""Maximum number of queries for which one `KnownClasses` searches similar names, which takes up to 0.1 s each."""
 
 
 class KnownClasses:
@@ -43,7 +43,7 @@ class KnownClasses:
         return len(self._by_both)
 
     def add(self, label: Label) -> None:
-        """Add a class; a name that belongs to an earlier class stays with that class."""
+        """Add a class; a name that belongs to a class added before stays with that class."""
         for name in filter(None, map(name_key, (label.scientific_name, label.common_name))):
             self._by_name.setdefault(name, label)
         self._by_both.setdefault(name_key(f"{label.scientific_name} {label.common_name}"), label)
@@ -82,7 +82,11 @@ class KnownClasses:
         return self._by_spelling
 
     def near(self, query: Label) -> tuple[Label, ...]:
-        """Return at most `MAX_SUGGESTIONS` classes with names similar to the names of `query`, the closest first."""
+        """Return at most `MAX_SUGGESTIONS` classes with names similar to the names of `query`, the closest first.
+
+        The result of each query is kept, also when classes are added later; after the first `MAX_COMPARED` queries, ()
+        is returned for others.
+        """
         if query not in self._near and len(self._near) < MAX_COMPARED:
             names = (
                 close
@@ -100,7 +104,11 @@ class KnownClasses:
 
 
 def nearest_species(names: Sequence[str], labels: Sequence[Label]) -> list[str]:
-    """Return one message per name that is no class of a model, with a similar class; `labels` are all its classes."""
+    """Return one message per name that no class of a model has, with the most similar class if there is one.
+
+    `labels` are all classes of the model. Scientific and common names in any spelling that `KnownClasses` finds get no
+    message.
+    """
     scientific = {label.scientific_name for label in labels}
     unknown = [name for name in names if name not in scientific]
     known = KnownClasses(labels if unknown else ())

@@ -22,7 +22,7 @@ def parse_folder_label(name: str) -> Label:
 
 
 def parse_file_label(stem: str) -> Label:
-    """Parse the label in an audio file's name without suffix; final numbers are dropped.
+    """Parse the label in an audio file's name without suffix; final numbers, and then `_sound`, are dropped.
 
     From the name of a xeno-canto download, `XC123 - Great Tit - Parus major`, both names are read.
     """
@@ -33,5 +33,8 @@ def parse_file_label(stem: str) -> Label:
 
 
 def find_class_of_file(stem: str, known: KnownClasses) -> Label | None:
-    """Return the class of `known` that an audio file's name (without suffix) contains; None if there is none."""
+    """Return the class of `known` that an audio file's name (without suffix) has, with or without its final numbers.
+
+    None if there is no such class.
+    """
     return known.find(parse_folder_label(stem)) or known.find(parse_file_label(stem))

@@ -108,7 +108,10 @@ class Names(Protocol):
 
 
 def name_key(name: str) -> str:
-    """Normalize a name for comparison: case-folded, underscores as single spaces, Unicode NFKC."""
+    """Normalize a name for comparison: case-folded, underscores as spaces, single spaces, Unicode NFKC.
+
+    Invisible characters (soft hyphens, zero-width spaces and joiners, byte order marks) are removed.
+    """
     text = unicodedata.normalize("NFKC", name).translate(_INVISIBLE).translate(_JOINERS)
     return " ".join(text.replace("_", " ").casefold().split())
 
@@ -158,7 +161,7 @@ def is_indeterminate(text: str) -> bool:
 
 
 def split_labels(text: str, names: Names | None = None) -> list[str]:
-    """Split a list of labels at commas, semicolons or bars, but not at the comma before an author's name.
+    """Split a list of labels at commas, semicolons or bars, except in brackets and before a year; [] if it is blank.
 
     With `names` (the known classes), also split `Great Tit + Blackbird`, `A & B` and `A and B`, unless the whole text
     is a known class, or one of the parts is neither a known class nor looks like a scientific name.
@@ -228,7 +231,11 @@ def read_label(text: str, names: Names | None = None) -> Label | None:
 
 
 def has_two_species(label: Label, names: Names) -> bool:
-    """Return True if scientific and common name belong to two different known classes."""
+    """Return True if scientific and common name belong to two known classes with different scientific names.
+
+    False if one of the two names is unknown, if the label has a single name, if the class of the scientific name has
+    this common name, or if the other class has only a common name.
+    """
     if label.common_name in ("", label.scientific_name):
         return False
     first = names.find(Label(label.scientific_name, label.scientific_name))
@@ -257,10 +264,10 @@ def _read(clean: str, names: Names | None) -> Label:
 
 
 def complete_label(label: Label, names: Names) -> Label:
-    """Return the label with the names of its class in `names`; unchanged if there is no such class.
+    """Return the label with names and kind of the class in `names` that has its scientific name; else unchanged.
 
-    The common name stays if the label has one. A class below a species, `Tawny Owl (male)`, gets the species' names:
-    `Strix aluco (male)`.
+    The common name stays if the label has one besides its scientific name. A class below a species, `Tawny Owl (male)`,
+    gets the species' names: `Strix aluco (male)`.
     """
     known = names.find(Label(label.scientific_name, label.scientific_name))
     if known is not None:
@@ -383,6 +390,8 @@ def _without_authority(name: str) -> str:
 
 def read_label_lines(path: Path) -> tuple[Label, ...]:
     """Read a model's labels from a text file, one `Genus species_Common Name` per line, in the order of its outputs.
+
+    Blank lines are skipped. A class that stands in two lines is returned twice.
 
     Raises:
         FormatError: the file is not UTF-8 text, or has no labels.

@@ -45,7 +45,10 @@ _BEFORE = re.compile(r"(?:[Nn]ot|[Nn]icht|[Kk]eine?)[\s_]+(?P<name>[A-Z].*)")
 _SHORT = frozenset(("tp", "fp", "tn", "fn"))
 
 MAX_CHARS = 500
-"""Maximum length of a label with a review in characters; the search time grows with the square of the length."""
+"""Maximum length of a label in characters in which `split_review` searches a review outcome.
+
+The search time grows with the square of the length.
+"""
 
 
 def parse_review(text: str) -> Review | None:
@@ -58,7 +61,8 @@ def parse_review(text: str) -> Review | None:
 def split_review(text: str) -> tuple[str, Review] | None:
     """Split a label such as `Parus major_negative` or `not Parus major` into name and review outcome.
 
-    None for labels without a review outcome, for lists of labels, and for a review outcome without a name.
+    None for labels without a review outcome, lists of labels, a review outcome without a name, and texts longer than
+    `MAX_CHARS`.
     """
     text = text.strip()
     if len(text) > MAX_CHARS or re.search(r"[,;|+&]", text) or parse_review(text) is not None:

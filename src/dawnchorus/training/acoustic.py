@@ -60,7 +60,7 @@ def chroma_filters(*, rate_hz: int, n_fft: int, n_chroma: int = N_CHROMA) -> np.
 
 
 def cosine_transform(n_mels: int, n_out: int) -> np.ndarray:
-    """Return the orthonormal DCT-II matrix [n_mels, n_out]."""
+    """Return the orthonormal DCT-II matrix [n_mels, n_out], of the first `n_out` coefficients of `n_mels` bands."""
     k, n = np.arange(n_out), np.arange(n_mels)[:, None]
     matrix = np.sqrt(2 / n_mels) * np.cos(np.pi * (n + 0.5) * k / n_mels)
     matrix[:, 0] /= np.sqrt(2)
@@ -103,7 +103,11 @@ def _sum_rows(values: Tensor) -> Tensor:
 
 
 class AcousticFeatures(nn.Module):
-    """Module that computes features [batch, 95] (`FEATURES`) of waveforms [batch, samples] at `RATE_HZ`."""
+    """Module that computes features [batch, 95] (`FEATURES`) of waveforms [batch, samples] at `RATE_HZ`.
+
+    Args:
+        window_samples: number of samples of a waveform.
+    """
 
     mel: Tensor
     cosine: Tensor

@@ -26,7 +26,10 @@ class Augment:
         self._backgrounds = backgrounds
 
     def augment_audio(self, waveform: Tensor, targets: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return augmented waveforms [batch, samples] and, because of mixup, targets [batch, classes], by `rng`."""
+        """Return augmented waveforms [batch, samples] and, because of mixup, targets [batch, classes], by `rng`.
+
+        After mixup a target is `IGNORED` if it is in one of the two clips.
+        """
         config = self._config
         if config.pitch_shift or config.time_stretch:
             pitch = 2 ** ((2 * _uniform(len(waveform), rng, waveform) - 1) * config.pitch_shift / 12)
@@ -49,7 +52,10 @@ class Augment:
         return self._mix_batch(waveform, targets, rng, mix=_mix_audio)
 
     def mix_features(self, values: Tensor, targets: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Apply mixup (Zhang et al., 2018) to features [batch, ...] and targets [batch, classes]."""
+        """Apply mixup (Zhang et al., 2018) to features [batch, ...] and targets [batch, classes].
+
+        Both are returned unchanged if `mixup_p` is 0; `IGNORED` targets are treated as in `augment_audio`.
+        """
         return self._mix_batch(values, targets, rng, mix=lambda one, other, share: share * one + (1 - share) * other)
 
     def _mix_batch(
@@ -71,7 +77,7 @@ class Augment:
         return mixed, shares.masked_fill(is_ignored, IGNORED)
 
     def augment_spectrogram(self, levels: Tensor, rng: torch.Generator) -> Tensor:
-        """Shift spectrograms [batch, 1, bands, columns] in frequency, and mask parts with their mean.
+        """Shift spectrograms [batch, 1, bands, columns] in frequency, and mask parts with the whole spectrogram's mean.
 
         Masks are stripes in time and frequency (Park et al., 2019), and rectangles (DeVries and Taylor, 2017).
         """

@@ -62,11 +62,13 @@ def write_trained_bundle(
         backbone: bundle whose embeddings the network uses; None without one.
         pretrained: license and attribution of pretrained weights; None without any.
         metrics: metrics of the best epoch by name, see `FitResult`.
-        held_out: scores of the validation recordings; None without any, then there is no calibration.
+        held_out: scores of the validation recordings; None without any. Without them, with `data.random_clip_split`, or
+            if `fit_calibration` returns None, there is no calibration.
         training_summary: phrase for the model card, such as "30 epochs in 100 s on 1 x CPU".
 
     Raises:
-        ModelError: the logits of the exported graph differ from the network's.
+        ModelError: the logits of the exported graph differ from the network's by more than `PARITY`.
+        OutputError: no space, or no permission.
     """
     network = network.eval().cpu()
     licenses = [row.license for row in examples.rows]
@@ -123,12 +125,15 @@ def _with_clips(recipe: dict[str, Any], examples: LabeledClips) -> dict[str, Any
 
 
 def choose_activation(config: TrainConfig) -> Activation:
-    """Return the activation that matches the training loss."""
+    """Return the activation that matches the training loss: "softmax" for "cross_entropy", else "sigmoid".
+
+    The loss must have been chosen: "auto" would be "sigmoid".
+    """
     return "softmax" if config.loss.name == "cross_entropy" else "sigmoid"
 
 
 def sample_windows(examples: LabeledClips) -> FloatArray:
-    """Return about `N_PARITY` training clips and digital silence [n, samples], for the parity check."""
+    """Return at most `N_PARITY` training clips, and digital silence last [n, samples], for the parity check."""
     chosen = examples.train[:: max(len(examples.train) // N_PARITY, 1)][:N_PARITY].tolist()
     clips = [examples.clips.samples(k) for k in chosen]
     return np.stack([*clips, np.zeros_like(clips[0])])

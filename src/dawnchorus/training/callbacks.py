@@ -29,7 +29,16 @@ STATE_KEY = "Progress"
 
 
 class EpochLogger(Callback):
-    """Callback that reports progress, writes `metrics.csv`, and stores the best epoch's metrics in `best`."""
+    """Callback that reports progress, writes `metrics.csv`, and stores the best epoch's metrics.
+
+    Args:
+        run: the run, in whose folder `metrics.csv` is written.
+        config: the settings, with the monitored metric.
+        report: called with the progress after each epoch.
+
+    Attributes:
+        best: metrics of the best epoch by name (without validation, of the last epoch); empty before the first epoch.
+    """
 
     def __init__(self, run: TrainingRun, config: TrainConfig, report: Report) -> None:
         self._log = run.folder / METRICS_NAME
@@ -98,7 +107,10 @@ def best_metrics(checkpoint: Path) -> dict[str, float]:
 
 
 def is_better(new: dict[str, float], old: dict[str, float], monitor: str) -> bool:
-    """Return True if `new` metrics are better than `old` ones by the metric `monitor`, or one of them lacks it."""
+    """Return True if `new` metrics are better than `old` ones by the metric `monitor`.
+
+    True also if one of them lacks this metric, or the old value is NaN.
+    """
     if monitor not in new or monitor not in old or math.isnan(old[monitor]):
         return True
     return new[monitor] < old[monitor] if _mode(monitor) == "min" else new[monitor] > old[monitor]

@@ -131,7 +131,10 @@ def _differs(name: str, config_dir: Path) -> bool:
 
 
 def split_override(override: str) -> tuple[str, str]:
-    """Split an override KEY=VALUE into key and value; of `data=FOLDER` the key is `data.path`."""
+    """Split an override KEY=VALUE into key and value; of `data=FOLDER` the key is `data.path`.
+
+    Leading `+` of the key are dropped; without "=" the value is "".
+    """
     key, _, value = override.partition("=")
     key = key.lstrip("+")
     return ("data.path" if key == "data" and value not in GROUPS["data"] else key), value
@@ -279,7 +282,10 @@ def family_config(config: TrainConfig, store: ModelStore) -> tuple[Family[Any], 
 
 
 def sweep(overrides: Sequence[str]) -> Iterator[list[str]]:
-    """Yield every combination of overrides with comma-separated values, such as `optimizer.lr=1e-3,1e-2`."""
+    """Yield every combination of overrides with comma-separated values, such as `optimizer.lr=1e-3,1e-2`.
+
+    Commas in brackets and quotes do not separate values.
+    """
     choices = []
     for override in overrides:
         key, _, values = override.partition("=")

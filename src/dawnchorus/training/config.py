@@ -41,17 +41,19 @@ class DataConfig(Config):
     secondary_target: float | None = Field(default=None, ge=0, le=1)
     """Target value of secondary species; None excludes them from the loss."""
     validation: float = Field(default=0.15, ge=0, lt=1)
-    """Share of the training recordings to hold out for validation if the table has no validation split; 0: none."""
+    """Share of the training recordings to hold out for validation if the table has no validation split; 0: none.
+
+    With `random_clip_split` it is the share of clips, and 0 stands for 0.2."""
     random_clip_split: bool = False
     """True to validate on randomly chosen clips of the training recordings, which leaks: metrics are too optimistic."""
     auxiliary: str | None = None
-    """Folder of another data set, whose further species are trained as auxiliary classes, for more variety in training.
+    """Folder of another data set, whose species that are no classes are trained as auxiliary classes, for more variety.
     The bundle does not get these classes. The other data set's background recordings are used as background."""
     auxiliary_share: float = Field(default=0.2, gt=0, lt=1)
     """Share of clips of auxiliary species among the clips drawn in an epoch."""
     noise_share: float = Field(default=0.25, ge=0, le=1)
-    """Number of synthetic noises added to each batch as negative examples, as a share of the batch size; 0 for none.
-    Not used with the loss "cross_entropy"."""
+    """Number of synthetic noises added to each batch as negative examples, as a share of the batch size (at least one
+    for each process); 0 for none. Not used with the loss "cross_entropy"."""
     validation_fold: int | None = None
     """Number of the fold to validate on if the table is split into folds; the other folds are trained on."""
     seed: int = 1
@@ -84,7 +86,7 @@ class OptimizerConfig(Config):
     name: Literal["adamw", "adam", "sgd"] = "adamw"
     lr: float = Field(default=1e-3, gt=0)
     head_lr_multiplier: float = Field(default=1.0, gt=0)
-    """Factor of `lr` for layers that are trained from scratch, if others are pretrained."""
+    """Factor of `lr` for layers that are not in `Network.pretrained`: all layers, if the family names none there."""
     weight_decay: float = Field(default=1e-2, ge=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     """Momentum of "sgd"; not used by the other optimizers."""
@@ -265,7 +267,9 @@ class TrainConfig(Config):
     def recipe(self) -> dict[str, Any]:
         """Return the settings that do not depend on data set and machine, for training other data in the same way.
 
-        They are nested dicts, by the groups and keys of this configuration.
+        They are nested dicts by the keys model, data, optimizer, scheduler, augment, loss and trainer of this
+        configuration, and `seed`; without path, classes, auxiliary and validation_fold of the data, and without
+        accelerator, devices and threads of the trainer.
         """
         return self.model_dump(
             mode="json",

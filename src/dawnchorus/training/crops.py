@@ -13,7 +13,10 @@ from dawnchorus.arrays import FloatArray
 from dawnchorus.training.dataset import DistributedBatchSampler, LabeledClips, rank_share
 
 MAX_DRAWS = 50
-"""Maximum number of attempts to draw a crop that contains a class, for recordings of the kind "focal"."""
+"""Maximum number of attempts to draw a crop that contains a class, for recordings of the kind "focal".
+
+If none does, the last one is used.
+"""
 
 Draw = tuple[int, int]
 """Index of a recording in `LabeledClips.train`, and the number of the draw in the run, which seeds the position."""
@@ -24,6 +27,10 @@ class CropDataset(Dataset[tuple[Tensor, Tensor, int]]):
 
     A crop depends only on the seed, the recording and the number of the draw: resumed runs and runs with several
     processes get the same crops.
+
+    Args:
+        examples: the clips, with `crops`.
+        seed: seed of the positions.
     """
 
     def __init__(self, examples: LabeledClips, *, seed: int) -> None:
@@ -59,6 +66,12 @@ class CropBatchSampler(Sampler[list[Draw]]):
     """Batch sampler of `Draw`: numbers all draws of a run, so that each epoch has a new crop of a recording.
 
     Each process numbers the draws of all processes, and takes its share of every batch.
+
+    Args:
+        batches: sampler of indices in `LabeledClips.train`.
+
+    Attributes:
+        n_per_batch: number of crops in a batch of all processes together.
     """
 
     def __init__(self, batches: DistributedBatchSampler) -> None:

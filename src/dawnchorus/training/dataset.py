@@ -103,13 +103,15 @@ def load_labeled_clips(
     Args:
         config: the data settings.
         rate_hz: sample rate of the model.
-        window_s: window of the model.
+        window_s: window of the model in seconds.
         clips_folder: folder for prepared clips; None: `clips` in the data set's folder.
         store: the store of models, for a speech detector.
 
     Raises:
-        InputError: the table has no split, a class has no training clip, all clips are silent, or prepared clips have
-            another length or sample rate than the model.
+        InputError: the table has no split, or no recording in "train" or the given fold; there is no species, a class
+            has no training clip, two classes are the same, or the only class has no negative examples; all clips are
+            silent; prepared clips have another length or sample rate than the model; or random crops or an auxiliary
+            data set do not fit the other settings.
     """
     _check_crop(config)
     table = read_table(Path(config.path))
@@ -277,7 +279,10 @@ def _classes(rows: Sequence[RecordingRow], config: DataConfig) -> tuple[str, ...
 
 
 def class_labels(rows: Iterable[RecordingRow], classes: Iterable[str]) -> tuple[Label, ...]:
-    """Return the labels of the classes (scientific names), with common names from the rows."""
+    """Return the labels of the classes (scientific names), with common names from the rows.
+
+    Of several common names of a class the last is taken; a class without one has its scientific name in both fields.
+    """
     common = {row.scientific_name: row.common_name for row in rows if row.common_name}
     return tuple(Label(name, common.get(name) or name) for name in classes)
 
@@ -474,7 +479,13 @@ def _target_between(
 
 
 class ClipDataset(Dataset[tuple[Tensor, Tensor, int]]):
-    """Dataset of (input, targets [classes], clip index) for the clips `members`; `read_input` loads a clip by index."""
+    """Dataset of (input, targets [classes], clip index) for some clips.
+
+    Args:
+        examples: the clips with their targets.
+        members: indices of the clips of the dataset.
+        read_input: function that returns the input for a clip by its index.
+    """
 
     def __init__(self, examples: LabeledClips, members: IntArray, read_input: Callable[[int], FloatArray]) -> None:
         self._examples, self._members, self._read_input = examples, members, read_input
@@ -494,7 +505,11 @@ class DistributedBatchSampler(Sampler[list[int]]):
         n: number of clips in an epoch.
         batch: number of clips in a batch of all processes together.
         seed: seed of the order.
-        weights: relative frequencies [clips] to draw clips with replacement; None: each clip once per epoch.
+        weights: relative frequencies [clips] to draw clips with replacement; None: each clip once per epoch, but those
+            that do not fill a last batch.
+
+    Attributes:
+        n_per_batch: `batch`.
     """
 
     def __init__(self, n: int, *, batch: int, seed: int, weights: Tensor | None) -> None:
@@ -511,7 +526,7 @@ class DistributedBatchSampler(Sampler[list[int]]):
 
     @property
     def first_draw(self) -> int:
-        """Number of clips drawn in all earlier epochs."""
+        """Number of clips drawn in all epochs before the current one."""
         return self._epoch * self._n
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -540,8 +555,9 @@ def sampling_weights(
 ) -> tuple[int, Tensor | None]:
     """Return the number of clips per epoch, and the weights [clips] to draw them by (None: each clip once).
 
-    A class is weighted by its number of recordings (or clips) to the power of -class_balance. Within a recording, 30 %
-    of the weight is spread equally over the clips, and 70 % by loudness.
+    A class is weighted by its number of recordings (or clips) to the power of -class_balance; a clip of several classes
+    has the largest weight of these, a clip without a class the mean weight. With "recordings", 30 % of a recording's
+    weight is spread equally over its clips, and 70 % by loudness.
 
     Args:
         examples: the clips; weights are for `examples.train`.

@@ -66,7 +66,8 @@ def fixed_features(network: Network, examples: LabeledClips, *, scratch: Path) -
 def birdless_features(network: Network, waveforms: Tensor, folder: Path) -> Tensor:
     """Return the front end's features [sounds, ...] of synthetic sounds without birds [sounds, samples].
 
-    If the network has a `features_key`, they are cached in `folder`, the folder of the clips.
+    If the network has a `features_key`, they are cached in `folder`, the folder of the clips, provided that it is
+    writable.
 
     Raises:
         OutputError: the file cannot be written.

@@ -57,8 +57,8 @@ class FitResult:
     """Result of `fit`.
 
     Attributes:
-        metrics: metrics of the best epoch by name: loss, accuracy and, with validation recordings, val_loss, val_auc,
-            val_accuracy (both over recordings) and val_clip_accuracy.
+        metrics: metrics of the best epoch (without validation recordings, of the last) by name: loss, accuracy and,
+            with validation recordings, val_loss, val_auc, val_accuracy (both over recordings) and val_clip_accuracy.
         devices: description such as "1 x CPU (2 threads)".
         n_epochs: number of epochs trained, including those before a resume.
         elapsed_s: training time in seconds, since the last resume.

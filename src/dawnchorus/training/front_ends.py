@@ -50,7 +50,13 @@ class MelConfig(Config):
 
 
 class MelFrontEnd(nn.Module):
-    """Module from waveforms [batch, samples] to mel spectrograms [batch, 1, bands, columns]."""
+    """Module from waveforms [batch, samples] to mel spectrograms [batch, 1, bands, columns].
+
+    Args:
+        config: settings of the spectrogram.
+        rate_hz: sample rate of the waveforms.
+        window_samples: number of samples of a waveform.
+    """
 
     filters: Tensor
 

@@ -53,7 +53,12 @@ class Inputs(ABC):
 
 
 class AudioInputs(Inputs):
-    """Waveforms [samples] as inputs: the front end runs in each step."""
+    """Waveforms [samples] as inputs: the front end runs in each step.
+
+    Args:
+        network: the network, for its front end.
+        examples: the clips.
+    """
 
     def __init__(self, network: Network, examples: LabeledClips) -> None:
         self._network, self._examples = network, examples
@@ -80,7 +85,13 @@ class AudioInputs(Inputs):
 
 
 class FeatureInputs(Inputs):
-    """Precomputed features [clips, ...] as inputs: only the layers after the front end run in each step."""
+    """Precomputed features as inputs: only the layers after the front end run in each step.
+
+    Args:
+        network: the network, whose front end computes the features of sounds that are no clips.
+        examples: the clips.
+        features: features of all clips [clips, ...].
+    """
 
     n_threads = 1  # a small head is done before a second thread has woken up
 
@@ -107,10 +118,10 @@ class FeatureInputs(Inputs):
 
 @contextmanager
 def open_inputs(network: Network, config: TrainConfig, examples: LabeledClips, *, scratch: Path) -> Iterator[Inputs]:
-    """Yield precomputed features if the front end is fixed and waveforms are not augmented, else waveforms.
+    """Yield precomputed features if the front end is fixed, and waveforms are not augmented or cropped; else waveforms.
 
     Raises:
-        OutputError: features cannot be written to the folder `scratch`, or next to the clips.
+        OutputError: features cannot be written to the folder `scratch` or next to the clips, or cannot be read there.
     """
     if not _has_fixed_features(network, config):
         yield AudioInputs(network, examples)

@@ -39,6 +39,7 @@ def check_request(request: RetrainProcessRequest) -> None:
     Raises:
         InputError: an unknown setting or label, or a value out of range.
         ModelError: a model cannot be opened.
+        MissingExtraError: the extra [train] is not installed.
     """
     with _training_extra():
         from dawnchorus.training.retraining import check_settings
@@ -53,11 +54,15 @@ def check_request(request: RetrainProcessRequest) -> None:
 def run_request(request: RetrainProcessRequest, *, report: Report) -> RetrainOutcome:
     """Retrain a model, and write the report into the retraining's folder; see `retraining.retrain`.
 
+    The folder is `request.folder` or, without one, `retrained` in the data set's folder.
+
     Raises:
-        InputError: no data set, an unknown setting or label, or too few recordings.
+        InputError: no data set, an unknown setting or label, no usable recording, or no species with a recording that
+            can be held out.
         ModelError: a model cannot be opened.
         OutputExistsError: the folder has a finished retraining, and `overwrite` is False.
         TrainingError, OutputError: see `trainer.train`.
+        MissingExtraError: the extra [train] is not installed.
     """
     with _training_extra():
         from dawnchorus.training.retraining import check_settings, retrain
@@ -109,7 +114,10 @@ def _splits_of_groups(table: RecordingsTable) -> dict[str, str]:
 
 
 class EventPrinter(logging.Handler):
-    """Log handler that prints stages, epochs and log messages as JSON events."""
+    """Log handler that prints stages, epochs and log messages as JSON events.
+
+    A log message is printed with the stage and progress of the last report; before the first one, with "checking", 0.
+    """
 
     def __init__(self) -> None:
         super().__init__()

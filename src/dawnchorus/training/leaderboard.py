@@ -46,11 +46,12 @@ class LeaderboardRow:
     ms_per_5_s: float
     """Inference time in milliseconds for 5 s of audio on one core, without decoding."""
     open_set_auroc: float | None
-    """ROC AUC of the maximum score for recordings of trained against untrained species; None if not measured."""
+    """Result of `open_set_auroc`; None if not measured."""
     random_split_accuracy: float | None
     """Clip accuracy after training on a random split of clips, which leaks; None if not measured."""
     grouped_split_accuracy: float | None
-    """Clip accuracy on whole held-out recordings, to compare with `random_split_accuracy`; None if not measured."""
+    """Clip accuracy of the first run on whole held-out recordings, to compare with `random_split_accuracy`; None if
+    not measured."""
 
     def total(self, name: str) -> float:
         """Return the sum of a figure in `run.json` over all runs, such as "fit_s", the seconds of training."""
@@ -62,7 +63,13 @@ class LeaderboardRow:
         return self.bundle.graph_path.stat().st_size / 1e6
 
     def as_json(self) -> dict[str, Any]:
-        """Return the figures as JSON-compatible values; metrics are by name, bundle and runs by path and name."""
+        """Return the figures as JSON-compatible values.
+
+        Keys are recipe; runs (their names); by_recording (value, low and high of each metric by name); by_seed (a dict
+        of metrics for each run); n_parameters, n_trainable_parameters, fit_s and features_s (sums over the runs);
+        bundle (its folder); bundle_mb; devices (of the first run); ms_per_5_s, open_set_auroc, random_split_accuracy
+        and grouped_split_accuracy.
+        """
         return {
             "recipe": self.recipe,
             "runs": [run.name for run in self.runs],
@@ -99,14 +106,15 @@ def measure_recipe(
 
     Args:
         recipe: name of the experiment.
-        overrides: further settings of the training.
+        overrides: settings of the training, which take precedence over the experiment's.
         table: the data set.
         split: split to evaluate on.
         clock: function that returns the current local time.
         unknown: recordings of species that are not trained, to measure `open_set_auroc`; None skips it.
-        random_split: also train on a random split of clips, to measure `random_split_accuracy`.
+        random_split: also train on a random split of clips, to measure `random_split_accuracy` and
+            `grouped_split_accuracy`.
         n_seeds: number of runs with different seeds; their bundles are averaged (geometrically) to an ensemble.
-        overlap_s: overlap of neighboring windows in the evaluation.
+        overlap_s: overlap of neighboring windows in the evaluation, in seconds.
         config_dir: folder of the user's experiments, which take precedence over built-in ones.
 
     Raises:
@@ -167,12 +175,14 @@ def open_set_auroc(
 ) -> float:
     """Return the ROC AUC of the maximum score for recordings of known against unknown species.
 
+    The maximum is over the classes; the score of a class is the mean over the recording's windows.
+
     Args:
         bundle: the model.
-        known: its scores of recordings of known species.
+        known: scores of the model in recordings of known species.
         unknown: recordings of species that are no classes of the model.
         store: the store of models.
-        overlap_s: overlap of neighboring windows.
+        overlap_s: overlap of neighboring windows in seconds.
     """
     others = score_data_set(bundle, unknown, unknown.rows, store=store, classes=known.classes, overlap_s=overlap_s)
     best = [scores.by_recording("mean")[0].max(1) for scores in (known, others)]

@@ -56,7 +56,10 @@ def _binary(logits: Tensor, targets: Tensor, *, weights: Tensor, smooth: float, 
 
 
 def choose_label_smoothing(config: LossConfig) -> float:
-    """Return the configured label smoothing, or the loss's default: the share of the target spread over all classes."""
+    """Return the label smoothing, the share of the target that is spread over all classes.
+
+    Without a configured value it is `CROSS_ENTROPY_SMOOTHING` for "cross_entropy", and 0 for other losses.
+    """
     if config.label_smoothing is None:
         return CROSS_ENTROPY_SMOOTHING if config.name == "cross_entropy" else 0.0
     return config.label_smoothing

@@ -41,7 +41,10 @@ def rename_keys(fields: Mapping[str, Any], names: Mapping[str, str]) -> dict[str
 
 
 def with_current_keys(config: Mapping[str, Any], group: str = "") -> dict[str, Any]:
-    """Return a stored configuration or recipe (nested dicts) with current keys; `group` is the path to it."""
+    """Return a stored configuration or recipe (nested dicts) with current keys.
+
+    `group` is the path of `config` in a whole configuration, such as "model.mel"; "" for a whole one.
+    """
     renamed = rename_keys(config, RENAMED_KEYS.get(group, {}))
     if group == "model.mel" and renamed.get("normalize") == "image":
         renamed["normalize"] = "imagenet"

@@ -117,14 +117,15 @@ def retrain(
         folder: the retraining's folder.
         backbone: model whose embeddings a new head uses, unless the active model is trained again by its own settings.
         store: the store of models.
-        negatives_folder: folder of synthetic negative examples (`data.synthesis.negatives`), created if missing.
+        negatives_folder: folder of synthetic negative examples (`data.synthesis.negatives`), created if missing; used
+            only if a head is trained by `RECIPE`.
         started: local start time, for the name of the run.
         overrides: settings of the training, see `training_settings`.
         n_workers: number of decoder processes.
         report: called with the progress of the stages "checking", "training" and "comparing".
 
     Raises:
-        InputError: too few recordings, or invalid settings.
+        InputError: invalid settings, or too few recordings; see `split_checked`.
         TrainingError, OutputError: see `trainer.train`.
     """
     settings = training_settings(active, overrides, backbone=backbone)
@@ -170,6 +171,7 @@ class RetrainingSettings:
     """Settings of a retraining."""
 
     overrides: tuple[str, ...]
+    """Overrides of the training; those of the user come last."""
     is_default: bool
     """True if the experiment `RECIPE` is used: a head on the backbone's embeddings."""
     is_chosen: bool
@@ -237,6 +239,8 @@ def _check_and_cut(
 
 def split_checked(checked: RecordingsTable) -> RecordingsTable:
     """Remove unusable recordings and duplicates from a checked table, and split the rest by `PARTS`.
+
+    Recordings that have a split keep it. What is left out, and species without a test recording, are logged.
 
     Raises:
         InputError: no recording is usable, or no species has a test recording.
@@ -319,8 +323,12 @@ def compare(
           `FALSE_ALARM_SCORE`), n_false_alarm_recordings and false_alarm_hours (number and length of the recordings that
           this is a share of);
         - too_few_held_out: see the function of this name;
-        - species and recordings: a dict for each held-out species and recording, with the values of the active model
-          (active_average_precision, active_prediction, active_is_correct) and of the new one (new_...).
+        - species: a dict for each held-out species with scientific_name, common_name, n_train_recordings, n_held_out,
+          active_average_precision and new_average_precision (None if the model does not know the species);
+        - recordings: a dict for each held-out recording with recording_id, name (locality, or the id), scientific_name,
+          and of each model (active_..., new_...) prediction (a dict of species and score, or None) and is_correct.
+
+        A species that a model does not know counts as 0 in its macro average_precision.
     """
     rows = [row for row in table.rows if row.split == "test" and not row.is_unlabeled]
     each = {"active": active, "new": new}

@@ -56,7 +56,8 @@ def copy_table(
 ) -> RecordingsTable:
     """Return a copy of the table for the retraining's folder, with absolute paths; create the folder.
 
-    Splits that an unfinished retraining in the folder has assigned are kept.
+    The copy is not written yet. Recordings without a split in `source` get the split that an unfinished retraining in
+    the folder has assigned.
 
     Args:
         source: the labeled recordings.

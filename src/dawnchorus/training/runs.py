@@ -55,7 +55,10 @@ class TrainingRun:
 
     @property
     def status(self) -> str:
-        """Status: "running", "done", "failed" or "interrupted" (also if the process of a running run has ended)."""
+        """Status: "running", "done", "failed" or "interrupted" (also if the process of a running run has ended).
+
+        In a folder that cannot be written it is not known if the process has ended, and "running" stays.
+        """
         status: str = self.metadata["status"]
         if status != "running":
             return status
@@ -67,7 +70,7 @@ class TrainingRun:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Validation metrics of the best epoch ("val_auc"), and metrics of evaluations ("test_cmap"), by name.
+        """Metrics of the best epoch (`FitResult.metrics`), and of evaluations ("test_cmap": split and metric), by name.
 
         Empty until the training is done.
         """
@@ -92,7 +95,13 @@ class TrainingRun:
         return run.update(evaluations=[*others, result], metrics={**run.metrics, **values})
 
     def update(self, **changes: Any) -> TrainingRun:
-        """Write changed fields to `run.json`, and return the updated run."""
+        """Write `metadata` with changed fields to `run.json`, and return the updated run.
+
+        What others have written to the file since this run was read is replaced.
+
+        Raises:
+            OutputError: no space, or no permission.
+        """
         metadata = {**self.metadata, **changes}
         with atomic_file(self.folder / RUN_NAME) as stream:
             stream.write(json.dumps(metadata, indent=2, ensure_ascii=False).encode())
@@ -100,7 +109,9 @@ class TrainingRun:
 
 
 def new_run(root: Path, *, label: str, started: datetime, config: dict[str, Any], overrides: list[str]) -> TrainingRun:
-    """Create the folder of a run, with its configuration and environment.
+    """Create the folder of a run, with its configuration and environment; the status is "running".
+
+    If a folder of this name exists, the name ends in the first free number from -2 to -999.
 
     Args:
         root: the folder of runs.
@@ -139,7 +150,7 @@ def new_run(root: Path, *, label: str, started: datetime, config: dict[str, Any]
 
 
 def read_run(folder: Path) -> TrainingRun:
-    """Read the `run.json` of a run's folder.
+    """Read the `run.json` of a run's folder; fields of runs from before 2026-12 get their current names.
 
     Raises:
         InputError: the folder has no valid `run.json`.

@@ -18,6 +18,15 @@ class PowerSpectrum(nn.Module):
     A Fourier transform of a * b points consists of b transforms of a points, multiplied by phase factors, and
     transforms of b points over the results (Cooley and Tukey, 1965). If b divides the hop, the former are a convolution
     of the waveform's b phases, which includes the Hann window and the phase factors; the latter are one matrix product.
+
+    Args:
+        window_samples: number of samples of a waveform.
+        n_fft: number of samples of a frame.
+        hop_length: number of samples between frames.
+
+    Attributes:
+        n_frames: number of frames, 1 + window_samples // hop_length.
+        n_end: number of zeros after the waveform's end.
     """
 
     first: Tensor

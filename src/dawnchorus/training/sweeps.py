@@ -24,7 +24,7 @@ LABELS = {"name", "description", "project", "entity"}
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep file, converted to arguments of `tune`; None means that the file does not set it."""
+    """A sweep file, converted to arguments of `tune`; metric and n_trials are None if the file does not set them."""
 
     overrides: tuple[str, ...]
     method: Method
@@ -61,6 +61,7 @@ def read_sweep(path: Path) -> Sweep:
 
     Raises:
         InputError: no such file, the file is no sweep, or a method, parameter or metric is not supported.
+        FormatError: the file is not text.
     """
     from yaml import YAMLError, load
 

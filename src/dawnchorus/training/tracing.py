@@ -15,7 +15,13 @@ N_ROWS = 40
 
 
 class StepTracer(Callback):
-    """Lightning callback that traces training steps of the first process, and writes the trace to `folder`."""
+    """Lightning callback that traces training steps of the first process.
+
+    Args:
+        config: which steps to trace, and what of them.
+        folder: folder of the written files, created if missing: `TRACE_NAME`, and `TABLE_NAME` with the slowest
+            `N_ROWS` operators.
+    """
 
     def __init__(self, config: ProfilerConfig, folder: Path) -> None:
         self._config, self._folder = config, folder

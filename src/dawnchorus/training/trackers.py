@@ -65,7 +65,13 @@ def build_loggers(run: TrainingRun, config: TrackerConfig) -> list[Logger]:
 
 
 class TolerantMlflow(MLFlowLogger):
-    """MLflow logger that logs one warning and stops logging if its server fails, instead of ending the run."""
+    """MLflow logger that logs one warning and stops logging if its server fails, instead of ending the run.
+
+    Args:
+        project: name of the experiment in MLflow.
+        run_name: name of the run.
+        tracking_uri: URI of the server or database.
+    """
 
     def __init__(self, project: str, *, run_name: str, tracking_uri: str) -> None:
         super().__init__(project, run_name=run_name, tracking_uri=tracking_uri)

@@ -56,7 +56,9 @@ def train(
         report: called with the progress after each epoch.
 
     Raises:
-        InputError: the configuration or the data set cannot be trained on; the run's folder is deleted then.
+        InputError: the configuration or the data set cannot be trained on.
+        ModelError: a backbone or pretrained weights cannot be loaded. After this and `InputError` the run's folder is
+            deleted, unless it has a checkpoint.
         TrainingError: the loss is not finite, or another process of the training was lost.
         OutputError: no space, or no permission.
     """

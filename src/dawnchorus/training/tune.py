@@ -93,7 +93,8 @@ def tune(
         metric: metric to optimize.
         method: search method.
         by_fold: train on every fold of a data set split into folds; the value is the mean over the folds, and a trial
-            stops when it is worse than the median of other trials after as many folds.
+            stops when it is worse than the median of other trials after as many folds; the first `N_STARTUP` trials do
+            not stop.
         config_dir: folder of the user's configuration choices; None for the built-in ones only.
         clock: function that returns the current local time.
         report: called with the progress and the trial's value after each trial.
@@ -163,7 +164,7 @@ def tune(
 
 
 def describe_trial(trial: TrialResult) -> str:
-    """Return one line on a trial for messages: number, state, value and overrides."""
+    """Return one line on a trial for messages: number (counted from 1), state, value and overrides."""
     value = "" if trial.value is None else f"{trial.value:.4f}"
     return f"trial {trial.number + 1:3d}  {trial.state}  {value}  {' '.join(trial.overrides)}"
 

@@ -21,7 +21,8 @@ class UsageMeter:
     def read(self) -> dict[str, float]:
         """Return the figures by name.
 
-        epoch_s is the time since the last call in seconds, cpu_cores the mean number of cores in use since then.
+        epoch_s is the time since the last call (at first, since the meter was made) in seconds, cpu_cores the mean
+        number of cores in use since then.
         peak_memory_mb (not on Windows) and peak_gpu_memory_mb (with a GPU in use) are since the start of the process.
         """
         now_s, cpu_s = time.monotonic(), _cpu_s()

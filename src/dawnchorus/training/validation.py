@@ -23,14 +23,14 @@ def validation_scores(
     window_s: float,
     batch: int,
 ) -> Scores | None:
-    """Return the scores of all validation clips; None without validation recordings.
+    """Return the scores of all validation clips; None without validation recordings. `Scores.best` is left empty.
 
     Args:
         network: the trained network.
         examples: the clips.
         inputs: form of the batches: waveforms or precomputed features.
         activation: activation from logits to scores.
-        window_s: length of a clip.
+        window_s: length of a clip in seconds.
         batch: batch size.
     """
     members = examples.validation

@@ -22,9 +22,11 @@ from dawnchorus.errors import InputError
 from dawnchorus.models.bundle import read_bundle
 from dawnchorus.models.store import ModelStore
 from dawnchorus.training.compose import compose_config, family_config
+from dawnchorus.training.config import OptimizerConfig
 from dawnchorus.training.families import Context
 from dawnchorus.training.operators import declare_vision_operators
 from dawnchorus.training.runs import read_run
+from dawnchorus.training.schedules import build_optimizer
 
 COMMIT = "5b6d2e3f" * 5
 REPOSITORY = "birds/tiny-wav2vec2"
@@ -83,6 +85,11 @@ def test_weights_missing_from_the_folder_are_trained_and_named(published: Path, 
     trained_on = {name for name, weights in network.named_parameters() if weights.requires_grad}
     assert f"body.{lacking}" in trained_on
     assert "body.feature_extractor.conv_layers.5.conv.weight" not in trained_on
+    body = network.get_parameter("body.encoder.layer_norm.weight").requires_grad_()
+    optimizer = build_optimizer(OptimizerConfig(lr=1e-3, head_lr_multiplier=10), network)
+    rates = {weights: group["lr"] for group in optimizer.param_groups for weights in group["params"]}
+    begun_at_random = [rates[network.get_parameter(name)] for name in ("head.weight", f"body.{lacking}")]
+    assert (rates[body], begun_at_random) == (1e-3, [1e-2, 1e-2])
     assert f"lacks 1 weights of Wav2Vec2 ({lacking}, ...)" in (network.start_note or "")
     assert lines == [], "transformers' own table of the same"
 

@@ -63,6 +63,7 @@ class MarkTables:
     empty: dict[Path, Path] = field(default_factory=dict)
     """Tables without rows, by recording: it was annotated, and nothing was found."""
     tables: list[Path] = field(default_factory=list)
+    """Tables of marks that were read, also those without rows."""
     unused: list[str] = field(default_factory=list)
     """Text files that were not read, as `name: reason`."""
     model_output: dict[Path, int] = field(default_factory=dict)
@@ -146,7 +147,7 @@ class RecordingNames:
         return bool(parts) and parts <= set(map(fold_name, folders))
 
     def named_by_table(self, table: Path) -> list[Path]:
-        """Return the recordings whose name a table's file name begins with, the nearest to the table."""
+        """Return the recordings whose name a table's file name begins with, the nearest to the table; [] for none."""
         name = fold_name(table.name)
         for length in range(len(name), 0, -1):
             stem = name[:length]
@@ -168,7 +169,7 @@ def find_marks(
         with_model_output: also read tables that look like the output of a model; a single table is always read.
 
     Raises:
-        FormatError: no table of marks can be read.
+        FormatError: none of the tables of marks in a folder can be read, or the single table `source` cannot be read.
     """
     names, mark_tables = RecordingNames(root, files), MarkTables()
     for path in [source] if source.is_file() else text_files(source):
@@ -280,7 +281,7 @@ def _describe_candidates(candidates: Sequence[object]) -> str:
 
 
 def text_files(folder: Path) -> Iterator[Path]:
-    """Yield files below a folder that may be tables of marks by their suffix, except hidden files."""
+    """Yield files below a folder that may be tables of marks by their suffix, without hidden files and folders."""
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):

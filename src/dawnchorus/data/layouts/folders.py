@@ -377,8 +377,8 @@ def build_rows(root: Path, files: Sequence[Path], reading: FolderReading) -> Ite
 def apply_review(labels: Labels, review: Review) -> Labels:
     """Return a recording's label fields after a review of the presence of its species.
 
-    "present" changes nothing. "absent" moves the species to the absent ones; a background with this outcome, and
-    "undecided", make the recording unlabeled.
+    "present" changes nothing. "absent" moves the main and secondary species to the absent ones; a recording without a
+    main species with this outcome, and any with "undecided", become unlabeled.
     """
     if review == "present":
         return labels
@@ -389,7 +389,11 @@ def apply_review(labels: Labels, review: Review) -> Labels:
 
 
 def parse_file_facts(path: Path, root: Path) -> dict[str, object]:
-    """Return the fields recording_id, path, url and source of a recording below `root`, from its file name."""
+    """Return the fields recording_id, path, url and source of a recording below `root`, from its file name.
+
+    The identifier is `archive_id`, or else the path below `root`. Without a number of xeno-canto in the file name, url
+    and source are None.
+    """
     named = xeno_canto_id(path.stem)
     return {
         "recording_id": archive_id(path.stem) or path.relative_to(root).as_posix(),
@@ -409,7 +413,7 @@ def find_folder_date(path: Path) -> str | None:
 
 
 def list_labels(label: Label | None) -> Labels:
-    """Return the label fields of a row; the label None stands for an unlabeled recording."""
+    """Return the label fields of a row; the label None stands for an unlabeled recording, a sound for background."""
     if label is None:
         return {"kind": "soundscape"}
     if label.kind == "sound":

@@ -42,7 +42,8 @@ def find_search_results(source: Path) -> Path | None:
 def read_search_results(results: Path, folder: Path, files: Sequence[Path]) -> Iterator[RecordingRow]:
     """Yield a row for each recording in the search results, with the path of its file if it is among `files`.
 
-    Files are matched by xeno-canto's numbers in their names. `duration_s` is the length that xeno-canto lists.
+    Files are matched by xeno-canto's numbers in their names. `duration_s` is the length that xeno-canto lists. Entries
+    without an id or genus are left out, and logged; of several entries with the same id the last is used.
 
     Args:
         results: the JSON file.

@@ -133,7 +133,10 @@ class TableLayout:
         return cls(table, columns, tuple(dict.fromkeys(paths)), tuple(audio_folders) or (csv_path.parent,))
 
     def rows(self) -> Iterator[RecordingRow]:
-        """Yield a row per recording; guesses and unread values are in `table.notes` after the last row."""
+        """Yield a row per recording, without rows of totals.
+
+        Guesses and values that could not be read are in `table.notes` after the last row.
+        """
         names = TaxonNames.read_for(self.table.path, own=[self._taxon(cells) for _line, cells in self.table])
         reader = _Reader(self)
         for _line, cells in self.table:
@@ -165,7 +168,10 @@ class TableLayout:
         return f" Did you mean --column {' --column '.join(questions)}?" if questions else ""
 
     def fields(self, cells: Sequence[str]) -> dict[str, str | None]:
-        """Return the text of each field in a row's cells, None if empty; a species epithet gets the genus before it."""
+        """Return the text of each field in a row's cells, None if empty; a species epithet gets the genus before it.
+
+        Fields without a column in the table are not in the result.
+        """
         fields = {field: cells[index].strip() or None for field, index in self.columns.items()}
         genus, species = fields.get("genus"), fields.get("scientific_name")
         if genus and species and is_binomial(f"{genus} {species}"):

@@ -15,7 +15,11 @@ Taxon = tuple[str | None, str | None, str | None]
 
 
 class TaxonNames:
-    """Lookup of species by code; if several taxa have the same code, the first one is used."""
+    """Lookup of species by code; if several taxa have the same code, the first one is used.
+
+    Args:
+        taxa: the taxa; those without a code or a scientific name are skipped.
+    """
 
     def __init__(self, taxa: Iterable[Taxon]) -> None:
         self._labels: dict[str, Label] = {}
@@ -27,7 +31,7 @@ class TaxonNames:
     def read_for(cls, table: Path, *, own: Iterable[Taxon]) -> TaxonNames:
         """Collect codes for a table: from `taxonomy.csv` near it, from its own rows, and from other checklists near it.
 
-        `own` are the taxa in the table's rows. Earlier sources have precedence.
+        `own` are the taxa in the table's rows. If two of these sources have the same code, the one named first counts.
         """
         paths = find_checklists(table)
         first = [path for path in paths if path.name == "taxonomy.csv"]

@@ -70,6 +70,8 @@ def read_voices(table: Path, root: Path, files: Sequence[Path]) -> Iterator[Reco
 def read_voice_recordings(table: Path) -> list[RecordingRow]:
     """Return a row per xeno-canto recording in the table, without a path, for attribution.
 
+    The rows have the species and the recordist as written; rows of the table without a valid number are skipped.
+
     Raises:
         FormatError: the table lacks the column xc_id.
     """

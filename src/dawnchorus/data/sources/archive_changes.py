@@ -41,7 +41,7 @@ class ArchiveChanges:
     relicensed: tuple[tuple[str, str, str], ...] = ()
     """Changed licenses."""
     others: Mapping[str, tuple[tuple[str, str, str], ...]] = field(default_factory=dict)
-    """Changes of other fields, such as date and quality, by field."""
+    """Changes of all other fields from the archive, such as date and quality, by field; () without a change."""
     replaced: tuple[str, ...] = ()
     """recording_ids for which the archive has another file now."""
     gone: tuple[str, ...] = ()
@@ -74,9 +74,10 @@ class ArchiveChanges:
 
 @dataclass(frozen=True)
 class EarlierSearch:
-    """Result of a query in earlier runs."""
+    """Result of a query in the runs of `dawnchorus data fetch` into this data set before the current one."""
 
     recording_ids: tuple[str, ...] = ()
+    """Recordings that the query found, as of the last of these runs."""
     listed_s: Mapping[str, float | None] = field(default_factory=dict)
     """Lengths in seconds that the archive listed for the data set's files, of any search, by recording_id."""
 
@@ -88,6 +89,9 @@ def compare_with_archive(
     find_recording: Callable[[str], SearchResult | None],
 ) -> ArchiveChanges:
     """Update the table with the archive's current data, and return the changes.
+
+    Recordings that the search no longer finds are requested one by one, at most `MAX_LOOKED_UP` of them. Path, length
+    and the other facts of a file stay as they are.
 
     Args:
         table: the data set.
@@ -137,7 +141,7 @@ def _differences(pairs: Iterable[tuple[RecordingRow, SearchResult]], name: str) 
 
 
 def lengths_differ(first_s: float, second_s: float) -> bool:
-    """Return True if two durations differ too much to be of the same file."""
+    """Return True if two durations differ by more than `SAME_LENGTH_S`, too much to be of the same file."""
     return abs(first_s - second_s) > SAME_LENGTH_S
 
 
@@ -149,13 +153,18 @@ def _is_other_file(row: RecordingRow, result: SearchResult, earlier: EarlierSear
 
 
 def read_search(folder: Path, query: str) -> EarlierSearch:
-    """Return the result of a query in earlier runs; empty if there is none."""
+    """Return the result of a query as stored by `write_search`; without recordings if there is none, or it is damaged.
+
+    `listed_s` has the lengths of all stored searches.
+    """
     known = _read(folder)
     return EarlierSearch(tuple(known["searches"].get(query, ())), known["listed_s"])
 
 
 def write_search(folder: Path, query: str, search: EarlierSearch) -> None:
     """Store the result of a query in the data set's folder, for `read_search` in later runs.
+
+    Results of other queries stay; lengths are added to those that are stored.
 
     Raises:
         OutputError: no space, or no permission.

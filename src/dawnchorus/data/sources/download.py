@@ -34,8 +34,8 @@ class FetchSummary:
     """Result of a download.
 
     Attributes:
-        rows: rows of all recordings whose file exists now.
-        n_before: number of recordings that earlier runs had downloaded.
+        rows: rows of the search's recordings whose file exists now.
+        n_before: number of recordings whose file existed before, and is not replaced.
         failures: reasons by recording_id of recordings that could not be downloaded.
     """
 
@@ -43,7 +43,7 @@ class FetchSummary:
     n_before: int
     failures: dict[str, str]
     unsound: tuple[str, ...] = ()
-    """recording_ids whose file of an earlier run was not audio; it was deleted, and requested again."""
+    """recording_ids whose file from before this download was not audio; it was deleted, and requested again."""
     other_lengths: tuple[tuple[str, float, float], ...] = ()
     """(recording_id, length of the file, listed length) in seconds of recordings whose lengths differ."""
     not_requested: tuple[str, ...] = ()
@@ -129,7 +129,8 @@ def fetch_recordings(
             if there are none.
         replaced: recording_ids to download again because the archive has another file now.
         report: called with the progress after each download.
-        keep: called with the rows of the existing files, repeatedly during the download and at its end, to save them.
+        keep: called with the rows of the existing files, to save them: before the download, repeatedly during it, and
+            at its end, also after an error.
 
     Raises:
         OutputError: no space, or no permission.

@@ -64,7 +64,7 @@ def key_from_environment() -> str:
 
 
 def check_query(query: str) -> str:
-    """Check that a query consists of tags (`gen:Parus cnt:Spain`), as the API requires, and return it.
+    """Check that a query consists of tags (`gen:Parus cnt:Spain`), as the API requires; return it without outer spaces.
 
     Raises:
         InputError: the query is empty or has free text, which version 3 of the API rejects.
@@ -106,7 +106,11 @@ class FetchFilter:
     max_length_s: float | None = None
 
     def choose(self, results: Iterable[SearchResult]) -> tuple[list[SearchResult], Counter[str]]:
-        """Return selected recordings, the best quality of each species first, and counts of the others by reason."""
+        """Return selected recordings, the best quality of each species first, and counts of the others by reason.
+
+        They are ordered by species, quality (without a grade after B) and number; `limit` cuts the end of this order.
+        Recordings of unknown length pass `max_length_s`.
+        """
         left_out: Counter[str] = Counter()
         fitting = []
         for result in results:
@@ -301,7 +305,10 @@ def _count(reply: Mapping[str, Any], name: str) -> int:
 
 
 def parse_recordings(listing: Sequence[Mapping[str, Any]], notes: Notes) -> list[SearchResult]:
-    """Parse the recordings of an API reply (a dict of fields each); unreadable values are counted in `notes`."""
+    """Parse the recordings of an API reply (a dict of fields each), in order; unreadable values are counted in `notes`.
+
+    Dates and times are read by all values of their column.
+    """
     dates = DateColumn("date", [_text(fields, "date") or "" for fields in listing], notes)
     times = TimeColumn("time", [_text(fields, "time") or "" for fields in listing], notes)
     coordinates = CoordinateColumns("lat", "lon", notes)

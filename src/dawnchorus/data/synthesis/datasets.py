@@ -23,7 +23,8 @@ class SyntheticPlan:
     """Size of a synthetic data set.
 
     Raises:
-        InputError: a number is out of range.
+        InputError: `n_species` is not from 1 to 500, `n_clips` or `n_soundscapes` from 0 to 100,000, `clip_s` from 1 to
+            600, `soundscape_s` from 5 to 7,200, or `rate_hz` from 16,000 to 96,000.
     """
 
     n_species: int = 5

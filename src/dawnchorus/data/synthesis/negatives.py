@@ -36,6 +36,8 @@ FloatArray = np.ndarray
 def make_negatives(folder: Path) -> tuple[RecordingRow, ...]:
     """Return the rows of synthetic recordings without birds; their files are created in `folder` if missing.
 
+    The rows are background of the split "train". If their folder, below `folder`, exists, its files are used unchecked.
+
     Raises:
         OutputError: no space, or no permission.
     """

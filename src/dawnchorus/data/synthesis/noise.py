@@ -17,7 +17,10 @@ HIGHEST_HUM_HZ = 4000.0
 
 
 def make_noise(n_samples: int, *, rate_hz: int, rng: np.random.Generator) -> FloatArray:
-    """Return synthetic noise [n_samples], float32, of random kind and level."""
+    """Return synthetic noise [n_samples], float32, of random kind and level (`LEVEL_DB`), clipped at full scale.
+
+    The kinds are colored noise, wind, rain and hum.
+    """
     make = (_color, _wind, _rain, _hum)[int(rng.integers(4))]
     wave = make(n_samples, rate_hz, rng)
     wave = wave * 10 ** (rng.uniform(*LEVEL_DB) / 20) / max(float(np.sqrt(np.mean(wave**2))), 1e-9)

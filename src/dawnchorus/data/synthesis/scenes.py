@@ -63,10 +63,12 @@ def compose_scene(
 ) -> Scene:
     """Mix songs with wind and insects to a scene; songs and events are cut at its end.
 
+    If the peak is above 0.95 of full scale, the whole scene is attenuated to that.
+
     Args:
         singers: the songs.
-        duration_s: length of the scene.
-        rate_hz: sample rate.
+        duration_s: length of the scene in seconds.
+        rate_hz: sample rate in Hz.
         rng: generator of noise and variations.
         background_db: level of the background (root mean square of the wind) in dB relative to full scale.
     """

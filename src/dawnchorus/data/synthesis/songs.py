@@ -70,7 +70,10 @@ def series(count: int, every_s: float, duration_s: float, pitch_hz: Sequence[flo
 
 
 def render_song(song: Song, *, rate_hz: int, rng: np.random.Generator) -> FloatArray:
-    """Render the song as samples [n], float32, with peak 1; repeats vary slightly in pitch, level and time."""
+    """Render the song as samples [n], float32, with peak 1; repeats vary slightly in pitch, level and time.
+
+    The samples are 0.3 s longer than the song.
+    """
     n = int((song.duration_s + 0.3) * rate_hz)
     audio = np.zeros(n)
     for repeat in range(song.repeats):

@@ -20,9 +20,13 @@ class AnalyzedRecording:
     """Rows that an analysis computed for one recording, with the recording's metadata."""
 
     recording: str
+    """Name of the recording in tables."""
     duration_s: float
+    """Duration in seconds."""
     metadata: RecordingMetadata
+    """Location and time, including those that the user gave."""
     rows: Table
+    """Rows of the analysis; `SampleAnalysis.finish` returned them."""
 
 
 @dataclass(frozen=True)

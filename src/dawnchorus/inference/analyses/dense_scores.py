@@ -25,7 +25,11 @@ class DenseScores:
 
 
 class ScoreRows:
-    """Collector of the scores of one signal (a channel, or the mix of all), in the column `scores`."""
+    """Collector of the scores of one signal (a channel, or the mix of all), in the column `scores`.
+
+    Args:
+        classes: indices of the classes in the model's output.
+    """
 
     def __init__(self, classes: npt.NDArray[np.intp]) -> None:
         self._classes = classes

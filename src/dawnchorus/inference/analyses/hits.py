@@ -35,7 +35,7 @@ class ScoreFilter:
     def apply(self, scores: FloatArray, first_window: int) -> npt.NDArray[np.void]:
         """Return the hits in `scores` [n, classes] of the windows from number `first_window` on.
 
-        They are ordered by window and, within a window, by descending score.
+        They are ordered by window and, within a window, by descending score; equal scores by class.
         """
         is_kept = scores >= self.thresholds
         if self.top is not None and self.top < scores.shape[1]:
@@ -55,7 +55,11 @@ class ScoreFilter:
 
 
 class Hits:
-    """Collector of the hits in one signal (a channel, or the mix of all), in the order of windows."""
+    """Collector of the hits in one signal (a channel, or the mix of all), in the order of windows.
+
+    Args:
+        score_filter: filter that decides which scores are hits.
+    """
 
     def __init__(self, score_filter: ScoreFilter) -> None:
         self._score_filter = score_filter

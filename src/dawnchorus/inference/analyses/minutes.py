@@ -32,7 +32,11 @@ class MinuteSplitter:
 
 
 class Framer:
-    """Splitter of one channel's samples into frames of equal length, across block boundaries."""
+    """Splitter of one channel's samples into frames of equal length, across block boundaries.
+
+    Args:
+        length: number of samples in a frame.
+    """
 
     def __init__(self, length: int) -> None:
         self._frame = np.empty(length, np.float32)

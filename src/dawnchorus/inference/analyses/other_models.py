@@ -27,7 +27,12 @@ class OtherModelAnalysis:
 
 
 class OtherModelSignalAnalysis:
-    """State of the window analysis for one signal; it gets the output of the additional model."""
+    """State of the window analysis for one signal; it gets the output of the additional model.
+
+    Args:
+        number: index of the additional model in `LoadedModel.others`.
+        state: state of the window analysis.
+    """
 
     def __init__(self, number: int, state: SignalAnalysis) -> None:
         self._number, self._state = number, state

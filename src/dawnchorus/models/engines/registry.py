@@ -18,7 +18,12 @@ from dawnchorus.registry import Registry
 
 
 class GuardedGraph:
-    """Graph in a plug-in's engine, whose errors name the plug-in; implements `base.LoadedGraph`."""
+    """Graph in a plug-in's engine, whose errors name the plug-in; implements `base.LoadedGraph`.
+
+    Args:
+        plug_in: the plug-in.
+        graph: the graph that its engine loaded.
+    """
 
     def __init__(self, plug_in: PlugIn, graph: LoadedGraph) -> None:
         self._plug_in, self._graph = plug_in, graph
@@ -47,7 +52,10 @@ class GuardedGraph:
 
 
 def guard_engine(entry: Engine, plug_in: PlugIn) -> Engine:
-    """Return a plug-in's engine, with its functions wrapped so that errors name the plug-in; see `PlugIn.guard`."""
+    """Return a plug-in's engine, with its functions wrapped so that errors name the plug-in; see `PlugIn.guard`.
+
+    The suffixes of its files become lower case.
+    """
     return replace(
         entry, open=partial(_open_guarded, plug_in, entry.open), suffixes=tuple(map(str.lower, entry.suffixes))
     )

@@ -39,10 +39,12 @@ def can_extend(base: Bundle, head: Bundle) -> bool:
 
 
 def extend_classes(base: Bundle, head: Bundle, folder: Path, *, name: str) -> Bundle:
-    """Write a bundle with the base's classes in their order, followed by the head's new classes.
+    """Write the bundle `name` to `folder`, with the base's classes in order, followed by the head's new classes.
 
     `head` is a bundle of the family embedding_head, trained on `base`. Its classes are scored by the head, all others
-    by the base; the base's layers run only once. The calibration is left out, since it was fitted for the head alone.
+    by the base; the base's layers run only once. The description is the head's, with the thresholds of both, of which
+    the head's take precedence; the calibration is left out, since it was fitted for the head alone. The head's table of
+    recordings is copied.
 
     Raises:
         ModelError: the two cannot be merged, or the merged graph's outputs differ from theirs.

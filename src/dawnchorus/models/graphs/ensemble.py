@@ -56,7 +56,8 @@ def make_ensemble(
 
     Its classes are in the order of the first member's. It has the highest sample rate and the longest window of its
     members. For other members, the window is resampled; of their shorter windows that cover it, the best score of each
-    class is taken.
+    class is taken. Thresholds and calibrations of the members are left out; their tables of recordings are joined, and
+    the training summary is the first member's, without metrics, if all were trained on the same data.
 
     Args:
         bundles: the members.
@@ -68,8 +69,8 @@ def make_ensemble(
             fraction of the number of classes.
 
     Raises:
-        InputError: fewer than two members, a repeated member, members with different classes or cleaning, or weights of
-            a wrong number or range.
+        InputError: fewer than two members, a repeated member, members with different classes or cleaning, or `weights`
+            that are not a number above 0 for each member.
         ModelError: a member is not an ONNX graph, or the ensemble's scores differ from the members' average.
     """
     if any(bundle.info.cleaning != bundles[0].info.cleaning for bundle in bundles):

@@ -41,6 +41,11 @@ class ExternalOnnx:
         window_samples: number of samples in a window.
         engine: name of the engine that runs the graph; None for the first one that reads it.
 
+    Attributes:
+        layout: shape of the input.
+        outputs: outputs with their shapes for `n_windows` windows.
+        n_windows: number of windows in the run that measured the shapes.
+
     Raises:
         InvalidBundleError: the file is not an ONNX model that can be loaded.
         ModelError: the graph has no input for waveforms of `window_samples` samples, or does not run.
@@ -87,7 +92,10 @@ class ExternalOnnx:
         return port
 
     def last_operator(self, position: int) -> str:
-        """Return the name of the operator that computes the output at `position`; reshapes and casts are skipped."""
+        """Return the name of the operator that computes the output at `position`; reshapes and casts are skipped.
+
+        Empty if no operator does.
+        """
         producers = {name: node for node in self._model.graph.node for name in node.output}
         node = producers.get(self.outputs[position].name)
         while node is not None and node.op_type in _PASSING and node.input:

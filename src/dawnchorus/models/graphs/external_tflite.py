@@ -20,12 +20,16 @@ _RANDOM = frozenset(("RANDOM_STANDARD_NORMAL", "RANDOM_UNIFORM", "MULTINOMIAL"))
 
 
 class ExternalTflite:
-    """A TFLite graph from another program with one input; `outputs` are its measured outputs.
+    """A TFLite graph from another program with one input.
 
     Args:
         path: the graph.
         window_samples: number of samples in a window.
         engine: name of the engine that runs the graph; None for the first one that reads it.
+
+    Attributes:
+        outputs: outputs with their shapes for `n_windows` windows.
+        n_windows: number of windows in the run that measured the shapes.
 
     Raises:
         InvalidBundleError: the graph cannot be loaded.
@@ -43,7 +47,10 @@ class ExternalTflite:
         self.outputs = measure_outputs(graph, layout, given=graph.inputs[0])
 
     def last_operator(self, position: int) -> str:
-        """Return the ONNX name of the operator that computes the output at `position`, without reshapes and casts."""
+        """Return the ONNX name of the operator that computes the output at `position`, without reshapes and casts.
+
+        Empty if no operator does.
+        """
         file = TfliteFile(self._path)
         producers = {tensor: operator for operator in file.operators for tensor in operator.outputs}
         operator = producers.get(file.outputs[position])

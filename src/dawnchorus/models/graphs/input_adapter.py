@@ -51,7 +51,7 @@ def adapt_input(bundle: Bundle, *, rate_hz: int, window_s: float) -> onnx.ModelP
     """Return the bundle's graph with an input of a higher or equal sample rate and window length.
 
     The waveform is resampled and covered evenly by windows of the bundle's length; for every class, the maximum of
-    their logits is taken.
+    their logits is taken. A graph whose input fits already is returned unchanged; otherwise it has no embeddings.
     """
     model = load_graph(bundle.graph_path)
     window_samples, own_hz = bundle.window_samples, bundle.info.sample_rate_hz

@@ -26,7 +26,7 @@ def load_graph(path: Path) -> onnx.ModelProto:
     """Load an ONNX graph.
 
     Raises:
-        InvalidBundleError: If the file is not an ONNX model, or names other files.
+        InvalidBundleError: the file is not an ONNX model, or refers to other files.
     """
     import onnx
     from google.protobuf.message import DecodeError

@@ -76,6 +76,7 @@ class Chosen:
 
     scores: Port
     n_classes: int
+    """Number of classes, one value of `scores` each."""
     embeddings: Port | None
     embedding_dim: int | None
     """Length of an embedding; None without embeddings."""

@@ -30,7 +30,7 @@ def to_float16(graph: onnx.ModelProto) -> onnx.ModelProto:
     """Return the graph with large weights stored as float16; computation stays in float32.
 
     Runtimes convert the weights to float32 when they load the graph, so that the speed is the same at half the file
-    size.
+    size. Tensors of fewer than `MIN_FLOAT16` values, and those with values too large for float16, stay as they are.
     """
     model = onnx.ModelProto()
     model.CopyFrom(graph)

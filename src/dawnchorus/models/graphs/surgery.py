@@ -54,7 +54,10 @@ def _links_into(model: onnx.ModelProto, links: Sequence[tuple[str, str]]) -> lis
 
 
 def rename_values(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
-    """Rename values of a graph and its subgraphs; `names` has new names by old ones."""
+    """Rename values of a graph and its subgraphs; `names` has new names by old ones.
+
+    Values that are not in `names` keep theirs.
+    """
     for values in (graph.input, graph.output, graph.initializer, graph.value_info):
         for value in values:
             value.name = names.get(value.name, value.name)

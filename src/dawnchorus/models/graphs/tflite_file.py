@@ -29,6 +29,7 @@ class Operator:
     """An operator of the graph, with the indices of its input and output tensors."""
 
     name: str
+    """Name in TFLite's schema, such as "CONV_2D", or "operator" and a number."""
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     table: Any
@@ -44,6 +45,9 @@ class Operator:
 
 class TfliteFile:
     """Reader of the first subgraph of a TFLite file.
+
+    Args:
+        path: the file.
 
     Raises:
         ModelError: the file is not a TFLite model.
@@ -94,7 +98,11 @@ class TfliteFile:
         return {tensor: position for position, operator in enumerate(self.operators) for tensor in operator.outputs}
 
     def producer(self, tensor: int) -> Operator:
-        """Return the operator that writes `tensor`."""
+        """Return the operator that computes `tensor`.
+
+        Raises:
+            KeyError: none does: the tensor is an input or stored.
+        """
         return self.operators[self._producers[tensor]]
 
     def position(self, operator: Operator) -> int:
@@ -112,7 +120,7 @@ class TfliteFile:
         return () if isinstance(shape, int) else tuple(int(n) for n in shape)
 
     def constant(self, tensor: int) -> npt.NDArray[Any] | None:
-        """Return the stored values of `tensor`; None if it is computed.
+        """Return the stored values of `tensor`; None if it is computed, or the index is negative.
 
         Raises:
             ModelError: the values have a type that this reader does not know.

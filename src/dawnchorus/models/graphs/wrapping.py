@@ -79,7 +79,8 @@ def wrap_model(
         embeddings_output: name of the output with embeddings; None for the one that is called an embedding, if any.
 
     Raises:
-        InputError: no such file, a file that is neither ONNX nor TFLite, or a number of the description out of range.
+        InputError: no such file, a file that is neither ONNX nor TFLite, a class that appears twice, or a number of the
+            description out of range.
         ModelError: the graph is not a classifier of waveforms that fits the description.
     """
     if (duplicate := find_duplicate_class(labels)) is not None:

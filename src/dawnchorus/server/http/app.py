@@ -131,7 +131,11 @@ class RevalidatedFiles(StaticFiles):
 
 
 class HeadAsGet:
-    """Middleware that answers HEAD requests like GET requests without the body, since FastAPI has no HEAD routes."""
+    """Middleware that answers HEAD requests like GET requests without the body, since FastAPI has no HEAD routes.
+
+    Args:
+        app: next ASGI application.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -225,7 +229,7 @@ class _Reply:
 
 
 def refuse_encoded(request: Request) -> Response | None:
-    """Return an error response (415) if the body is compressed, else None."""
+    """Return an error response (415) if the Content-Encoding is another than "identity" (such as "gzip"), else None."""
     encoding = request.headers.get("content-encoding", "").strip()
     if encoding.lower() in ("", "identity"):
         return None
@@ -236,7 +240,11 @@ def refuse_encoded(request: Request) -> Response | None:
 
 
 class DawnChorusAPI(FastAPI):
-    """FastAPI application whose OpenAPI description has examples, and problem details instead of FastAPI's errors."""
+    """FastAPI application whose OpenAPI description has examples, and problem details instead of FastAPI's errors.
+
+    Args:
+        options: keyword arguments of `FastAPI`.
+    """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)

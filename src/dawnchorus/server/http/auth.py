@@ -79,7 +79,7 @@ class RouteRole:
         """Check the role, the query parameters and the body of a request.
 
         Raises:
-            HTTPException: 401 without a token or session, 403 if the client's role is too low.
+            HTTPException: 401 without a token or session, 403 if the client's role is below `role`.
             InputError: the route does not read a parameter or the body.
         """
         if request.state.role is Role.PUBLIC and self.role > Role.PUBLIC:
@@ -97,7 +97,7 @@ class TokenRole(RouteRole):
     """Route dependency for roles above PUBLIC, which adds the bearer token to the route's OpenAPI description."""
 
     async def __call__(self, request: Request, _token: Annotated[object, Security(BEARER)] = None) -> None:
-        """Check a request; `Authorizer` has read the token and set the role."""
+        """Check a request like `RouteRole`; `Authorizer` has read the token and set the role."""
         await super().__call__(request)
 
 
@@ -113,7 +113,7 @@ def find_role(route: APIRoute) -> RouteRole | None:
 
 
 def roles_by_path(routes: Iterable[BaseRoute]) -> dict[tuple[str, str], RouteRole]:
-    """Return the dependencies from `require_role` of all routes, by HTTP method and path pattern."""
+    """Return the dependencies from `require_role` by HTTP method and path pattern, of the routes that have one."""
     return {
         (method, route.path): role
         for route in routes
@@ -129,7 +129,7 @@ class RateLimiter:
 
     Args:
         per_s: events per second that each client may have on average.
-        burst: number of events that a client may have at once.
+        burst: number of events that a client may have at once; less than 1 counts as 1.
         clock: monotonic clock in seconds.
     """
 
@@ -238,12 +238,12 @@ class Authorizer:
     def log_in(self, request: Request, token: str) -> str | None:
         """Start a session, and return the value of its cookie; None if the access token is not valid.
 
-        After too many wrong tokens of a client, valid tokens are still accepted.
+        After `MAX_WRONG_TOKENS` wrong tokens of a client, its valid tokens are still accepted.
         """
         return None if self._check_token(request, token) is not None else self._sessions.start(token)
 
     async def log_out(self, request: Request) -> None:
-        """End the session of the request's cookie, on all servers that share the database."""
+        """End the session of the request's cookie, if it is valid, on all servers that share the database."""
         session = await run_in_threadpool(self._sessions.find, request.cookies.get(COOKIE, ""))
         if session is not None:
             await run_in_threadpool(self._sessions.end, session)

@@ -47,7 +47,7 @@ class TimeoutProtocol(HttpToolsProtocol):
     bodies have a limit in `uploads.PacedBody`.
 
     Args:
-        options: arguments of uvicorn's protocol.
+        options: positional arguments of uvicorn's protocol.
         headers_timeout_s: maximum time from the start of the connection, or of a request, to the end of the headers.
         named_options: keyword arguments of uvicorn's protocol.
     """

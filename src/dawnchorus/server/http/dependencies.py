@@ -39,7 +39,8 @@ async def receive_recording(
         Path of the file, and the client's name of it.
 
     Raises:
-        OverloadedError: the queue is full and `bypass_queue_limit` is False; the body was not read.
+        OverloadedError: the queue has no room for the announced size (`InferencePool.check_room`), and
+            `bypass_queue_limit` is False; the body was not read.
         UploadTooLargeError, UploadTooSlowError, InputError, HTTPException, OutputError: see `uploads.receive_file`.
     """
     start_s = time.monotonic()
@@ -57,8 +58,11 @@ async def receive_recording(
 async def receive_batch(service: Service, request: Request) -> AsyncIterator[Batch]:
     """Receive a form with several files into a temporary folder, which is deleted at the end of the block.
 
+    Yields:
+        Folder, text fields and files of the form (`uploads.Batch`).
+
     Raises:
-        OverloadedError: too many such forms are being received; the body was not read.
+        OverloadedError: `service.MAX_BATCHES` such forms are being received; the body was not read.
         UploadTooLargeError, UploadTooSlowError, InputError, OutputError: see `uploads.receive_files`.
     """
     limit = service.settings.limits.max_bytes

@@ -78,7 +78,7 @@ def http_status(error: Exception) -> HTTPStatus:
 def problem_response(
     status: int, detail: str, *, headers: Mapping[str, str] | None = None, more: Mapping[str, Any] | None = None
 ) -> JSONResponse:
-    """Return an error response as JSON, and log the error under the response's field `id`.
+    """Return an error response as JSON (`routes.replies.ProblemDetails`), and log the error under its field `id`.
 
     The field `error` is a copy of `detail`, for clients of the dashboard and of the Open Inference Protocol.
 
@@ -86,7 +86,7 @@ def problem_response(
         status: HTTP status code.
         detail: reason of the error, for the client.
         headers: additional headers; None for none.
-        more: additional fields; None for none.
+        more: additional fields, which replace fields of the same name; None for none.
     """
     number = uuid.uuid4().hex[:12]
     title = HTTPStatus(status).phrase
@@ -116,7 +116,11 @@ async def render_if_page(request: Request, problem: Response) -> Response:
 
 
 async def handle_known_error(request: Request, error: Exception) -> Response:
-    """Return the response to a `DawnChorusError`, with the status of its class and its reason."""
+    """Return the response to a `DawnChorusError`, with the status of its class and its reason.
+
+    An error of a class without a status of its own is treated as unexpected, except for a `PlugInError`: this is
+    logged, and its response has the status 500 and the reason.
+    """
     assert isinstance(error, DawnChorusError)  # noqa: S101 - it is installed for no other
     status = http_status(error)
     if isinstance(error, PlugInError):
@@ -198,7 +202,9 @@ async def _invalid(request: Request, error: Exception) -> Response:
 
 
 def invalid_line(error: Mapping[str, Any]) -> str:
-    """Return a message for an error of Pydantic or FastAPI: field, expected value and, if short, the given value.
+    """Return a message for an error of Pydantic or FastAPI: field, expected value, and the given value.
+
+    The given value is cut to `MAX_VALUE_CHARS`; values other than texts and numbers are left out.
 
     Args:
         error: an element of `ValidationError.errors()`. The first part of its `loc` (such as "body") is left out of the

@@ -70,7 +70,7 @@ def describe_error(status: int, path: str) -> ErrorText:
 
     Args:
         status: HTTP status code.
-        path: path of the request on this server.
+        path: path of the request on this server; only used for the status 404.
     """
     if status == HTTPStatus.NOT_FOUND:
         for beginning, text in _MISSING.items():

@@ -14,12 +14,12 @@ MAX_FORM_BYTES = 4096
 
 
 async def read_form(request: Request) -> dict[str, str]:
-    """Read the form in the body of a request, and return its fields by name.
+    """Read the form in the body of a request, and return its fields by name, without fields that have no value.
 
     Raises:
         InputError: a field is repeated.
         UploadTooLargeError: the body has more than `MAX_FORM_BYTES`.
-        UploadTooSlowError: the body arrives below the minimum rate.
+        UploadTooSlowError: the body arrives too slowly (`uploads.PacedBody`).
     """
     body = await read_body(request, max_bytes=MAX_FORM_BYTES)
     fields = parse_qsl(body.decode("utf-8", "replace"))

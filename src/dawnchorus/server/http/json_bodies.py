@@ -20,6 +20,8 @@ EMPTY_BODIES = (b"", b"{}", b"null")
 def refuse_other_body(request: Request) -> None:
     """Check the body of a request to a `JsonRoute` (`routes.replies`).
 
+    For a route that reads no body, `EMPTY_BODIES` count as no body.
+
     Raises:
         InputError: the route reads no body and the request has one, or the Content-Type is not JSON.
     """

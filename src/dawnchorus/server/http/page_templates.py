@@ -32,8 +32,9 @@ def render_page(
         template: file name of the template.
         request: the request.
         status: HTTP status code.
-        headers: additional headers.
-        values: values for the template by name, in addition to those of all pages.
+        headers: additional headers; None for none. They may replace `Cache-Control: no-store`.
+        values: values for the template by name, in addition to those of all pages, which they may replace: `error`,
+            `notes`, `base`, `here`, `csrf`, `may_train`, `is_admin`, `bundle` and `min_score`.
     """
     service = request.app.state.service
     common = {
@@ -92,6 +93,8 @@ def format_moment(text: str) -> str:
 
 def format_span(text: str, duration_s: float | None) -> str:
     """Return start and end of a recording as readable text: 12 May 2026, 04:00 to 06:00 UTC+2.
+
+    The text has the start only if both are in the same minute.
 
     Args:
         text: start in ISO 8601.

@@ -38,10 +38,10 @@ class RequestParameters(BaseModel):
         return {name: value for name, value in fields.items() if not (isinstance(value, str) and not value.strip())}
 
     def query_string(self, **changes: object) -> str:
-        """Return the parameters that were given as the query of a URL.
+        """Return the query of a URL with the parameters that were given, without empty values.
 
         Args:
-            changes: new values by name; None removes a parameter.
+            changes: new values by name, which replace given ones; None removes a parameter.
         """
         values = {**self.model_dump(mode="json", exclude_unset=True), **changes}
         return urlencode({name: to_text(value) for name, value in values.items() if value not in (None, "")})
@@ -159,7 +159,10 @@ class PageQuery(Generic[Parameters]):
         self.names = frozenset(info.alias or name for name, info in model.model_fields.items())
 
     async def __call__(self, request: Request) -> Parameters:  # async, since sync dependencies run in a thread
-        """Return the valid parameters of the request."""
+        """Return the valid parameters of the request, and add a note on each invalid one.
+
+        Of a repeated parameter, the first value is used.
+        """
         given: dict[str, str] = {}
         for name, text in request.query_params.multi_items():
             if name not in self.names:

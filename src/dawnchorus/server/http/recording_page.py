@@ -34,11 +34,11 @@ class RecordingPageParameters(RequestParameters):
     """Parameters in the URL of the page."""
 
     t: float | None = Field(None, ge=0, le=MAX_S)
-    """Middle of the viewer in seconds; None for the middle of the selected detection."""
+    """Middle of the viewer in seconds; None for the middle of the selected detection, or the start without one."""
     zoom: float = Field(VIEW_S, gt=0, le=MAX_S)
     """Seconds that the viewer shows."""
     d: int | None = Field(None, ge=1, le=2**63 - 1)
-    """Id of the selected detection; None for the detection at `t`, or the highest-scoring one."""
+    """Id of the selected detection; None for the detection at `t`, or without `t` for the highest-scoring one."""
     species: str = Field("", max_length=200)
     """Substring of the common or scientific name of the listed detections; empty for all."""
     min_score: float | None = Field(None, ge=0, le=1)
@@ -52,7 +52,7 @@ class RecordingPageParameters(RequestParameters):
 
     @property
     def filter(self) -> dict[str, str]:
-        """Parameters that filter detections by name, as texts for the URLs of the API."""
+        """Values of `species`, `min_score` and `reviewed` by parameter, if given, as texts for the URLs of the API."""
         values = {"species": self.species or None, "min_score": self.min_score, "reviewed": self.reviewed}
         return {name: to_text(value) for name, value in values.items() if value is not None}
 

@@ -68,12 +68,12 @@ async def receive_file(request: Request, spool: Path, *, max_bytes: int) -> Asyn
         max_bytes: maximum size of the body.
 
     Yields:
-        Path of the file, and the client's name of it ("upload" without a name).
+        Path of the file, and the client's name of it without folders, cut to 255 bytes ("upload" without a name).
 
     Raises:
-        UploadTooLargeError: the body has more than `max_bytes`, by its header or when it is read.
-        UploadTooSlowError: the body arrives below the minimum rate.
-        InputError: there is no recording, more than one, or the form is invalid.
+        UploadTooLargeError: the body has more than `max_bytes`, by its Content-Length or when it is read.
+        UploadTooSlowError: the body arrives too slowly (`PacedBody`).
+        InputError: there is no recording, more than one, or the form is invalid or has a repeated text field.
         HTTPException: 415, for a multipart body that is no form.
         OutputError: no space on the disk.
     """
@@ -126,9 +126,13 @@ async def receive_files(request: Request, spool: Path, *, max_bytes: int) -> Asy
         spool: folder in which the temporary folder is created.
         max_bytes: maximum size of the body.
 
+    Yields:
+        Folder, text fields and files of the form; the clients' names of the files keep their folders. Files without a
+        name are left out.
+
     Raises:
-        UploadTooLargeError: the body has more than `max_bytes`, by its header or when it is read.
-        UploadTooSlowError: the body arrives below the minimum rate.
+        UploadTooLargeError: the body has more than `max_bytes`, by its Content-Length or when it is read.
+        UploadTooSlowError: the body arrives too slowly (`PacedBody`).
         InputError: the body is no form, or has more than `MAX_BATCH` files or a repeated text field.
         OutputError: no space on the disk.
     """
@@ -198,8 +202,8 @@ async def read_body(request: Request, *, max_bytes: int) -> bytes:
     """Read the whole body of a request into memory.
 
     Raises:
-        UploadTooLargeError: the body has more than `max_bytes`, by its header or when it is read.
-        UploadTooSlowError: the body arrives below the minimum rate.
+        UploadTooLargeError: the body has more than `max_bytes`, by its Content-Length or when it is read.
+        UploadTooSlowError: the body arrives too slowly (`PacedBody`).
     """
     return b"".join([chunk async for chunk in _read_chunks(request, max_bytes)])
 
@@ -214,8 +218,8 @@ async def receive_body(request: Request, spool: Path, *, max_bytes: int) -> Asyn
         max_bytes: maximum size of the body.
 
     Raises:
-        UploadTooLargeError: the body has more than `max_bytes`, by its header or when it is read.
-        UploadTooSlowError: the body arrives below the minimum rate.
+        UploadTooLargeError: the body has more than `max_bytes`, by its Content-Length or when it is read.
+        UploadTooSlowError: the body arrives too slowly (`PacedBody`).
         OutputError: no space on the disk.
     """
     with tempfile.SpooledTemporaryFile(IN_MEMORY, dir=str(spool)) as file:
@@ -261,7 +265,7 @@ class PacedBody:
         """Receive the next message of the request.
 
         Raises:
-            UploadTooSlowError: the body arrives below the minimum rate, or pauses for too long.
+            UploadTooSlowError: the body arrives below the minimum rate, or pauses for `limits.body_timeout_s`.
         """
         if self._is_complete:
             return await self._receive()

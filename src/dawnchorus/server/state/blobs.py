@@ -112,7 +112,7 @@ class BlobStore:
             yield session
 
     def sweep(self) -> None:
-        """Delete files that no row refers to and that were stored before the grace period, and abandoned parts.
+        """Delete files that no row refers to and that were last stored before the grace period, and abandoned parts.
 
         The server calls this method at its start and every hour. Errors of single files are logged.
         """

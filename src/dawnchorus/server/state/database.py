@@ -47,7 +47,8 @@ class Database:
             migrations: folder of Alembic's migration scripts.
 
         Raises:
-            InputError: the URL is invalid, or a newer version of this program has migrated the tables.
+            InputError: the URL is invalid, or the tables have a revision that is not in `migrations`, since a newer
+                version of this program has migrated them.
             MissingExtraError: the driver of the URL is not installed.
             OutputError: the database cannot be reached or written.
         """

@@ -87,7 +87,7 @@ class JobQueue:
             files: sha256 of the stored files that must not be deleted before the job ends; empty if it needs none.
 
         Raises:
-            BusyError: another retraining is queued or running, or the queue is full.
+            BusyError: `kind` is "retrain" and a retraining is queued or running, or `MAX_JOBS` jobs are queued.
         """
         job = Job(id=uuid.uuid4().hex, kind=kind, parameters=dict(parameters))
         waiting = select(func.count()).select_from(Job).where(Job.status == "queued")
@@ -143,7 +143,7 @@ class JobQueue:
         return {**dict.fromkeys(statuses, 0), **counts}
 
     def events(self, job_id: str, *, after: int = 0) -> list[JobEvent]:
-        """Return the job's events with ids above `after` in order, at most 500."""
+        """Return the job's events with ids above `after` in order, at most 500; none for an unknown job."""
         query = select(JobEvent).where(JobEvent.job == job_id, JobEvent.id > after).order_by(JobEvent.id).limit(500)
         with self._database.read() as session:
             return list(session.scalars(query))
@@ -205,7 +205,8 @@ class JobQueue:
             job_id: id of the job.
             stage: stage of the work in one or two words.
             progress: progress of the job, 0 to 1; a value lower than before is ignored.
-            details: further fields of the event's data, such as those of a `RetrainEvent`; None for none.
+            details: further fields of the event's data, such as those of a `RetrainEvent`, which replace fields of
+                `Job` of the same name; None for none.
         """
         with suppress(OperationalError), self._database.write() as session:
             job = self._owned_job(session, job_id)
@@ -259,7 +260,10 @@ class JobQueue:
         return job if job is not None and job.status == "running" and job.worker_id == self.worker_id else None
 
     def release(self) -> None:
-        """Return this server's running jobs to the queue, without counting the attempt."""
+        """Return this server's running jobs to the queue, without counting the attempt.
+
+        Jobs whose cancellation was requested are cancelled instead.
+        """
         with self._database.write() as session:
             owned = update(Job).where(Job.worker_id == self.worker_id, Job.status == "running")
             session.execute(owned.values(attempts=Job.attempts - 1))
@@ -267,6 +271,8 @@ class JobQueue:
 
     def heartbeat(self, active_ids: Collection[str]) -> None:
         """Write a heartbeat for this server's active jobs, and requeue the jobs of dead servers.
+
+        Of the latter, jobs whose cancellation was requested are cancelled, and jobs after `MAX_ATTEMPTS` fail.
 
         Args:
             active_ids: ids of the jobs on which this server is working.
@@ -304,7 +310,10 @@ class JobQueue:
         ]
 
     def requeue_orphans(self) -> None:
-        """Requeue all running jobs of other servers; only for a server that uses the database alone, at its start."""
+        """Requeue all running jobs of other servers; only for a server that uses the database alone, at its start.
+
+        Jobs whose cancellation was requested are cancelled, and jobs after `MAX_ATTEMPTS` fail.
+        """
         self._requeue(Job.worker_id != self.worker_id)
 
     def _requeue(self, condition: Any) -> None:

@@ -50,7 +50,10 @@ class UtcTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Convert a value of Python to the database's value."""
+        """Convert a value of Python to the database's value.
+
+        Times on the first and the last day of the calendar may keep the hour of their own time zone.
+        """
         del dialect
         if value is None:
             return None
@@ -117,7 +120,7 @@ class Recording(Base):
     n_detections: Mapped[int] = mapped_column(default=0, server_default="0")
     """Number of detections in the latest identification, with those that reviewers rejected."""
     best_score: Mapped[float | None]
-    """Highest score of these detections; None without detections."""
+    """Highest score in the latest identification, also of rejected detections; None without detections."""
 
 
 AUTOINCREMENT = {"sqlite_autoincrement": True}
@@ -141,7 +144,7 @@ class Identification(Base):
     species: Mapped[str | None] = mapped_column(String(255), index=True)
     """Common name in the detection with the highest score; None without detections."""
     score: Mapped[float | None]
-    """Highest score; None without detections."""
+    """Highest score of a detection; None without detections."""
     provenance: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     """Model, software and options (`types.Provenance`); None if the recording was not stored, or before revision 0004
     of the database."""
@@ -362,7 +365,10 @@ class CatalogModel(Base):
     job: Mapped[str | None] = mapped_column(String(32))
     """Id of the retraining job; None for the source "given"."""
     report: Mapped[dict[str, Any] | None]
-    """Comparison of a retrained model with the model that was active; None for the source "given"."""
+    """Comparison of a retrained model with the model that was active; None for the source "given".
+
+    It has `meets_promotion_rule`, `reasons` and `report` of `RetrainOutcome`.
+    """
     added_at: Mapped[datetime] = mapped_column(default=now)
 
 
@@ -403,9 +409,16 @@ class Job(Base):
     progress: Mapped[float] = mapped_column(default=0.0)
     """Progress of the job, 0 to 1."""
     parameters: Mapped[dict[str, Any]]
-    """Arguments of the job by name: recording and options, or overrides of a retraining."""
+    """Arguments of the job by name.
+
+    For "identify": `sha256`, `name`, `options` and `site`; for "retrain": `overrides` and `require_approval`.
+    """
     result: Mapped[dict[str, Any] | None]
-    """Values of the result by name; None unless the job is done."""
+    """Values of the result by name; None unless the job is done.
+
+    For "identify": `recording` (sha256), `n_detections`, `duration_s`, `bundle_id`, `warnings` and `notes`; for
+    "retrain": `bundle_id`, `is_promoted`, `meets_promotion_rule`, `reasons` and `report`.
+    """
     error: Mapped[str | None] = mapped_column(Text)
     """Reason why the job failed; None unless it did."""
     attempts: Mapped[int] = mapped_column(default=0)

@@ -42,9 +42,9 @@ def unpack(path: Path, folder: Path, *, max_bytes: int, limits: ZipLimits) -> in
 
     Raises:
         InputError: the file is not a zip archive, is damaged or encrypted, or one of its files is a link, occurs twice,
-            or has a path outside of the folder.
-        UploadTooLargeError: the archive has too many files, unpacks to more than `max_bytes`, or has a compression
-            ratio above the limit.
+            or has a path that leads out of the folder or is longer than `limits.max_path_bytes`.
+        UploadTooLargeError: the archive has more than `limits.max_members` files, unpacks to more than `max_bytes`, or
+            has a compression ratio above `limits.max_ratio`.
         OutputError: the files cannot be written: no space, or no permission.
     """
     try:

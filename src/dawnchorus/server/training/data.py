@@ -66,6 +66,7 @@ class SpeciesTrainingData:
     scientific_name: str | None
     """Scientific name; None for recordings without birds, or for which only an absent species is known."""
     common_name: str
+    """Common name; "no species, or unknown" if `scientific_name` is None."""
     n_recordings: int
     n_held_out: int
     """Number of recordings that are held out for testing, and never used for training."""
@@ -144,7 +145,7 @@ class TrainingData:
 
         Raises:
             InputError: there are no files, or a field, a zip archive or the csv is invalid.
-            UploadTooLargeError: a zip archive exceeds a limit.
+            UploadTooLargeError: a zip archive exceeds `max_bytes` or `Limits.zip`.
         """
         is_new = parse_bool("new_class", texts.get("new_class", ""))
         species = texts.get("species", "")
@@ -221,7 +222,10 @@ class TrainingData:
     # ------------------------------------------------------------------ queries
 
     def count_by_species(self) -> list[SpeciesTrainingData]:
-        """Return the amount of training data of each species, the species with most recordings first."""
+        """Return the amount of training data of each species, the species with most recordings first.
+
+        Spellings of a scientific name that `taxonomy.labels.name_key` equates are one species.
+        """
         n_held_out = func.sum(case((SplitAssignment.split == "test", 1), else_=0))
         query = (
             select(
@@ -255,7 +259,7 @@ class TrainingData:
         """Write all labeled recordings, with their splits, as a recordings table for a retraining job.
 
         The audio files are not copied; the file store keeps them until the job ends, even if recordings or reviews are
-        deleted meanwhile.
+        deleted meanwhile. A recording whose file is missing is logged and left out.
 
         Args:
             folder: folder for the table.
@@ -366,5 +370,5 @@ def _label_key(row: RecordingRow, known: KnownClasses) -> tuple[str, ...]:
 
 
 def species_count_fields(count: SpeciesTrainingData) -> dict[str, Any]:
-    """Return the fields of a count by name, with the length rounded to milliseconds."""
+    """Return the fields of a `SpeciesTrainingData` by name, with the length rounded to milliseconds."""
     return {**vars(count), "duration_s": round(count.duration_s, 3)}

@@ -30,7 +30,8 @@ def parse_species(text: str) -> Label:
     """Parse the label of one class in a form field, such as `Parus major_Great Tit` or `Great Tit`.
 
     Raises:
-        InputError: the text is empty, too long or no name, or means an absent species (it starts with "-").
+        InputError: the text is empty, longer than `MAX_LABEL` bytes or no name, or means an absent species (it starts
+            with "-").
     """
     name = " ".join(text.split())
     is_too_long = len(name.encode("utf-8", "surrogatepass")) > MAX_LABEL
@@ -88,7 +89,7 @@ def resolve_label(row: RecordingRow, known: KnownClasses, *, is_new: bool) -> tu
         is_new: True if the recording's species may be a new class.
 
     Raises:
-        UnknownClassError: the species is no known class, and `is_new` is False.
+        UnknownClassError: the present or the absent species is no known class, and `is_new` is False.
         InputError: the recording cannot be used for training: it cannot be opened, is empty, or has no label or
             labels of several species.
     """

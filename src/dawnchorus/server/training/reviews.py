@@ -123,7 +123,8 @@ class Reviews:
         Raises:
             NotFoundError: there is no such detection.
             UnknownClassError: `species` is neither in `labels` nor in the training data, and `new_class` is False.
-            InputError: "relabeled" without a species, or another verdict with a species.
+            InputError: "relabeled" without a species, another verdict with a species, or `species` is not one name.
+            AudioError: the clip cannot be decoded.
             ConflictError: another reviewer has changed the review since the person saw it (`replaces`).
         """
         if (verdict == "relabeled") != bool(species):
@@ -143,12 +144,13 @@ class Reviews:
         return review
 
     def delete(self, detection_id: int, *, reviewer: str | None = None, replaces: int | None = None) -> None:
-        """Delete the review of a detection, and its clip from the training data.
+        """Delete the review of a detection, and its clip from the training data; do nothing without a review.
 
         Args:
             detection_id: id of the detection.
             reviewer: random id of the person's browser; None for other programs.
-            replaces: id of the answer that the person saw as the review; None to delete any review.
+            replaces: id of the answer that the person saw as the review, 0 if there was no review; None to delete any
+                review.
 
         Raises:
             NotFoundError: there is no such detection.
@@ -168,6 +170,7 @@ class Reviews:
         Raises:
             NotFoundError: this browser has no such answer, or the detection was deleted.
             ConflictError: a later answer to the detection exists.
+            AudioError: the clip for the answer before cannot be decoded.
         """
         chosen = self.last_answer(reviewer) if answer_id is None else answer_id
         with self._database.read() as session:
@@ -192,7 +195,8 @@ class Reviews:
     def last_answer(self, reviewer: str | None) -> int | None:
         """Return the id of the browser's last answer that can be undone, or None.
 
-        An answer can be undone as long as there is no later answer to the same detection.
+        An answer can be undone as long as there is no later answer to the same detection that was not undone. Without
+        an id (`reviewer` is None) there is none.
         """
         if reviewer is None:
             return None

@@ -81,7 +81,7 @@ class RetrainingRunner:
             require_approval: False to activate the new model automatically if it meets the promotion rule.
 
         Raises:
-            BusyError: another retraining is queued or running, or the queue is full.
+            BusyError: another retraining is queued or running, or the queue of jobs is full (`job_queue.MAX_JOBS`).
             InputError: there is no training data.
         """
         if not self._training_data.count():
@@ -115,6 +115,8 @@ class RetrainingRunner:
 
     def run(self, job: Job, should_continue: Callable[[], bool]) -> None:
         """Run a retraining job, and write its result to the queue; a job that was interrupted is resumed.
+
+        No result is written for a job that `should_continue` stopped.
 
         Args:
             job: job to run, which this server has claimed.

@@ -120,7 +120,8 @@ def unpack_files(
     """Move the files of a form into a folder, and unpack zip archives.
 
     If the form has a csv, the files get their names in `tree`, since the csv's paths are relative to this folder. Else
-    each file gets a subfolder of its own, since two files of the same name are two recordings.
+    each file gets a subfolder of its own, since two files of the same name are two recordings. Files whose name was
+    used before or is not allowed are rejected. A name without a suffix gets `.wav`.
 
     Args:
         files: client's name and path of each file.
@@ -131,7 +132,7 @@ def unpack_files(
 
     Raises:
         InputError: there are no files, or a zip archive is invalid.
-        UploadTooLargeError: a zip archive exceeds a limit.
+        UploadTooLargeError: a zip archive exceeds `limits` or `max_bytes`.
     """
     if not files:
         raise InputError("expected recordings, a zip of folders named by species, or recordings and a csv; got none.")
@@ -160,7 +161,10 @@ def unpack_files(
 
 
 def safe_path(given: str) -> str:
-    """Return a client's file name with its folders, with characters replaced that some file systems do not allow."""
+    """Return a client's file name with its folders, with characters replaced that some file systems do not allow.
+
+    Parts of only dots and spaces are left out, and each part is cut to `MAX_LABEL` bytes.
+    """
     parts = [part for part in re.split(r"[/\\]", given) if part.strip(" .")] or [""]
     return "/".join(safe_name(part, replacement=" ", max_bytes=MAX_LABEL) for part in parts)
 

@@ -28,7 +28,12 @@ class AcousticMlpConfig(FamilyConfig):
 
 
 class AcousticMlp(Network):
-    """Multilayer perceptron on standardized acoustic features."""
+    """Multilayer perceptron on standardized acoustic features.
+
+    Args:
+        config: the settings.
+        context: the classes to train.
+    """
 
     mean: Tensor
     scale: Tensor

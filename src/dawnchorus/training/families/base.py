@@ -36,6 +36,9 @@ class Network(nn.Module, ABC):
     """Module from waveforms [batch, samples] to logits [batch, classes] and embeddings [batch, dim].
 
     `features` is the front end, `classify` the rest; spectrograms are augmented between the two.
+
+    Args:
+        context: the classes to train.
     """
 
     def __init__(self, context: Context) -> None:

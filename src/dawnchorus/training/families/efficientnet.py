@@ -35,13 +35,22 @@ class EfficientNetConfig(FamilyConfig):
     """"average" over time; "attention" weights times by class, as in sound event detection (Kong et al., 2020); "bands"
     keeps the frequency axis, and uses two levels of the backbone."""
     freeze: int = Field(default=0, ge=0)
-    """Number of the backbone's first stages that are frozen, if they are pretrained."""
+    """Number of the backbone's first stages that are frozen, together with its stem, if they are pretrained."""
     dropout: float = Field(default=0.3, ge=0, lt=1)
     drop_path: float = Field(default=0.0, ge=0, lt=1)
 
 
 class EfficientNet(Network):
-    """EfficientNet from timm on mel spectrograms."""
+    """EfficientNet from timm on mel spectrograms.
+
+    Args:
+        config: the settings.
+        context: the classes to train.
+        backbone: timm's model with its initial weights, from spectrograms [batch, 1, bands, columns] to feature maps.
+
+    Attributes:
+        frozen: modules of the backbone that are not trained: the stem and the first `config.freeze` stages.
+    """
 
     def __init__(self, config: EfficientNetConfig, context: Context, backbone: nn.Module) -> None:
         super().__init__(context)
@@ -78,7 +87,13 @@ class EfficientNet(Network):
 
 
 class BandsEfficientNet(EfficientNet):
-    """EfficientNet whose head pools frequency bands separately, on two levels of the backbone."""
+    """EfficientNet whose head pools frequency bands separately, on two levels of the backbone.
+
+    Args:
+        config: the settings.
+        context: the classes to train.
+        backbone: timm's model, from spectrograms [batch, 1, bands, columns] to the feature maps of two levels.
+    """
 
     N_BANDS = (4, 2)
 

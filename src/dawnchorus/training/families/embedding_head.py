@@ -42,7 +42,7 @@ class EmbeddingHeadConfig(FamilyConfig):
     pool: Literal["mean_max", "mean"] = "mean_max"
     """Pooling of the embeddings of several windows: mean and maximum, or the mean alone."""
     hidden: Units | tuple[Units, ...] | None = 512
-    """Units of the hidden layer, or of each hidden layer; None: no hidden layer."""
+    """Units of the hidden layer, or of each hidden layer; None: no hidden layer, as with `init_from_backbone_mean`."""
     dropout: float = Field(default=0.3, ge=0, lt=1)
     init_from_backbone: bool = True
     """True to start classes that the backbone knows from the backbone's classifier."""
@@ -71,7 +71,18 @@ class _Framing(nn.Module):
 
 
 class EmbeddingHead(Network):
-    """Network of a frozen backbone, which its inference runtime runs, and a trainable head."""
+    """Network of a frozen backbone, which its inference runtime runs, and a trainable head.
+
+    Args:
+        config: the settings, with the name of the backbone.
+        context: the classes to train, and the store that has the backbone.
+
+    Attributes:
+        bundle: the backbone.
+
+    Raises:
+        ModelError: the backbone cannot be opened, or has no embeddings in an ONNX graph.
+    """
 
     def __init__(self, config: EmbeddingHeadConfig, context: Context) -> None:
         super().__init__(context)
@@ -156,6 +167,9 @@ def last_layer(bundle: Bundle) -> LinearLayer | None:
     """Return the backbone's linear layer from embeddings to logits; None if it has no such layer.
 
     All matrices and biases of the right shapes in the graph are tried on noise, until one reproduces the logits.
+
+    Raises:
+        ModelError: the backbone has no embeddings in an ONNX graph.
     """
     n_dim, n_classes = _embedding_dim(bundle), len(bundle.labels)
     tensors = [numpy_helper.to_array(tensor) for tensor in load_graph(bundle.graph_path).graph.initializer]

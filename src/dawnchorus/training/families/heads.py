@@ -104,8 +104,12 @@ class Head(nn.Module, ABC):
 class ResidualHead(Head):
     """Layers on standardized embeddings; their output is added to the backbone's logits of known classes.
 
-    `own` is the backbone's classifier; None if it has none, or is not to be used. `outputs` has, for each class, its
-    index in `own`; None for unknown classes.
+    Args:
+        pooling: pooling of a window's embeddings.
+        own: the backbone's classifier; None if it has none, or is not to be used.
+        outputs: index in `own` of each class; None for classes that the backbone does not know.
+        hidden: units of the hidden layers.
+        dropout: dropout before each layer.
     """
 
     def __init__(
@@ -137,8 +141,13 @@ class ResidualHead(Head):
 class BackboneMeanHead(Head):
     """Linear layer; its output is added to the backbone's logits, for unknown classes to the mean logit of all classes.
 
-    `own` is the backbone's classifier; None if it has none, or is not to be used. `outputs` has, for each class, its
-    index in `own`; None for unknown classes.
+    A backbone with fewer than `MIN_CLASSES_FOR_MEAN` classes has `UNKNOWN_CLASS_LOGIT` in place of this mean.
+
+    Args:
+        pooling: pooling of a window's embeddings.
+        own: the backbone's classifier; None if it has none, or is not to be used.
+        outputs: index in `own` of each class; None for classes that the backbone does not know.
+        dropout: dropout before the layer.
     """
 
     def __init__(

@@ -20,7 +20,12 @@ class MelCnnConfig(FamilyConfig):
 
 
 class MelCnn(Network):
-    """Convolutional network on mel spectrograms."""
+    """Convolutional network on mel spectrograms.
+
+    Args:
+        config: the settings.
+        context: the classes to train.
+    """
 
     def __init__(self, config: MelCnnConfig, context: Context) -> None:
         super().__init__(context)

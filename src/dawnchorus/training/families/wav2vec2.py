@@ -38,7 +38,11 @@ class Wav2Vec2Config(FamilyConfig):
 class Wav2Vec2(Network):
     """wav2vec 2.0 with a linear classifier; audio is normalized to mean 0 and variance 1, as in pretraining.
 
-    `random` are names of weights that the pretrained file lacks, which are initialized at random and trained.
+    Args:
+        config: the settings.
+        context: the classes to train.
+        body: the model of transformers, from waveforms [batch, samples] to hidden states.
+        random: names of weights that the pretrained file lacks, which are initialized at random and trained.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class Wav2Vec2(Network):
                 "fewer recordings: model.source=facebook/wav2vec2-base, or a folder."
             )
             return
+        self.pretrained = tuple(f"body.{name}" for name, _ in body.named_parameters() if name not in random)
         frozen = ["feature_extractor."] if config.freeze_feature_encoder else []
         frozen += ["feature_projection.", "encoder."] if config.freeze_transformer else []
         for name, weights in self.body.named_parameters():

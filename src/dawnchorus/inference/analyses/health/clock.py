@@ -24,7 +24,7 @@ More deviations from the usual interval are taken for a part of the schedule.
 
 @dataclass(frozen=True)
 class TimedRecording:
-    """Name, start and duration of a recording."""
+    """Name, start and duration in seconds of a recording; `start_time` may have a zone."""
 
     recording: str
     start_time: datetime
@@ -43,7 +43,11 @@ class TimedRecording:
 
 
 def find_jumps(recordings: Sequence[TimedRecording]) -> list[str]:
-    """Return a phrase for each jump of the clock; the recordings are ordered by name."""
+    """Return a phrase for each jump of the clock; the recordings are ordered by name.
+
+    A jump is a recording that starts before the previous one of its folder, or before another one ends, that follows a
+    pause of more than `RESET_S`, or that deviates from a schedule.
+    """
     in_time = sorted(recordings, key=lambda recording: recording.start)
     return [*_steps_back(recordings), *_overlaps(in_time), *_resets(in_time), *_off_schedule(in_time)]
 

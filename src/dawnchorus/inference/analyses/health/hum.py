@@ -26,7 +26,11 @@ _NEIGHBORS_HZ = (4, 12)
 
 
 class HumMeter:
-    """Detector of mains hum in one channel, by a mean spectrum up to 1 kHz that is updated second by second."""
+    """Detector of mains hum in one channel, by a mean spectrum up to 1 kHz that is updated second by second.
+
+    Args:
+        sample_rate_hz: sample rate of the samples.
+    """
 
     def __init__(self, sample_rate_hz: int) -> None:
         self._step = max(sample_rate_hz // REDUCED_RATE_HZ, 1)
@@ -37,7 +41,7 @@ class HumMeter:
         self._n_spectra = 0
 
     def add(self, seconds: FloatArray) -> None:
-        """Process samples [seconds, samples]."""
+        """Process samples [seconds, samples]; a row has one second."""
         pieces = seconds[:, : self._n * self._step].reshape(len(seconds), self._n, self._step)
         reduced = pieces @ self._weights
         reduced -= reduced.mean(axis=1, keepdims=True)

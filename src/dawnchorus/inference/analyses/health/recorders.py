@@ -48,7 +48,10 @@ class _Recorder:
 
 
 def summarize(recordings: Iterable[AnalyzedRecording]) -> Tables:
-    """Return the tables of recordings (one row per channel) and of recorders."""
+    """Return the tables of recordings (name "", one row per channel) and of recorders (name "recorders").
+
+    docs/ANALYSES.md lists the columns. Without recordings, the tables have no columns.
+    """
     recorders: dict[str, _Recorder] = {}
     rows: list[Row] = []
     for recording in recordings:

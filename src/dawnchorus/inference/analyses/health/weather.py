@@ -39,7 +39,11 @@ Wind is also louder than the bands for rain.
 
 
 class WeatherMeter:
-    """Detector of rain and wind in one channel, minute by minute, from a few short spectra per second."""
+    """Detector of rain and wind in one channel, minute by minute, from a few short spectra per second.
+
+    Args:
+        sample_rate_hz: sample rate of the samples.
+    """
 
     def __init__(self, sample_rate_hz: int) -> None:
         self._starts = sample_rate_hz * np.arange(SPECTRA_PER_S) // SPECTRA_PER_S
@@ -56,7 +60,7 @@ class WeatherMeter:
         self._can_judge = sample_rate_hz >= MIN_RATE_HZ
 
     def add(self, seconds: FloatArray) -> None:
-        """Process samples [seconds, samples]."""
+        """Process samples [seconds, samples]; a row has one second."""
         if not self._can_judge:
             return
         frames = np.concatenate([seconds[:, start : start + self._n] for start in self._starts])
@@ -68,7 +72,10 @@ class WeatherMeter:
         self._fourth_powers += float(np.vdot(squares, squares))
 
     def end_minute(self) -> tuple[bool, bool] | None:
-        """Return (is rain, is wind) for the minute, and start the next one; None if there were too few samples."""
+        """Return (is rain, is wind) for the minute, and start the next one; None without a result.
+
+        There is none from fewer than `MIN_SPECTRA` spectra, or at a sample rate below `MIN_RATE_HZ`.
+        """
         powers = np.concatenate(self._powers) if self._powers else np.empty((0, 1))
         kurtosis = self._n_differences * self._fourth_powers / max(self._squares**2, 1e-30)
         self._powers, self._n_differences, self._squares, self._fourth_powers = [], 0, 0.0, 0.0

@@ -37,7 +37,9 @@ def health(service: ServiceDependency) -> dict[str, Any]:
     """Return the active model, the latest retraining, and the number of this server's requests since its start.
 
     `status` is always "healthy", and `model_loaded` always true. `error_count` is the number of responses with a status
-    code of 400 or more; `last_retrain` is the time in UTC at which a retraining was last completed, or null.
+    code of 400 or more; `last_retrain` is the time in UTC at which a retraining was last completed, or null. The other
+    fields are `model` (name), `model_version` (bundle id), `num_classes`, `uptime_seconds`, `total_requests`,
+    `is_retraining` and `timestamp`.
     """
     bundle = service.pool.bundle
     n_requests, n_errors = service.metrics.count_replies()
@@ -61,7 +63,8 @@ def metrics(service: ServiceDependency) -> dict[str, Any]:
     A prediction is the species with the highest score of an identified recording. `recent_predictions` are the last 20,
     the oldest first; `latest` are the last 50, the newest first. `avg_confidence` is 0 and `average_confidence` is null
     before the first prediction. `species_distribution` is the number of predictions by common name, `sound_seconds` the
-    length of all identified audio, and `waiting` the number of recordings in the queue.
+    length of all identified audio in seconds, and `waiting` the number of recordings in the queue. `uptime` and
+    `uptime_seconds` are equal, `total_predictions` is the number of all, and `model_version` the bundle id.
     """
     uptime_s, totals = round(service.uptime_s, 3), service.detections.totals()
     return {
@@ -87,8 +90,9 @@ def system_stats(service: ServiceDependency) -> dict[str, Any]:
     """Return the resources of this server's process, and the numbers of jobs and stored recordings.
 
     `cpu_seconds` is the process's CPU time, `memory_bytes` its resident memory (null if unknown), `waiting` the number
-    of recordings in the queue, `jobs` the number of queued and of running jobs by status, and `lessons` the number of
-    labeled recordings in the training data.
+    of recordings in the queue, `jobs` the number of queued and of running jobs by status, `recordings` the number of
+    listed recordings, also of those that could not be identified, and `lessons` the number of labeled recordings in the
+    training data. The other fields are `uptime_seconds`, `cpu_cores` and `disk_free_bytes` (of the data folder).
     """
     return {
         "uptime_seconds": round(service.uptime_s, 3),
@@ -113,9 +117,10 @@ def _memory_bytes() -> int | None:
 
 @router.get("/model_performance", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())
 def model_performance(service: ServiceDependency) -> dict[str, Any]:
-    """Return name, id and number of classes of the active model, and its comparison with the model before (`report`).
+    """Return `model` (name), `model_version` (id) and `num_classes` of the active model, and its `report`.
 
-    The two were compared on held-out recordings. `report` is null if the active model was not made by a retraining.
+    The report is the comparison with the model that was active before its retraining. The two were compared on held-out
+    recordings. `report` is null if the active model was not made by a retraining.
     """
     bundle = service.pool.bundle
     return {
@@ -151,7 +156,8 @@ async def predict(
 
     The clip is the form field `audio`; the channel may also be a field of the form. `predicted_species` is the first of
     the five, `confidence` its score, 0 to 1, and `top_5_predictions` the score by common name, the highest first;
-    `model_version` is the bundle id.
+    `model_version` is the bundle id. The other fields are `confidence_percent` (a text), `timestamp`, and the sentences
+    `warnings` and `notes`. 400 if the clip has no audio.
     """
     async with receive_recording(service, request) as (path, name):
         channel = merge_fields(query, request.state.texts).channel
@@ -188,6 +194,8 @@ async def upload_bulk(request: Request, service: ServiceDependency) -> Response:
 
     `uploaded` is the number of accepted files, `failed` that of rejected ones, `skipped_count` that of rejected files
     and duplicates, and `total_files_in_folder` the number of all labeled recordings in the training data.
+    `uploaded_count` equals `uploaded`; `message`, `files` and `notes` are further fields. 422 if every file was
+    rejected.
     """
     result = await add_files(request, service)
     n_files, n_accepted = len(result.files), result.count("accepted")
@@ -218,7 +226,8 @@ def retrain_status(service: ServiceDependency) -> dict[str, Any]:
     """Return the progress of the latest retraining, and the time at which a retraining was last completed.
 
     `status` is that of the job, or "idle" if there is none; `progress` is in percent; `message` is the stage of the
-    work, or the reason of a failure; `last_retrain` is the time in UTC, or null.
+    work, or the reason of a failure; `last_retrain` is the time in UTC, or null. `is_training` and `is_retraining` are
+    equal, and `model_version` is the active model's bundle id. With a job, its `job_id` and `result` are added.
     """
     retraining = _retraining_fields(service)
     common = {"is_training": retraining["is_retraining"], **retraining}

@@ -105,7 +105,8 @@ class IdentifyRequest(RequestParameters):
         """Return the options of the identification.
 
         Raises:
-            InputError: `min_score` is too low without a small `top`, or only one of `lat` and `lon` is given.
+            InputError: `min_score` is below `MIN_SCORE` without a `top` of at most `MAX_TOP`, or only one of `lat` and
+                `lon` is given.
         """
         if self.min_score < MIN_SCORE and (self.top is None or self.top > MAX_TOP):
             raise InputError(f"expected a min_score of {MIN_SCORE:g} or more, or top={MAX_TOP} or less, got neither.")
@@ -209,11 +210,12 @@ async def identify_upload(service: Service, query: IdentifyRequest, path: Path, 
         name: client's name of the file.
 
     Raises:
-        AudioError: the recording cannot be decoded, exceeds the limits, or is in quarantine. If the request says
-            `store`, the recording is listed with this reason.
+        AudioError: the recording cannot be decoded, exceeds `Limits`, or is in quarantine. If the request says
+            `store`, the recording is listed with this reason, unless it was identified before.
         InputError: a parameter is invalid, or has no effect because the identification becomes a job.
-        OverloadedError: the queue of the inference pool is full, or the recording has waited too long.
-        BusyError: the queue of jobs is full.
+        OverloadedError: the queue of the inference pool is full (`InferencePool.check_room`), or the recording has
+            waited for longer than `Limits.wait_s`.
+        BusyError: the queue of jobs is full (`job_queue.MAX_JOBS`).
         OutputError: no space on the disk.
     """
     options, window_s = query.options(), service.pool.bundle.info.window_s
@@ -305,7 +307,7 @@ def enqueue(service: Service, path: Path, name: str, options: Options, site: str
         site: site of the recording; None to read the site from `name`.
 
     Raises:
-        BusyError: the queue of jobs is full.
+        BusyError: the queue of jobs is full (`job_queue.MAX_JOBS`).
         OutputError: no space on the disk.
     """
     with service.files.keep(path) as (session, sha256):

@@ -46,7 +46,10 @@ def _home(request: Request, service: Service, **values: Any) -> Response:
 
 @router.post("/", dependencies=[require_role(Role.IDENTIFY, is_form=True)])
 async def upload(request: Request, service: ServiceDependency) -> Response:
-    """Identify and store the recording in the form, and redirect to its page, or to the job of a long recording."""
+    """Identify and store the recording in the form, and redirect to its page, or to the job of a long recording.
+
+    After an error, the start page is shown with the error and its status.
+    """
     try:
         async with receive_recording(service, request) as (path, name):
             fields = dict(request.state.texts)

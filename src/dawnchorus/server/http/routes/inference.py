@@ -114,7 +114,8 @@ async def ready(service: ServiceDependency) -> dict[str, bool]:
 async def model(service: ServiceDependency, name: ModelName, version: ModelVersion = None) -> dict[str, Any]:
     """Return the metadata of the active model: `inputs` and `outputs` have names, types and shapes of its tensors.
 
-    404 if `name` is not the name, or `version` not the bundle id, of the active model.
+    The other fields are `name`, `versions` (the bundle id) and `platform`. 404 if `name` is not the name, or `version`
+    not the bundle id, of the active model.
     """
     bundle = _check_model(service.pool.bundle, name, version)
     return {
@@ -162,8 +163,8 @@ async def infer(
 ) -> dict[str, Any]:
     """Score windows of audio [windows, samples] at the model's sample rate; return the scores [windows, classes].
 
-    The body is an `InferenceRequest`. The scores, 0 to 1, are `outputs[0].data`, all windows in a row. 404 if `name` is
-    not the name, or `version` not the bundle id, of the active model.
+    The body is an `InferenceRequest` with 1 to 8 windows. The scores, 0 to 1, are `outputs[0].data`, all windows in a
+    row. 404 if `name` is not the name, or `version` not the bundle id, of the active model.
     """
     active = _check_model(service.pool.bundle, name, version)
     service.pool.check_room(0)  # before the body is read

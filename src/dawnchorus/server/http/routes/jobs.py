@@ -45,8 +45,9 @@ def jobs(
 
 @router.get("/{job_id}", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses(404))
 def job(service: ServiceDependency, job_id: JobId) -> dict[str, Any]:
-    """Return a job: the columns of the table `Job` except those on its server, and the URL path of its `events`.
+    """Return a job: the columns of the table `Job` and the URL path of its `events`.
 
+    The columns `worker_id` and `heartbeat_at` are left out.
     `status` is "queued", "running", "done", "failed" or "cancelled"; `progress` is from 0 to 1; `result` is null until
     the job is done.
     """
@@ -55,7 +56,10 @@ def job(service: ServiceDependency, job_id: JobId) -> dict[str, Any]:
 
 @router.get("/{job_id}/log", dependencies=[require_role(Role.TRAIN)], responses=error_responses(404))
 def log(service: ServiceDependency, job_id: JobId) -> dict[str, Any]:
-    """Return the last lines of a retraining's log (`lines`), none for other jobs and on servers that did not run it."""
+    """Return the last 50 lines of a retraining's log (`lines`).
+
+    There are none for other jobs, and on servers that did not run the retraining.
+    """
     return {"lines": service.retraining.log(service.jobs.get(job_id).id)}
 
 
@@ -84,7 +88,7 @@ def restart(service: ServiceDependency, job_id: JobId) -> dict[str, Any]:
     "/{job_id}", dependencies=[require_role(Role.ADMIN)], status_code=204, responses=error_responses(404, 409)
 )
 def remove(service: ServiceDependency, job_id: JobId) -> Response:
-    """Delete a job that has ended; 409 if it is queued or running."""
+    """Delete a job that has ended; 409 if it is queued or running, 404 if there is no such job."""
     service.jobs.remove(job_id)
     return Response(status_code=204)
 

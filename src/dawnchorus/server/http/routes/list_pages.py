@@ -40,7 +40,7 @@ def recordings(
     service: ServiceDependency,
     query: Annotated[RecordingPageFilter, Depends(PageQuery(RecordingPageFilter))],
 ) -> Response:
-    """Show a page of the list of recordings, the latest upload first."""
+    """Show a page of the list of recordings, the latest upload first; recordings of one upload are sorted by name."""
     page = _find(find_recordings, request, service, query)
     page = replace(page, rows=order_by_upload(page.rows))
     states = {record.recording.sha256: recording_state(record.recording) for record in page.rows}

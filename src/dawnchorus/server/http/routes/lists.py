@@ -64,7 +64,7 @@ class RecordingFilter(RequestParameters):
     )
 
     def query_fields(self) -> dict[str, Any]:
-        """Return the parameters that filter the list by name, without `cursor` and `limit`."""
+        """Return the values of the parameters that filter the list, by parameter, without `cursor` and `limit`."""
         return {name: value for name, value in self if name not in ("cursor", "limit")}
 
 
@@ -109,7 +109,8 @@ class DetectionApiFilter(DetectionPageFilter, _ApiFilter):
 def recordings(service: ServiceDependency, query: Annotated[RecordingApiFilter, Query()]) -> dict[str, Any]:
     """Return a page of `recordings`, the latest upload first; some could not be identified (state `failed`).
 
-    `total` is at most 10,000 (see `is_total_exact`); `next` and `previous` are cursors of the older and the newer page.
+    Each has the fields of a recording, and `species`, `n_species` and `n_reviewed`. `total` is at most 10,000 (see
+    `is_total_exact`); `next` and `previous` are cursors of the older and the newer page.
     """
     page = find_recordings(service.database, query.query(), limit=query.limit, cursor=query.cursor)
     return {**_page_fields(page), "recordings": [listed_recording_fields(each) for each in page.rows]}
@@ -140,9 +141,9 @@ def species(
     name: Annotated[str, Query(max_length=MAX_TEXT, description=SPECIES)] = "",
     limit: Limit = 20,
 ) -> dict[str, Any]:
-    """Return the species that were detected in stored recordings, ordered by common name.
+    """Return the species that were detected in stored recordings and whose name contains `name`, by common name.
 
-    Each element of `species` has `scientific_name` and `common_name`.
+    `limit` is their maximum number. Each element of `species` has `scientific_name` and `common_name`.
     """
     rows = find_species(service.database, name, limit=limit)
     return {"species": [{"scientific_name": row.scientific_name, "common_name": row.common_name} for row in rows]}

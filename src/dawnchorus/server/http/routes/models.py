@@ -37,7 +37,7 @@ def models(service: ServiceDependency) -> dict[str, Any]:
     """Return all `models`, the bundle id of the `active` one, and the `history` of activations, the latest first.
 
     An activation has `bundle_id`, `at` (in UTC) and `reason`; the models have `is_active`, and the columns of the table
-    `Model`.
+    `CatalogModel` except `storage_key`. The history has at most 100 activations.
     """
     active = service.pool.bundle.id
     history = [
@@ -59,7 +59,10 @@ def _model_fields(row: CatalogModel, active: str) -> dict[str, Any]:
 
 @router.get("/active", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())
 def active(service: ServiceDependency) -> dict[str, Any]:
-    """Return the description of the active model from its bundle (`bundle.json`), with `bundle_id` and `n_classes`."""
+    """Return the description of the active model from its bundle (`bundle.json`), with `bundle_id` and `n_classes`.
+
+    `thresholds` and values that are null are left out.
+    """
     bundle = service.pool.bundle
     fields = bundle.info.model_dump(mode="json", exclude_none=True, exclude={"thresholds"})
     return {**fields, "bundle_id": bundle.id, "n_classes": len(bundle.labels)}
@@ -113,11 +116,12 @@ async def compare(
     body: CompareRequest,
     min_score: Annotated[float, Query(ge=0, le=1, description="Minimum score of a detected species.")] = 0.25,
 ) -> dict[str, Any]:
-    """Return the species that two models detect in the latest stored recordings, except those longer than 5 minutes.
+    """Return the species that two models detect in the latest `n_recordings` stored recordings.
 
-    A species is detected if its score is at least `min_score`. Each element of `recordings` has the highest score of
-    each species by common name for the `first` and the `second` model, and the common names that `only_first`,
-    `only_second` or `both` detect. 404 if there is no such model, 409 if its bundle is damaged, 503 if another
+    Of these, recordings longer than 5 minutes are left out. A species is detected if its score is at least `min_score`.
+    Each element of `recordings` has `recording` (sha256) and `name`, the highest score of each species by common name
+    for the `first` and the `second` model, and the common names that `only_first`, `only_second` or `both` detect; none
+    if the recording cannot be decoded. 404 if there is no such model, 409 if its bundle is damaged, 503 if another
     comparison is running.
     """
     async with hold_slot(service.comparisons, "comparisons"):

@@ -69,11 +69,11 @@ class OverviewFilter(RequestParameters):
         return OverviewQuery(**dict(self))
 
     def link_to_list(self, *names: str, **more: object) -> str:
-        """Return the query of a URL of a list of recordings or detections.
+        """Return the query of a URL of a list of recordings or detections, with parameters of this filter.
 
         Args:
             names: names of this filter's parameters to include, if they have a value.
-            more: further parameters of the list; None leaves one out.
+            more: further parameters of the list, which replace those in `names`; None leaves one out.
         """
         values = {name: value for name in names if (value := getattr(self, name))} | more
         return urlencode({name: to_text(value) for name, value in values.items() if value is not None})
@@ -118,9 +118,9 @@ def overview_fields(service: ServiceDependency, query: Annotated[OverviewFilter,
     """Return counts of recordings, detections and species, by time span, hour of the day and species.
 
     `spans` are days, months or years. `hours` has 24 counts for each span, and each element of `species` a number of
-    recordings for each span. `top` are the species with the highest score in most recordings. Species that reviewers
-    corrected and detections that they rejected are taken into account. The other fields are those of
-    `server.overview.Overview`.
+    recordings for each span. `top` are the species with the highest score in most recordings, with `common_name` and
+    `n_recordings`. Species that reviewers corrected and detections that they rejected are taken into account. The other
+    fields are those of `server.overview.Overview`.
     """
     result = read_overview(service.database, query.query())
     top = [{"common_name": name, "n_recordings": n} for name, n in result.top]

@@ -172,7 +172,10 @@ def login(request: Request) -> Response:
 
 @router.post("/login", dependencies=[require_role(Role.PUBLIC, is_form=True)])
 async def log_in(request: Request) -> Response:
-    """Log in with the access token in the form, and set the session cookie."""
+    """Log in with the access token in the form, set the session cookie, and redirect to the start page.
+
+    After a wrong token, the login page is shown again, with the status 401.
+    """
     fields = await read_form(request)
     cookie = request.app.state.authorizer.log_in(request, fields.get("token", ""))
     if cookie is None:

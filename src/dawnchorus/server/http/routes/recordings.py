@@ -68,8 +68,8 @@ router = APIRouter(prefix="/api/v1", tags=["recordings"], route_class=JsonRoute)
 def recording(service: ServiceDependency, sha256: Sha256) -> dict[str, Any]:
     """Return a recording, with the `warnings` of its latest identification; 404 if there is no such recording.
 
-    The fields are the columns of the table `Recording`, `state` ("detections", "no_detections" or "failed"), and the
-    URL paths `audio` and `spectrogram`.
+    The other fields are the columns of the table `Recording` except `latest_identification`, `state` ("detections",
+    "no_detections" or "failed"), and the URL paths `audio` and `spectrogram`.
     """
     row = service.detections.get_recording(sha256)
     warnings = [] if row.error is not None else service.detections.latest_identification(sha256).warnings
@@ -137,7 +137,10 @@ async def recording_clip(
     start_s: Annotated[float, Query(ge=0, le=1e7, description="Start of the segment in seconds.")],
     end_s: Annotated[float, Query(gt=0, le=1e7, description="End of the segment in seconds.")],
 ) -> Response:
-    """Return a segment of a recording (at most 30 s) as MP3, for browsers that cannot play the uploaded file."""
+    """Return a segment of a recording (0.01 to 30 s) as MP3, for browsers that cannot play the uploaded file.
+
+    400 for a segment of another length.
+    """
     await run_in_threadpool(service.detections.get_recording, sha256)
     if not 0.01 <= end_s - start_s <= MAX_CLIP_S:
         raise InputError(f"expected a segment of at most {MAX_CLIP_S:g} s, got {start_s:g} to {end_s:g} s.")
@@ -171,6 +174,7 @@ async def recording_spectrogram(
     """Return the spectrogram of a recording as a PNG without axes, from 0 to 12 kHz.
 
     The segment from `start_s` to `end_s` is drawn, or without them the whole recording, in `width` by `height` pixels.
+    400 if less than 0.01 s of the segment lies in the recording.
     """
     row = await run_in_threadpool(service.detections.get_recording, sha256)
     duration_s = row.duration_s or 0.0
@@ -205,8 +209,9 @@ async def recording_detections(
 ) -> Response:
     """Return the detections of a recording as JSON or in a table format.
 
-    JSON has all detections with their reviews. Tables leave out detections with the verdicts "incorrect" and "none",
-    have relabeled detections under the reviewer's species, and have the verdict if the format has a column for it.
+    JSON has the recording's name (`recording`) and all `detections` with their reviews. Tables leave out detections
+    with the verdicts "incorrect" and "none", have relabeled detections under the reviewer's species, and have the
+    verdict if the format has a column for it.
     """
     row = await run_in_threadpool(service.detections.get_recording, sha256)
     if output == "json":
@@ -331,7 +336,10 @@ def _number_names(names: Sequence[str]) -> list[str]:
     responses={200: {"content": {"audio/mpeg": {}}}, **error_responses(404, 503)},
 )
 async def detection_audio(request: Request, service: ServiceDependency, number: DetectionId) -> Response:
-    """Return the audio of a detection with one second before and after it, normalized, as MP3."""
+    """Return the audio of a detection with one second before and after it, normalized, as MP3.
+
+    Of a detection longer than 30 s, only the first 30 s are used.
+    """
     row, channel = await run_in_threadpool(service.detections.get, number)
     parameters = "clip", row.start_s, row.end_s, channel
     response = service.renderer.get_or_render(row.recording, parameters, partial(_write_clip, service, row, channel))
@@ -345,7 +353,10 @@ async def detection_audio(request: Request, service: ServiceDependency, number: 
     responses={200: {"content": {"image/png": {}}}, **error_responses(404, 503)},
 )
 async def detection_spectrogram(request: Request, service: ServiceDependency, number: DetectionId) -> Response:
-    """Return the spectrogram of a detection with one second before and after it, as PNG."""
+    """Return the spectrogram of a detection with one second before and after it, as PNG.
+
+    Of a detection longer than 30 s, only the first 30 s are used.
+    """
     row, channel = await run_in_threadpool(service.detections.get, number)
     parameters = "still", row.start_s, row.end_s, channel
     response = service.renderer.get_or_render(row.recording, parameters, partial(_draw_clip, service, row, channel))

@@ -36,7 +36,9 @@ MAX_JSON_BYTES = 64 << 10
 
 
 class JsonRoute(APIRoute):
-    """Route that rejects long JSON bodies, and JSON with repeated keys, NaN or infinity, which FastAPI accepts.
+    """Route that rejects bodies above `MAX_JSON_BYTES`, and JSON with repeated keys, NaN or infinity.
+
+    FastAPI accepts these.
 
     The body is set as `request.state.body`, for `json_bodies.refuse_other_body`.
     """
@@ -104,10 +106,11 @@ class ProblemDetails(BaseModel):
 
 
 def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the OpenAPI description of a route's error responses.
+    """Return the OpenAPI descriptions of a route's error responses, by status code.
 
     Args:
-        statuses: status codes of errors of this route, in addition to the status codes that every route may return.
+        statuses: status codes of errors of this route, in addition to those that every route may return: 400, 401,
+            403, 421, 422 and 429.
     """
     schema = {"$ref": "#/components/schemas/ProblemDetails"}
     common = {
@@ -129,14 +132,17 @@ def as_fields(row: Any) -> dict[str, Any]:
 
 
 def recording_fields(row: Recording) -> dict[str, Any]:
-    """Return the columns of a recording by name, with `state`, and `audio` and `spectrogram` (URL paths)."""
+    """Return the columns of a recording by name, with `state`, and `audio` and `spectrogram` (URL paths).
+
+    The column `latest_identification` is left out.
+    """
     base = f"/api/v1/recordings/{row.sha256}"
     fields = {name: value for name, value in as_fields(row).items() if name != "latest_identification"}
     return {**fields, "state": recording_state(row), "audio": f"{base}/audio", "spectrogram": f"{base}/spectrogram"}
 
 
 def recording_state(row: Recording) -> RecordingState:
-    """Return the state of a recording: identified with or without detections, or failed."""
+    """Return the state of a recording: "detections", "no_detections", or "failed" if it could not be identified."""
     return "failed" if row.error is not None else "detections" if row.n_detections else "no_detections"
 
 
@@ -158,8 +164,8 @@ def listed_recording_fields(record: RecordingRecord) -> dict[str, Any]:
 def detection_fields(record: DetectionRecord) -> dict[str, Any]:
     """Return the columns of a detection by name, with fields on its recording and its review.
 
-    Added fields are `recording_name`, `clock_time` (of the start, by the recorder's clock), `review` (see
-    `review_fields`), and the URL paths `audio` and `spectrogram`.
+    The values are those of `corrected_values`, rounded. Added fields are `recording_name`, `clock_time` (of the start,
+    by the recorder's clock), `review` (see `review_fields`), and the URL paths `audio` and `spectrogram`.
     """
     row = record.detection
     return {
@@ -179,7 +185,7 @@ def clip_fields(record: DetectionRecord) -> dict[str, Any]:
 
 
 def answer_fields(answer: ReviewAnswer) -> dict[str, Any]:
-    """Return the columns of an answer by name, without the reviewer's id and the history."""
+    """Return the columns of an answer by name, without `reviewer`, `previous` and `is_undone`."""
     hidden = ("reviewer", "previous", "is_undone")
     return {name: value for name, value in as_fields(answer).items() if name not in hidden}
 
@@ -190,7 +196,7 @@ def review_fields(review: Review | None) -> dict[str, Any] | None:
 
 
 def job_fields(job: Job) -> dict[str, Any]:
-    """Return the columns of a job by name, without those on its server, with the URL path `events`."""
+    """Return the columns of a job by name, without `worker_id` and `heartbeat_at`, with the URL path `events`."""
     hidden = ("worker_id", "heartbeat_at")
     fields = {name: value for name, value in as_fields(job).items() if name not in hidden}
     return {**fields, "events": f"/api/v1/jobs/{job.id}/events"}

@@ -67,7 +67,8 @@ class ActivityFilter(_RangeFilter):
 def timeline(service: ServiceDependency, sha256: Sha256, query: Annotated[TimelineFilter, Query()]) -> dict[str, Any]:
     """Return a page of the `detections` that overlap a range of time in a recording, by time or by falling score.
 
-    `has_more` is true if further detections follow the page (with `before`: precede it).
+    `has_more` is true if further detections follow the page (with `before`: precede it). 400 if both `after` and
+    `before` are given.
     """
     after, before, limit = query.after, query.before, query.limit
     if after is not None and before is not None:
@@ -86,7 +87,8 @@ def activity(service: ServiceDependency, sha256: Sha256, query: Annotated[Activi
     The ten most frequent species are counted separately, and all other species together (with the name null). A
     detection is counted in each column that it overlaps. Detections with the verdicts "incorrect" and "none" are only
     counted if `reviewed` is this verdict. Each element of `species` has its columns that are not empty, each as [index,
-    number of detections, highest score]; `columns` of the response is the number of columns.
+    number of detections, highest score]; `columns` of the response is the number of columns, `n_detections` that of the
+    counted detections, and `start_s` and `end_s` are the limits of the range.
     """
     row = service.detections.get_recording(sha256)
     end_s = query.end_s or row.duration_s or 0.0

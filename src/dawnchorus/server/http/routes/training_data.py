@@ -60,9 +60,9 @@ _BODY = {
 async def upload(request: Request, service: ServiceDependency) -> Response:
     """Add labeled recordings, a zip with a folder per species, or recordings and a csv, to the training data.
 
-    The response has the outcome of each file (`files`), the number of accepted files (`n_accepted`), and `notes` on how
-    labels, times and locations were read. 422 if every file was rejected: then `detail` has the reasons, in addition to
-    the fields of a success.
+    The response has the outcome of each file (`files`, with the fields of `server.training.data.UploadOutcome`), the
+    number of accepted files (`n_accepted`), and `notes` on how labels, times and locations were read. 422 if every file
+    was rejected: then `detail` has the reasons, in addition to the fields of a success.
     """
     result = await add_files(request, service)
     return upload_reply(result, {"n_accepted": result.count("accepted")})
@@ -89,7 +89,7 @@ async def add_files(request: Request, service: Service) -> UploadResult:
 
     Raises:
         InputError: a field of the form, a zip archive or a csv is invalid, or there are no files.
-        OverloadedError: too many such uploads are being received.
+        OverloadedError: `service.MAX_BATCHES` such uploads are being received.
         UploadTooLargeError, UploadTooSlowError, OutputError: see `uploads.receive_files`.
     """
     async with receive_batch(service, request) as (folder, texts, files):
@@ -105,7 +105,8 @@ async def add_files(request: Request, service: Service) -> UploadResult:
 def count_by_species(service: ServiceDependency) -> dict[str, Any]:
     """Return the number and the length of labeled recordings of each species, the most frequent species first.
 
-    `total` is the number of labeled recordings; elements of `species` have the fields of `training.data.SpeciesCount`.
+    `total` is the number of labeled recordings; elements of `species` have the fields of
+    `server.training.data.SpeciesTrainingData`.
     """
     rows = service.training_data.count_by_species()
     return {"total": sum(row.n_recordings for row in rows), "species": [species_count_fields(row) for row in rows]}
