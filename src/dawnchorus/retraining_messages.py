@@ -51,7 +51,7 @@ class RetrainOutcome(_Message):
     reasons: tuple[str, ...]
     """Reasons why the new model does not meet the promotion rule; empty if it does."""
     report: dict[str, Any]
-    """Comparison with the active model, as in the retraining's `retraining.json`."""
+    """Comparison with the active model, with the keys that `training.retraining.compare` describes."""
     splits: dict[str, str]
     """Split by group: recordings of a group (a column of the recordings table) are in the same split."""
 

@@ -86,6 +86,7 @@ def import_recordings(
         InputError: the source does not exist, has no recordings, or has an ambiguous layout; or an argument is invalid,
             such as `per_species` below 1.
         FormatError: a table of the source is invalid.
+        OutputError: the table cannot be written: no space, or no permission.
     """
     if per_species is not None:
         check_count("per_species", per_species)
@@ -119,6 +120,7 @@ def split(data_set: StrPath, *, ratios: Mapping[str, float] = DEFAULT_RATIOS, se
     Raises:
         InputError: no data set in this folder, no usable recordings, ratios that are not positive, or unknown splits.
         FormatError: the data set's recordings table is invalid.
+        OutputError: the table cannot be written: no space, or no permission.
     """
     table = split_table(read_table(Path(data_set)), ratios, seed=seed)
     write_table(table)

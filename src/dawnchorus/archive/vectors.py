@@ -53,6 +53,8 @@ _ENCODERS: dict[EmbeddingEncoding, Callable[[npt.NDArray[np.float32]], list[byte
 def read_vectors(column: pa.BinaryArray, dim: int) -> HalfArray:
     """Decode a column of embeddings to an array [rows, dim]; if all are in half precision, memory is not copied.
 
+    `dim` is the number of values of an embedding, that of the model (`Model.embedding_dim`).
+
     Raises:
         FormatError: an embedding has another length than `dim`.
     """

@@ -49,7 +49,11 @@ def resampler(rate_in_hz: int, rate_out_hz: int) -> soxr.ResampleStream:
 
 
 class OpenRecording(Protocol):
-    """Protocol of an open recording, decoded here (`Recording`) or in a child process (`IsolatedRecording`)."""
+    """Protocol of an open recording.
+
+    It is decoded here (`Recording`) or in a child process (`process.IsolatedRecording`), or also cleaned
+    (`inference.preparation.CleanedRecording`).
+    """
 
     @property
     def info(self) -> AudioInfo:
@@ -72,7 +76,16 @@ class OpenRecording(Protocol):
         ...
 
     def blocks(self) -> Iterator[FloatArray]:
-        """Yield mono float32 blocks [samples]; a block is valid until the next one is requested."""
+        """Yield mono float32 blocks [samples]; a block is valid until the next one is requested.
+
+        To be called once for an open recording. Damage after the first decoded sample ends the blocks there, and adds a
+        warning.
+
+        Raises:
+            AudioError: no sample can be decoded, the recording is too large, its store failed, or the decoder crashed
+                or hung on it.
+            MissingExtraError: the recording is cleaned, and noisereduce is not installed.
+        """
         ...
 
 

@@ -169,7 +169,10 @@ _LOCATIONS = (
 
 
 def read_name(path: PurePath) -> RecordingMetadata | None:
-    """Parse time and location in a file name; None if it has neither."""
+    """Parse time and location in a file name, such as `20240601_013005.wav`; None if it has neither.
+
+    `NAME_PATTERNS` has the notations of times, with examples.
+    """
     stem = path.name if path.suffix[1:].isdecimal() else path.stem  # 2024-06-01 01.30.05 has no suffix
     moment, unread = next(_times(stem), (_from_hexadecimal(path), None))
     location = _find_location(stem)

@@ -21,14 +21,20 @@ RESERVED_COLUMNS = ("recording", "start_time")
 
 
 class SampleAnalysis(Protocol):
-    """Analysis of the samples of one recording, fed block by block; picklable before its first block."""
+    """Protocol of an analysis of the samples of one recording, fed block by block; picklable before its first block.
+
+    An exception of a method ends the analysis for this recording: it adds a warning, and there is no table.
+    """
 
     def on_samples(self, block: FloatArray, sample_rate_hz: int) -> None:
         """Process a block of samples [frames, channels], full scale -1 to 1, which is read-only."""
         ...
 
     def finish(self) -> Table:
-        """Return the table of the recording, after the last block."""
+        """Return the table of the recording, after the last block; `build_table` makes one.
+
+        Its columns must not have the names `RESERVED_COLUMNS`.
+        """
         ...
 
 

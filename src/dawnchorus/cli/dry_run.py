@@ -68,14 +68,16 @@ class DryRun:
     def show_table(
         self, files: Sequence[Path], model: Model, options: Options, analyses: Sequence[str], out: Path | None
     ) -> None:
-        """Measure and print the costs of identifying the recordings `files`, with tables written to `out`.
+        """Measure and print the costs of identifying the recordings `files` with tables as output.
+
+        Nothing is identified or written: the costs are estimated by `identification.dry_run.estimate_cost`.
 
         Args:
             files: the recordings.
             model: the model.
             options: options of the identification.
             analyses: names of further analyses.
-            out: output file or folder; None: standard output.
+            out: output file or folder, whose disk is checked for free space; None: standard output.
         """
         sized = [(path, file_version(path)[0]) for path in files]
         cost = self._estimate(sized, load_sessions(model, options), build_run_plan(model, options, analyses))
@@ -88,7 +90,7 @@ class DryRun:
         self._finish(cost, {"output_bytes": cost.table_bytes})
 
     def show_archive(self, plan: ArchivePlan, folder: str, model: Model) -> None:
-        """Measure and print the costs of the planned run into the archive `folder`."""
+        """Measure and print the costs of the planned run into the archive `folder`; nothing is written."""
         sized = [(file.full_path, file.n_bytes) for files in plan.missing.values() for file in files]
         cost = self._estimate(sized, plan.model, plan.plan)
         n_shards, n_units = plan.shard.count, len(plan.missing)

@@ -36,14 +36,14 @@ class ListHandler(logging.Handler):
 
 
 def collect_log() -> list[str]:
-    """Return a list to which log messages are appended until the command ends."""
+    """Return a list to which the library's log messages of level INFO and above are appended until the command ends."""
     handler = ListHandler()
     show_log(handler)
     return handler.sentences
 
 
 def show_log(handler: logging.Handler) -> None:
-    """Attach a handler to the library's logger until the command ends."""
+    """Attach a handler to the library's logger, at the level INFO, until the command ends."""
     click.get_current_context().with_resource(handled_log(handler))
 
 

@@ -183,6 +183,9 @@ class ClipWriter:
         """Write the index `clips.parquet` of the clips of `rows`, and return the number of clips.
 
         Rows that are not prepared are left out; an index that exists is replaced.
+
+        Raises:
+            OutputError: no space, or no permission.
         """
         n = 0
         with (

@@ -71,6 +71,7 @@ def import_data_set(
         InputError: no such source, no recordings in it, an ambiguous layout, one common name for all species, or both
             `append` and `overwrite`.
         FormatError: a table is invalid.
+        OutputError: no space, or no permission.
     """
     if append and overwrite:
         raise InputError("append and overwrite: expected one of them, got both.")

@@ -32,12 +32,15 @@ _NAMING = (*COLUMNS["xc_id"], *COLUMNS["recording_id"], *COLUMNS["path"])
 def split_by_counts(table: RecordingsTable, counts: Mapping[str, int]) -> RecordingsTable:
     """Split the table by a number of recordings per species for each split, in the table's order.
 
+    With `{"train": 8, "test": 7}`, the first eight recordings of a species are in "train", and the next seven in
+    "test".
+
     Recordings that cannot be used (`UNUSABLE`) are not counted, and are in no split; duplicates are counted.
 
     Args:
         table: the data set.
-        counts: number of recordings of each main species by split; when these are full, recordings are in no split.
-            Recordings without a main species are counted by their `kind`.
+        counts: number of recordings of each main species by split, in the order in which the splits are filled; further
+            recordings are in no split. Recordings without a main species are counted by their `kind`.
 
     Raises:
         InputError: a number is negative, or all are zero.

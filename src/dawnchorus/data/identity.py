@@ -244,9 +244,10 @@ class _RowIndex:
 
 
 def is_same_recording(one: RecordingRow, other: RecordingRow) -> bool:
-    """Return True if rows of two tables are the same recording: same recording_id, and no sign against it.
+    """Return True if rows of two tables are the same recording.
 
-    Unless the recording_id is an archive's, it is only unique in its table; then the content must be equal if known.
+    They have the same recording_id, and this is an archive's (`archive_number`), or the hashes of the content are equal
+    or one of them is unknown: other recording_ids are only unique in their table.
     """
     if one.recording_id != other.recording_id:
         return False

@@ -29,6 +29,8 @@ DEFAULT_ALLOWED = ("CC0", "CC-PDM", "CC-BY", "CC-BY-SA", "CC-BY-NC", "CC-BY-NC-S
 def parse_license(text: str | None) -> str | None:
     """Parse a Creative Commons license's URL, identifier or name to an SPDX identifier such as "CC-BY-NC-4.0".
 
+    `https://creativecommons.org/licenses/by-nc/4.0/` and `CC BY-NC 4.0` are such texts.
+
     Returns None for an empty text, and other texts without outer spaces. Without a version, 4.0 is assumed.
     """
     if text is None or not text.strip():

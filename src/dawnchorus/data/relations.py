@@ -226,7 +226,8 @@ class SeriesMember:
         row: index of the file's row.
         number: the number; the first of two.
         end: the second of two numbers, such as start and end; None for a single number.
-        has_separator: True if a separator is between name and number.
+        has_separator: True if a separator is between name and number, as in `creek_2` and not in `creek2`; see
+            `clip_names.RunningNumber`.
     """
 
     row: int
@@ -254,7 +255,7 @@ class Series:
 
     @property
     def has_separator(self) -> bool:
-        """True if a separator is between name and number in each file."""
+        """True if a separator is between name and number in each file, as in `creek_2` and not in `creek2`."""
         return all(member.has_separator for member in self.members)
 
 

@@ -235,7 +235,7 @@ class Evaluation:
 
     @property
     def background_notes(self) -> tuple[str, ...]:
-        """Sentences on the scores in background."""
+        """Sentences on the scores in background; a warning if they were not measured (`background` is None)."""
         return tuple(describe_background(self.background, model=self.model, activation=self.activation))
 
     def counted_with_unknown(self, name: str) -> SampleSize:

@@ -50,6 +50,7 @@ def quantize_bundle(
         InputError: the split has no recordings, none of them can be scored or, for "int8", the other splits have no
             focal recordings that can be read.
         ModelError: the bundle has no ONNX graph.
+        OutputExistsError, OutputError: see `models.bundle.new_bundle`.
     """
     if bundle.info.graph != "model.onnx":
         raise ModelError(f"expected an ONNX graph, found {bundle.info.graph}.", subject=bundle.folder)

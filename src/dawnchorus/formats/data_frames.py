@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 def read_crowsetta(annotations: Iterable[Any]) -> Iterator[tuple[str, Detection]]:
     """Yield (recording, detection) for the segments or boxes of crowsetta's `Annotation` objects.
 
+    `Detections.from_crowsetta` describes the conversion.
+
     Raises:
         InputError: an object is not an annotation, does not name its recording, or has an impossible time (see
             `checks.find_problem`).

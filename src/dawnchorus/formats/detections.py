@@ -72,9 +72,11 @@ class Detections(DetectionExports):
     def from_pandas(cls, frame: pd.DataFrame, *, recording: str | None = None) -> Detections:
         """Convert a pandas data frame of detections, annotations or scores.
 
-        Its columns may be named as ours, or as those of birdnet, OpenSoundscape or scikit-maad (regions of interest).
-        Of our own frames, all columns are read. Without a column of scores, all scores are 1. In OpenSoundscape's wide
-        score tables, with one column per class, each cell that is neither empty nor 0 becomes a detection.
+        Its columns may be named as ours, or as those of birdnet, OpenSoundscape, crowsetta or scikit-maad (regions of
+        interest). Of our own frames, all columns are read. Without a column of scores, all scores are 1. In
+        OpenSoundscape's wide score tables, with one column per class, each cell that is neither empty nor 0 becomes a
+        detection. A label such as `Parus major_Great Tit` is split into scientific and common name, any other text
+        becomes both (`taxonomy.labels.parse_label`); a column of common names takes precedence.
 
         Args:
             frame: one row for each detection, region or window.
@@ -92,6 +94,10 @@ class Detections(DetectionExports):
     @classmethod
     def from_crowsetta(cls, annotations: Iterable[Any]) -> Detections:
         """Convert the segments or boxes of crowsetta's `Annotation` objects to detections.
+
+        Each gets the score 1; boxes keep their frequencies. The recording is the annotation's `notated_path`. A label
+        such as `Parus major_Great Tit` is split into scientific and common name, any other text becomes both
+        (`taxonomy.labels.parse_label`).
 
         Raises:
             InputError: an object is not an annotation, does not name its recording, or has an impossible time.

@@ -72,7 +72,10 @@ class DetectionExports(ABC):
 
     @abstractmethod
     def tables(self) -> Iterator[RecordingTable]:
-        """Yield the table of each recording, with those without detections if the object knows of them."""
+        """Yield the table of each recording, with those without detections if the object knows of them.
+
+        Each call starts with the first recording.
+        """
 
     def to_arrow(self) -> pa.Table:
         """Return an Arrow table with one row per detection and the columns of our Parquet files."""
@@ -87,7 +90,7 @@ class DetectionExports(ABC):
         return open_batches(self.tables(), self.provenance).__arrow_c_stream__(requested_schema)
 
     def to_pandas(self) -> pd.DataFrame:
-        """Return a pandas data frame with one row per detection.
+        """Return a pandas data frame with one row per detection, and the columns of `to_arrow`.
 
         Raises:
             MissingExtraError: pandas is not installed.
@@ -97,7 +100,7 @@ class DetectionExports(ABC):
         return frame
 
     def to_polars(self) -> pl.DataFrame:
-        """Return a Polars data frame with one row per detection.
+        """Return a Polars data frame with one row per detection, and the columns of `to_arrow`.
 
         Raises:
             MissingExtraError: polars is not installed.
@@ -111,8 +114,9 @@ class DetectionExports(ABC):
         """Return a pandas score table as OpenSoundscape has: one row per window with a detection, one column per class.
 
         The index has `file`, `start_time` and `end_time` in seconds; the columns are scientific names, with a
-        backslash before one that would be read as two names. A class that was not detected in a window is NaN there.
-        For all scores, identify with `min_score=0`.
+        backslash before one that would be read as two names. A class that was not detected in a window is NaN there; of
+        several detections of a class in a window, the highest score is taken. For all scores, identify with
+        `min_score=0`.
 
         Raises:
             MissingExtraError: pandas is not installed.

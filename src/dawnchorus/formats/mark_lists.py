@@ -99,9 +99,10 @@ def has_columns(text: str, names: Collection[str]) -> bool:
 
 
 def describe_missing_columns(text: str) -> str:
-    """Return in words which columns a list of marks has and lacks; empty if none is missing.
+    """Describe the columns that a list of marks has and lacks; empty if none is missing.
 
-    Also empty if fewer than two of the columns for recording, start, end and label are known.
+    An example is "'file' for recording, 'begin' for start, but no column for end and label". Also empty if fewer than
+    two of the columns for recording, start, end and label are known.
     """
     names, _ = _first_rows(text)
     ends = (*_END, *_DURATION)

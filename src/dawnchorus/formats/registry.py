@@ -280,9 +280,10 @@ def _first_text(path: Path) -> str | None:
 
 
 def describe_missing_columns(path: Path) -> str:
-    """Return the columns that a file has and lacks to be a list of annotations, in words.
+    """Describe the columns that a file has and lacks to be a list of annotations, for an error message.
 
-    Empty for other files, see `mark_lists.describe_missing_columns`.
+    Empty if the file is not text, lacks none, or has too few of them to be such a list
+    (`mark_lists.describe_missing_columns`).
     """
     return mark_lists.describe_missing_columns(_first_text(path) or "")
 

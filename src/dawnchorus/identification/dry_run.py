@@ -146,14 +146,17 @@ class RunCost:
         return self.speed.start_s + share * self.scoring_core_s / n_workers
 
     def core_s(self, n_workers: int, *, n_processes: int = 1) -> float:
-        """Return the core seconds that `n_processes` processes with `n_workers` cores each need together."""
+        """Return the core seconds that `n_processes` processes with `n_workers` cores each need together.
+
+        Each process takes `speed.start_s` to start; the recordings are divided among them.
+        """
         return n_processes * n_workers * self.speed.start_s + self.scoring_core_s
 
     def archive_bytes(self, *, n_units: int, n_classes: int | None) -> int:
         """Return the bytes that are added to an archive, without embeddings and analyses.
 
         Args:
-            n_units: number of units to commit.
+            n_units: number of units to commit; a unit is a batch of recordings that are committed together.
             n_classes: number of the model's classes; None if the archive has the run already.
         """
         base = 0 if n_classes is None else ARCHIVE_BYTES + n_classes * ARCHIVE_CLASS_BYTES
@@ -161,7 +164,13 @@ class RunCost:
         return base + n_units * ARCHIVE_UNIT_BYTES + rows
 
     def embeddings_bytes(self, dim: int, *, n_units: int, is_short: bool = False) -> int:
-        """Return the bytes of the embeddings in an archive, in half precision, or in 8 bits if `is_short` is True."""
+        """Return the bytes of the embeddings in an archive, in half precision, or in 8 bits if `is_short` is True.
+
+        Args:
+            dim: number of values of the model's embedding of a window.
+            n_units: number of units to commit, as in `archive_bytes`.
+            is_short: True for 8 bits per value.
+        """
         value_bytes = 1 if is_short else 2 * EMBEDDING_SHARE
         return round(self.source.n_windows * dim * value_bytes) + n_units * ARCHIVE_TABLE_BYTES
 

@@ -62,6 +62,10 @@ def estimate_run(
         tta_shifts: number of test-time augmentations of each window.
         channel: channel to score.
         clock: function that returns the time in seconds.
+
+    Raises:
+        ModelError: the model cannot be loaded or run.
+        MissingExtraError: the library that runs the model is not installed.
     """
     probed = paths[:: max(len(paths) // MAX_PROBED, 1)]
     known = _durations(probed, channel)

@@ -45,7 +45,10 @@ Keep = Literal["embeddings", "embeddings:int8"]
 
 @dataclass(frozen=True)
 class DecidesScores:
-    """Marker of an option that affects scores or stored hits; options without it affect only the output."""
+    """Marker of an option that affects scores, or the hits that are stored in the journal of a run.
+
+    Hits are scores that are high enough to be reported. Options without the marker affect only the output.
+    """
 
     is_always_written: bool = False
     """False for options that were added later.
@@ -232,7 +235,7 @@ class OptionSpec:
     default: Any
     description: str
     decides_scores: DecidesScores | None
-    """Marker of an option that affects scores or stored hits; None for others."""
+    """Marker of an option that affects scores or the hits in the journal; None for one that affects only the output."""
 
     def convert(self, value: Any) -> Any:
         """Convert a value to the option's type: NumPy scalars to Python numbers, lists of names to tuples.

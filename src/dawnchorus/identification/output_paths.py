@@ -159,9 +159,19 @@ def _shared_url(folders: Collection[Path]) -> str | None:
 
 
 def relative_paths(paths: Sequence[Path], root: str | None = None) -> dict[Path, Path]:
-    """Return the path of each recording relative to `root`, or else to the recordings' common folder.
+    """Return the path of each recording relative to a root.
 
-    Without a common folder, the paths begin with the drive's letter or the store's name.
+    Args:
+        paths: the recordings, as paths or URLs.
+        root: absolute path or URL of a folder; None for the recordings' common folder (`shared_folder`). If they have
+            none either, the relative paths begin with the drive's letter or with the scheme and name of the store.
+
+    Returns:
+        Relative path by recording. That of a local recording outside `root` begins with `..`; in that of an object,
+        the segments `.` and `..` are replaced by `_` and `__`.
+
+    Raises:
+        ValueError: an object of a store is not below `root`, or a file is on another drive.
     """
     root = root or shared_folder(paths)
     return {path: _relative(absolute_path(path), root) for path in paths}

@@ -66,11 +66,19 @@ class RunCounts:
     n_done: int = 0
     """Number of recordings scored in this call."""
     n_failed: int = 0
-    """Number of recordings that could not be scored."""
+    """Number of recordings that could not be scored in this call; of a run into an archive, also in earlier calls."""
     n_detections: int = 0
-    """Number of detections in the recordings scored in this run, before some are merged or left out as out of range."""
+    """Number of detections in the `n_done` recordings, without those in the `n_resumed` ones.
+
+    They are counted before some are merged, or left out because the species is out of range at the location and time
+    of year.
+    """
     scored_s: float = 0.0
-    """Seconds of audio scored in this run, summed over channels if they are scored separately."""
+    """Seconds of audio scored in this call, without the `n_resumed` recordings.
+
+    They are summed over channels if these are scored separately, and include the scored windows of recordings that are
+    not finished or failed.
+    """
 
     def after(self, step: ScoringStep, plan: WindowPlan) -> RunCounts:
         """Return the counts after a step of scoring."""

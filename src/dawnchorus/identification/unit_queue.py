@@ -22,7 +22,7 @@ class UnitQueue:
     assigned alone from then on, after all others, until it is abandoned.
 
     Args:
-        units: number of recordings by unit.
+        units: number of recordings by name of the unit.
     """
 
     def __init__(self, units: Mapping[str, int]) -> None:

@@ -48,7 +48,12 @@ class Work(Protocol[ResultT_co]):
         ...
 
     def open(self) -> None:
-        """Start decoding; called once, before all other methods."""
+        """Start decoding; called once, before all other methods.
+
+        Raises:
+            AudioError: the recording has to be decoded before its windows can be, for cleaning, and that failed.
+            OverloadedError: no decoder is available, since the pool is closed.
+        """
         ...
 
     def is_ready(self, *, within_s: float) -> bool:
@@ -56,11 +61,19 @@ class Work(Protocol[ResultT_co]):
         ...
 
     def next_windows(self) -> NumberedWindows | None:
-        """Return at most `BATCH_WINDOWS` windows; None after the last ones."""
+        """Return at most `BATCH_WINDOWS` windows; None after the last ones.
+
+        Raises:
+            AudioError: the recording cannot be decoded, or exceeds the limits.
+        """
         ...
 
     def add(self, first_window: int, output: WindowOutput) -> None:
-        """Add the model's output for windows from number `first_window` on; called by any thread, in any order."""
+        """Add the model's output for windows from number `first_window` on; called by any thread, in any order.
+
+        Raises:
+            ModelError: a score or an embedding is not finite.
+        """
         ...
 
     def result(self) -> ResultT_co:
@@ -68,7 +81,7 @@ class Work(Protocol[ResultT_co]):
         ...
 
     def close(self) -> None:
-        """Cancel the remaining decoding."""
+        """Cancel the remaining decoding, and release the decoder."""
         ...
 
 

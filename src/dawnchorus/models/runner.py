@@ -50,10 +50,16 @@ def milliseconds(bundle: Bundle, *, audio_s: float = 5.0) -> float:
 
 
 class Session(Protocol):
-    """A loaded graph; not thread-safe."""
+    """Protocol of a loaded graph; not thread-safe."""
 
     def run(self, windows: FloatArray, *, embeddings: bool = False) -> GraphOutput:
-        """Run the graph on windows [n, samples], float32; compute embeddings only if `embeddings` is True."""
+        """Run the graph on windows [n, samples], float32; compute embeddings only if `embeddings` is True.
+
+        There is at least one window.
+
+        Raises:
+            ModelError: the windows have another length than the graph expects, or the computation fails.
+        """
         ...
 
 

@@ -131,6 +131,7 @@ class ModelStore:
             ModelNotFoundError: unknown name, or the weights are not available.
             ModelError: the weights are not the published ones.
             OutputError: the store cannot be written; this is checked before the download.
+            OutputExistsError: there is something else than a bundle at the bundle's path.
         """
         model = builtin_model(name)
         folder = self.bundle_folder(name)

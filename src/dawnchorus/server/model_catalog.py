@@ -86,7 +86,8 @@ class ModelCatalog:
         Args:
             bundle: bundle of the model.
             job: id of the retraining job.
-            report: comparison with the model that was active, as JSON fields.
+            report: comparison with the model that was active: `meets_promotion_rule`, `reasons` and `report` of
+                `RetrainOutcome`.
 
         Raises:
             ModelError: a file of the bundle is damaged.

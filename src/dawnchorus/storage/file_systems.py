@@ -77,7 +77,14 @@ class FileSystemStore:
         return False
 
     def write(self, key: str, file: BinaryIO, *, replaces: ObjectInfo | None) -> None:
-        """Write a whole file under a temporary name, and rename it; see `Store.write`."""
+        """Write a whole file under a temporary name, and rename it; see `Store.write`.
+
+        If `replaces` is given, the file is replaced without a check of its version.
+
+        Raises:
+            FileExistsError: `replaces` is None, and the file exists.
+            FileNotFoundError: `replaces` is given, and the file does not exist.
+        """
         path = self._path(key)
         part = f"{path}.{uuid.uuid4().hex}.part"
         with _explained():
@@ -104,7 +111,7 @@ class FileSystemStore:
                 return
 
     def move(self, key: str, new_key: str) -> None:
-        """Rename a file to a path that does not exist."""
+        """Rename a file to a path that does not exist; this is not checked."""
         with _explained():
             self._system.mv(self._path(key), self._path(new_key))
 

@@ -54,7 +54,10 @@ def _validator(headers: Mapping[str, str]) -> str | None:
 
 
 def parse_content_range(content_range: str) -> tuple[int, int, int | None]:
-    """Return first byte, last byte and total length (None if unknown); (-1, -1, None) for an invalid range."""
+    """Parse a Content-Range header such as `bytes 0-99/1000` or `bytes 0-99/*`.
+
+    Returns first byte, last byte and total length (None if unknown, `*`); (-1, -1, None) for an invalid range.
+    """
     match = _CONTENT_RANGE.fullmatch(content_range.strip())
     if match is None:
         return -1, -1, None

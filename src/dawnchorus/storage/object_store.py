@@ -179,7 +179,14 @@ class ObjectStore:
         return False
 
     def write(self, key: str, file: BinaryIO, *, replaces: ObjectInfo | None) -> None:
-        """Write a whole object: create it, or replace the version `replaces`."""
+        """Write a whole object: create it if `replaces` is None, else replace that version.
+
+        The store itself checks that in the same step, unless it cannot or the object is larger than
+        `MAX_CONDITIONAL_BYTES`: then it is checked before.
+
+        Raises:
+            FileExistsError: another program has written the object: it exists, or is no longer the version `replaces`.
+        """
         mode: PutMode = "create"
         if replaces is not None:
             mode = "overwrite" if replaces.etag is None else {"e_tag": replaces.etag}
@@ -230,7 +237,7 @@ class ObjectStore:
                 return
 
     def move(self, key: str, new_key: str) -> None:
-        """Rename an object to a key that should not exist: an object there would be replaced."""
+        """Rename an object to a key that should not exist: an object there is replaced."""
         with _explained():
             obstore.copy(self._store, self._path(key), self._path(new_key), overwrite=True)
             obstore.delete(self._store, self._path(key))

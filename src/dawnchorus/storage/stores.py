@@ -113,7 +113,8 @@ class Store(Protocol):
         """Write a whole object: create it if `replaces` is None, else replace that version.
 
         Raises:
-            FileExistsError: another program has written the object.
+            FileExistsError: another program has written the object: it exists, or is no longer the version `replaces`.
+                A file system does not check the version.
         """
         ...
 
@@ -122,7 +123,7 @@ class Store(Protocol):
         ...
 
     def move(self, key: str, new_key: str) -> None:
-        """Rename an object to a key that does not exist."""
+        """Rename an object to a key that does not exist; this is not checked, and an object there may be replaced."""
         ...
 
 

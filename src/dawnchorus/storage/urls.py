@@ -95,7 +95,7 @@ def is_url(text: str) -> bool:
 
 
 def parse_url(text: str) -> ObjectUrl:
-    """Parse a URL.
+    """Parse a URL such as `s3://bucket/folder/a.wav`, `https://user:password@server/a.wav` or `sftp://server/folder`.
 
     Raises:
         ValueError: the text has no scheme, no bucket or server, or a password or signature in a cloud's URL.

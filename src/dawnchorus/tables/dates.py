@@ -135,6 +135,9 @@ def _stamp(year: int, month: int | None, day: int | None, at: time_of_day | None
 def parse_date(text: str) -> Stamp | _Pair | None:
     """Parse a date; return its three numbers (`_Pair`) if their order is decided by the column, None if it is no date.
 
+    `2024-05-01`, `20240501`, `1 May 2024`, `May 2024` and `2024` are dates; `01/05/2024` gives the three numbers. A
+    time of day may follow, as in `2024-05-01 06:30`.
+
     None also for years outside `FIRST_YEAR` to `LAST_YEAR`, and for a spreadsheet's day numbers, which only
     `DateColumn` reads.
     """

@@ -43,17 +43,26 @@ _SIGNS = str.maketrans(
 
 
 def parse_latitude(text: str) -> float | None:
-    """Parse degrees north, from -90 to 90; None for anything else."""
+    """Parse degrees north, from -90 to 90, such as `-33.9`, `33°54'S` or `3354.000 S`; None for anything else.
+
+    See `parse_angle` for the notations.
+    """
     return parse_angle(text, largest=MAX_LATITUDE, letters=_NORTH_SOUTH)
 
 
 def parse_longitude(text: str) -> float | None:
-    """Parse degrees east, from -180 to 180; None for anything else."""
+    """Parse degrees east, from -180 to 180, such as `-58.4`, `58°24'W` or `05824.000 W`; None for anything else.
+
+    See `parse_angle` for the notations.
+    """
     return parse_angle(text, largest=MAX_LONGITUDE, letters=_EAST_WEST)
 
 
 def parse_angle(text: str, *, largest: float, letters: str) -> float | None:
     """Parse degrees such as `52.5`, `52,5`, `52°30'N`, `N 52 30 15` or `13.4 W`; None for anything else.
+
+    Degrees, minutes and seconds are separated by their signs or by spaces. A direction is a letter or a word (`North`,
+    `Süd`); only with it, degrees and minutes may be without a separator, as in NMEA 0183 (`4806.000 N`).
 
     Args:
         text: one angle.

@@ -17,7 +17,7 @@ _SIGNS = re.compile(r"[.,]")
 
 
 def parse_number(text: str, *, comma: bool = False) -> float | None:
-    """Parse a finite number; None for anything else.
+    """Parse a finite number such as `-12.5`, `12,5`, `1 234.5`, `1.234,5` or `2e-3`; None for anything else.
 
     `1,234` and `1.234` are ambiguous: if `comma`, a comma is the decimal sign, otherwise a point.
     """

@@ -15,7 +15,11 @@ _XENO_CANTO_DOWNLOAD = re.compile(r"XC\d+ - (?P<common>.+) - (?P<scientific>[A-Z
 
 
 def parse_folder_label(name: str) -> Label:
-    """Parse the label in a folder's name; a final `_sound`, and iNaturalist's ranks above the genus, are dropped."""
+    """Parse the label in a folder's name; a final `_sound`, and iNaturalist's ranks above the genus, are dropped.
+
+    `Andean_Guan_sound` becomes "Andean Guan", and `04853_Animalia_Chordata_Aves_Passeriformes_Paridae_Parus_major`
+    "Parus major". See `labels.parse_label` for the notations of labels.
+    """
     if ranks := _RANKS.fullmatch(name):
         return parse_label(ranks["species"])
     return parse_label(_SOUND_SUFFIX.sub("", name))
@@ -23,6 +27,8 @@ def parse_folder_label(name: str) -> Label:
 
 def parse_file_label(stem: str) -> Label:
     """Parse the label in an audio file's name without suffix; final numbers, and then `_sound`, are dropped.
+
+    `Andean Guan12` and `Andean_Guan_sound (3)` become "Andean Guan".
 
     From the name of a xeno-canto download, `XC123 - Great Tit - Parus major`, both names are read.
     """

@@ -101,10 +101,10 @@ class Label:
 
 
 class Names(Protocol):
-    """Lookup of classes by name, such as `KnownClasses`."""
+    """Protocol of a lookup of classes by name, such as `classes.KnownClasses`."""
 
     def find(self, query: Label, /) -> Label | None:
-        """Return the class that has a name of `query`; None if there is none."""
+        """Return the class that `query` names; None if there is none, or its two names are of different classes."""
 
 
 def name_key(name: str) -> str:

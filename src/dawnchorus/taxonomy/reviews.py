@@ -52,7 +52,11 @@ The search time grows with the square of the length.
 
 
 def parse_review(text: str) -> Review | None:
-    """Parse a text that is only the outcome of a review, in any spelling and several languages; else None."""
+    """Parse a text that is only the outcome of a review, in any spelling and several languages; else None.
+
+    `confirmed`, `true positive` and `richtig` mean "present"; `false_positive` and `rejected` "absent"; `unsure` and
+    `to check` "undecided". A word such as `clips` may follow.
+    """
     words = _OF_WHAT.sub("", re.sub(r"[\W_]+", " ", text).strip().casefold())
     singular = " ".join(word.removesuffix("s") for word in words.split())
     return _REVIEWS.get(words) or _REVIEWS.get(words.removesuffix("s")) or _REVIEWS.get(singular)

@@ -86,7 +86,11 @@ class EpochLogger(Callback):
 
 
 def write_metrics(path: Path, epoch: int, metrics: dict[str, float]) -> None:
-    """Append the metrics of an epoch (from 1) to a CSV file; rows of this and later epochs are replaced."""
+    """Append the metrics of an epoch (from 1) to a CSV file; rows of this and later epochs are replaced.
+
+    Raises:
+        OutputError: no space, or no permission.
+    """
     rows: list[dict[str, Any]] = []
     if path.is_file():
         with path.open(encoding="utf-8", newline="") as file:

@@ -26,7 +26,7 @@ N_SHOWN, SHOWN_BYTES = 256, 32_000_000
 
 
 class Inputs(ABC):
-    """Inputs of a network for the clips of a data set."""
+    """Base class of the inputs of a network for the clips of a data set: waveforms, or precomputed features."""
 
     n_threads: int
     """Number of PyTorch threads for training with these inputs."""
@@ -45,7 +45,11 @@ class Inputs(ABC):
 
     @abstractmethod
     def convert(self, waveforms: Tensor) -> Tensor:
-        """Convert waveforms [sounds, samples] that are no clips of the data set to inputs [sounds, ...]."""
+        """Convert waveforms [sounds, samples] that are no clips of the data set to inputs [sounds, ...].
+
+        Raises:
+            OutputError: their features cannot be cached next to the clips.
+        """
 
     @abstractmethod
     def sample_features(self) -> Tensor:

@@ -109,6 +109,12 @@ def _remove_finished(folder: Path, *, overwrite: bool, in_use: Sequence[Path]) -
 
 
 def write_report(folder: Path, fields: dict[str, Any]) -> None:
-    """Write the report of a finished retraining, `retraining.json`, into its folder."""
+    """Write the report of a finished retraining, `retraining.json`, into its folder.
+
+    `fields` are those of `retraining_messages.RetrainOutcome`, without `splits`.
+
+    Raises:
+        OutputError: no space, or no permission.
+    """
     with atomic_file(folder / REPORT_NAME) as stream:
         stream.write(json.dumps(fields, indent=2, ensure_ascii=False).encode())

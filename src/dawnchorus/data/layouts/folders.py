@@ -109,7 +109,10 @@ class FolderReading:
     """Recordings with file names in the form of ANIMAL-SPOT (`class-information_id_year_tape_start_end`)."""
 
     def find_clear(self) -> set[Path]:
-        """Return recordings with sure labels, and those in sibling folders: `robin` next to `noise` is a label, too."""
+        """Return the recordings in `sure`, and those whose labeled folder is next to a folder with a sure label.
+
+        For example, `noise` is a background and thus sure, so that the folder `robin` next to it is a label, too.
+        """
         folders = {
             path: next((each for each in path.parents if each.name == name), None) for path, name in self.labels.items()
         }

@@ -17,7 +17,7 @@ _PAIRS: tuple[dict[str, Review], ...] = tuple(
 
 
 def parse_folder_review(name: str, siblings: frozenset[str] = frozenset()) -> Review | None:
-    """Parse a folder name as the outcome of a review; None for other names.
+    """Parse a folder name as the outcome of a review, as `taxonomy.reviews.parse_review` does; None for other names.
 
     `no` or `0` is an outcome only if its counterpart (`yes`, `1`) is among the `siblings`, the folders next to it.
     """

@@ -49,6 +49,8 @@ class KaggleSource:
 def parse_url(url: str) -> KaggleSource:
     """Parse a Kaggle name or URL.
 
+    `owner/name`, `birdclef-2026` and `https://www.kaggle.com/competitions/birdclef-2026` are such texts.
+
     Raises:
         InputError: the text is neither a name nor a URL of a data set, competition or notebook.
     """

@@ -18,7 +18,7 @@ class Embeddings:
     needs_embeddings: ClassVar[bool] = True
 
     def create(self) -> EmbeddingRows:
-        """Create the state for one signal."""
+        """Create the state for one signal, the mono mix or one channel of a recording."""
         return EmbeddingRows()
 
 

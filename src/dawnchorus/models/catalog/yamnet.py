@@ -24,6 +24,7 @@ def make_yamnet(source: Path, folder: Path) -> Bundle:
     Raises:
         ModelNotFoundError: there is no such file, or there are no labels.
         ModelError: the file is not YAMNet.
+        OutputExistsError, OutputError: see `models.bundle.new_bundle`.
     """
     if source.is_dir():
         files = sorted(path for path in source.iterdir() if path.suffix in (".onnx", ".tflite"))

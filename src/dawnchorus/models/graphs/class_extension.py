@@ -44,10 +44,11 @@ def extend_classes(base: Bundle, head: Bundle, folder: Path, *, name: str) -> Bu
     `head` is a bundle of the family embedding_head, trained on `base`. Its classes are scored by the head, all others
     by the base; the base's layers run only once. The description is the head's, with the thresholds of both, of which
     the head's take precedence; the calibration is left out, since it was fitted for the head alone. The head's table of
-    recordings is copied.
+    recordings is copied. A bundle that is in `folder` is replaced.
 
     Raises:
         ModelError: the two cannot be merged, or the merged graph's outputs differ from theirs.
+        OutputExistsError, OutputError: see `bundle.new_bundle`.
     """
     if not can_extend(base, head):
         raise ModelError(

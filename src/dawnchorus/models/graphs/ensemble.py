@@ -61,7 +61,7 @@ def make_ensemble(
 
     Args:
         bundles: the members.
-        folder: path of the new bundle.
+        folder: path of the new bundle; a bundle that is there is replaced.
         name: name of the new bundle.
         license_name: SPDX identifier of the new bundle's license.
         weights: weight of each member, above 0; None for equal weights.
@@ -72,6 +72,7 @@ def make_ensemble(
         InputError: fewer than two members, a repeated member, members with different classes or cleaning, or `weights`
             that are not a number above 0 for each member.
         ModelError: a member is not an ONNX graph, or the ensemble's scores differ from the members' average.
+        OutputExistsError, OutputError: see `bundle.new_bundle`.
     """
     if any(bundle.info.cleaning != bundles[0].info.cleaning for bundle in bundles):
         raise InputError(

@@ -53,11 +53,17 @@ def to_float16(graph: onnx.ModelProto) -> onnx.ModelProto:
 def quantize(graph: Path, out: Path, windows: Iterable[FloatArray]) -> None:
     """Write a copy of a graph with 8-bit weights and activations after its front end.
 
+    The front end, which stays in float32, computes the spectrogram: the layers before the first two-dimensional
+    convolution or, without one, the nodes of our front ends by their names.
+
     Args:
         graph: path of the graph.
-        out: path of the new graph.
+        out: path of the new graph; an existing file is replaced.
         windows: some dozens of windows [samples] of real recordings, from which the range of each activation is
             measured.
+
+    Raises:
+        InvalidBundleError: the file is not an ONNX model, or refers to other files.
     """
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 

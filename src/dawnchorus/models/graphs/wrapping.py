@@ -71,7 +71,7 @@ def wrap_model(
 
     Args:
         graph: an ONNX or TFLite file.
-        folder: path of the bundle.
+        folder: path of the bundle; a bundle that is there is replaced.
         labels: class of each output value, in order.
         description: properties that the graph does not state.
         scores_output: name of the output with one number per class; None for the only output with as many numbers as
@@ -82,6 +82,7 @@ def wrap_model(
         InputError: no such file, a file that is neither ONNX nor TFLite, a class that appears twice, or a number of the
             description out of range.
         ModelError: the graph is not a classifier of waveforms that fits the description.
+        OutputExistsError, OutputError: see `bundle.new_bundle`.
     """
     if (duplicate := find_duplicate_class(labels)) is not None:
         first, second = (label_text(labels[index]) for index in duplicate)

@@ -264,6 +264,9 @@ class TrainingData:
         Args:
             folder: folder for the table.
             job_id: id of the job.
+
+        Raises:
+            OutputError: no space, or no permission.
         """
         with self._database.write() as session:
             session.execute(delete(JobFile).where(JobFile.job == job_id))

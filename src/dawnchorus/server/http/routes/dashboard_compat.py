@@ -120,7 +120,9 @@ def model_performance(service: ServiceDependency) -> dict[str, Any]:
     """Return `model` (name), `model_version` (id) and `num_classes` of the active model, and its `report`.
 
     The report is the comparison with the model that was active before its retraining. The two were compared on held-out
-    recordings. `report` is null if the active model was not made by a retraining.
+    recordings. Its fields are `meets_promotion_rule`, `reasons` (clauses with reasons against promotion) and `report`,
+    the numbers, with the keys that `training.retraining.compare` describes. `report` is null if the active model was
+    not made by a retraining.
     """
     bundle = service.pool.bundle
     return {
