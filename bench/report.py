@@ -245,6 +245,70 @@ def _ray_overhead(result: dict[str, Any]) -> str:
     )
 
 
+def _scale(result: dict[str, Any]) -> str:
+    rates, store, writers = result["rates"], result["rates"]["store"], result["writers"]
+    log = "\n".join(
+        f"| {each['n_commits']:,} | {1000 * each['cpu_s']:.0f} | {1000 * each['checkpoint_s']:,.0f} | "
+        f"{1000 * each['look_s']:.0f} | {1000 * each['refresh_s']:.2f} | {1000 * each['open_s']:.0f} |"
+        for each in rates["log"]
+    )
+    runs = "\n".join(
+        f"| {each['n_workers']} | {'waiting' if each['is_waiting'] else 'BirdNET'} | {each['elapsed_s']:.0f} | "
+        f"{each['simulated_s']:.0f} | {100 * each['error']:+.0f} % | {each['n_others']:.1f} | "
+        f"{each['load_average']:.1f} |"
+        for each in result["runs"]
+    )
+    rows = "\n".join(
+        f"| {each['source']} | {each['n_workers']:,} | {_conditions(each)} | {each['n_units']:,} | "
+        f"{each['wall_s'] / 3600:,.2f} | {each['core_h']:,.0f} | {each['efficiency']:.3f} | "
+        f"{each['n_conflicts']:.1f} | {each['n_given_up']:,} | {each['bottleneck']} |"
+        for each in result["projections"]
+    )
+    return (
+        "## Scale\n\n"
+        f"A simulation of workers on one archive ([what follows from it](SCALE.md)), from rates measured here, at load "
+        f"averages of {result['load_before']:.1f} to {result['load_average']:.1f}, in processor time: listing of a "
+        f"recording {1e6 * rates['list_s']:.0f} us, BirdNET {1000 * rates['infer_s']:.1f} ms a window, decoding "
+        f"{3600 * rates['decode_s']:.2f} s an hour of sound"
+        + (
+            f" ({3600 * result['decoding']['ranges']:.2f} s by ranges from nginx)"
+            if "ranges" in result["decoding"]
+            else ""
+        )
+        + f", all else {1000 * rates['handle_s']:.0f} ms a recording of six minutes, start of a process "
+        f"{rates['start_s'] + rates['session_s']:.1f} s. A unit's commits (6,000 detections, two tables) wait for "
+        f"{store['unit_trips']:.0f} requests to a store, one after the other.\n\n"
+        "Commits by the number of commits that each table has, in ms: both of a unit; a checkpoint of one table, which "
+        "each hundredth commit writes; reading a new commit, and each further one; opening a table.\n\n"
+        "| commits | unit | checkpoint | new commit | each further | opening |\n"
+        "| ---: | ---: | ---: | ---: | ---: | ---: |\n" + log + "\n\n"
+        f"Compared with real runs on {result['n_cores']} cores: processes of one thread each, with units of three "
+        "recordings of six minutes, on a disk. Inference is real, or waits for its measured time, while listing, "
+        "decoding and commits are real. Threads of other programs that ran beside them are in the simulation.\n\n"
+        "| workers | inference | real, s | simulated, s | difference | others' threads | load |\n"
+        "| ---: | --- | ---: | ---: | ---: | ---: | ---: |\n" + runs + "\n\n"
+        f"{store['n_writers']} processes that only commit ({store['n_units']} units), to a server of the S3 protocol "
+        f"on which each request takes {store['delay_s']:.1f} s: {store['elapsed_s']:.0f} s, simulated "
+        f"{writers['simulated_s']:.0f} s ({100 * writers['error']:+.0f} %).\n\n"
+        "Clusters of nodes with four cores, with recordings of six minutes at 48 kHz, in a store on which each request "
+        f"takes {store['delay_s']:.1f} s (assumed). Efficiency is that to one worker; conflicts are versions of a log "
+        "that a commit lost to others, in the mean; commits that were refused 30 times fail, and the next start does "
+        "their units.\n\n"
+        "| source | workers | | units | hours | core-hours | efficiency | conflicts | failed | bottleneck |\n"
+        "| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |\n" + rows + "\n"
+    )
+
+
+def _conditions(row: dict[str, Any]) -> str:
+    """Return the conditions of a simulated run, apart from the usual ones."""
+    conditions = ["units of 1 GB"] if row["has_small_units"] else []
+    if row["network"] != "no limit":
+        conditions.append(f"store of {row['network']}")
+    if row["losses_per_h"]:
+        conditions.append(f"{100 * row['losses_per_h']:.0f} % of the nodes lost an hour, {row['n_lost']} times")
+    return ", ".join(conditions)
+
+
 def _rescoring(result: dict[str, Any]) -> str:
     return (
         "## Scores from kept embeddings\n\n"
@@ -651,6 +715,7 @@ _SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "dry_run": _dry_run,
     "search": _search,
     "rescoring": _rescoring,
+    "scale": _scale,
     "ray_overhead": _ray_overhead,
     "stereo": _stereo,
     "agreement": _agreement,

@@ -25,9 +25,10 @@ from tests.fixtures.s3_server import (
 )
 
 from dawnchorus.archive.archive import Archive, create_archive, open_archive
+from dawnchorus.archive.delta import longest_pause_s
 from dawnchorus.archive.maintenance import check_archive, compact_archive, measure_tables, read_status, vacuum_archive
 from dawnchorus.archive.manifest import UnitSize
-from dawnchorus.archive.schemas import DETECTIONS, RECORDINGS
+from dawnchorus.archive.schemas import DETECTIONS, RECORDINGS, SCHEMAS
 from dawnchorus.archive.workers import LOST_AFTER_S, Worker
 from dawnchorus.errors import BusyError, InputError, OutputError, StoreError
 from dawnchorus.identification.archiving import archive_recordings
@@ -194,3 +195,19 @@ def test_a_folder_of_a_bucket_with_other_content_is_refused(bucket: Bucket) -> N
     with pytest.raises(InputError, match=f"{URL}: expected an archive, a new folder or an empty one"):
         create_archive(URL)
     assert bucket.sorted_keys() == ["results/x.wav"]
+
+
+def test_a_refused_commit_is_repeated_after_a_pause_that_grows(tmp_path: Path) -> None:
+    from deltalake.exceptions import CommitFailedError
+
+    table = create_archive(tmp_path / "archive").table(RECORDINGS)
+    refused = iter((True, False))
+
+    def write() -> None:
+        if next(refused):
+            raise CommitFailedError("another process was faster")
+        table._append(SCHEMAS[RECORDINGS].empty_table(), {})
+
+    assert table._commit(write)
+    assert next(refused, None) is None
+    assert [longest_pause_s(n) for n in (0, 1, 4, 20)] == [0.1, 0.2, 1.6, 60.0]

@@ -51,7 +51,9 @@ def test_a_unit_has_files_of_one_month() -> None:
 def test_small_listings_have_small_units() -> None:
     assert UnitSize().limit_bytes(1e6) == 64e6
     assert UnitSize().limit_bytes(100e9) == 500e6
-    assert UnitSize().limit_bytes(100e12) == 1e9
+    sizes = {1e12: (1e9, 500), 100e12: (20e9, 10_000), 1e15: (50e9, 25_000)}
+    assert {total: (UnitSize().limit_bytes(total), UnitSize().limit_recordings(total)) for total in sizes} == sizes
+    assert UnitSize(max_bytes=1e8, largest_bytes=1e8).limit_bytes(1e15) == 1e8
 
 
 @given(st.lists(st.integers(0, 1000), max_size=40), st.integers(1, 12))

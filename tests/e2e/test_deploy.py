@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tests.fixtures.slurm import slurm_cluster
 
 from dawnchorus.training.compose import compose_config
 from dawnchorus.training.runs import find_runs
@@ -56,6 +57,25 @@ def test_requeued_slurm_job_resumes(birds: Path, tmp_path: Path) -> None:
     without = subprocess.run(["bash", script[1]], env={"PATH": environment["PATH"]}, capture_output=True, text=True)
     assert without.returncode != 0
     assert "Call this script with sbatch." in without.stderr
+
+
+@pytest.mark.ops
+def test_tasks_of_a_slurm_job_train_one_run(birds: Path, tmp_path: Path) -> None:
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "DAWNCHORUS_RUNS": str(tmp_path / "runs"),
+    }
+    log = tmp_path / "job.log"
+    tasks = ("--nodes=1", "--ntasks-per-node=2", "--cpus-per-task=1", "--mem=0", f"--output={log}")
+    settings = (*SETTINGS, f"data={birds}", "trainer.epochs=2", "trainer.batch_size=8", "trainer.devices=2")
+    with slurm_cluster(tmp_path / "slurm") as slurm:
+        job = slurm.submit(*tasks, DEPLOY / "train.slurm", *settings, **environment)
+        slurm.wait(job)
+        assert slurm.states(job) == {"COMPLETED"}, log.read_text()
+    (run,) = find_runs(tmp_path / "runs" / f"slurm-{job}")
+    assert run.status == "done"
+    assert run.metadata["devices"].startswith("2 x CPU")
+    assert log.read_text().count("epoch   2 of 2") == 1
 
 
 def test_the_azure_job_is_a_command_that_composes() -> None:

@@ -8,6 +8,7 @@ same table object that is then written, and never by a path (delta-rs issue 2580
 from __future__ import annotations
 
 import json
+import random
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -34,8 +35,12 @@ from dawnchorus.storage.failures import describe_failure
 if TYPE_CHECKING:
     from deltalake import DeltaTable
 
-MAX_TRIES = 20
+MAX_TRIES = 30
 """Maximum number of attempts at a commit, which is repeated if another process committed first."""
+
+FIRST_PAUSE_S, MAX_PAUSE_S = 0.1, 60.0
+"""Longest pause after the first refused commit, which doubles after each further one, and its limit. deltalake itself
+has tried 16 versions in a row by then: so many processes commit that some would never be the first without pauses."""
 
 MAX_LOST_REPLIES = 2
 """Maximum number of failed requests of a commit, in addition to the retries of the store's client."""
@@ -373,6 +378,7 @@ class ArchiveTable:
                     raise self._cannot_write(error) from (None if self.location.is_remote else error)
             else:
                 return True
+            time.sleep(random.uniform(0, longest_pause_s(MAX_TRIES - left)))  # noqa: S311 - no secret
         return False
 
     def delete(self, condition: str) -> None:
@@ -522,6 +528,15 @@ def _read_statistics(metadata: pq.FileMetaData) -> dict[str, Any]:
     for name in unknown & lowest.keys():
         del lowest[name], highest[name]
     return {"numRecords": metadata.num_rows, "minValues": lowest, "maxValues": highest}
+
+
+def longest_pause_s(n_refused: int) -> float:
+    """Return the longest pause before a commit is repeated, of which a random part is waited for.
+
+    Args:
+        n_refused: number of earlier commits of the same rows that were refused, without the last one.
+    """
+    return min(FIRST_PAUSE_S * 2.0**n_refused, MAX_PAUSE_S)
 
 
 def _first_line(error: Exception) -> str:

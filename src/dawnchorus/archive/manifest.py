@@ -37,12 +37,18 @@ class UnitSize:
         max_recordings: maximum number of recordings in a unit.
         min_bytes: lower bound for the maximum size that follows from `n_units`.
         n_units: number of units to aim at, so that shards get equal shares.
+        max_units: number of units above which units exceed `max_bytes`, with as many more recordings. Each unit is a
+            commit to every table, which takes longer the more commits there are (docs/SCALE.md).
+        largest_bytes: size up to which units grow then; it limits the memory of a process, and the work that is
+            repeated when one is lost.
     """
 
     max_bytes: float = 1e9
     max_recordings: int = 500
     min_bytes: float = 64e6
     n_units: int = 200
+    max_units: int = 5_000
+    largest_bytes: float = 50e9
 
     def __post_init__(self) -> None:
         """Check the limits.
@@ -56,7 +62,12 @@ class UnitSize:
 
     def limit_bytes(self, total: float) -> float:
         """Return the maximum size in bytes of a unit in a manifest of `total` bytes."""
-        return min(max(total / self.n_units, min(self.min_bytes, self.max_bytes)), self.max_bytes)
+        usual = min(max(total / self.n_units, min(self.min_bytes, self.max_bytes)), self.max_bytes)
+        return max(usual, min(total / self.max_units, self.largest_bytes))
+
+    def limit_recordings(self, total: float) -> int:
+        """Return the maximum number of recordings in a unit in a manifest of `total` bytes."""
+        return round(self.max_recordings * max(self.limit_bytes(total) / self.max_bytes, 1.0))
 
 
 @dataclass(frozen=True)
@@ -166,13 +177,14 @@ def cut_units(files: Sequence[ListedFile], size: UnitSize) -> list[int]:
     unit then adds one file to each table. Files are sorted by month first, or each folder of a listing would have small
     units.
     """
-    limit = size.limit_bytes(sum(file.n_bytes or 0 for file in files))
+    total = sum(file.n_bytes or 0 for file in files)
+    limit, max_recordings = size.limit_bytes(total), size.limit_recordings(total)
     units = [0] * len(files)
     months = [_month(file) for file in files]
     number, n_bytes, n_files, month = 0, 0, 0, ""
     for index in sorted(range(len(files)), key=months.__getitem__):
         file_bytes = files[index].n_bytes or 0
-        is_full = n_files >= size.max_recordings or n_bytes + file_bytes > limit or months[index] != month
+        is_full = n_files >= max_recordings or n_bytes + file_bytes > limit or months[index] != month
         if n_files and is_full:
             number, n_bytes, n_files = number + 1, 0, 0
         units[index] = number

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.dataset as pa_dataset
 
 from dawnchorus.archive.archive import Archive
+from dawnchorus.archive.delta import ArchiveTable
 from dawnchorus.archive.schemas import DETECTIONS, RECORDINGS
 from dawnchorus.archive.selection import committed_attempts, failed_paths
 from dawnchorus.archive.workers import Worker
@@ -42,6 +43,8 @@ class UnitWriter:
     def __init__(self, archive: Archive, worker: Worker) -> None:
         self.archive, self.worker = archive, worker
         self._recordings = archive.table(RECORDINGS)
+        self._results: dict[str, ArchiveTable] = {}
+        """Tables of results, kept open: of one with many commits, opening reads all of them."""
 
     def list_committed(self) -> set[str]:
         """Return the names of the committed units.
@@ -86,13 +89,16 @@ class UnitWriter:
             if len(rows):
                 rows_in_order = rows.sort_by(SORTED_BY) if name == DETECTIONS else rows
                 # With a transaction, so that a commit whose reply was lost is not made again.
-                self.archive.table(name).append(rows_in_order, {attempt_transaction(attempt): 1})
+                self._result_table(name).append(rows_in_order, {attempt_transaction(attempt): 1})
         ends = {unit_transaction(unit): 1, attempt_transaction(attempt): 1}
         # A store may have made the commit though its reply was lost, or a later try was refused.
         if self._recordings.append(recordings, ends) or self._has_ended_with(unit, attempt):
             return True
         self._delete(attempt, results)
         return False
+
+    def _result_table(self, name: str) -> ArchiveTable:
+        return self._results.setdefault(name, self.archive.table(name))
 
     def _has_ended_with(self, unit: str, attempt: str) -> bool:
         is_of_unit = pa_dataset.field("unit") == unit
@@ -102,6 +108,6 @@ class UnitWriter:
         for name, rows in results.items():
             if len(rows):
                 try:
-                    self.archive.table(name).delete(f"attempt = '{attempt}'")
+                    self._result_table(name).delete(f"attempt = '{attempt}'")
                 except OutputError:
                     return  # they do not count, and the next vacuum removes them

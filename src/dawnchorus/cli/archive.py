@@ -86,7 +86,7 @@ def identify_into_archive(
     announce_model(job.store, job.model)
     model = Model(job.store.open(job.model), job.store)
     n_bytes = None if job.unit_mb is None else job.unit_mb * 1e6
-    unit_size = None if n_bytes is None else UnitSize(max_bytes=n_bytes, min_bytes=n_bytes)
+    unit_size = None if n_bytes is None else UnitSize(max_bytes=n_bytes, min_bytes=n_bytes, largest_bytes=n_bytes)
     if dry_run is not None:
         plan = plan_archiving(
             paths,

@@ -109,6 +109,10 @@ def print_epoch(screen: Console, progress: Progress) -> None:
 
 
 def _done(run: TrainingRun, screen: Console) -> None:
+    from dawnchorus.training.processes import is_first_process
+
+    if not is_first_process():
+        return
     metadata = run.metadata
     screen.print(
         f"Trained in {metadata['fit_s']:.1f} s on {metadata['devices']} ({metadata['features_s']:.1f} s for features). "

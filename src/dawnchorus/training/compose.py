@@ -42,7 +42,7 @@ INSTEAD_OF_HYDRA = {
     "sweep": "Folder of runs: paths.runs=FOLDER.",
     "mode": "Combinations of values: dawnchorus train --multirun.",
     "sweeper": "Combinations of values: dawnchorus train --multirun. Search: dawnchorus tune.",
-    "launcher": "Several machines: deploy/train.slurm. Several processes: trainer.devices=2.",
+    "launcher": "Several machines: trainer.nodes=2, docs/TRAINING.md. Several processes: trainer.devices=2.",
     "verbose": "Whole trace of an error: dawnchorus --debug.",
 }
 """Advice by setting of Hydra itself (`hydra.NAME`), none of which is supported."""

@@ -187,7 +187,9 @@ class TrainerConfig(Config):
     """Validation metric that decides on the best epoch; AUC and accuracy are over recordings."""
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: int = Field(default=1, ge=1)
-    """Number of training processes, which share each batch: one per GPU, or several on the CPU."""
+    """Number of training processes on each node, which share each batch: one per GPU, or several on the CPU."""
+    nodes: int = Field(default=1, ge=1)
+    """Number of machines; torchrun or SLURM starts the processes of several."""
     precision: Annotated[
         Literal["auto", "32", "16-mixed", "bf16-mixed"],
         BeforeValidator(lambda value: "32" if value == 32 else value),  # a number, as Hydra and YAML read it
@@ -197,6 +199,11 @@ class TrainerConfig(Config):
     """Maximum norm of the gradients; None: no clipping."""
     threads: int | None = Field(default=None, ge=1)
     """Number of PyTorch threads; None: all usable cores, or 1 if only layers on precomputed features are trained."""
+
+    @property
+    def n_processes(self) -> int:
+        """Processes on all nodes together."""
+        return self.nodes * self.devices
 
 
 class TrackerConfig(Config):
@@ -269,6 +276,6 @@ class TrainConfig(Config):
             include={"model", "data", "optimizer", "scheduler", "augment", "loss", "trainer", "seed"},
             exclude={
                 "data": {"path", "classes", "auxiliary", "validation_fold"},
-                "trainer": {"accelerator", "devices", "threads"},
+                "trainer": {"accelerator", "devices", "nodes", "threads"},
             },
         )

@@ -24,6 +24,7 @@ from dawnchorus.training.epochs import BEST, LAST
 from dawnchorus.training.families import Network
 from dawnchorus.training.inputs import Inputs
 from dawnchorus.training.losses import build_loss
+from dawnchorus.training.processes import choose_strategy, is_first_process, is_lost_process, lost_process
 from dawnchorus.training.runs import TrainingRun
 from dawnchorus.types import Report
 
@@ -86,7 +87,7 @@ def fit(
 
     Raises:
         InputError: settings that do not fit the data, such as more processes than clips in a batch.
-        TrainingError: the loss, or a logit of the trained network, is not finite.
+        TrainingError: the loss, or a logit of the trained network, is not finite, or another process was lost.
         OutputError: no space, or no permission.
     """
     import lightning
@@ -102,7 +103,7 @@ def fit(
     validating = _validation_loader(examples, config, inputs) if has_validation else None
     training = _training_loader(examples, config, inputs)
     n_batch = training.batch_sampler.n_per_batch
-    if options.devices > 1:
+    if options.n_processes > 1:
         LOG.info(_describe_processes(options, network, n_batch))
     n_epochs = max(options.epochs, math.ceil(options.min_steps / len(training)))
     n_steps = n_epochs * len(training)
@@ -128,9 +129,9 @@ def fit(
         trainer = lightning.Trainer(
             accelerator=options.accelerator,
             devices=options.devices,
-            # Forked, not started anew: clips stay mapped once, and there is one run.
-            strategy="ddp_fork" if options.devices > 1 else "auto",
-            sync_batchnorm=options.devices > 1 and _uses_gpu(options),
+            num_nodes=options.nodes,
+            strategy=choose_strategy(options),
+            sync_batchnorm=options.n_processes > 1 and _uses_gpu(options),
             precision=_precision(options),  # type: ignore[arg-type]
             max_epochs=n_epochs,
             gradient_clip_val=options.gradient_clip_val,
@@ -149,16 +150,18 @@ def fit(
         network.train()  # Lightning leaves each part in the mode that it finds it in
         last = run.folder / "checkpoints" / f"{LAST}.ckpt"
         start_s = time.monotonic()
-        with _interruptible(trainer):
+        with _interruptible(trainer), _connected(options):
             trainer.fit(
                 learner, training, validating, ckpt_path=str(last) if last.is_file() else None, weights_only=True
             )
         elapsed_s = time.monotonic() - start_s
+    if not is_first_process():  # it may not see yet what the first one has written
+        return FitResult({}, _devices(trainer, options.n_processes), trainer.current_epoch, elapsed_s)
     best = run.folder / "checkpoints" / f"{BEST}.ckpt"
     if best.is_file():
         learner.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
     _check_logits(network, inputs, examples)
-    return FitResult(best_metrics(last), _devices(trainer), trainer.current_epoch, elapsed_s)
+    return FitResult(best_metrics(last), _devices(trainer, options.n_processes), trainer.current_epoch, elapsed_s)
 
 
 def _check_logits(network: Network, inputs: Inputs, examples: LabeledClips) -> None:
@@ -188,9 +191,25 @@ def _interruptible(trainer: Any) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def _connected(options: TrainerConfig) -> Iterator[None]:
+    """Say which process of several was the one that failed: another one.
+
+    Raises:
+        TrainingError: the connection to it was lost.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if options.n_processes > 1 and is_lost_process(error):
+            raise lost_process(error) from error
+        raise
+
+
 def _describe_processes(options: TrainerConfig, network: Network, n_batch: int) -> str:
     """Describe how several processes share a batch, and over which clips batch normalization computes statistics."""
-    text = f"{options.devices} processes share each batch of {n_batch}: {n_batch // options.devices} clips in each"
+    n = options.n_processes
+    text = f"{n} processes share each batch of {n_batch}: {n_batch // n} clips in each"
     if not any(isinstance(module, torch.nn.modules.batchnorm._BatchNorm) for module in network.modules()):  # noqa: SLF001
         return text
     if _uses_gpu(options):
@@ -228,14 +247,14 @@ def _training_loader(examples: LabeledClips, config: TrainConfig, inputs: Inputs
         class_balance=config.trainer.class_balance,
         auxiliary_share=config.data.auxiliary_share,
     )
-    n_devices = config.trainer.devices
-    if min(config.trainer.batch_size, n) < n_devices:
+    n_processes = config.trainer.n_processes
+    if min(config.trainer.batch_size, n) < n_processes:
         raise InputError(
-            f"trainer.devices: expected at most one process for each clip of a batch, got {n_devices} for "
+            f"trainer.devices: expected at most one process for each clip of a batch, got {n_processes} for "
             f"{min(config.trainer.batch_size, n)}. Lower it, or raise trainer.batch_size."
         )
     # Shares of one size, so that the mean of the processes' gradients is that of the whole batch.
-    batch = min(config.trainer.batch_size, n) // n_devices * n_devices
+    batch = min(config.trainer.batch_size, n) // n_processes * n_processes
     batches = DistributedBatchSampler(n, batch=batch, seed=config.seed, weights=weights)
     if examples.crops:
         return DataLoader(CropDataset(examples, seed=config.seed), batch_sampler=CropBatchSampler(batches))
@@ -254,7 +273,7 @@ def _precision(options: TrainerConfig) -> str:
     return "16-mixed" if _uses_gpu(options) else "32-true"
 
 
-def _devices(trainer: Any) -> str:
+def _devices(trainer: Any, n_processes: int) -> str:
     if torch.cuda.is_available() and trainer.accelerator.__class__.__name__ == "CUDAAccelerator":
-        return f"{trainer.num_devices} x {torch.cuda.get_device_name(0)}"
-    return f"{trainer.num_devices} x CPU ({torch.get_num_threads()} threads)"
+        return f"{n_processes} x {torch.cuda.get_device_name(0)}"
+    return f"{n_processes} x CPU ({torch.get_num_threads()} threads)"

@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from filelock import Timeout
+from filelock import FileLock, Timeout
 
 from dawnchorus.errors import BusyError, DawnChorusError, InputError, OutputError, TrainingError
 from dawnchorus.evaluation.background import describe_background, describe_unmeasured, measure_background
@@ -19,13 +21,14 @@ from dawnchorus.evaluation.scoring import Scores
 from dawnchorus.models.store import ModelStore, default_folder
 from dawnchorus.training.bundles import choose_activation, write_trained_bundle
 from dawnchorus.training.compose import family_config, validate_config
-from dawnchorus.training.config import TrainConfig, TrainerConfig
+from dawnchorus.training.config import TrackerConfig, TrainConfig, TrainerConfig
 from dawnchorus.training.dataset import LabeledClips, load_labeled_clips
 from dawnchorus.training.families import Context, Family, FamilyConfig, Network
 from dawnchorus.training.fitting import fit
 from dawnchorus.training.inputs import open_inputs
 from dawnchorus.training.losses import loss_for
 from dawnchorus.training.operators import declare_vision_operators
+from dawnchorus.training.processes import Processes, join_processes
 from dawnchorus.training.runs import TrainingRun, new_run, read_config, read_run
 from dawnchorus.training.validation import validation_scores
 from dawnchorus.types import Report, ignore_progress
@@ -43,6 +46,9 @@ def train(
 ) -> TrainingRun:
     """Train a model, and write its run and bundle.
 
+    If torchrun or SLURM has started several processes, each calls this with the same configuration, and gets the same
+    run.
+
     Args:
         config: the configuration.
         started: local start time, for the name of the run's folder.
@@ -53,22 +59,30 @@ def train(
         InputError: the configuration or the data set cannot be trained on.
         ModelError: a backbone or pretrained weights cannot be loaded. After this and `InputError` the run's folder is
             deleted, unless it has a checkpoint.
-        TrainingError: the loss is not finite.
+        TrainingError: the loss is not finite, or another process of the training was lost.
         OutputError: no space, or no permission.
     """
-    run = new_run(
+    processes = _join_processes(config)
+    create_run = partial(
+        new_run,
         Path(config.paths.runs),
         label=config.name or str(config.model["family"]),
         started=started,
         config=config.model_dump(mode="json"),
         overrides=overrides or [],
     )
+    run = processes.share(create_run)
     try:
-        return _run_training(run, config, report)
+        return _run_training(run, config, report, processes)
     except DawnChorusError as error:
-        if _is_refusal(run, error):
+        if processes.is_first and _is_refusal(run, error):
             shutil.rmtree(run.folder, ignore_errors=True)
         raise
+
+
+def _join_processes(config: TrainConfig) -> Processes:
+    declare_vision_operators()  # Lightning, which is imported for it, looks for these operators
+    return join_processes(config.trainer)
 
 
 def _is_refusal(run: TrainingRun, error: DawnChorusError) -> bool:
@@ -91,25 +105,44 @@ def resume(folder: Path, *, report: Report = ignore_progress) -> TrainingRun:
     run = read_run(folder)
     if run.metadata["status"] == "done":
         raise InputError(f"this run is done. Its bundle: {run.bundle}", subject=folder)
-    return _run_training(run, validate_config(read_config(run)), report)
+    config = validate_config(read_config(run))
+    return _run_training(run, config, report, _join_processes(config))
 
 
-def _run_training(run: TrainingRun, config: TrainConfig, report: Report) -> TrainingRun:
+def _run_training(run: TrainingRun, config: TrainConfig, report: Report, processes: Processes) -> TrainingRun:
     lock = run.lock
+    processes.share(partial(_acquire, lock, run))
     try:
-        lock.acquire()
-    except Timeout:
-        raise BusyError("another process trains this run. Wait for it, or end it.", subject=run.folder) from None
-    try:
-        return _train_and_record(run, config, report)
+        return (_train_and_record if processes.is_first else _assist)(run, config, report, processes)
     finally:
         lock.release()
 
 
-def _train_and_record(run: TrainingRun, config: TrainConfig, report: Report) -> TrainingRun:
+def _acquire(lock: FileLock, run: TrainingRun) -> None:
+    try:
+        lock.acquire()
+    except Timeout:
+        raise BusyError("another process trains this run. Wait for it, or end it.", subject=run.folder) from None
+
+
+def _assist(run: TrainingRun, config: TrainConfig, report: Report, processes: Processes) -> TrainingRun:
+    """Train with the first process, which writes the run.
+
+    Raises:
+        InputError: this process does not see the run's folder.
+    """
+    if not run.folder.is_dir():
+        raise InputError(
+            "paths.runs: expected a folder that all nodes see under the same path, not found on this one.",
+            subject=run.folder,
+        )
+    return _train(run, config.model_copy(update={"tracker": TrackerConfig()}), report, processes)
+
+
+def _train_and_record(run: TrainingRun, config: TrainConfig, report: Report, processes: Processes) -> TrainingRun:
     """Train, and record the outcome in `run.json`."""
     try:
-        return _train(run, config, report)
+        return _train(run, config, report, processes)
     except (OSError, OutputError) as error:
         _record_end(run, status="failed", reason=str(error))
         reason = error.reason if isinstance(error, OutputError) else error.strerror
@@ -137,59 +170,65 @@ def _record_end(run: TrainingRun, **changes: str) -> None:
         run.update(**changes)
 
 
-def _train(run: TrainingRun, config: TrainConfig, report: Report) -> TrainingRun:
-    declare_vision_operators()
-    from dawnchorus.training.trackers import check_tracker  # it imports Lightning, which looks for these operators
+def _train(run: TrainingRun, config: TrainConfig, report: Report, processes: Processes) -> TrainingRun:
+    from dawnchorus.training.trackers import check_tracker
 
-    _check_devices(config.trainer)
-    config = config.model_copy(update={"tracker": check_tracker(config.tracker)})
-    store = open_store(config)
-    family, shape = family_config(config, store)
-    start_s = time.monotonic()
-    examples = _load_examples(run, config, shape, store)
-    recipe = config.recipe()
-    config = _with_chosen_loss(config, examples)
-    network = _build_network(config, family, shape, examples, store)
-    built_s = time.monotonic()
-    with open_inputs(network, config, examples, scratch=run.folder) as inputs:
-        network.prepare(inputs.sample_features())
-        prepared_s = time.monotonic()
-        run = _record_sizes(run, network, examples)
+    with ExitStack() as stack:
+        with processes.first_in_turn():  # the others find clips and features
+            _check_devices(config.trainer)
+            config = config.model_copy(update={"tracker": check_tracker(config.tracker)})
+            store = open_store(config)
+            family, shape = family_config(config, store)
+            start_s = time.monotonic()
+            examples = _load_examples(run, config, shape, store)
+            recipe = config.recipe()
+            config = _with_chosen_loss(config, examples)
+            network = _build_network(config, family, shape, examples, store)
+            built_s = time.monotonic()
+            scratch = run.folder if processes.is_first else Path(stack.enter_context(TemporaryDirectory()))
+            inputs = stack.enter_context(open_inputs(network, config, examples, scratch=scratch))
+            network.prepare(inputs.sample_features())
+            prepared_s = time.monotonic()
+            if processes.is_first:
+                run = _record_sizes(run, network, examples)
         result = fit(run, network, config, examples, inputs, report=report)
-        held_out = validation_scores(
-            network,
-            examples,
-            inputs,
-            activation=choose_activation(config),
-            window_s=shape.window_s,
-            batch=config.trainer.batch_size,
-        )
-    name = family.base_bundle(shape)
-    bundle = write_trained_bundle(
-        run.bundle,
-        network,
-        config,
-        shape,
-        examples,
-        recipe=recipe,
-        backbone=store.open(name) if name else None,
-        pretrained=family.pretrained(shape),
-        metrics=result.metrics,
-        held_out=held_out,
-        training_summary=f"{result.n_epochs} epochs in {result.elapsed_s:.0f} s on {result.devices}",
-    )
-    return run.update(
-        status="done",
-        metrics=result.metrics,
-        background=_measure_background(held_out, config),
-        devices=result.devices,
-        epochs=result.n_epochs,
-        fit_s=round(result.elapsed_s, 3),
-        features_s=round(prepared_s - built_s, 3),
-        prepared_s=round(prepared_s - start_s, 3),
-        bundle_id=bundle.id,
-        bundle_bytes=bundle.graph_path.stat().st_size,
-    )
+        with processes.first_in_turn():
+            if not processes.is_first:
+                return read_run(run.folder)
+            held_out = validation_scores(
+                network,
+                examples,
+                inputs,
+                activation=choose_activation(config),
+                window_s=shape.window_s,
+                batch=config.trainer.batch_size,
+            )
+            name = family.base_bundle(shape)
+            bundle = write_trained_bundle(
+                run.bundle,
+                network,
+                config,
+                shape,
+                examples,
+                recipe=recipe,
+                backbone=store.open(name) if name else None,
+                pretrained=family.pretrained(shape),
+                metrics=result.metrics,
+                held_out=held_out,
+                training_summary=f"{result.n_epochs} epochs in {result.elapsed_s:.0f} s on {result.devices}",
+            )
+            return run.update(
+                status="done",
+                metrics=result.metrics,
+                background=_measure_background(held_out, config),
+                devices=result.devices,
+                epochs=result.n_epochs,
+                fit_s=round(result.elapsed_s, 3),
+                features_s=round(prepared_s - built_s, 3),
+                prepared_s=round(prepared_s - start_s, 3),
+                bundle_id=bundle.id,
+                bundle_bytes=bundle.graph_path.stat().st_size,
+            )
 
 
 def _load_examples(run: TrainingRun, config: TrainConfig, shape: FamilyConfig, store: ModelStore) -> LabeledClips:

@@ -29,7 +29,7 @@ _MISSING = {
         "Recording not found", "It may have been deleted, here or on another page.", (RECORDINGS, HOME)
     ),
     "/jobs/": ErrorText(
-        "Job not found", "Jobs are deleted some time after they end; their recordings stay.", (RECORDINGS, SYSTEM)
+        "Job not found", "It may have been deleted; a recording that it stored stays.", (RECORDINGS, SYSTEM)
     ),
 }
 """Texts for status 404 by the start of the path."""
