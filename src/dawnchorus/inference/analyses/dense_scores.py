@@ -20,7 +20,7 @@ class DenseScores:
     needs_embeddings: ClassVar[bool] = False
 
     def create(self) -> ScoreRows:
-        """Create the state for one signal."""
+        """Create the state for one signal, the mono mix or one channel of a recording."""
         return ScoreRows(self.classes)
 
 

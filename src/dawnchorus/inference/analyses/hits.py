@@ -29,7 +29,7 @@ class ScoreFilter:
     needs_embeddings: ClassVar[bool] = False
 
     def create(self) -> Hits:
-        """Create the state for one signal."""
+        """Create the state for one signal, the mono mix or one channel of a recording."""
         return Hits(self)
 
     def apply(self, scores: FloatArray, first_window: int) -> npt.NDArray[np.void]:

@@ -22,7 +22,7 @@ class OtherModelAnalysis:
     needs_embeddings: ClassVar[bool] = False
 
     def create(self) -> OtherModelSignalAnalysis:
-        """Create the state for one signal."""
+        """Create the state for one signal, the mono mix or one channel of a recording."""
         return OtherModelSignalAnalysis(self.number, self.analysis.create())
 
 

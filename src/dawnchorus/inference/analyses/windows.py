@@ -70,5 +70,5 @@ class WindowAnalysis(Protocol):
     """True if the model must compute embeddings."""
 
     def create(self) -> SignalAnalysis:
-        """Create the state for one signal."""
+        """Create the state for one signal, the mono mix or one channel of a recording."""
         ...
