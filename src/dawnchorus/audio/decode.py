@@ -72,7 +72,7 @@ class OpenRecording(Protocol):
 
     @property
     def duration_s(self) -> float:
-        """True length in seconds after the last block; before, the seconds decoded so far, or 0."""
+        """True length in seconds after the last block; undefined before (some decoders count so far, others give 0)."""
         ...
 
     def blocks(self) -> Iterator[FloatArray]:

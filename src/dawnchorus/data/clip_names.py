@@ -323,7 +323,8 @@ def parse_clip_name(stem: str, duration_s: float | None) -> ClipName | None:
     """Return candidates for the name of the recording that a clip was cut from; None if the name shows no cut.
 
     Times, words such as "part 2", and a file name inside the name (`a.wav_0`) show a cut. Two integers are times only
-    if their difference, in seconds or milliseconds, is the clip's length `duration_s`; None: the length is not known.
+    if their difference, in seconds or milliseconds, is the clip's length `duration_s`; if that is None (not known), two
+    integers are no times.
     """
     if clip := tape_clip(stem):
         return ClipName((clip.tape,), is_range=True)

@@ -45,10 +45,12 @@ class Inputs(ABC):
 
     @abstractmethod
     def convert(self, waveforms: Tensor) -> Tensor:
-        """Convert waveforms [sounds, samples] that are no clips of the data set to inputs [sounds, ...].
+        """Convert waveforms [n, samples] from outside the data set, such as synthetic noise, to inputs [n, ...].
+
+        If the front end is fixed, their features are cached in a file next to the clips, named after the waveforms.
 
         Raises:
-            OutputError: their features cannot be cached next to the clips.
+            OutputError: the features cannot be cached.
         """
 
     @abstractmethod

@@ -40,7 +40,7 @@ _KINDS: dict[str, tuple[Literal["dataset", "competition", "notebook"], int]] = {
 
 @dataclass(frozen=True)
 class KaggleSource:
-    """A Kaggle data set ("owner/name"), competition ("birdclef-2026") or notebook ("owner/name")."""
+    """A Kaggle data set ("owner/name", or "owner/name/versions/3"), competition ("birdclef-2026") or notebook."""
 
     name: str
     kind: Literal["dataset", "competition", "notebook"]
@@ -49,7 +49,8 @@ class KaggleSource:
 def parse_url(url: str) -> KaggleSource:
     """Parse a Kaggle name or URL.
 
-    `owner/name`, `birdclef-2026` and `https://www.kaggle.com/competitions/birdclef-2026` are such texts.
+    `owner/name` is a data set and `birdclef-2026` a competition; a URL such as
+    `https://www.kaggle.com/competitions/birdclef-2026` tells the kind.
 
     Raises:
         InputError: the text is neither a name nor a URL of a data set, competition or notebook.

@@ -55,7 +55,10 @@ def _dead_stretches(row: Row) -> str | None:
 
 
 def describe_stretches(share: float, longest_s: float) -> str:
-    """Return in words the share of time (0 to 1) and the longest stretch, in seconds, without sound."""
+    """Return in words the share of time (0 to 1) and the longest stretch, in seconds, without sound.
+
+    For example: "12.0% of the time, at most 5 s on end".
+    """
     length = f"{longest_s:.0f} s" if longest_s < 2 * MINUTE_S else f"{longest_s / MINUTE_S:.1f} min"
     return f"{share:.1%} of the time, at most {length} on end"
 

@@ -64,7 +64,10 @@ class RecordingFilter(RequestParameters):
     )
 
     def query_fields(self) -> dict[str, Any]:
-        """Return the values of the parameters that filter the list, by parameter, without `cursor` and `limit`."""
+        """Return the values of the parameters that filter the list, by parameter, without those of paging.
+
+        Parameters that are not set are None.
+        """
         return {name: value for name, value in self if name not in ("cursor", "limit")}
 
 

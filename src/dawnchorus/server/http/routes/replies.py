@@ -179,7 +179,10 @@ def detection_fields(record: DetectionRecord) -> dict[str, Any]:
 
 
 def clip_fields(record: DetectionRecord) -> dict[str, Any]:
-    """Return the result of `detection_fields`, with `site`, and the detection's `position` in the review queue."""
+    """Return the result of `detection_fields`, with `site` and `position`.
+
+    `position` is the text of the detection's `Position` in the review queue, by which the next clips are requested.
+    """
     position = Position(record.detection.score, record.detection.id)
     return {**detection_fields(record), "site": record.recording.site, "position": position.encode()}
 
