@@ -352,9 +352,9 @@ def _describe(
     if not hits:
         return HIT_SCHEMA.empty_table()
     columns = ["recording_id", "channel", "start_s", "end_s"]
-    taken = [blocks[part.block].batch.select(columns).take(pa.array(part.rows)) for part in hits]
+    batches = [blocks[part.block].batch.select(columns).take(pa.array(part.rows)) for part in hits]
     scores = np.concatenate([part.values for part in hits]).astype(np.float32)
-    rows = pa.Table.from_batches(taken).append_column("score", pa.array(scores)).sort_by(_ORDER).slice(0, k)
+    rows = pa.Table.from_batches(batches).append_column("score", pa.array(scores)).sort_by(_ORDER).slice(0, k)
     is_hit = pa_dataset.field("recording_id").isin(pc.unique(rows["recording_id"]))
     recordings = table.read(["recording_id", *_OF_RECORDING], is_hit).to_pylist()
     recording_by_id = {each["recording_id"]: each for each in recordings}

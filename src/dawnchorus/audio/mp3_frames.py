@@ -108,8 +108,8 @@ class FrameIndex:
         if k:
             _silence_start(content, self.frame_bytes)
         content += _silent_frames(content, self.frame_bytes, n_frames)
-        with soundfile.SoundFile(io.BytesIO(content)) as sound:
-            samples: FloatArray = sound.read(n_frames * self.frame_samples, dtype="float32", always_2d=True)
+        with soundfile.SoundFile(io.BytesIO(content)) as audio_file:
+            samples: FloatArray = audio_file.read(n_frames * self.frame_samples, dtype="float32", always_2d=True)
         return samples[first + self.delay - k * STEP * self.frame_samples :]
 
 
@@ -210,8 +210,8 @@ def _agrees(path: Path, index: FrameIndex) -> bool:
         return False
     first = 3 * N_BEFORE * index.frame_samples
     n = _N_COMPARED * index.frame_samples
-    with path.open("rb") as file, soundfile.SoundFile(file) as sound:
-        expected = sound.read(first + n, dtype="float32", always_2d=True)[first:]
+    with path.open("rb") as file, soundfile.SoundFile(file) as audio_file:
+        expected = audio_file.read(first + n, dtype="float32", always_2d=True)[first:]
     decoded = next(index.blocks(path, first, first + n), expected[:0])
     return expected.shape == decoded.shape and bool(np.allclose(expected, decoded, atol=_TOLERANCE))
 

@@ -123,7 +123,7 @@ def embed_clip(model: Model, clip: Path, *, start_s: float, end_s: float | None)
         raise ModelError(f"{model.name}: this model has no embeddings. Use one that has, such as birdnet.")
     if end_s is not None and end_s <= start_s:
         raise InputError(f"--end-s: expected more than --start-s ({start_s:g}), got {end_s:g}.")
-    rate_hz, n_window = model.sample_rate_hz, model.bundle.window_samples
+    rate_hz, window_samples = model.sample_rate_hz, model.bundle.window_samples
     with closing(DecoderProcess()) as decoder:
         # As much around the sound as a window may need, and no more of a long clip than is used.
         first_s = max(start_s - model.window_s, 0.0)
@@ -135,18 +135,18 @@ def embed_clip(model: Model, clip: Path, *, start_s: float, end_s: float | None)
     end = length if end_s is None else min(round((end_s - first_s) * rate_hz), length)
     if end <= start:
         raise InputError(f"--start-s: the clip ends before {start_s:g} s.", subject=clip)
-    n_windows = math.ceil((end - start) / n_window)
+    n_windows = math.ceil((end - start) / window_samples)
     if n_windows > MAX_CLIP_WINDOWS:
         raise InputError(
             f"expected a sound of at most {MAX_CLIP_WINDOWS * model.window_s:g} s. Give --start-s and --end-s.",
             subject=clip,
         )
     if n_windows == 1:
-        starts = [start - (n_window - (end - start)) // 2]
+        starts = [start - (window_samples - (end - start)) // 2]
     else:
-        starts = np.linspace(start, end - n_window, n_windows).round().astype(int).tolist()
-    starts = [max(min(each, length - n_window), 0) for each in starts]
-    windows = [samples[each : each + n_window] for each in starts]
+        starts = np.linspace(start, end - window_samples, n_windows).round().astype(int).tolist()
+    starts = [max(min(each, length - window_samples), 0) for each in starts]
+    windows = [samples[each : each + window_samples] for each in starts]
     return np.concatenate([model.embed(window, rate_hz)[:1] for window in windows])
 
 

@@ -372,7 +372,7 @@ def _print_gaps(rows: Sequence[RecordingRow], splits: Sequence[str]) -> None:
         click.echo(f"{gap.split}: {lacks}; the other splits have all recordings of {gap.label} ({available}).")
 
 
-def _report_split(table: RecordingsTable, parts: Sequence[str], *, seed: int) -> None:
+def _report_split(table: RecordingsTable, split_names: Sequence[str], *, seed: int) -> None:
     rows = [row for row in table.rows if row.split]
     splits = Counter(row.split for row in rows)
     species: dict[str | None, set[str | None]] = {
@@ -381,7 +381,7 @@ def _report_split(table: RecordingsTable, parts: Sequence[str], *, seed: int) ->
     for name, n in splits.items():
         hours = sum(row.duration_s or 0 for row in rows if row.split == name) / 3600
         click.echo(f"{name}: {counted(n, 'recording')}, {hours:.2f} hours, {len(species[name] - {None})} species")
-    _print_gaps(rows, parts)
+    _print_gaps(rows, split_names)
     report = leak_report(table.rows, seed=seed)
     _print_leaks(report.leaks)
     click.echo(

@@ -92,9 +92,9 @@ def _chosen_windows(
     rng: np.random.Generator,
 ) -> Iterator[tuple[int, FloatArray]]:
     """Yield the index of the first sample and the samples of windows chosen in the first `MAX_CHOICE_S` seconds."""
-    sound = _first_samples(blocks, MAX_CHOICE_S * recipe.rate_hz)
-    last = len(sound) - recipe.window_samples
-    if not len(sound):
+    audio = _first_samples(blocks, MAX_CHOICE_S * recipe.rate_hz)
+    last = len(audio) - recipe.window_samples
+    if not len(audio):
         return
     if recipe.clip_selection == "first" or last <= 0:
         starts = [0]
@@ -103,9 +103,9 @@ def _chosen_windows(
     elif recipe.clip_selection == "scored" and calls:
         starts = _called_starts([kept.kept_s(call_s) for call_s in calls], recipe, last=last)
     else:
-        starts = loudest_starts(sound, recipe.window_samples, recipe.n_clips)
+        starts = loudest_starts(audio, recipe.window_samples, recipe.n_clips)
     for start in sorted(starts):
-        yield start, sound[start : start + recipe.window_samples]
+        yield start, audio[start : start + recipe.window_samples]
 
 
 def _first_samples(blocks: Iterator[FloatArray], n: float) -> FloatArray:
@@ -135,16 +135,16 @@ def _called_starts(calls: Sequence[float], recipe: Recipe, *, last: int) -> list
     return chosen
 
 
-def loudest_starts(sound: FloatArray, window_samples: int, n_clips: int) -> list[int]:
+def loudest_starts(audio: FloatArray, window_samples: int, n_clips: int) -> list[int]:
     """Return the indices of the first samples of the `n_clips` loudest windows without overlap, the loudest first.
 
-    `sound` has mono samples [samples]. Windows start at multiples of a quarter window; there are fewer if no more fit.
+    `audio` has mono samples [samples]. Windows start at multiples of a quarter window; there are fewer if no more fit.
     Loudness is the energy of the samples' first difference, which raises high frequencies by 6 dB per octave, against
     wind.
     """
     hop = max(window_samples // 4, 1)
-    starts = np.arange(0, len(sound) - window_samples + 1, hop)
-    total = np.concatenate([[0.0], np.cumsum(np.diff(sound, prepend=sound[:1]).astype(np.float64) ** 2)])
+    starts = np.arange(0, len(audio) - window_samples + 1, hop)
+    total = np.concatenate([[0.0], np.cumsum(np.diff(audio, prepend=audio[:1]).astype(np.float64) ** 2)])
     energy = total[starts + window_samples] - total[starts]
     chosen: list[int] = []
     for k in np.argsort(-energy, kind="stable").tolist():

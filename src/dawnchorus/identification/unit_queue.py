@@ -57,15 +57,15 @@ class UnitQueue:
         if any(self._attempts[unit] for unit in held):
             return []
         if not self._waiting:
-            taken = [self._suspects.popleft()] if self._suspects and not held else []
+            assigned = [self._suspects.popleft()] if self._suspects and not held else []
         else:
-            taken = []
+            assigned = []
             limit = max(len(self._waiting) // (2 * n_workers), 1)
-            while self._waiting and n_recordings > 0 and len(taken) < limit:
-                taken.append(self._waiting.popleft())
-                n_recordings -= self._n_recordings[taken[-1]]
-        self._n_assigned += len(taken)
-        return taken
+            while self._waiting and n_recordings > 0 and len(assigned) < limit:
+                assigned.append(self._waiting.popleft())
+                n_recordings -= self._n_recordings[assigned[-1]]
+        self._n_assigned += len(assigned)
+        return assigned
 
     def finish(self, units: Collection[str]) -> None:
         """Record that assigned units, given by name, are finished."""
