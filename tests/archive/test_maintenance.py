@@ -47,9 +47,9 @@ def test_compaction_changes_no_result(copied: Archive, rows: Rows) -> None:
 def detections(unit: str, *, seed: int, n: int = 2_000) -> pa.Table:
     random = np.random.default_rng(seed)
     species = [f"Avis {chr(97 + k)}" for k in random.integers(0, 20, n)]
-    origin = {"run": "r", "unit": unit, "attempt": f"w-{unit}", "month": "2026-05"}
+    shared = {"run": "r", "unit": unit, "attempt": f"w-{unit}", "month": "2026-05"}
     rows = [
-        {"recording_id": k, "scientific_name": name, "site": f"S{k % 3}", "start_s": float(k), **origin}
+        {"recording_id": k, "scientific_name": name, "site": f"S{k % 3}", "start_s": float(k), **shared}
         for k, name in enumerate(species)
     ]
     return pa.Table.from_pylist(rows, schema=SCHEMAS[DETECTIONS])

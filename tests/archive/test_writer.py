@@ -19,7 +19,7 @@ from dawnchorus.archive.writer import UnitWriter
 def unit_rows(unit: str, attempt: str, *, n: int = 3) -> tuple[pa.Table, dict[str, pa.Table]]:
     """Return a recording with n detections."""
     path = f"/{unit}.wav"
-    origin = {
+    shared = {
         "recording_id": int(unit[2:]),
         "run": "r",
         "unit": unit,
@@ -27,8 +27,8 @@ def unit_rows(unit: str, attempt: str, *, n: int = 3) -> tuple[pa.Table, dict[st
         "site": "A",
         "month": "2026-05",
     }
-    recording = {"recording": path, "path": path.encode(), "status": "done", "n_detections": n, **origin}
-    detection = {"recording": path, "scientific_name": "Avis gravis", "score": 0.5, **origin}
+    recording = {"recording": path, "path": path.encode(), "status": "done", "n_detections": n, **shared}
+    detection = {"recording": path, "scientific_name": "Avis gravis", "score": 0.5, **shared}
     rows = [{**detection, "start_s": float(k)} for k in range(n)]
     return recording_rows([recording]), {DETECTIONS: pa.Table.from_pylist(rows, schema=SCHEMAS[DETECTIONS])}
 

@@ -36,7 +36,7 @@ from dawnchorus.archive.manifest import (
     read_entries,
     unit_sizes,
 )
-from dawnchorus.archive.rows import RowOrigin, failure_row, recording_rows
+from dawnchorus.archive.rows import SharedValues, failure_row, recording_rows
 from dawnchorus.archive.runs import ArchiveRun
 from dawnchorus.archive.schemas import EMBEDDINGS, MANIFEST, RECORDINGS, SCHEMAS, UNKNOWN_MONTH
 from dawnchorus.archive.search import embedding_runs
@@ -332,11 +332,11 @@ class _Import:
             recording = self._recordings.get(entry.file.path)
             if recording is None:
                 reason = "it is no longer in the database."
-                listed.append(failure_row(RowOrigin(entry, self._run.id, attempt), reason))
+                listed.append(failure_row(SharedValues(entry, self._run.id, attempt), reason))
                 continue
             keys, offsets_s = self._reader.windows(recording.id)
             vectors = read_index(self._index, keys, self._folder / INDEX_NAME)
-            origin = {
+            shared = {
                 "recording": entry.file.name,
                 "recording_id": entry.recording_id,
                 "run": self._run.id,
@@ -356,7 +356,7 @@ class _Import:
                     "n_detections": 0,
                     "n_bytes": entry.file.n_bytes,
                     "version": entry.file.version,
-                    **origin,
+                    **shared,
                 }
             )
             columns: dict[str, Any] = {
@@ -364,19 +364,19 @@ class _Import:
                 "end_s": offsets_s[:, 1],
                 "embedding": [vector.tobytes() for vector in vectors],
             }
-            embeddings.append(_embedding_table(columns, origin, len(keys)))
+            embeddings.append(_embedding_table(columns, shared, len(keys)))
             self._n_windows += len(keys)
         return recording_rows(listed), {EMBEDDINGS: pa.concat_tables([SCHEMAS[EMBEDDINGS].empty_table(), *embeddings])}
 
 
-def _embedding_table(columns: Mapping[str, Any], origin: Mapping[str, Any], n: int) -> pa.Table:
-    """Return rows of embeddings; `origin` has the values that are equal in all rows."""
-    return pa.Table.from_arrays(list(_arrays(columns, origin, n)), schema=SCHEMAS[EMBEDDINGS])
+def _embedding_table(columns: Mapping[str, Any], shared: Mapping[str, Any], n: int) -> pa.Table:
+    """Return rows of embeddings; `shared` has the values that are equal in all rows."""
+    return pa.Table.from_arrays(list(_arrays(columns, shared, n)), schema=SCHEMAS[EMBEDDINGS])
 
 
-def _arrays(columns: Mapping[str, Any], origin: Mapping[str, Any], n: int) -> Iterator[pa.Array]:
+def _arrays(columns: Mapping[str, Any], shared: Mapping[str, Any], n: int) -> Iterator[pa.Array]:
     for field in SCHEMAS[EMBEDDINGS]:
         if field.name in columns:
             yield pa.array(columns[field.name], field.type)
         else:
-            yield pa.repeat(pa.scalar(origin.get(field.name), field.type), n)
+            yield pa.repeat(pa.scalar(shared.get(field.name), field.type), n)

@@ -24,7 +24,7 @@ from dawnchorus.types import Provenance, RecordingTable
 
 
 @dataclass(frozen=True)
-class RowOrigin:
+class SharedValues:
     """Values that all rows of one recording have in common.
 
     Attributes:
@@ -57,12 +57,12 @@ def find_site(path: PurePath) -> str:
     return text_before_time(path.name).strip(" _-.,()[]") or path.parent.name
 
 
-def failure_row(origin: RowOrigin, reason: str) -> dict[str, Any]:
+def failure_row(shared: SharedValues, reason: str) -> dict[str, Any]:
     """Return the row of a recording that could not be scored, by column of the table of recordings (`SCHEMAS`).
 
     Its start time is that in the file name, if there is one.
     """
-    file = origin.entry.file
+    file = shared.entry.file
     named = read_name(PurePath(file.name))
     start_time = None if named is None else named.start_time
     return {
@@ -73,18 +73,18 @@ def failure_row(origin: RowOrigin, reason: str) -> dict[str, Any]:
         "n_bytes": file.n_bytes,
         "version": file.version,
         **_time_columns(start_time),
-        **origin.columns(start_time),
+        **shared.columns(start_time),
     }
 
 
 def recording_row(
-    origin: RowOrigin, scored: ScoredRecording, table: RecordingTable, *, speech_s: float | None
+    shared: SharedValues, scored: ScoredRecording, table: RecordingTable, *, speech_s: float | None
 ) -> dict[str, Any]:
     """Return the row of a recording that was scored, by column of the table of recordings (`SCHEMAS`).
 
     `speech_s` is the number of seconds with speech; None if speech detection was not requested.
     """
-    metadata, file = table.metadata, origin.entry.file
+    metadata, file = table.metadata, shared.entry.file
     return {
         "recording": table.recording,
         "path": file.path,
@@ -103,7 +103,7 @@ def recording_row(
         "n_detections": len(table.detections),
         "n_bytes": file.n_bytes,
         "version": file.version,
-        **origin.columns(metadata.start_time),
+        **shared.columns(metadata.start_time),
     }
 
 
@@ -122,7 +122,7 @@ def recording_rows(rows: list[dict[str, Any]]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=SCHEMAS[RECORDINGS])
 
 
-def detection_rows(origin: RowOrigin, table: RecordingTable, provenance: Provenance) -> pa.Table:
+def detection_rows(shared: SharedValues, table: RecordingTable, provenance: Provenance) -> pa.Table:
     """Return one row per detection, with the columns of the table of detections (`SCHEMAS`).
 
     `table` has the detections of the recording, and `provenance` the model and options that made them.
@@ -131,11 +131,11 @@ def detection_rows(origin: RowOrigin, table: RecordingTable, provenance: Provena
     schema = SCHEMAS[DETECTIONS]
     names = [name for name in schema.names if name in rows.schema.names]
     rows = rows.select(names).cast(pa.schema([schema.field(name) for name in names]))
-    return _with_origin(rows, origin, table.metadata.start_time)
+    return _with_shared(rows, shared, table.metadata.start_time)
 
 
 def embedding_rows(
-    origin: RowOrigin,
+    shared: SharedValues,
     scored: ScoredRecording,
     table: RecordingTable,
     plan: WindowPlan,
@@ -145,7 +145,7 @@ def embedding_rows(
     """Return one row per window and channel, with the columns of the table of embeddings (`SCHEMAS`).
 
     Args:
-        origin: values that all rows have in common.
+        shared: values that all rows have in common.
         scored: the recording's result, with embeddings.
         table: table of the recording, for its name and time.
         plan: length and spacing of the windows.
@@ -164,10 +164,10 @@ def embedding_rows(
             "embedding": pa.array(encode_vectors(vectors, encoding), pa.binary()),
         }
         parts.append(pa.table(columns, schema=pa.schema([SCHEMAS[EMBEDDINGS].field(name) for name in columns])))
-    return _with_origin(pa.concat_tables(parts), origin, table.metadata.start_time)
+    return _with_shared(pa.concat_tables(parts), shared, table.metadata.start_time)
 
 
-def analysis_rows(origin: RowOrigin, rows: Table, table: RecordingTable) -> pa.Table:
+def analysis_rows(shared: SharedValues, rows: Table, table: RecordingTable) -> pa.Table:
     """Return the rows of an analysis, with recording and clock time.
 
     The clock time is that of the row's `start_s`, or, without such a column, of the recording's start. `rows` are those
@@ -183,7 +183,7 @@ def analysis_rows(origin: RowOrigin, rows: Table, table: RecordingTable) -> pa.T
         time: pa.array(times, pa.string()),
         **{name: _to_arrow(rows[name]) for name in names},
     }
-    return _with_origin(pa.table(columns), origin, start)
+    return _with_shared(pa.table(columns), shared, start)
 
 
 def _to_arrow(values: np.ndarray[Any, Any]) -> pa.Array:
@@ -200,8 +200,8 @@ def _to_arrow(values: np.ndarray[Any, Any]) -> pa.Array:
     return pa.array(values.tolist(), kind)
 
 
-def _with_origin(rows: pa.Table, origin: RowOrigin, start_time: datetime | None) -> pa.Table:
-    values = origin.columns(start_time)
+def _with_shared(rows: pa.Table, shared: SharedValues, start_time: datetime | None) -> pa.Table:
+    values = shared.columns(start_time)
     for name, kind in ORIGIN:
         rows = rows.append_column(pa.field(name, kind), pa.repeat(pa.scalar(values[name], kind), len(rows)))
     return rows

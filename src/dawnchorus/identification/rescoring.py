@@ -31,7 +31,7 @@ from dawnchorus.archive.manifest import (
     read_entries,
     unit_sizes,
 )
-from dawnchorus.archive.rows import RowOrigin, detection_rows, failure_row, recording_row, recording_rows
+from dawnchorus.archive.rows import SharedValues, detection_rows, failure_row, recording_row, recording_rows
 from dawnchorus.archive.runs import ArchiveRun, StoredRun
 from dawnchorus.archive.schemas import DETECTIONS, EMBEDDINGS, MANIFEST, RECORDINGS, SCHEMAS
 from dawnchorus.archive.selection import DONE, Selection
@@ -334,18 +334,18 @@ class _UnitScores:
         provenance = build_provenance(builder.bundle, builder.options, range_filter=has_range)
         listed, detections = [], []
         for entry in self._entries:
-            origin = RowOrigin(entry, rescoring.run.id, self._attempt)
+            shared = SharedValues(entry, rescoring.run.id, self._attempt)
             row = recordings.get(entry.file.path)
             if row is None:
                 reason = "its embeddings were replaced since they were listed. Use --resume to list them again."
                 self.failures.append(RecordingFailure(entry.file.name, reason))
-                listed.append(failure_row(origin, reason))
+                listed.append(failure_row(shared, reason))
                 continue
             scored = _as_scored(entry, row, channels.get(row["recording_id"], ()))
             table = builder.build(scored)
-            listed.append(recording_row(origin, scored, table, speech_s=row["speech_s"]))
+            listed.append(recording_row(shared, scored, table, speech_s=row["speech_s"]))
             if len(table.detections):
-                detections.append(detection_rows(origin, table, provenance))
+                detections.append(detection_rows(shared, table, provenance))
             self.n_detections += len(table.detections)
             self.scored_s += scored.duration_s * max(len(scored.channels), 1)
         results = {DETECTIONS: pa.concat_tables(detections, promote_options="default")} if detections else {}

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from dawnchorus.archive.manifest import Entry, Manifest, Shard, read_entries, unit_sizes
 from dawnchorus.archive.rows import (
-    RowOrigin,
+    SharedValues,
     analysis_rows,
     detection_rows,
     embedding_rows,
@@ -175,7 +175,7 @@ class ShardRun:
             return
         entry = self._entries[result.path].pop(0)
         unit = self._units[entry.unit]
-        origin = RowOrigin(entry, self.worker.run, self.worker.attempt(entry.unit))
+        shared = SharedValues(entry, self.worker.run, self.worker.attempt(entry.unit))
         if isinstance(result, ScoredRecording):
             changed = _describe_change(entry)
             if changed is not None:
@@ -187,9 +187,9 @@ class ShardRun:
         if isinstance(result, FailedRecording):
             reason = printable(result.reason)
             unit.failures.append(RecordingFailure(entry.file.name, reason))
-            unit.recordings[entry.recording_id] = failure_row(origin, reason)
+            unit.recordings[entry.recording_id] = failure_row(shared, reason)
         else:
-            self._add(unit, origin, result)
+            self._add(unit, shared, result)
         if unit.is_complete:
             self._commit(unit)
 
@@ -206,18 +206,18 @@ class ShardRun:
             n_detections=before.n_detections + unit.n_detections,
         )
 
-    def _add(self, unit: _Unit, origin: RowOrigin, scored: ScoredRecording) -> None:
+    def _add(self, unit: _Unit, shared: SharedValues, scored: ScoredRecording) -> None:
         table = self.builder.build(scored)
         unit.n_detections += scored.n_hits
-        rows = {DETECTIONS: detection_rows(origin, table, self._provenance)}
+        rows = {DETECTIONS: detection_rows(shared, table, self._provenance)}
         for name in get_args(Keep):
             if name in self.plan.analyses:
-                rows[EMBEDDINGS] = embedding_rows(origin, scored, table, self.plan.windows, encoding=name)
+                rows[EMBEDDINGS] = embedding_rows(shared, scored, table, self.plan.windows, encoding=name)
         has_speech = self.plan.speech_detector is not None
         speech_s = sum(segment.length_s for segment in scored.speech) if has_speech else None
         for name, analysis in scored.tables.items():
-            rows[f"{ANALYSIS_PREFIX}{name}"] = analysis_rows(origin, analysis, table)
-        unit.recordings[origin.entry.recording_id] = recording_row(origin, scored, table, speech_s=speech_s)
+            rows[f"{ANALYSIS_PREFIX}{name}"] = analysis_rows(shared, analysis, table)
+        unit.recordings[shared.entry.recording_id] = recording_row(shared, scored, table, speech_s=speech_s)
         for name, each in rows.items():
             unit.results.setdefault(name, []).append(each)
 

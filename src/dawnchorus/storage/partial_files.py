@@ -25,22 +25,22 @@ _RENAMED_FIELDS = {"address": "url_sha256", "origin": "version"}
 
 
 class PartialFile:
-    """An unfinished download `.NAME.part` next to its target, and a note file with the version of its content.
+    """An unfinished download `.NAME.part` next to the complete file, and a note file with the version of its content.
 
     Received bytes without a note, or from another URL, are not resumed.
 
     Args:
-        target: path of the complete file.
+        out_path: path of the complete file.
         url: URL of the content.
 
     Attributes:
         path: path of the file with the received bytes.
     """
 
-    def __init__(self, target: Path, url: str) -> None:
-        self.path = target.with_name(f".{target.name}.part")
-        self._target = target
-        self._note = target.with_name(f".{target.name}.part.json")
+    def __init__(self, out_path: Path, url: str) -> None:
+        self.path = out_path.with_name(f".{out_path.name}.part")
+        self._out_path = out_path
+        self._note = out_path.with_name(f".{out_path.name}.part.json")
         self._url_digest = hashlib.sha256(url.encode()).hexdigest()  # a URL may have a key in it
 
     @property
@@ -68,6 +68,6 @@ class PartialFile:
         self._note.unlink(missing_ok=True)
 
     def finish(self) -> None:
-        """Rename the completed download to its target."""
-        self.path.replace(self._target)
+        """Rename the completed download to `out_path`."""
+        self.path.replace(self._out_path)
         self._note.unlink(missing_ok=True)
