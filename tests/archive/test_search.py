@@ -69,7 +69,7 @@ def test_of_several_vectors_the_nearest_counts(copied: Archive, sounds: Path, ba
         ({"species": "Avis gravis", "since": "2026-04-30T04:00:01"}, 2, {"A"}),
     ],
 )
-def test_only_what_is_asked_for_is_found(
+def test_only_what_is_requested_is_found(
     kept: Path, selection: dict[str, Any], n_expected: int, expected: set[str]
 ) -> None:
     hits = open_archive(kept).search(np.ones(12), k=50, **selection)

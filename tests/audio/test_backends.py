@@ -233,7 +233,7 @@ def test_damage_that_ffmpeg_finds_is_an_audio_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("codec", ["alac", "aac"])
-def test_places_in_an_mp4_are_found_by_their_times(tmp_path: Path, codec: str) -> None:
+def test_positions_in_an_mp4_follow_from_times(tmp_path: Path, codec: str) -> None:
     path = write(tmp_path / "x.m4a", codec=codec, n=35 * 16_000)
     whole = samples_of(path)
     for first in (30 * 16_000, 31 * 16_000 + 1, len(whole) - 1):

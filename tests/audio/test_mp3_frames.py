@@ -32,7 +32,7 @@ def samples_of(path: Path, first: int, end: int | None = None) -> np.ndarray:
     ("rate_hz", "n_channels", "mode"),
     [(8_000, 1, "CONSTANT"), (24_000, 1, "VARIABLE"), (44_100, 2, "CONSTANT")],
 )
-def test_any_place_has_the_samples_of_the_whole(tmp_path: Path, rate_hz: int, n_channels: int, mode: str) -> None:
+def test_any_position_has_the_samples_of_the_whole(tmp_path: Path, rate_hz: int, n_channels: int, mode: str) -> None:
     n = 240_000 if rate_hz == 44_100 else 130_000
     path = write(tmp_path / "x.mp3", rate_hz=rate_hz, n_channels=n_channels, n=n, mode=mode)
     whole, _ = soundfile.read(path, dtype="float32", always_2d=True)

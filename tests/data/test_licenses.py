@@ -63,7 +63,7 @@ def test_weights_have_the_restrictions_of_all_licenses(licenses: tuple[str | Non
     assert strictest(licenses) == spdx
 
 
-def test_no_derivatives_is_known_and_has_an_address() -> None:
+def test_no_derivatives_is_known_and_has_a_url() -> None:
     assert not allows_derivatives("CC-BY-NC-ND-4.0")
     assert allows_derivatives("CC-BY-4.0")
     assert allows_derivatives(None)

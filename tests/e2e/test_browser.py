@@ -161,7 +161,7 @@ def test_from_a_recording_to_a_better_model_and_back(  # noqa: PLR0915 - one way
     expect(page.locator("main")).not_to_contain_text("Avis_ficta")
 
 
-def test_deletion_that_was_cancelled_and_asked_again_is_answered_once(page: Page, dawn: Path) -> None:
+def test_deletion_that_was_cancelled_and_repeated_is_confirmed_once(page: Page, dawn: Path) -> None:
     page.goto("/")
     page.set_input_files("#audio", {"name": "twice.wav", "mimeType": "audio/wav", "buffer": dawn.read_bytes() + b"2"})
     page.get_by_role("button", name="Identify", exact=True).click()
@@ -252,7 +252,7 @@ def test_long_recording_stays_small_and_every_detection_can_be_reached(page: Pag
     assert "t=7190.0" in page.url, "the table's pages keep what is shown"
 
 
-def test_viewer_follows_keys_pointer_and_address(page: Page, long_recording: str) -> None:
+def test_viewer_follows_keys_pointer_and_url(page: Page, long_recording: str) -> None:
     page.goto(f"{long_recording}?t=3600&zoom=40")
     page.wait_for_function(IS_DRAWN)
     for key, path in (

@@ -85,7 +85,7 @@ def client(level_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> It
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
-def test_the_overview_fits_is_accessible_and_keeps_its_state_in_the_address(
+def test_the_overview_fits_is_accessible_and_keeps_its_state_in_the_url(
     browser: Browser, client: httpx.Client, scheme: str, width: int
 ) -> None:
     with open_page(browser, client.base_url, width=width, scheme=scheme) as page:

@@ -210,7 +210,7 @@ def test_an_answer_whose_reply_is_lost_is_taken_back(page: Page, client: httpx.C
     assert not verdicts(client)
 
 
-def test_another_species_is_typed_and_an_unknown_name_is_asked_about(page: Page, client: httpx.Client) -> None:
+def test_another_species_is_typed_and_an_unknown_name_needs_confirmation(page: Page, client: httpx.Client) -> None:
     ids = queue_of(client)
     page.keyboard.press("e")
     page.keyboard.type("Avis mgna")
@@ -242,7 +242,7 @@ def test_another_species_is_typed_and_an_unknown_name_is_asked_about(page: Page,
     assert not verdicts(client)
 
 
-def test_two_people_on_one_clip_are_told_and_nothing_is_replaced(
+def test_two_people_on_one_clip_are_warned_and_nothing_is_replaced(
     page: Page, browser: Browser, client: httpx.Client
 ) -> None:
     ids = queue_of(client)

@@ -81,7 +81,7 @@ def test_recordings_of_which_none_can_be_scored_are_refused(sounds: list[Path], 
         estimated([sounds[0].with_name(BROKEN)], model)
 
 
-def test_start_is_told_from_speed() -> None:
+def test_start_is_distinguished_from_speed() -> None:
     """Two seconds until ten windows a second come; what is there in the first second is not measured."""
     marks = [(2.0 + k / 10, k) for k in range(1, 60)]
     elapsed_s, start_s, windows_per_s = _fit(marks)

@@ -12,7 +12,7 @@ from dawnchorus.identification.ray_cluster import connect_to_cluster
 
 
 @pytest.mark.parametrize("address", ["recordings", "ray://head:10001", "head", "head:x", ""])
-def test_what_is_no_address_is_refused(address: str) -> None:
+def test_what_is_no_url_is_refused(address: str) -> None:
     with pytest.raises(InputError, match="ray: expected the address of a cluster's head like 192"):
         connect_to_cluster(address).__enter__()
 

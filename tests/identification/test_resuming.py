@@ -168,7 +168,9 @@ def test_tables_of_someone_else_are_in_the_way(
 @pytest.mark.parametrize(
     ("target", "stem", "run"), [("x.csv", "x", "x.csv"), ("x", "x/detections", "x/run"), ("x.jsonl", "x", "x.jsonl")]
 )
-def test_files_beside_the_tables_are_in_the_way(out: Path, paths: list[Path], target: str, stem: str, run: str) -> None:
+def test_files_next_to_the_tables_are_in_the_way(
+    out: Path, paths: list[Path], target: str, stem: str, run: str
+) -> None:
     at = choose_location(out / target, None, combined=False, analyses=("health", "indices"))
     at.files.folder.mkdir(exist_ok=True)
     names = [f"{stem}.health.csv", f"{stem}.health.recorders.csv", f"{stem}.indices.csv"]

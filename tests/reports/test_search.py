@@ -28,7 +28,7 @@ def hit(path: Path, **more: Any) -> dict[str, Any]:
     return {**row, **more}
 
 
-def test_each_hit_can_be_seen_and_heard(recording: Path) -> None:
+def test_each_hit_has_a_spectrogram_and_audio(recording: Path) -> None:
     page = render_page([hit(recording), hit(recording, rank=2, start_time=None, site=None)], title="Like x.wav")
     assert page.count("<audio") == page.count("data:image/png") == 2
     for text in ("2 windows in 1 recording,", "Parus major, Turdus merula", "0.9877", "2026-05-01 04:00:01", "North"):

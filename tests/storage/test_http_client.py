@@ -250,7 +250,7 @@ def test_no_log_has_the_secret(server: Misbehaving, caplog: pytest.LogCaptureFix
     assert "the-key" not in caplog.text
 
 
-def test_an_address_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_an_invalid_url_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DownloadError, match="cannot be understood"):
         HttpClient(per_s=1e6).download("http://[x/y", tmp_path / "y")
 

@@ -82,7 +82,7 @@ def test_an_object_that_was_replaced_is_not_read_on(memory: ObjectStore) -> None
         memory.read("a/x.wav", 0, 5, expected=before)
 
 
-def test_a_web_server_is_asked_for_ranges(objects: Objects) -> None:
+def test_a_web_server_gets_range_requests(objects: Objects) -> None:
     store = web(objects)
     info = store.head("x.wav")
     assert (info.size, info.etag) == (1024, objects.version("/x.wav"))
@@ -90,7 +90,7 @@ def test_a_web_server_is_asked_for_ranges(objects: Objects) -> None:
     assert objects.requests[-1] == ("/x.wav", "bytes=250-259")
 
 
-def test_a_busy_server_and_half_a_reply_are_asked_again(objects: Objects) -> None:
+def test_a_busy_server_and_half_a_reply_are_retried(objects: Objects) -> None:
     store = web(objects)
     objects.faults.extend([busy, busy, half, None])
     assert bytes(store.read("x.wav", 0, 1024)) == objects.contents["/x.wav"]
@@ -125,7 +125,7 @@ def test_a_refusal_says_what_to_do_and_nothing_secret(objects: Objects) -> None:
         error = None if error.__suppress_context__ else error.__context__
 
 
-def test_a_failure_is_told_without_the_signature(objects: Objects) -> None:
+def test_a_failure_is_reported_without_the_signature(objects: Objects) -> None:
     objects.always = busy
     with pytest.raises(OSError, match="the store failed.*503") as raised:
         web(objects, "x.wav?X-Amz-Signature=SIGNED", retry_s=0).read("x.wav", 0, 10)

@@ -129,6 +129,6 @@ def test_process_alone_does_all_by_itself() -> None:
         raise TrainingError("the loss became nan.")
 
 
-def test_lost_connections_are_told_from_other_errors() -> None:
+def test_lost_connections_are_distinguished_from_other_errors() -> None:
     assert is_lost_process(RuntimeError("[gloo/gloo/transport/tcp/pair.cc:553] Connection closed by peer"))
     assert not is_lost_process(RuntimeError("mat1 and mat2 shapes cannot be multiplied (8x3 and 4x2)"))

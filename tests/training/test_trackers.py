@@ -92,9 +92,7 @@ def test_a_tracker_without_its_package_is_named(check_tracker: Check, monkeypatc
 
 
 @pytest.mark.parametrize("url", ["nonsense://x", "http://[bad"])
-def test_an_address_that_is_none_is_refused_or_named(
-    check_tracker: Check, url: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_invalid_uri_is_refused_or_named(check_tracker: Check, url: str, caplog: pytest.LogCaptureFixture) -> None:
     pytest.importorskip("mlflow")
     config = TrackerConfig(name="mlflow", uri=url)
     if url.startswith("http"):

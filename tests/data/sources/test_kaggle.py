@@ -165,7 +165,7 @@ def test_a_server_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> Non
         ("https://www.kaggle.com/code/owner/a-notebook?scriptVersionId=1", "owner/a-notebook", "notebook"),
     ],
 )
-def test_every_address_of_a_page_is_understood(url: str, name: str, kind: str) -> None:
+def test_every_url_of_a_page_is_parsed(url: str, name: str, kind: str) -> None:
     source = parse_url(url)
     assert (source.name, source.kind) == (name, kind)
 

@@ -240,7 +240,7 @@ def test_a_server_that_is_not_there_is_said_without_the_key() -> None:
     assert sum(waits) > 10, "longer and longer waits"
 
 
-def test_a_key_with_odd_characters_is_hidden_in_an_address_too() -> None:
+def test_a_key_with_odd_characters_is_hidden_in_a_url_too() -> None:
     key = "a+b/c=d&e"
     gone = HttpClient(per_s=1000, secret=key, sleep=lambda _: None)
     with pytest.raises(DownloadError) as caught:

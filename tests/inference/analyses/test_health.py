@@ -151,7 +151,7 @@ def test_every_sample_counts_for_level_peak_and_offset(n: int, rate_hz: int, las
     ],
     ids=["too short to tell", "long enough", "silence"],
 )
-def test_the_mains_frequency_is_empty_where_it_cannot_be_told(samples: FloatArray, hum_hz: float) -> None:
+def test_the_mains_frequency_is_empty_if_it_is_unknown(samples: FloatArray, hum_hz: float) -> None:
     np.testing.assert_array_equal(measure(samples)["hum_hz"], [hum_hz])
 
 

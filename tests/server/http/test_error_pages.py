@@ -92,7 +92,7 @@ def test_a_fault_or_a_full_queue_is_a_page_that_says_when_to_come_again(
         assert (f"Try again in {retry_after} s." in reply.text) == (retry_after is not None)
 
 
-def test_a_role_that_may_not_is_told_so(level_bundle: Bundle, serve: Serve) -> None:
+def test_a_forbidden_role_gets_a_message(level_bundle: Bundle, serve: Serve) -> None:
     client = serve(model=level_bundle.folder, tokens={"one-for-identifying": Role.IDENTIFY})
     reply = client.get("/recordings", headers={**BROWSER, "Authorization": "Bearer wrong"})
     assert (reply.status_code, heading(reply)) == (401, "Unauthorized")

@@ -156,7 +156,7 @@ def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("url", ["nonsense", "nonsense://x", "postgresql+nothing://x"])
-def test_an_address_that_is_none(url: str) -> None:
+def test_an_invalid_url(url: str) -> None:
     with pytest.raises(InputError, match="expected a URL such as"):
         Database(url)
 

@@ -192,9 +192,7 @@ NOT_FOR_READERS = re.compile(
 """Words of the API, ids, and words of earlier pages."""
 
 
-def test_pages_are_in_plain_words_and_say_zone_place_and_what_is_unexpected(
-    level_bundle: Bundle, tmp_path: Path, tone: Path
-) -> None:
+def test_pages_show_zone_location_and_unexpected_species(level_bundle: Bundle, tmp_path: Path, tone: Path) -> None:
     with running_service(Settings(model=level_bundle.folder, data=tmp_path / "server")) as (client, service):
         audio = {"audio": ("SITE7_20260512T040000+0200.wav", tone.read_bytes())}
         client.post("/api/v1/identify?store=true&min_score=0.05&merge=true", files=audio).raise_for_status()
