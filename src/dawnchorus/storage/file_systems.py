@@ -83,7 +83,8 @@ class FileSystemStore:
     def write(self, key: str, file: BinaryIO, *, replaces: ObjectInfo | None) -> None:
         """Write a whole file under a temporary name, and rename it; see `Store.write`.
 
-        If `replaces` is given, the file is replaced without a check of its version.
+        If `replaces` is given, the file is replaced without a check of its version. Not all file systems rename to an
+        existing path, so the old file is renamed first, and renamed back if the new one cannot take its place.
 
         Raises:
             FileExistsError: `replaces` is None, and the file exists.
@@ -98,13 +99,25 @@ class FileSystemStore:
                     shutil.copyfileobj(file, stream)
                 if replaces is None and self._system.exists(path):
                     raise exists_already()
-                if replaces is not None:
-                    self._system.rm_file(path)
-                self._system.mv(part, path)
+                if replaces is None:
+                    self._system.mv(part, path)
+                else:
+                    self._swap(part, path)
             except BaseException:
                 with suppress(Exception):
                     self._system.rm_file(part)
                 raise
+
+    def _swap(self, part: str, path: str) -> None:
+        """Rename a file to an existing path, whose file is deleted when that has succeeded."""
+        old = f"{part.removesuffix('.part')}.old"
+        self._system.mv(path, old)
+        try:
+            self._system.mv(part, path)
+        except BaseException:
+            self._system.mv(old, path)
+            raise
+        self._system.rm_file(old)
 
     def delete(self, key: str) -> None:
         """Delete a file; do nothing if it does not exist."""
