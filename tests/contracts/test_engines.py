@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy.typing as npt
 import onnx
 import pytest
 from tests.fixtures.examples import MAX_LINES, count_lines
-from tests.fixtures.external_models import RATE_HZ, WINDOW_SAMPLES, ExternalModel
+from tests.fixtures.external_models import DESCRIPTION, LABELS, RATE_HZ, WINDOW_SAMPLES, ExternalModel
 
 from dawnchorus.errors import InvalidBundleError, ModelError
 from dawnchorus.models.bundle import Bundle, read_bundle
@@ -23,17 +24,15 @@ from dawnchorus.models.engines.litert import LITERT
 from dawnchorus.models.engines.onnxruntime import ONNXRUNTIME
 from dawnchorus.models.engines.registry import ENGINES, open_graph
 from dawnchorus.models.graphs.onnx_writer import OnnxWriter
-from dawnchorus.models.graphs.wrapping import ModelDescription, wrap_model
+from dawnchorus.models.graphs.wrapping import wrap_model
 from dawnchorus.models.runner import open_session
 from dawnchorus.registry import Registry
-from dawnchorus.taxonomy.labels import Label
 
 SUFFIXES = (".onnx", ".tflite")
 """Files that the reference graph is written as; an engine that reads neither is not held to it."""
 
 EXTERNAL = ExternalModel(n_outputs=2)
 WINDOWS = np.random.default_rng(3).uniform(-0.9, 0.9, (65, WINDOW_SAMPLES)).astype(np.float32)
-LABELS = tuple(Label(f"Avis {name}", f"Avis {name}") for name in "abc")
 
 
 def run(graph: LoadedGraph, windows: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], ...]:
@@ -106,16 +105,7 @@ def check_bundles(engine: Engine, path: Path) -> None:
 
 
 def wrap(graph: Path, folder: Path, engine: str | None) -> Bundle:
-    description = ModelDescription(
-        name="x",
-        version="1",
-        sample_rate_hz=RATE_HZ,
-        window_s=WINDOW_SAMPLES / RATE_HZ,
-        activation="sigmoid",
-        license="CC0-1.0",
-        engine=engine,
-    )
-    return wrap_model(graph, folder, labels=LABELS, description=description)
+    return wrap_model(graph, folder, labels=LABELS, description=replace(DESCRIPTION, engine=engine))
 
 
 CHECKS = (check_reference, check_errors, check_threads, check_bundles)

@@ -108,7 +108,7 @@ def join_processes(options: TrainerConfig) -> Processes:
     In all but the first process, messages of this package are not shown from then on, only failures.
 
     Raises:
-        InputError: there are not as many processes as nodes and devices are asked for.
+        InputError: the number of processes is not `trainer.nodes` times `trainer.devices`.
     """
     environment = _find_environment()
     _check_number(options, environment)

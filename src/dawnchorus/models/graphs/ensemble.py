@@ -55,9 +55,9 @@ def make_ensemble(
     """Write a bundle whose scores are the average of its members' scores.
 
     Its classes are in the order of the first member's. It has the highest sample rate and the longest window of its
-    members. For other members, the window is resampled; of their shorter windows that cover it, the best score of each
-    class is taken. Thresholds and calibrations of the members are left out; their tables of recordings are joined, and
-    the training summary is the first member's, without metrics, if all were trained on the same data.
+    members. For other members, the window is resampled; the score of a class is the highest of those in the shorter
+    windows that cover it. Thresholds and calibrations of the members are left out; their tables of recordings are
+    joined, and the training summary is the first member's, without metrics, if all were trained on the same data.
 
     Args:
         bundles: the members.
