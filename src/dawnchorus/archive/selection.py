@@ -30,9 +30,9 @@ class Selection:
     """Current results.
 
     Attributes:
-        recording_ids: ids of the recordings with current results [recordings].
+        recording_ids: ids of the current results [results]; each result of a recording in a run has an id of its own.
         attempts: names of the attempts with at least one current result.
-        others: ids of recordings of these attempts whose results are not current, since a later result is.
+        others: ids of results of these attempts that are not current, since a later result is.
     """
 
     recording_ids: pa.Array

@@ -62,7 +62,9 @@ def threshold_options(function: Function) -> Function:
 
 
 def build_kind(export_format: str, *, whole: bool, mel: MelImage | None) -> ExportKind | None:
-    """Return the kind of export for the values of `--format`, `--whole` and `--mel`; None without an export.
+    """Return the kind of export for the values of `--format`, `--whole` and `--mel`.
+
+    `export_format` is `STORED`, for which None is returned, or an `ExportFormat`.
 
     Raises:
         InputError: `mel` is given with a format other than npy or pt, or with `whole`.

@@ -69,7 +69,9 @@ def join_contradictory(rows: Sequence[RecordingRow]) -> Joined:
 
 
 def describe_contradictions(rows: Sequence[RecordingRow], root: Path, known: KnownClasses) -> Iterator[str]:
-    """Yield a sentence if rows of a table have another species than the folder (below `root`) of their file.
+    """Yield one sentence on all rows of a table with another species than the folder (below `root`) of their file.
+
+    Nothing is yielded if there are no such rows.
 
     A folder is compared if its name is a class of `known` or a species of the table; or if it looks like a scientific
     name, and at least one recording of the table is in a folder of its species.

@@ -93,6 +93,7 @@ class Merge:
     """Result of merging new recordings into a data set."""
 
     table: RecordingsTable
+    """The merged table, with unique recording_ids."""
     n_added: int
     """Number of added rows."""
     n_unchanged: int
@@ -106,7 +107,7 @@ class Merge:
     changes: Mapping[str, Sequence[tuple[str, Change]]]
     """Pairs (recording_id, old and new value) by fact on which the rows disagree; the new value is used."""
     joined: Joined
-    """All rows, after merging files with the same content but contradicting labels."""
+    """Rows of `table` before their recording_ids were made unique, and the contradicting labels of equal files."""
 
     def notes(self) -> Iterator[str]:
         """Yield sentences for the user on the rows that were added, changed or kept."""

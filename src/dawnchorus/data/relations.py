@@ -515,6 +515,7 @@ class Leak:
     """Two related recordings in different splits, with the reason."""
 
     relation: str
+    """Name of the relation (`Relation.name`), such as "cut from the same recording"."""
     first: RecordingRow
     second: RecordingRow
 

