@@ -299,7 +299,7 @@ def test_killed_server_resumes_jobs_after_restart(
         done = ended(client, job["id"])
         assert done["status"] == "done", done
         assert done["attempts"] == 2
-        wait_for(lambda: not (tmp_path / "server" / "retraining" / job["id"]).exists())  # emptied after the job is done
+        wait_for(lambda: not list((tmp_path / "server/retraining" / job["id"]).glob("request.json")))
         assert not list((tmp_path / "server").rglob("*.part"))
         assert client.get("/api/v1/training-data").json()["total"] == len(songs)
         assert predicted_name(client, songs[N_EACH]) == "Middle Bird"
