@@ -63,19 +63,22 @@ class Archive:
     location: ArchiveLocation
 
     def table(self, name: str) -> ArchiveTable:
-        """Return a table as it is stored, including rows that are not current. It may not exist yet."""
+        """Return a table as it is stored, including rows that are not current; the table may not exist yet.
+
+        `name` is a key of `schemas.SCHEMAS`, or `analysis_` and the name of an analysis.
+        """
         return ArchiveTable(self.location, name)
 
     # ------------------------------------------------------------------ contents
 
     def runs(self) -> list[StoredRun]:
-        """Return the runs in the order of their first recordings; runs without recordings are last."""
+        """Return the runs in the order in which their first recordings were listed; runs without any are last."""
         first = {each.run: each.number for each in reversed(list_manifests(self.table(MANIFEST)))}
         runs = [StoredRun.from_row(row) for row in self.table(RUNS).read().to_pylist()]
         return sorted(runs, key=lambda each: (first.get(each.id, math.inf), each.id))
 
     def analyses(self) -> list[str]:
-        """Return the names of the analyses that have a table."""
+        """Return the names of the analyses that have a table, in alphabetical order."""
         tables = self.location.list_tables()
         return [name.removeprefix(ANALYSIS_PREFIX) for name in tables if name.startswith(ANALYSIS_PREFIX)]
 
@@ -92,19 +95,21 @@ class Archive:
     ) -> pa.RecordBatchReader:
         """Read detections lazily, in no particular order; of each recording, those of its latest result.
 
+        Times are days or times by the recorder's clock without a zone, as date, datetime or ISO 8601 text.
+
         Args:
             species: scientific or common names, upper and lower case alike; None for all.
-            since: earliest start of a detection by the recorder's clock; detections without a time are left out. None
-                for any time.
+            since: earliest start of a detection; detections without a time are left out. None for any time.
             until: time before which detections start; detections without a time are left out. None for any time.
             sites: names of sites; None for all.
-            min_score: minimum score, except for classes with a minimum score of the model; None for all stored
-                detections.
-            runs: ids of runs, each of which contributes its own result of a recording; None for the latest of all runs.
-            columns: names of columns, see `schemas.SCHEMAS`; None for all.
+            min_score: minimum score, 0 to 1; a class for which the model has its own minimum score has that one
+                instead. None for all stored detections.
+            runs: ids of runs, of each of which the latest result of a recording is read; None for the latest of all
+                runs.
+            columns: names of columns of the table "detections" in `schemas.SCHEMAS`; None for all.
 
         Raises:
-            NotFoundError: there is no such run.
+            NotFoundError: there is no run with one of these ids.
             InputError: an unknown species or column, a score that is not from 0 to 1, or a time in another format.
         """
         known = self.find_runs(runs)
@@ -133,10 +138,11 @@ class Archive:
     ) -> pa.RecordBatchReader:
         """Read the latest result of each recording lazily, including recordings without detections, and failed ones.
 
-        The filters are those of `detections`, but `since` and `until` refer to the start of the recording.
+        The filters are those of `detections`, but `since` and `until` refer to the start of the recording, and
+        `columns` to the table "recordings".
 
         Raises:
-            NotFoundError: there is no such run.
+            NotFoundError: there is no run with one of these ids.
             InputError: an unknown column, or a time in another format.
         """
         self.find_runs(runs)
@@ -145,10 +151,16 @@ class Archive:
     def analysis(
         self, name: str, *, runs: Names | None = None, columns: Sequence[str] | None = None
     ) -> pa.RecordBatchReader:
-        """Read the rows of an analysis lazily, those of each recording's latest result; filters are as in `detections`.
+        """Read the rows of an analysis lazily; of each recording, those of its latest result with this analysis.
+
+        Args:
+            name: name of the analysis, one of `analyses()`.
+            runs: ids of runs, of each of which the latest result of a recording is read; None for the latest of all
+                runs.
+            columns: names of columns of the analysis's table; None for all.
 
         Raises:
-            NotFoundError: there is no such run or analysis.
+            NotFoundError: there is no such analysis, or no run with one of these ids.
             InputError: an unknown column.
         """
         if name not in self.analyses():
@@ -166,15 +178,17 @@ class Archive:
         sites: Names | None = None,
         runs: Names | None = None,
     ) -> pa.RecordBatchReader:
-        """Read the latest embeddings of each recording lazily, as float16 lists of equal length.
+        """Read the latest embeddings of each recording lazily, one row per window and channel.
 
-        The filters are those of `detections`.
+        The columns are those of the table "embeddings" in `schemas.SCHEMAS`; the column `embedding` has float16 lists
+        of equal length. The filters are those of `detections`, but `since` and `until` refer to the start of the
+        recording.
 
-        A later run replaces the embeddings of a recording only if it kept embeddings itself. One that rescored stored
-        embeddings keeps none. `since` and `until` select recordings by their start time.
+        A later run replaces the embeddings of a recording only if that run kept embeddings itself. A run that rescored
+        stored embeddings keeps none.
 
         Raises:
-            NotFoundError: there is no such run, or none with embeddings.
+            NotFoundError: there is no run with one of these ids, or none of the runs has embeddings.
             InputError: the runs have embeddings of different lengths, or a time has an unknown format.
         """
         kept = [each for each in self.find_runs(runs) if each.run.embedding_dim]
@@ -223,17 +237,17 @@ class Archive:
         Args:
             vector: an embedding [dim] by the model that computed the stored embeddings, or several [vectors, dim]; the
                 score of a window is then that of the most similar vector. At most `search.MAX_VECTORS` vectors.
-            k: number of windows, at least 1.
+            k: maximum number of windows to return, at least 1.
             species: scientific or common names; only windows in which one of them was detected, with a score of at
                 least `search.SPECIES_MIN_SCORE`, are searched; None for all windows.
-            since: earliest start of a window by the recorder's clock; windows without a time are left out. None for
-                any time.
+            since: earliest start of a window by the recorder's clock, as in `detections`; windows without a time are
+                left out. None for any time.
             until: time before which windows start; windows without a time are left out. None for any time.
             sites: names of sites; None for all.
-            runs: ids of runs; None for all runs with embeddings.
+            runs: ids of runs, of which a recording's latest embeddings are searched; None for all runs with embeddings.
             bundle_id: id of the model that computed the vector, to refuse embeddings of another model; None not to
                 check.
-            exact: True to compare all embeddings, without a selection by signs.
+            exact: True to compare all embeddings; False to compare only those with the most similar signs.
             workers: number of threads; default: all cores that this process may use.
             cache: folder for derived files if the archive cannot be written or is in a store; default: in the user's
                 cache.
@@ -242,10 +256,10 @@ class Archive:
             A row for each window, the most similar first, with the columns of `search.HIT_SCHEMA`.
 
         Raises:
-            NotFoundError: there is no such run, or none with embeddings.
-            InputError: a vector of another model or shape, `k` below 1, an unknown species, or a time in another
-                format.
-            OutputError: there is no space for the derived files.
+            NotFoundError: there is no run with one of these ids, or none of the runs has embeddings.
+            InputError: a vector of another model or shape, or with values that are not finite; embeddings of several
+                models; `k` below 1; an unknown species; or a time in another format.
+            OutputError: the derived files cannot be written.
         """
         from dawnchorus.archive.search import search_archive
 
@@ -289,15 +303,19 @@ class Archive:
         return ArchiveTable(self.location, table).scan(names, condition)
 
     def select(self, runs: Names | None = None, *, per_run: bool = True) -> Selection:
-        """Return the selection of the latest results; the arguments are those of `select_results`."""
+        """Return the selection of each recording's latest result; see `select_results`.
+
+        `runs` are the ids of runs to select from, None for all. `per_run` is True to select the latest result in each
+        of these runs, False for the latest in any of them.
+        """
         names = None if runs is None else list_names(runs)
         return select_results(self.table(RECORDINGS), names, per_run=per_run)
 
     def find_runs(self, runs: Names | None) -> list[StoredRun]:
-        """Return the runs with these ids; None for all runs.
+        """Return the runs with these ids, in the given order; None for all runs, as from `runs()`.
 
         Raises:
-            NotFoundError: there is no such run.
+            NotFoundError: there is no run with one of these ids.
         """
         known = {each.id: each for each in self.runs()}
         if runs is None:
@@ -331,7 +349,7 @@ class Archive:
     # ------------------------------------------------------------------ writing
 
     def add_run(self, run: ArchiveRun, labels: Sequence[Label]) -> None:
-        """Add a run with the classes of its model, unless the archive has the run already.
+        """Add a run and `labels`, the classes of its model in their order, unless the archive has the run already.
 
         Raises:
             OutputError: the archive cannot be written.
@@ -357,7 +375,8 @@ def open_archive(url: str | os.PathLike[str]) -> Archive:
 
     Raises:
         NotFoundError: there is no archive.
-        InputError: the archive is of a newer version, or the URL is neither s3://, gs://, az:// nor file://.
+        InputError: the archive is of a newer version, its marker file (`archive.json`) is damaged, or the URL is
+            neither s3://, gs://, az:// nor file://.
         StoreError: the store failed.
         MissingExtraError: deltalake is not installed.
     """
@@ -370,9 +389,13 @@ def open_archive(url: str | os.PathLike[str]) -> Archive:
 def create_archive(url: str | os.PathLike[str]) -> Archive:
     """Open an archive for writing; create it if it does not exist.
 
+    Args:
+        url: the archive's folder, or its URL in a store (s3://, gs:// or az://).
+
     Raises:
-        InputError: the folder has other content, or the archive is of a newer version.
+        InputError: the folder has other content, the archive is of a newer version, or the URL is of another kind.
         OutputError: the archive cannot be written.
+        StoreError: the store failed.
         MissingExtraError: deltalake is not installed.
     """
     require_deltalake()
@@ -382,10 +405,11 @@ def create_archive(url: str | os.PathLike[str]) -> Archive:
 
 
 def create_tables(location: ArchiveLocation) -> Archive:
-    """Create the tables of an archive that do not exist, and return the archive.
+    """Create the tables of an archive that do not exist, without rows, and return the archive.
 
     Raises:
         OutputError: the tables cannot be written.
+        StoreError: the store failed.
     """
     archive = Archive(location)
     for name in (MANIFEST, CLASSES, RUNS, DETECTIONS, RECORDINGS):
@@ -399,7 +423,7 @@ def list_names(names: Names) -> list[str]:
 
 
 def is_in(column: str, values: Sequence[str]) -> pa_dataset.Expression:
-    """Return the Arrow condition that a column has one of the values."""
+    """Return the Arrow expression that is true where the text column `column` has one of `values`."""
     if len(values) == 1:  # by which row groups are left out in all versions of Arrow
         return _field(column) == values[0]
     return _field(column).isin(pa.array(values, pa.string()))
@@ -435,12 +459,12 @@ def _time_condition(since: Time | None, until: Time | None) -> pa_dataset.Expres
 
 
 def clock_text(name: str, value: Time) -> str:
-    """Return a time as text in the tables' format, without a zone; a day means its start.
+    """Return a time as tables store it, in ISO 8601 with milliseconds; a date object as its day, such as "2026-05-01".
 
-    `name` is the argument's name, for the error.
+    As text, a day sorts before all times of that day. `name` is the argument's name, for the error.
 
     Raises:
-        InputError: the value is not a time, or has a zone.
+        InputError: the value is a text that is not in ISO 8601, or has a zone.
     """
     try:
         time = datetime.fromisoformat(value) if isinstance(value, str) else value

@@ -98,12 +98,12 @@ class DataFile:
 class ArchiveTable:
     """A table of an archive, which may not exist yet.
 
-    Its state is that of the first read or the last write, until `refresh`. All methods that read raise the errors of
-    `reading`, StoreError or FormatError.
+    An object sees the table's state at its first read or its last write, until `refresh`. All methods, also those that
+    write, raise StoreError or FormatError if the table cannot be read; see `reading`.
 
     Args:
         location: location of the archive.
-        name: name of the table, a key of `schemas.SCHEMAS` or `ANALYSIS_PREFIX` with the name of an analysis.
+        name: name of the table: a key of `schemas.SCHEMAS`, or `analysis_` and the name of an analysis.
     """
 
     def __init__(self, location: ArchiveLocation, name: str) -> None:
@@ -141,7 +141,7 @@ class ArchiveTable:
         return self.location.has_log(self.name) if self.location.is_remote else DeltaTable.is_deltatable(self.uri)
 
     def refresh(self) -> None:
-        """Update the state with the commits of other processes; without effect before the first read or write.
+        """Update this object's state with the commits of other processes; no effect before the first read or write.
 
         Raises:
             StoreError, FormatError: see `reading`.
@@ -152,9 +152,9 @@ class ArchiveTable:
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Convert errors of reading the table's files.
+        """Convert errors of reading the table's files that are raised in the `with` block.
 
-        Those of a store have no cause, since a cause could quote secrets.
+        A StoreError has no `__cause__`, which could quote secrets.
 
         Raises:
             StoreError: the store failed.
@@ -193,9 +193,9 @@ class ArchiveTable:
         return self._opened[1]
 
     def read(self, columns: Sequence[str] | None = None, condition: pa_dataset.Expression | None = None) -> pa.Table:
-        """Read the rows that meet a condition; none if the table does not exist.
+        """Read the rows that meet a condition; a table without rows if this one does not exist.
 
-        None stands for all columns, and for all rows.
+        `columns` are names of columns, None for all; None as `condition` selects all rows.
 
         Raises:
             StoreError, FormatError: see `reading`.
@@ -208,9 +208,9 @@ class ArchiveTable:
             return dataset.to_table(columns=None if columns is None else list(columns), filter=condition)
 
     def scan(self, columns: Sequence[str], condition: pa_dataset.Expression | None) -> pa.RecordBatchReader:
-        """Return a reader of the rows of an existing table that meet a condition, which reads ahead.
+        """Return a reader of the rows of an existing table that meet a condition; the reader reads ahead.
 
-        None as `condition` selects all rows. The reader raises the errors of `reading`.
+        `columns` are names of columns; None as `condition` selects all rows. The reader raises the errors of `reading`.
         """
         scanner = self.dataset().scanner(columns=list(columns), filter=condition)
         if self.location.is_remote:
@@ -249,7 +249,7 @@ class ArchiveTable:
             threads.shutdown(wait=False, cancel_futures=True)
 
     def list_partitions(self) -> list[dict[str, str]]:
-        """Return the values of the partition columns, by name, of each partition; empty if there is no table.
+        """Return a dict for each partition, with the values of the partition columns by name; empty without a table.
 
         Raises:
             StoreError, FormatError: see `reading`.
@@ -258,7 +258,7 @@ class ArchiveTable:
             return list(self._delta.partitions()) if self.exists else []
 
     def has_transaction(self, name: str, version: int = 1) -> bool:
-        """Return True if the table exists, and its state includes transaction `name` in this or a later version.
+        """Return True if the table exists, and its state includes transaction `name` in `version` or a later version.
 
         Raises:
             StoreError, FormatError: see `reading`.
@@ -271,7 +271,7 @@ class ArchiveTable:
         return any(self.has_transaction(*each) for each in transactions.items())
 
     def count_values(self, column: str) -> Counter[str]:
-        """Count the rows by the values of a text column; empty if the table does not exist.
+        """Return the number of rows by value of a text column; empty if the table does not exist.
 
         Raises:
             StoreError, FormatError: see `reading`.
@@ -284,7 +284,7 @@ class ArchiveTable:
         return counts
 
     def list_files(self) -> list[DataFile]:
-        """Return the data files; empty if the table does not exist.
+        """Return the data files of the table's state; empty if the table does not exist.
 
         Raises:
             StoreError, FormatError: see `reading`.
@@ -326,13 +326,13 @@ class ArchiveTable:
                 raise self._cannot_write(error) from (None if self.location.is_remote else error)
 
     def append(self, rows: pa.Table, transactions: Mapping[str, int] = NO_TRANSACTIONS) -> bool:
-        """Append rows in one commit, unless one of the transactions was committed before; return True if written.
+        """Append rows in one commit, unless one of the transactions was committed before; return False in that case.
 
         The table is created if it does not exist.
 
         Args:
             rows: the rows; columns that the table lacks are added to it.
-            transactions: versions of transactions by name, which the commit carries.
+            transactions: version by name of the transactions that the commit carries; empty to append in any case.
 
         Raises:
             OutputError: the table cannot be written.
@@ -382,7 +382,7 @@ class ArchiveTable:
         return False
 
     def delete(self, condition: str) -> None:
-        """Delete the rows of an existing table that meet a SQL condition.
+        """Delete the rows of an existing table that meet a SQL condition, such as `run = 'ID'`.
 
         Raises:
             OutputError: the rows cannot be deleted.
@@ -390,10 +390,14 @@ class ArchiveTable:
         self._commit(lambda: self._delta.delete(condition, writer_properties=_writer_properties()))
 
     def replace_files(self, files: Sequence[DataFile], pieces: Iterable[pa.Table]) -> None:
-        """Replace data files of a month by new files with the rows of `pieces`, in their order.
+        """Replace some data files by new files of about `FILE_ROWS` rows each, in one commit.
 
         Files that other processes add in the meantime stay. (An overwrite with a predicate would not guarantee that:
         delta-rs issue 3622.)
+
+        Args:
+            files: the files to replace, all of one month; at least one.
+            pieces: all rows of the new files, in their order, as one table after the other.
 
         Raises:
             OutputError: the files cannot be written, or another process has replaced them.
@@ -450,7 +454,7 @@ class ArchiveTable:
         return pa_fs.PyFileSystem(DeltaStorageHandler(self.uri, self._options))
 
     def compact(self) -> int:
-        """Join data files below deltalake's target size, and return the number of files that were replaced.
+        """Merge data files that are smaller than deltalake's target size; return the number of files that were merged.
 
         Raises:
             OutputError: the files cannot be written.
@@ -469,7 +473,7 @@ class ArchiveTable:
             self._delta.create_checkpoint()
 
     def remove_unused_files(self, *, older_than_h: float) -> list[str]:
-        """Remove files that no state of the table in the last `older_than_h` hours refers to, and return their names.
+        """Remove files that no state of the table in the last `older_than_h` hours refers to, and return their paths.
 
         Raises:
             OutputError: the files cannot be removed.
@@ -531,7 +535,7 @@ def _read_statistics(metadata: pq.FileMetaData) -> dict[str, Any]:
 
 
 def longest_pause_s(n_refused: int) -> float:
-    """Return the longest pause before a commit is repeated, of which a random part is waited for.
+    """Return the longest pause in seconds before a commit is repeated; the actual pause is random, from 0 to this.
 
     Args:
         n_refused: number of earlier commits of the same rows that were refused, without the last one.
@@ -550,10 +554,11 @@ def _writer_properties() -> Any:
 
 
 def check_columns(table: ArchiveTable, columns: Sequence[str] | None) -> list[str]:
-    """Return the columns to read: the given ones, or all if None.
+    """Return the names of the columns to read: the given ones, or all if None or empty.
 
     Raises:
-        InputError: the table has no such column.
+        InputError: the table has no column of one of these names.
+        StoreError, FormatError: see `ArchiveTable.reading`.
     """
     names: list[str] = table.dataset().schema.names if table.exists else SCHEMAS[table.name].names
     for column in columns or ():

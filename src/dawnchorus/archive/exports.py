@@ -16,9 +16,10 @@ from dawnchorus.storage.files import atomic_file
 
 
 def write_rows(rows: pa.RecordBatchReader, out: Path | None) -> int:
-    """Write rows as they are read, and return their number.
+    """Write rows as they are read, and return their number; errors of `rows` are passed on.
 
-    `out` is a .csv or .parquet file; None for CSV on standard output. A CSV has no columns of bytes, such as `path`.
+    `out` is a .csv or .parquet file, which is replaced if it exists; None for CSV on standard output. A CSV has no
+    columns of bytes, such as `path`.
 
     Raises:
         InputError: the file's name does not end in .csv or .parquet.

@@ -71,25 +71,26 @@ def export_hoplite(
     workers: int = 1,
     report: Report = ignore_progress,
 ) -> int:
-    """Export the embeddings in an archive to a new Perch-Hoplite database; return their number.
+    """Export the embeddings in an archive to a new Perch-Hoplite database; return the number of embeddings.
 
-    Of several embeddings of a recording, the latest are exported.
+    If several runs have embeddings of a recording, the latest are exported.
 
     Each site becomes a deployment. Recordings keep their name and start time from the archive; of several
     with the same name at a site, all but the first have their whole path as a name.
 
     Args:
         archive: the archive.
-        folder: folder of the new database.
+        folder: folder of the new database; an existing one must be empty.
         run: id of the run with the embeddings; None for all runs, which must have embeddings of the same model.
         workers: number of threads that build the index.
-        report: function that is called with the progress.
+        report: function that is called with the progress, a `types.Progress`.
 
     Raises:
         OutputExistsError: the folder exists and is not empty.
         OutputError: the folder cannot be written.
         NotFoundError: the archive has no embeddings, or no such run.
         InputError: the archive has embeddings of several models, and no `run` is given.
+        StoreError, FormatError: the archive cannot be read, see `delta.ArchiveTable.reading`.
         MissingExtraError: usearch is not installed.
     """
     require_usearch()
@@ -168,7 +169,7 @@ class ImportResult:
     """Result of an import.
 
     Attributes:
-        run: id of the run.
+        run: id of the archive's run that has the embeddings.
         n_recordings: number of recordings in the database, including those that were imported before.
         n_windows: number of windows that were imported now.
         n_annotations: number of annotations (labels of windows) in the database, which are not imported.
@@ -196,11 +197,12 @@ def import_hoplite(
     Args:
         folder: folder of the database.
         archive: an archive that can be written.
-        model: the model that computed the embeddings: `model`, `model_version`, `bundle_id`, `sample_rate_hz`,
-            `window_s`, `embedding_dim` and, if it is not 0, `overlap_s`; None to read it from a database that
-            `export_hoplite` wrote.
-        audio: folder of the recordings; None for the folder stored in the database.
-        report: function that is called with the progress.
+        model: the model that computed the embeddings, as fields of `ArchiveRun` by name: `model`, `model_version`,
+            `bundle_id`, `sample_rate_hz`, `window_s`, `embedding_dim` and, if it is not 0, `overlap_s`; None to read
+            them from a database that `export_hoplite` wrote.
+        audio: folder of the recordings, to which their file names are relative; None for the folder stored in the
+            database, or else `folder`.
+        report: function that is called with the progress, a `types.Progress`.
 
     Returns:
         The run's id, and numbers of what was imported.
@@ -211,6 +213,7 @@ def import_hoplite(
         InputError: the model is unknown, embeddings or windows do not match it, or several recordings have one path.
         BusyError: another process writes to a store that allows only one writer.
         OutputError: the archive cannot be written.
+        StoreError: the archive's store failed.
         MissingExtraError: usearch is not installed.
     """
     require_usearch()

@@ -84,7 +84,7 @@ class HopliteWriter:
     """Writer of a new database, which is complete after `save`.
 
     Args:
-        folder: an empty folder.
+        folder: an existing, empty folder.
         dim: length of the vectors.
     """
 
@@ -106,18 +106,19 @@ class HopliteWriter:
         self.add_metadata("usearch_config", {"embedding_dim": dim, **INDEX_SETTINGS})
 
     def add_metadata(self, key: str, value: dict[str, Any]) -> None:
-        """Add metadata, stored as JSON, under a key, such as the settings of the index under "usearch_config"."""
+        """Add an entry to the database's metadata: a new key, and a value that is stored as a JSON object."""
         self._db.execute("INSERT INTO hoplite_metadata VALUES (?, ?)", (key, json.dumps(value)))
 
     def add_deployment(self, name: str, project: str, latitude: float | None, longitude: float | None) -> int:
-        """Add a deployment (a site) of a project, and return its id; degrees are None for an unknown location."""
+        """Add a deployment (a site) of a project, and return its id; degrees of an unknown location are None."""
         values = (name, project, latitude, longitude)
         return self._insert("INSERT INTO deployments (name, project, latitude, longitude) VALUES (?, ?, ?, ?)", values)
 
     def add_recording(self, filename: str, start_time: str | None, deployment: int) -> int:
         """Add a recording, and return its id.
 
-        `start_time` is in ISO 8601, None if unknown, and `deployment` the id of its deployment.
+        `filename` is unique among those of the deployment, `start_time` is in ISO 8601, None if unknown, and
+        `deployment` is the id that `add_deployment` returned.
         """
         values = (filename, start_time, deployment)
         return self._insert("INSERT INTO recordings (filename, datetime, deployment_id) VALUES (?, ?, ?)", values)
@@ -129,11 +130,11 @@ class HopliteWriter:
     def add_windows(
         self, recordings: Sequence[int], offsets_s: npt.NDArray[np.float64], vectors: HalfArray, *, n_threads: int
     ) -> None:
-        """Add windows.
+        """Add windows of any recordings, with their embeddings.
 
         Args:
-            recordings: id of each window's recording.
-            offsets_s: start and end of each window in seconds [windows, 2].
+            recordings: id of each window's recording, as `add_recording` returned it.
+            offsets_s: start and end of each window in seconds from the start of its recording [windows, 2].
             vectors: embeddings [windows, dim].
             n_threads: number of threads that add to the index.
         """
@@ -145,13 +146,13 @@ class HopliteWriter:
         self._n_windows += len(recordings)
 
     def save(self) -> None:
-        """Write the database to the folder."""
+        """Write all that was added to the folder, and close the database file; nothing can be added later."""
         self._db.commit()
         self._db.close()
         self._index.save(str(self._folder / INDEX_NAME))
 
     def close(self) -> None:
-        """Close the database file; without `save` before, the database is incomplete."""
+        """Close the database file, if it is open; without `save` before, the database is incomplete."""
         self._db.close()
 
 
@@ -161,13 +162,13 @@ class HopliteRecording:
 
     Attributes:
         id: id of the recording.
-        filename: file name of the recording.
+        filename: name of the recording's file, or its path, which may be relative.
         start_time: start time in ISO 8601 as in the database, with or without a UTC offset; None if unknown.
-        site: name of the recording's deployment; None without one.
-        project: project of the deployment; None without one.
-        latitude: latitude of the deployment; None if unknown.
-        longitude: longitude of the deployment; None if unknown.
-        n_windows: number of windows.
+        site: name of the recording's deployment; None without a deployment.
+        project: project of the deployment; None without a deployment.
+        latitude: latitude of the deployment in degrees; None if unknown.
+        longitude: longitude of the deployment in degrees; None if unknown.
+        n_windows: number of the recording's windows.
     """
 
     id: int
@@ -181,14 +182,13 @@ class HopliteRecording:
 
 
 class HopliteReader:
-    """Reader of an existing database.
+    """Reader of an existing database; all methods raise FormatError if the files are damaged.
 
     Args:
         folder: folder of the database.
 
     Raises:
         NotFoundError: the folder has no database.
-        FormatError: a method cannot read the files.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -198,11 +198,11 @@ class HopliteReader:
         self._folder = folder
 
     def metadata(self) -> dict[str, Any]:
-        """Return the metadata by key, each a dict of JSON values; see `HopliteWriter.add_metadata`."""
+        """Return the database's metadata by key, each a dict of JSON values; see `HopliteWriter.add_metadata`."""
         return {key: json.loads(value) for key, value in self._query("SELECT key, value FROM hoplite_metadata")}
 
     def recordings(self) -> list[HopliteRecording]:
-        """Return the recordings that have windows."""
+        """Return the recordings that have windows, in the order of their ids."""
         rows = self._query(
             "SELECT r.id, r.filename, r.datetime, d.name, d.project, d.latitude, d.longitude, count(w.id) "
             "FROM recordings r JOIN windows w ON w.recording_id = r.id "
@@ -218,7 +218,8 @@ class HopliteReader:
     def windows(self, recording: int) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.float64]]:
         """Return keys [windows], and start and end in seconds [windows, 2], of a recording's windows.
 
-        `recording` is the id of the recording; both arrays are empty if the database lacks it.
+        The keys are those of the windows' vectors in the index, in ascending order. `recording` is the id of the
+        recording; both arrays are empty if the database lacks it.
 
         Raises:
             FormatError: a window does not have exactly a start and an end.
@@ -263,10 +264,10 @@ class HopliteReader:
 
 
 def read_index(index: Index, keys: npt.NDArray[np.uint64], path: Path) -> HalfArray:
-    """Return the vectors [windows, dim] with these keys; `path` is that of the index, for the error.
+    """Return the vectors [windows, dim] with these keys, in their order; `path` is that of the index, for the error.
 
     Raises:
-        FormatError: a vector is missing.
+        FormatError: the index has no vector for one of the keys.
     """
     stored = cast("Iterable[npt.NDArray[np.float16] | None]", index.get(keys, "f16"))
     vectors = [None if each is None else np.asarray(each, "<f2") for each in stored]

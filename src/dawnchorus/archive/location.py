@@ -38,10 +38,10 @@ class ArchiveLocation:
 
     @classmethod
     def parse(cls, url: str | os.PathLike[str]) -> ArchiveLocation:
-        """Return the location that a path or URL names.
+        """Return the location that a path or URL names; whether there is an archive is not checked.
 
         Raises:
-            InputError: the URL is of another kind than a folder in S3, Google Cloud Storage or Azure, or file://.
+            InputError: the URL begins with something else than s3://, gs://, az:// or file://.
         """
         root = absolute_path(as_path(url))
         if not isinstance(root, RemotePath):
@@ -65,14 +65,14 @@ class ArchiveLocation:
         return store_access(self.root).options
 
     def table_uri(self, table: str) -> str:
-        """Return the path or URL of a table's folder."""
+        """Return the path or URL of the folder of the table with the name `table`."""
         return str(self.root / table)
 
     def filesystem(self, table: str) -> pa_fs.FileSystem:
-        """Return the local file system in which the paths of a table's files are relative to its folder.
+        """Return the local file system with the folder of the table with the name `table` as its root.
 
-        It is implemented by Arrow, so that Arrow's threads never call Python, which may be exiting. For an archive on a
-        disk only.
+        The file system is implemented by Arrow, so that Arrow's threads never call Python, which may be exiting. For an
+        archive on a disk only.
         """
         return pa_fs.SubTreeFileSystem(self.table_uri(table), pa_fs.LocalFileSystem())
 
@@ -95,7 +95,11 @@ class ArchiveLocation:
 
     @property
     def exists(self) -> bool:
-        """True if there is an archive at this location."""
+        """True if there is an archive at this location, of any version.
+
+        Raises:
+            StoreError: the store failed.
+        """
         return (self.root / MARKER).is_file()
 
     def create(self) -> None:
@@ -104,6 +108,7 @@ class ArchiveLocation:
         Raises:
             InputError: the folder has other content, or the archive is of a newer version.
             OutputError: the folder cannot be written.
+            StoreError: the store failed.
         """
         if self.exists:
             self.check()
@@ -134,6 +139,7 @@ class ArchiveLocation:
         Raises:
             NotFoundError: there is no archive.
             InputError: the archive is of a newer version, or its marker file is damaged.
+            StoreError: the store failed.
         """
         fields = self.get(MARKER)
         if fields is None:
@@ -153,7 +159,7 @@ class ArchiveLocation:
             )
 
     def list_tables(self) -> list[str]:
-        """Return the names of the existing tables.
+        """Return the names of the existing tables, in alphabetical order.
 
         Raises:
             StoreError: the store failed.
@@ -181,11 +187,11 @@ class ArchiveLocation:
 
         Args:
             name: path relative to the archive's folder.
-            fields: content.
+            fields: content of the file, a JSON object.
 
         Raises:
             OutputExistsError: another process has written the file to the store in the meantime.
-            OutputError: no space, or no permission.
+            OutputError: no space, no permission, or the store failed.
         """
         path = self.root / name
         content = json.dumps(fields, ensure_ascii=False).encode()
@@ -205,6 +211,8 @@ class ArchiveLocation:
     def get(self, name: str) -> dict[str, Any] | None:
         """Read a small JSON file; None if there is no such file, empty if its content is not a JSON object.
 
+        `name` is the path relative to the archive's folder.
+
         Raises:
             InputError: the file cannot be read.
             StoreError: the store failed.
@@ -223,7 +231,7 @@ class ArchiveLocation:
         return fields if isinstance(fields, dict) else {}
 
     def list_workers(self) -> dict[str, float]:
-        """Return the time of the last write of each worker's file, in seconds since 1970, by name "workers/ID.json".
+        """Return the time of each worker's last heartbeat, in seconds since 1970, by its file's name "workers/ID.json".
 
         The time is 0 if a store does not give it.
 
@@ -253,7 +261,7 @@ class ArchiveLocation:
             raise StoreError(describe(error), subject=root) from None
 
     def remove(self, name: str) -> None:
-        """Remove a small JSON file, if it exists.
+        """Remove a small JSON file, if it exists; `name` is the path relative to the archive's folder.
 
         Raises:
             StoreError: the store failed.

@@ -40,7 +40,7 @@ class TableSize:
         name: name of the table.
         n_rows: number of rows, including rows that are not read because they are superseded or not committed.
         n_files: number of data files.
-        n_bytes: size of the data files.
+        n_bytes: size of the data files in bytes.
     """
 
     name: str
@@ -59,9 +59,9 @@ class RunState:
         n_units: number of units in all manifests of the run.
         n_ended: number of committed units.
         running: names of the units that a worker is processing.
-        lost: names of uncommitted units whose worker is lost: it has not written its file for `LOST_AFTER_S`.
-        n_bytes: size of the recordings in all units.
-        ended_bytes: size of the recordings in committed units.
+        lost: names of uncommitted units whose worker is lost: no heartbeat for `LOST_AFTER_S` seconds.
+        n_bytes: size in bytes of the recordings in all units.
+        ended_bytes: size in bytes of the recordings in committed units.
         n_recordings: number of recordings in committed units.
         n_failed: number of recordings in committed units whose current result is a failure.
     """
@@ -85,12 +85,12 @@ class RunState:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """Result of a check.
+    """Result of `check_archive`; a unit is a batch of recordings, and an attempt one worker's try at a unit.
 
     Attributes:
-        uncommitted: number of rows of uncommitted units, by attempt (one worker's try at a unit).
-        surplus: number of rows of committed units that belong to an attempt other than the committed one, by attempt.
-        missing: committed attempts with a wrong number of detections: the stored and the expected number, by attempt.
+        uncommitted: number of rows of uncommitted units, by name of the attempt.
+        surplus: number of rows of committed units from attempts other than the committed one, by name of the attempt.
+        missing: stored and expected number of detections of each committed attempt for which they differ, by its name.
         repeated: ids of recordings that are in the table of recordings more than once.
     """
 
@@ -101,7 +101,7 @@ class CheckReport:
 
     @property
     def is_whole(self) -> bool:
-        """True if no row is missing or duplicated; superfluous rows are no fault, since they are ignored."""
+        """True if `missing` and `repeated` are empty; other rows that are superfluous are ignored by queries."""
         return not self.missing and not self.repeated
 
 
@@ -121,7 +121,7 @@ def measure_tables(archive: Archive) -> list[TableSize]:
 
 
 def read_status(archive: Archive) -> tuple[list[RunState], list[WorkerState]]:
-    """Return the progress of each run, and the state of each worker that has not ended normally.
+    """Return the progress of each run, in the order of `Archive.runs`, and the state of each worker, of `read_workers`.
 
     Raises:
         StoreError, FormatError: see `delta.ArchiveTable.reading`.
@@ -193,15 +193,15 @@ def _count_again(archive: Archive, missing: dict[str, tuple[int, int]]) -> dict[
 
 
 def compact_archive(archive: Archive) -> Iterator[tuple[str, int, int]]:
-    """Join and sort the data files of each table; yield its name, and the numbers of files before and after.
+    """Merge the data files of each table; yield the table's name, and its numbers of files before and after.
 
-    Rows of committed units by other attempts than the committed one are removed. Other processes may read and write
-    meanwhile. The work is done as the result is iterated over.
+    Detections are also sorted by species and site; those of attempts at a unit that another attempt has committed are
+    removed. Other processes may read and write meanwhile. The work is done as the result is iterated over.
 
     Raises:
         OutputError: a table cannot be written.
         BusyError: another process writes to a store that allows only one writer.
-        StoreError: the store failed.
+        StoreError, FormatError: see `delta.ArchiveTable.reading`.
     """
     with one_writer(archive.location, "compaction"):
         for name in archive.location.list_tables():
@@ -256,12 +256,12 @@ def _group_species(n_rows: Counter[str]) -> Iterator[list[str]]:
 
 @dataclass(frozen=True)
 class VacuumReport:
-    """Result of a vacuum.
+    """Result of `vacuum_archive`.
 
     Attributes:
         n_rows: number of removed rows.
-        n_files: number of removed files, which no table uses.
-        kept: attempts at uncommitted units whose rows stay, since their workers are alive.
+        n_files: number of removed files, which no table used any more.
+        kept: names of attempts at uncommitted units whose rows stay, since their workers are alive.
     """
 
     n_rows: int
@@ -279,7 +279,8 @@ def vacuum_archive(archive: Archive, *, older_than_h: float = KEEP_FILES_H) -> V
     Raises:
         OutputError: a table cannot be written.
         BusyError: another process writes to a store that allows only one writer.
-        StoreError: the store failed.
+        InputError: the file of a worker cannot be read.
+        StoreError, FormatError: see `delta.ArchiveTable.reading`.
     """
     with one_writer(archive.location, "vacuum"):
         return _vacuum(archive, older_than_h)

@@ -37,9 +37,10 @@ class UnitSize:
         max_recordings: maximum number of recordings in a unit.
         min_bytes: lower bound for the maximum size that follows from `n_units`.
         n_units: number of units to aim at, so that shards get equal shares.
-        max_units: number of units above which units exceed `max_bytes`, with as many more recordings. Each unit is a
-            commit to every table, which takes longer the more commits there are (docs/SCALE.md).
-        largest_bytes: size up to which units grow then; it limits the memory of a process, and the work that is
+        max_units: if units of `max_bytes` would be more than this number, units get larger, and `max_recordings` grows
+            by the same factor. Each unit is a commit to every table, which takes longer the more commits there are
+            (docs/SCALE.md).
+        largest_bytes: maximum size of these larger units; it limits the memory of a process, and the work that is
             repeated when one is lost.
     """
 
@@ -77,9 +78,9 @@ class ListedFile:
     Attributes:
         name: path as it was given, for tables.
         path: absolute path or URL, encoded by `os.fsencode`.
-        n_bytes: size; None if the file does not exist.
-        version: modification time in nanoseconds, the store's version, or in an import the number of windows; None if
-            the file does not exist.
+        n_bytes: size in bytes; None if the file does not exist, and in an import.
+        version: text that changes with the file: its modification time in nanoseconds, the store's version of the
+            object, or in an import the number of windows, such as "12 windows"; None if the file does not exist.
     """
 
     name: str
@@ -89,7 +90,7 @@ class ListedFile:
 
     @property
     def signature(self) -> tuple[int | None, str | None]:
-        """Size and version, by which changes are detected."""
+        """Size in bytes and version of the file, by which changes are detected; see the attributes."""
         return self.n_bytes, self.version
 
     @property
@@ -103,8 +104,8 @@ class Entry:
     """A recording in a manifest.
 
     Attributes:
-        recording_id: number of the recording, unique in the archive.
-        unit: name of the recording's unit.
+        recording_id: id of this listing of the recording, unique in the archive.
+        unit: name of the recording's unit, the batch of recordings that it is committed with.
         file: the file, with size and version at the time of listing.
     """
 
@@ -120,7 +121,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class Shard:
-    """One of `count` about equally large parts of a manifest's units; `index` counts from 1."""
+    """One of several about equally large parts of a manifest's units.
+
+    Attributes:
+        index: number of this shard, from 1 to `count`.
+        count: number of shards.
+    """
 
     index: int
     count: int
@@ -155,15 +161,18 @@ class Shard:
     def select(self, sizes: Mapping[str, int]) -> list[str]:
         """Return the names of this shard's units, which follow each other in the manifest.
 
-        `sizes` has the size in bytes of each unit by name. The total size is divided into equal parts, and a unit
-        belongs to the shard whose part contains the unit's middle.
+        `sizes` has the size in bytes of each unit by name, in the manifest's order. The total size is divided into
+        `count` equal parts, and a unit belongs to the shard whose part contains the unit's middle.
         """
         shards = assign_shards(list(sizes.values()), self.count)
         return [unit for unit, each in zip(sizes, shards.tolist(), strict=True) if each == self.index]
 
 
 def assign_shards(sizes: Sequence[int], count: int) -> npt.NDArray[np.int64]:
-    """Return the number of the shard, from 1, of each unit [units], given their sizes in bytes; see `Shard.select`."""
+    """Return the number of each unit's shard, from 1 to `count` [units]; see `Shard.select`.
+
+    `sizes` are the units' sizes in bytes, and `count` is the number of shards.
+    """
     n_bytes = np.maximum(np.array(sizes, np.float64), 1.0)
     middle = np.cumsum(n_bytes) - n_bytes / 2
     shards: npt.NDArray[np.int64] = np.floor(middle * count / max(n_bytes.sum(), 1.0)).astype(np.int64)
@@ -171,7 +180,7 @@ def assign_shards(sizes: Sequence[int], count: int) -> npt.NDArray[np.int64]:
 
 
 def cut_units(files: Sequence[ListedFile], size: UnitSize) -> list[int]:
-    """Divide files into units within the limits of `size`; return the number of each file's unit, from 0.
+    """Divide files into units within the limits of `size`; return the number of each file's unit, from 0 [files].
 
     A unit has files of one month, as far as the month is in their names: tables are partitioned by month, so that a
     unit then adds one file to each table. Files are sorted by month first, or each folder of a listing would have small
@@ -204,7 +213,7 @@ class Manifest:
     Attributes:
         number: number of the manifest in the archive, from 1.
         run: id of the run.
-        source: digest of the paths that were given.
+        source: digest of the paths that the run was given; in a run that rescores embeddings, the id of their run.
     """
 
     number: int
@@ -237,14 +246,14 @@ def next_number(manifests: Iterable[Manifest]) -> int:
 def pin_manifest(
     table: ArchiveTable, *, number: int, run: str, source: str, files: Sequence[ListedFile], size: UnitSize
 ) -> bool:
-    """Store a manifest; return False if another one was stored in the meantime.
+    """Store a manifest; return False, without storing it, if one with this number was stored in the meantime.
 
     Args:
         table: table of manifests.
         number: `next_number` of the manifests that existed before the files were listed.
         run: id of the run.
-        source: digest of the paths that were given.
-        files: the files.
+        source: value for `Manifest.source`.
+        files: files of the recordings to list.
         size: limits of the units.
 
     Raises:
@@ -267,12 +276,12 @@ def pin_manifest(
 
 
 def name_unit(manifest: int, unit: int) -> str:
-    """Return the name of a unit, from the number of its manifest and its own number."""
+    """Return the name of unit `unit` (from 0) in the manifest with the number `manifest`, such as "1-000004"."""
     return f"{manifest}-{unit:06d}"
 
 
 def unit_sizes(table: ArchiveTable, manifests: Iterable[Manifest]) -> dict[str, int]:
-    """Return the size in bytes of each unit by name, in the order of the manifests; missing files count as 0.
+    """Return the size in bytes of each unit of the manifests by name, in their order; missing files count as 0.
 
     Raises:
         StoreError, FormatError: see `delta.ArchiveTable.reading`.
@@ -287,7 +296,7 @@ def unit_sizes(table: ArchiveTable, manifests: Iterable[Manifest]) -> dict[str, 
 
 
 def read_entries(table: ArchiveTable, manifests: Iterable[Manifest], units: Iterable[str]) -> list[Entry]:
-    """Return the recordings of some units (by name) of the manifests, in the order of the manifests.
+    """Return the recordings of those units of the manifests whose names are in `units`, in the manifests' order.
 
     Raises:
         StoreError, FormatError: see `delta.ArchiveTable.reading`.
@@ -303,7 +312,13 @@ def read_entries(table: ArchiveTable, manifests: Iterable[Manifest], units: Iter
 
 
 def latest_signatures(table: ArchiveTable, run: str) -> dict[bytes, tuple[int | None, str | None]]:
-    """Return size and version of each file by path (`ListedFile.path`), in the run's latest manifest with the file."""
+    """Return `ListedFile.signature` by `ListedFile.path` of all files that a run has listed.
+
+    If several manifests of the run list a file, the latest one counts.
+
+    Raises:
+        StoreError, FormatError: see `delta.ArchiveTable.reading`.
+    """
     rows = table.read(["path", "n_bytes", "version", "recording_id"], pa_dataset.field("run") == run)
     rows = rows.sort_by("recording_id")
     columns = (rows[name].to_pylist() for name in ("path", "n_bytes", "version"))

@@ -40,9 +40,9 @@ class Spans:
     """Time spans in recordings, placed on one common time axis, on which each recording has a slot.
 
     Attributes:
-        slot_s: length of a recording's slot.
-        starts_s: starts of the spans on the axis, in ascending order.
-        latest_s: running maximum of the spans' ends on the axis, preceded by -infinity.
+        slot_s: length of a recording's slot in seconds, longer than any recording.
+        starts_s: starts of the spans on the axis in seconds [spans], in ascending order.
+        latest_s: running maximum of the spans' ends on the axis in seconds, preceded by -infinity [spans + 1].
     """
 
     slot_s: float
@@ -51,13 +51,13 @@ class Spans:
 
     @classmethod
     def create(cls, recordings: npt.NDArray[np.intp], starts_s: Seconds, ends_s: Seconds, *, longest_s: float) -> Spans:
-        """Create time spans.
+        """Create time spans, given in any order.
 
         Args:
-            recordings: number of each span's recording.
-            starts_s: start of each span in its recording.
-            ends_s: end of each span in its recording.
-            longest_s: upper bound of all ends.
+            recordings: index of each span's recording, from 0 [spans].
+            starts_s: start of each span, in seconds from the start of its recording [spans].
+            ends_s: end of each span, in seconds from the start of its recording [spans].
+            longest_s: upper bound in seconds of all recordings' lengths.
         """
         slot_s = 1.0 + longest_s
         order = np.lexsort((starts_s, recordings))
@@ -65,9 +65,9 @@ class Spans:
         return cls(slot_s, starts_s, np.maximum.accumulate(np.append(-np.inf, ends_s)))
 
     def overlap(self, recordings: npt.NDArray[np.intp], starts_s: Seconds, ends_s: Seconds) -> npt.NDArray[np.bool_]:
-        """Return the mask of the windows that overlap a span of their recording.
+        """Return the mask [windows] of the windows that overlap a span of their recording.
 
-        `recordings`, `starts_s` and `ends_s` are those of the windows, in the form that `create` describes.
+        `recordings`, `starts_s` and `ends_s` are those of the windows [windows], in the form that `create` describes.
         """
         shift_s = recordings * self.slot_s
         n_before = np.searchsorted(self.starts_s, ends_s + shift_s - _TOUCHING_S)
@@ -80,11 +80,13 @@ class RowFilter:
     """Filter for rows of embeddings.
 
     Attributes:
-        attempts: attempts with current results; an attempt is one worker's try at a batch of recordings.
+        attempts: names of attempts with current results; an attempt is one worker's try at a batch of recordings.
         others: ids of recordings of these attempts whose results are not current [n], in ascending order.
         recordings: ids of the recordings to select [recordings], in ascending order; None for all.
-        since_s: time in each of these recordings at which selected windows start at the earliest [recordings]; or None.
-        until_s: time in each of these recordings before which selected windows start [recordings]; or None.
+        since_s: earliest start of selected windows, in seconds from the start of each of `recordings` [recordings];
+            None for any start.
+        until_s: time before which selected windows start, in seconds from the start of each of `recordings`
+            [recordings]; None for any start.
         spans: time spans that selected windows must overlap, by index in `recordings`; None for no such condition.
     """
 
@@ -97,7 +99,7 @@ class RowFilter:
     _counting: dict[tuple[str, ...], npt.NDArray[np.bool_]] = field(default_factory=dict, compare=False)
 
     def rows(self, block: Block) -> npt.NDArray[np.intp]:
-        """Return the indices of the rows of a block that are current and match the filter."""
+        """Return the indices of the rows of a block that are current and match the filter [n], in ascending order."""
         counts = self._counting.get(block.attempts)
         if counts is None:
             counts = np.array([name in self.attempts for name in block.attempts], bool)
@@ -137,15 +139,18 @@ def find_windows(
     until: Time | None = None,
     min_score: float,
 ) -> RowFilter:
-    """Return the filter for current embeddings of some runs, one result of each recording.
+    """Return the filter for current embeddings: of each recording, those of its latest result in any of some runs.
+
+    Windows without a time are left out if `since` or `until` is given.
 
     Args:
         archive: the archive.
-        table: its table of recordings.
+        table: the archive's table of recordings.
         runs: ids of the runs.
-        species: names; windows must overlap a detection of one of them. None for all windows.
+        species: scientific or common names; windows must overlap a detection of one of these species by any run. None
+            for all windows.
         sites: names of sites; None for all.
-        since: earliest start of a window by the recorder's clock; None for any time.
+        since: earliest start of a window by the recorder's clock, as in `Archive.detections`; None for any time.
         until: time before which windows start; None for any time.
         min_score: minimum score of the detections of `species`.
 
@@ -216,7 +221,7 @@ class DetectedSpecies:
 
     Args:
         archive: the archive.
-        table: its table of recordings.
+        table: the archive's table of recordings.
         paths: paths of the recordings (`ListedFile.path`).
         min_score: minimum score of the detections.
     """
@@ -238,13 +243,13 @@ class DetectedSpecies:
     def names(self, path: bytes, start_s: float, end_s: float) -> list[str]:
         """Return the scientific names of the species that were detected in a window, by descending score.
 
-        The window is that from `start_s` to `end_s` of the recording `path`, one of `paths`.
+        The window is that from `start_s` to `end_s`, in seconds, of the recording with the path `path`, one of `paths`.
         """
         rows = self._overlapping(path, start_s + _TOUCHING_S, end_s - _TOUCHING_S)
         return list(dict.fromkeys(str(row["scientific_name"]) for row in rows if row["kind"] == "species"))
 
     def has_voice(self, path: bytes, start_s: float, end_s: float) -> bool:
-        """Return True if a detection within `VOICE_MARGIN_S` of a window overlaps human speech, or is human speech.
+        """Return True if a detection within `VOICE_MARGIN_S` seconds of a window overlaps or is human speech.
 
         The arguments are as for `names`.
         """
@@ -261,7 +266,7 @@ def _is_speech(row: dict[str, object]) -> bool:
 
 
 def shift_clock(start_time: str | None, seconds: float) -> str | None:
-    """Return a clock time in ISO 8601 some seconds later, with its zone if it has one; None for None."""
+    """Return the clock time that is `seconds` after `start_time`, in ISO 8601, with its zone if any; None for None."""
     if start_time is None:
         return None
     return (datetime.fromisoformat(start_time) + timedelta(seconds=seconds)).isoformat(timespec="milliseconds")

@@ -38,7 +38,10 @@ class SharedValues:
     attempt: str
 
     def columns(self, start_time: datetime | None) -> dict[str, Any]:
-        """Return the values of the columns in `schemas.ORIGIN` by name; `start_time` is that of the recording."""
+        """Return the values of the columns in `schemas.ORIGIN` by name.
+
+        `start_time` is that of the recording, from which the month is taken; None if unknown.
+        """
         return {
             "recording_id": self.entry.recording_id,
             "run": self.run,
@@ -60,7 +63,7 @@ def find_site(path: PurePath) -> str:
 def failure_row(shared: SharedValues, reason: str) -> dict[str, Any]:
     """Return the row of a recording that could not be scored, by column of the table of recordings (`SCHEMAS`).
 
-    Its start time is that in the file name, if there is one.
+    `reason` is a sentence for the user. The row's start time is that in the file name, if there is one.
     """
     file = shared.entry.file
     named = read_name(PurePath(file.name))
@@ -82,7 +85,8 @@ def recording_row(
 ) -> dict[str, Any]:
     """Return the row of a recording that was scored, by column of the table of recordings (`SCHEMAS`).
 
-    `speech_s` is the number of seconds with speech; None if speech detection was not requested.
+    `table` has the recording's metadata and detections. `speech_s` is the number of seconds with speech; None if speech
+    detection was not requested.
     """
     metadata, file = table.metadata, shared.entry.file
     return {
@@ -118,7 +122,7 @@ def _time_columns(start_time: datetime | None) -> dict[str, Any]:
 
 
 def recording_rows(rows: list[dict[str, Any]]) -> pa.Table:
-    """Return rows of the table of recordings as an Arrow table; `recording_row` and `failure_row` return such rows."""
+    """Return rows of the table of recordings, made by `recording_row` and `failure_row`, as an Arrow table."""
     return pa.Table.from_pylist(rows, schema=SCHEMAS[RECORDINGS])
 
 
@@ -146,10 +150,10 @@ def embedding_rows(
 
     Args:
         shared: values that all rows have in common.
-        scored: the recording's result, with embeddings.
+        scored: the recording's result, with embeddings of each channel as the analysis `encoding`.
         table: table of the recording, for its name and time.
         plan: length and spacing of the windows.
-        encoding: name of the analysis, which determines the encoding of the embeddings.
+        encoding: "embeddings" to store float16, "embeddings:int8" to store 8 bits for each value.
     """
     parts = []
     for channel in scored.channels:
@@ -168,10 +172,10 @@ def embedding_rows(
 
 
 def analysis_rows(shared: SharedValues, rows: Table, table: RecordingTable) -> pa.Table:
-    """Return the rows of an analysis, with recording and clock time.
+    """Return the rows of an analysis as Arrow table, with the columns `recording`, `start_time` and those of `ORIGIN`.
 
-    The clock time is that of the row's `start_s`, or, without such a column, of the recording's start. `rows` are those
-    of the analysis, and `table` is the table of the recording, for its name and time.
+    `start_time` is the clock time of the row's `start_s`, or, without such a column, of the recording's start. `rows`
+    are those of the analysis, and `table` is the table of the recording, for its name and time.
     """
     start = table.metadata.start_time
     names = rows.dtype.names or ()

@@ -22,8 +22,8 @@ class ArchiveRun:
     Attributes:
         model: name of the model.
         model_version: version of the model.
-        bundle_id: first 12 digits of the sha256 of the model's graph.
-        software: program that made the rows, with its version.
+        bundle_id: id of the model: the first 12 hexadecimal digits of the sha256 of its graph.
+        software: name and version of the program that computed the results.
         sample_rate_hz: sample rate of the windows.
         window_s: length of a window in seconds.
         overlap_s: seconds that neighboring windows share.
@@ -52,12 +52,12 @@ class ArchiveRun:
 
     @property
     def id(self) -> str:
-        """First 12 digits of the sha256 of all fields, so that equal settings are the same run."""
+        """First 12 hexadecimal digits of the sha256 of all fields, so that equal settings are the same run."""
         text = json.dumps(asdict(self), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:RUN_DIGITS]
 
     def to_rows(self) -> pa.Table:
-        """Return the run as a row of the table `runs`."""
+        """Return an Arrow table with the run as its only row, with the columns of the table `runs`."""
         row = {
             **asdict(self),
             "run": self.id,
@@ -82,7 +82,7 @@ class StoredRun:
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> StoredRun:
-        """Return the run in a row of the table `runs`; columns of later versions are ignored."""
+        """Return the run in a row of the table `runs`, values by column; columns of later versions are ignored."""
         fields = {name: value for name, value in row.items() if name != "run" and value is not None}
         for name in ("analyses", "thresholds", "parameters"):
             fields[name] = json.loads(fields.get(name) or "{}")

@@ -135,5 +135,5 @@ RESULTS = (DETECTIONS, EMBEDDINGS)
 
 
 def partition_columns(table: str) -> tuple[str, ...]:
-    """Return the partition columns of a table."""
+    """Return the names of the partition columns of the table with the name `table`; empty without partitions."""
     return PARTITIONS.get(table, ("month",))

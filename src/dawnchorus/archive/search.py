@@ -70,17 +70,17 @@ HIT_SCHEMA = pa.schema(
 def embedding_runs(
     archive: Archive, runs: Sequence[StoredRun], *, dim: int | None = None, bundle_id: str | None = None
 ) -> list[StoredRun]:
-    """Return those of `runs` that have embeddings of one model.
+    """Return those of `runs` that have the required embeddings, which must be of one model.
 
     Args:
         archive: the archive, for error messages.
-        runs: the runs.
+        runs: the runs to choose from.
         dim: required length of the embeddings; None for any.
-        bundle_id: required id of the model; None for any.
+        bundle_id: required id of the model that computed them; None for any.
 
     Raises:
-        NotFoundError: no run has embeddings.
-        InputError: no run has the required embeddings, or there are embeddings of several models.
+        NotFoundError: none of `runs` has embeddings.
+        InputError: none of them has the required embeddings, or those that have are of several models.
     """
     kept = [each for each in runs if each.run.embedding_dim]
     if not kept:
@@ -119,12 +119,14 @@ def search_archive(
     workers: int | None = None,
     cache: str | os.PathLike[str] | None = None,
 ) -> pa.Table:
-    """Find the windows that are most similar to vectors; `Archive.search` describes the arguments.
+    """Find the windows that are most similar to vectors; see `Archive.search` for arguments and result.
 
     Raises:
-        NotFoundError: there is no such run, or none with embeddings.
-        InputError: a vector of another model or shape, `k` below 1, an unknown species, or a time in another format.
-        OutputError: there is no space for the derived files.
+        NotFoundError: there is no run with one of these ids, or none of the runs has embeddings.
+        InputError: a vector of another model or shape, or with values that are not finite; embeddings of several
+            models; `k` below 1; an unknown species; or a time in another format.
+        OutputError: the derived files cannot be written.
+        StoreError, FormatError: see `delta.ArchiveTable.reading`.
     """
     if k < 1:
         raise InputError(f"k: expected a whole number, 1 or more, got {k!r}.")
@@ -325,7 +327,7 @@ _BYTE_COUNTS = np.array([bin(value).count("1") for value in range(256)], np.uint
 
 
 def count_bits(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
-    """Return the number of 1 bits in each word [n]."""
+    """Return the number of 1 bits in each of the 64-bit words [n] as an array [n]."""
     counts: npt.NDArray[np.uint8]
     if hasattr(np, "bitwise_count"):  # from NumPy 2.0 on
         counts = np.bitwise_count(words)
@@ -335,7 +337,10 @@ def count_bits(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
 
 
 def hamming(words: Words, query: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint16]:
-    """Return the number of signs [rows] in which rows differ from a query [words]."""
+    """Return the number of signs in which each row differs from a query [rows].
+
+    `words` are the signs of the rows, one array [rows] for every 64 signs, and `query` those of the query [words].
+    """
     distances = np.zeros(len(words[0]), np.uint16)
     for word, given in zip(words, query, strict=True):
         distances += count_bits(np.bitwise_xor(word, given))

@@ -56,9 +56,12 @@ def select_results(recordings: ArchiveTable, runs: Sequence[str] | None = None, 
 
     Args:
         recordings: table of recordings.
-        runs: ids of the runs to select from; None for all, of which the latest result is current.
+        runs: ids of the runs to select from; None for the latest result in any run of the archive.
         per_run: True for the latest result in each of `runs`, False for the latest in any of them; without effect if
             `runs` is None.
+
+    Raises:
+        StoreError, FormatError: see `delta.ArchiveTable.reading`.
     """
     is_named = None if runs is None else pa_dataset.field("run").isin(pa.array(list(runs), pa.string()))
     rows = recordings.read(_COLUMNS, is_named)
@@ -100,8 +103,11 @@ def _versions(rows: pa.Table, keys: list[str]) -> pa.ChunkedArray:
 def result_states(recordings: ArchiveTable, run: str | None = None) -> pa.Table:
     """Return a table with the columns `run`, `path` and `is_done`, one row for each recording of each run.
 
-    `is_done` is True if the recording was scored in its latest version, even if it also failed. With `run`, only
-    recordings of this run are included.
+    `path` is `ListedFile.path`. `is_done` is True if the latest version of the recording's file was scored, even if
+    another attempt failed. `run` is the id of a run, to include only this run; None for all runs.
+
+    Raises:
+        StoreError, FormatError: see `delta.ArchiveTable.reading`.
     """
     condition = None if run is None else pa_dataset.field("run") == run
     rows = recordings.read(_COLUMNS, condition)
@@ -110,13 +116,21 @@ def result_states(recordings: ArchiveTable, run: str | None = None) -> pa.Table:
 
 
 def failed_paths(recordings: ArchiveTable, run: str) -> frozenset[bytes]:
-    """Return the paths (`ListedFile.path`) of the recordings whose current result in a run is a failure."""
+    """Return the paths (`ListedFile.path`) of the recordings whose current result in the run with the id `run` failed.
+
+    Raises:
+        StoreError, FormatError: see `delta.ArchiveTable.reading`.
+    """
     states = result_states(recordings, run)
     return frozenset(states.filter(pc.invert(states["is_done"]))["path"].to_pylist())
 
 
 def committed_attempts(recordings: ArchiveTable) -> dict[str, str]:
-    """Return the name of the attempt that was committed, by name of the unit, for all committed units."""
+    """Return the name of the committed attempt of each committed unit, by name of the unit.
+
+    Raises:
+        StoreError, FormatError: see `delta.ArchiveTable.reading`.
+    """
     rows = recordings.read(["unit", "attempt"]).group_by(["unit", "attempt"]).aggregate([])
     return dict(zip(rows["unit"].to_pylist(), rows["attempt"].to_pylist(), strict=True))
 

@@ -89,7 +89,7 @@ class Space:
 
     @classmethod
     def create(cls, sample: FloatArray) -> Space:
-        """Create the space from a sample of embeddings [n, dim]."""
+        """Create the space from a sample of embeddings [n, dim]; without embeddings (n = 0), the mean is 0."""
         dim = sample.shape[1]
         mean = normalize(sample).mean(axis=0) if len(sample) else np.zeros(dim)
         gaussian = np.random.default_rng(SEED).standard_normal((dim, dim))
@@ -97,7 +97,7 @@ class Space:
 
     @cached_property
     def id(self) -> str:
-        """Digest of mean and rotation, stored in the derived files of this space."""
+        """First 16 hexadecimal digits of the sha256 of mean and rotation, stored in the derived files of this space."""
         return hashlib.sha256(self.mean.tobytes() + self.rotation.tobytes()).hexdigest()[:16]
 
     @property
@@ -106,7 +106,10 @@ class Space:
         return -(-len(self.mean) // 64)
 
     def signs(self, vectors: FloatArray) -> Words:
-        """Return the signs of vectors [n, dim]; bits beyond `dim` are 0."""
+        """Return the signs of vectors [n, dim] as `n_words` arrays [n] of 64-bit words.
+
+        A bit is 1 if the transformed value is positive; bits beyond `dim` are 0.
+        """
         rotated = (normalize(vectors) - self.mean) @ self.rotation
         packed = np.zeros((len(vectors), 8 * self.n_words), np.uint8)
         bits = np.packbits(rotated > 0, axis=1)
@@ -124,10 +127,11 @@ def normalize(vectors: FloatArray) -> FloatArray:
 
 @dataclass(frozen=True)
 class Block:
-    """A block of rows of a derived file.
+    """A block of rows of a derived file, one row per embedding.
 
     Attributes:
-        batch: the columns, in mapped memory.
+        batch: the columns `recording_id`, `attempt`, `start_s`, `end_s`, `channel`, `signs_0` and so on, and
+            `embedding`, in mapped memory.
         attempts: names of attempts; the column `attempt` has indices into them.
         dim: length of an embedding.
     """
@@ -140,13 +144,13 @@ class Block:
         return len(self.batch)
 
     def column(self, name: str) -> npt.NDArray[Any]:
-        """Return a numeric column [rows]."""
+        """Return the numeric column with the name `name` [rows]."""
         values: npt.NDArray[Any] = self.batch[name].to_numpy()
         return values
 
     @property
     def words(self) -> Words:
-        """Signs of the rows."""
+        """Signs of the rows, as 64-bit words: one array [rows] for every 64 signs."""
         return [self.column(name) for name in self.batch.schema.names if name.startswith(_SIGNS)]
 
     @property
@@ -160,15 +164,15 @@ class Block:
 class SignIndex:
     """Derived files for the embeddings of one model in an archive.
 
-    They are in the archive's folder, or in this machine's cache if the archive cannot be written or is in a store.
+    The files are in the archive's folder, or in this machine's cache if the archive cannot be written or is in a store.
 
     Args:
         location: location of the archive.
         bundle_id: id of the model.
         runs: ids of the model's runs with embeddings.
         dim: length of an embedding.
-        cache: folder for archives that cannot be written; None for the user's cache.
-        workers: number of threads.
+        cache: folder of this machine's cache; None for the user's cache.
+        workers: number of threads that create derived files.
     """
 
     def __init__(
@@ -186,10 +190,10 @@ class SignIndex:
         self._folders = [folder / bundle_id for folder in index_folders(location, cache)]
 
     def open(self) -> list[Block]:
-        """Return all rows in blocks; create missing derived files.
+        """Return the rows of all data files in blocks; create missing derived files.
 
         Raises:
-            OutputError: there is no space for the derived files.
+            OutputError: the derived files cannot be written.
             FormatError: a data file on a disk is damaged or missing.
             StoreError: the store failed.
         """
@@ -202,10 +206,11 @@ class SignIndex:
 
     @cached_property
     def space(self) -> Space:
-        """Mean and rotation for the model's embeddings; created at the first search.
+        """Mean and rotation for the model's embeddings; created and stored at the first search, later read from there.
 
         Raises:
             OutputError: the space cannot be written.
+            StoreError, FormatError: the embeddings cannot be read, see `delta.ArchiveTable.reading`.
         """
         for folder in self._folders:
             if (space := _read_space(folder / SPACE_NAME, self._dim)) is not None:
@@ -387,7 +392,8 @@ def _derived_name(path: str) -> str:
 def index_folders(location: ArchiveLocation, cache: Path | None = None) -> list[Path]:
     """Return the folders for derived files, in order of preference.
 
-    They are in the archive, if it is on a disk, and in this machine's cache (`cache`, or else the user's).
+    One is in the archive, if that is on a disk; the last one is in this machine's cache: in the folder `cache`, or, if
+    None, in the user's cache.
     """
     name = hashlib.sha256(os.fsencode(location.root)).hexdigest()[:16]
     cached = (cache or platformdirs.user_cache_path("dawnchorus") / FOLDER) / name
@@ -396,9 +402,13 @@ def index_folders(location: ArchiveLocation, cache: Path | None = None) -> list[
 
 
 def drop_unused(location: ArchiveLocation, cache: Path | None = None) -> int:
-    """Remove derived files whose data file is no longer part of the archive, and return their number.
+    """Remove derived files whose data file is no longer part of the archive, and return the number of removed files.
 
-    Unfinished files are removed as well if they are older than `UNFINISHED_S`.
+    Unfinished files are removed as well if they are older than `UNFINISHED_S` seconds. `cache` is as for
+    `index_folders`.
+
+    Raises:
+        StoreError, FormatError: see `delta.ArchiveTable.reading`.
     """
     used = {_derived_name(file.path) for file in ArchiveTable(location, EMBEDDINGS).list_files()}
     folders = index_folders(location, cache)

@@ -15,17 +15,17 @@ COLUMNS = ("run", "scientific_name", "score")
 
 
 def lowest_score(runs: Sequence[StoredRun], min_score: float) -> float:
-    """Return the lowest of `min_score` and all minimum scores of the runs' models."""
+    """Return the lowest of `min_score` and all minimum scores per class of the runs' models."""
     return min([min_score, *(value for each in runs for value in each.run.thresholds.values())])
 
 
 def select_rows(
     batches: pa.RecordBatchReader, runs: Sequence[StoredRun], min_score: float, *, columns: Sequence[str]
 ) -> pa.RecordBatchReader:
-    """Return a reader of the rows that reach the minimum score of their species.
+    """Return a reader of the rows that reach the minimum score of their species; `batches` is read lazily.
 
     Args:
-        batches: rows with the columns `COLUMNS`.
+        batches: rows with the columns `run`, `scientific_name` and `score`, and those in `columns`.
         runs: the runs whose models have minimum scores for some species.
         min_score: minimum score of all other species, and of other runs.
         columns: names of the columns to return.

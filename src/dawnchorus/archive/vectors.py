@@ -24,7 +24,7 @@ LAYOUT = "float16, little-endian, one after the other; or lowest value and step 
 
 
 def encode_vectors(vectors: npt.NDArray[np.float32], encoding: EmbeddingEncoding) -> list[bytes]:
-    """Encode embeddings [rows, dim], each as a bytes object, in the encoding that `encoding` names."""
+    """Encode embeddings [rows, dim], each as a bytes object: "embeddings" as float16, "embeddings:int8" in 8 bits."""
     return _ENCODERS[encoding](vectors)
 
 
@@ -51,12 +51,12 @@ _ENCODERS: dict[EmbeddingEncoding, Callable[[npt.NDArray[np.float32]], list[byte
 
 
 def read_vectors(column: pa.BinaryArray, dim: int) -> HalfArray:
-    """Decode a column of embeddings to an array [rows, dim]; if all are in half precision, memory is not copied.
+    """Decode a column of embeddings, float16 or 8 bits, to an array [rows, dim]; if all are float16, it is no copy.
 
     `dim` is the number of values of an embedding, that of the model (`Model.embedding_dim`).
 
     Raises:
-        FormatError: an embedding has another length than `dim`.
+        FormatError: an embedding is null, or has another length than `dim`.
     """
     if not len(column):
         return np.zeros((0, dim), _HALF)

@@ -28,13 +28,15 @@ LOST_AFTER_S = 120.0
 class Worker:
     """This process as a writer of an archive, with a heartbeat file that names the units it is processing.
 
+    Used in a `with` block, which writes the file at its start and removes it at its end.
+
     Args:
         location: location of the archive.
-        run: id of the run.
-        shard: the worker's shard, as text.
+        run: id of the run; empty for maintenance of the archive.
+        shard: the worker's shard as text, such as "2/8", or the kind of maintenance.
 
     Attributes:
-        id: 12 random hexadecimal digits.
+        id: id of the worker, 12 random hexadecimal digits.
     """
 
     def __init__(self, location: ArchiveLocation, run: str, shard: str) -> None:
@@ -49,13 +51,13 @@ class Worker:
         return f"{WORKERS}/{self.id}.json"
 
     def attempt(self, unit: str) -> str:
-        """Return the name of this worker's attempt at a unit (given by name), which all rows of the attempt have."""
+        """Return the name of this worker's attempt at the unit named `unit`; all rows of the attempt have this name."""
         return f"{self.id}-{unit}"
 
     def beat(self, units: Iterable[str]) -> None:
-        """Write the heartbeat file with the units in progress, if they have changed or `HEARTBEAT_S` have passed.
+        """Write the heartbeat file, if the units in progress have changed or `HEARTBEAT_S` seconds have passed.
 
-        `units` are their names.
+        `units` are the names of the units in progress.
 
         Raises:
             OutputError: the archive cannot be written.
@@ -120,7 +122,7 @@ class WorkerState:
         host: name of the worker's machine.
         pid: process id on that machine.
         run: id of the run; empty for maintenance of the archive.
-        shard: the worker's shard, as text, or the kind of maintenance.
+        shard: the worker's shard as text, such as "2/8", or the kind of maintenance: "compaction" or "vacuum".
         units: names of the units in progress.
         age_s: seconds since the last heartbeat.
     """
@@ -135,7 +137,7 @@ class WorkerState:
 
     @property
     def is_lost(self) -> bool:
-        """True if the last heartbeat is older than `LOST_AFTER_S`."""
+        """True if the last heartbeat is older than `LOST_AFTER_S` seconds."""
         return self.age_s > LOST_AFTER_S
 
 
@@ -167,8 +169,9 @@ def read_workers(location: ArchiveLocation) -> list[WorkerState]:
 
 
 def one_writer(location: ArchiveLocation, work: str) -> AbstractContextManager[object]:
-    """Return a context manager that excludes other writers, if the store allows only one.
+    """Return a context manager that excludes other writers, if the store allows only one; otherwise it does nothing.
 
-    Entering it raises BusyError if there is another writer. `work` is what the list of workers shows.
+    `work` is the kind of work, for the list of workers: "compaction" or "vacuum". Entering the context raises BusyError
+    if there is another writer, and OutputError or StoreError if the store fails.
     """
     return nullcontext() if location.allows_many_writers else Worker(location, "", work)

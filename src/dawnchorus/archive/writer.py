@@ -19,12 +19,15 @@ SORTED_BY = [(name, "ascending") for name in ("scientific_name", "site", "record
 
 
 def unit_transaction(unit: str) -> str:
-    """Return the name of the transaction that commits a unit, a batch of recordings."""
+    """Return the name of the transaction that commits a unit, a batch of recordings, given by its name."""
     return f"unit-{unit}"
 
 
 def attempt_transaction(attempt: str) -> str:
-    """Return the name of the transaction that ends an attempt: its commit, or a vacuum that removes its rows."""
+    """Return the name of the transaction of an attempt, one worker's try at a unit, given by its name.
+
+    The commit of the attempt carries it, or else the vacuum that removes the attempt's rows.
+    """
     return f"attempt-{attempt}"
 
 
@@ -37,7 +40,7 @@ class UnitWriter:
 
     Args:
         archive: the archive.
-        worker: this process.
+        worker: this process, with the id of its run.
     """
 
     def __init__(self, archive: Archive, worker: Worker) -> None:
@@ -47,7 +50,7 @@ class UnitWriter:
         """Tables of results, kept open: of one with many commits, opening reads all of them."""
 
     def list_committed(self) -> set[str]:
-        """Return the names of the committed units.
+        """Return the names of the units that any worker of any run has committed.
 
         Raises:
             StoreError, FormatError: see `delta.ArchiveTable.reading`.
@@ -56,7 +59,11 @@ class UnitWriter:
         return set(committed_attempts(self._recordings))
 
     def list_failed(self) -> frozenset[bytes]:
-        """Return the paths (`ListedFile.path`) of the recordings that failed in this run, in committed units."""
+        """Return the paths (`ListedFile.path`) of the recordings that failed in this worker's run, in committed units.
+
+        Raises:
+            StoreError, FormatError: see `delta.ArchiveTable.reading`.
+        """
         return failed_paths(self._recordings, self.worker.run)
 
     def is_committed(self, unit: str) -> bool:
@@ -76,7 +83,7 @@ class UnitWriter:
         Args:
             unit: name of the unit.
             recordings: rows for the table of recordings.
-            results: rows for other tables, by table; tables without rows are not written.
+            results: rows for other tables, by name of the table; tables without rows are not written.
 
         Raises:
             OutputError: the archive cannot be written.
