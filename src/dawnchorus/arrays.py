@@ -48,7 +48,7 @@ class ScaleCheck:
         self._is_whole = True
 
     def add(self, samples: FloatArray) -> None:
-        """Include a block of finite samples, of any shape, in the check."""
+        """Include a block of samples of any shape, all finite, in the check."""
         self._peak = max(self._peak, float(np.abs(samples).max(initial=0.0)))
         self._is_whole = self._is_whole and bool((samples == np.rint(samples)).all())
 
@@ -67,7 +67,7 @@ class ScaleCheck:
 
 
 def as_frames(samples: npt.ArrayLike) -> Frames:
-    """Convert samples [frames] or [frames, channels] to float32; integers are divided by their full scale.
+    """Convert samples [frames] or [frames, channels] to float32 [frames, channels]; integers are scaled to -1 to 1.
 
     Raises:
         InputError: `samples` is not an array, is empty or of another shape, has fewer frames than channels, has a type

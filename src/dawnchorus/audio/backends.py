@@ -69,12 +69,12 @@ class Backend(Protocol):
 
 
 def open_backend(path: Path) -> Backend:
-    """Open `path` with libsndfile or, if it cannot read the file, with FFmpeg.
+    """Open `path` with libsndfile or, if libsndfile cannot read the file, with FFmpeg.
 
     Raises:
         AudioNotFoundError: no such file, a folder, a dangling link, or no permission to read it.
-        AudioDecodeError: the file is empty, neither decoder can read it, or its sample rate or channel count is out of
-            bounds.
+        AudioDecodeError: the file is empty, neither decoder can read it, its sample rate is not from `MIN_RATE_HZ` to
+            `MAX_RATE_HZ`, or it has more than `MAX_CHANNELS` channels.
         AudioReadError: the store of the file failed.
     """
     _require_file(path)
@@ -182,9 +182,9 @@ def _require_object(path: Path) -> None:
 
 
 def check_reading(path: Path) -> None:
-    """Raise an error if a read from a recording's store has failed, which decoders take for the end of the file.
+    """Raise an error if a read of the recording `path` from a store has failed, which decoders take for the file's end.
 
-    A path on a disk has no such failures.
+    For a path on a disk, nothing is checked.
 
     Raises:
         AudioReadError: the store failed, or the recording was replaced there.

@@ -45,10 +45,10 @@ _NEIGHBORS = 8
 
 
 def as_channel(channel: object) -> ChannelSource:
-    """Check a channel that a user gave (a name or a number from 1), and return it.
+    """Check a channel that a user gave, and return it: "mean", "left", "right", "best", or a number from 1.
 
     Raises:
-        InputError: there is no channel of that name, or the number is below 1.
+        InputError: `channel` is neither one of these names nor a whole number of at least 1.
     """
     if isinstance(channel, int | np.integer) and not isinstance(channel, bool) and channel >= 1:
         return int(channel)
@@ -72,14 +72,14 @@ def mix_to_mono(samples: FloatArray) -> FloatArray:
 
 
 def name_channel(index: int, n_channels: int) -> str:
-    """Return the name of the channel at `index`: "left" or "right" of two channels, else its number from 1."""
+    """Return the name of the channel at `index`: "left" or "right" of two channels, else "channel 1" for index 0."""
     return ("left", "right")[index] if n_channels == 2 else f"channel {index + 1}"
 
 
 class ChannelStatistics:
     """Level and noise statistics of each channel and the mono mix, updated block by block.
 
-    They are defined after the first block.
+    The statistics are defined after the first block. Indices of channels count from 0.
 
     Args:
         n_channels: number of channels, which all blocks have.
@@ -94,7 +94,7 @@ class ChannelStatistics:
         self._band_sums, self._band_squares = np.zeros((n_channels, _BANDS)), np.zeros((n_channels, _BANDS))
 
     def add(self, block: FloatArray) -> None:
-        """Add a block of samples [frames, channels]; after the first 16 blocks, only every eighth is used."""
+        """Add a block of finite samples [frames, channels]; after the first 16 blocks, only every eighth is used."""
         self._n_blocks += 1
         if self._n_blocks > _ALL_OF_BLOCKS and self._n_blocks % _EVERY_BLOCK:
             return
@@ -123,12 +123,12 @@ class ChannelStatistics:
         return variances
 
     def dead(self) -> list[int]:
-        """Return the indices of silent channels (see `DEAD_RATIO`); empty if all channels are silent."""
+        """Return the indices of silent channels, 60 dB below the loudest one; empty if all channels are silent."""
         powers = self.powers()[:-1]
         return np.flatnonzero(powers <= powers.max() * DEAD_RATIO**2).tolist() if powers.max() > 0 else []
 
     def only_noise(self) -> list[int]:
-        """Return the indices of channels that have only steady noise; empty if no channel has more.
+        """Return the indices of channels that have only steady noise; empty if no channel has any other sound.
 
         Also empty before 30 frames of 512 samples were analyzed.
         """
@@ -172,7 +172,7 @@ class ChannelStatistics:
         return int(np.argmax(np.where(is_good, self.powers()[:-1], -1)))
 
     def faults(self) -> Iterator[str]:
-        """Yield a message for each silent or noisy channel."""
+        """Yield a message for each channel that is silent or has only noise."""
         for k, what in self._bad():
             yield f"channels: channel {k + 1} of {self.n_channels} is {what}"
 
@@ -180,7 +180,7 @@ class ChannelStatistics:
         return [(k, "silent") for k in self.dead()] + [(k, "only noise") for k in self.only_noise()]
 
     def warnings(self, used: int | None) -> Iterator[str]:
-        """Yield messages about faults of the channel at the index `used`, or, if None, of the mono mix."""
+        """Yield messages about faults of the channel at the index `used`, or, if `used` is None, of the mono mix."""
         bad = self._bad()
         advice = (
             "the channel left, right or best reads one, each all of them (the option channel, --channel of identify)"

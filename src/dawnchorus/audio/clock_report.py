@@ -10,14 +10,14 @@ from dawnchorus.tables.notes import counted
 
 @dataclass
 class ClockReport:
-    """Numbers of recordings with each problem of their times, and the first example of each."""
+    """Numbers of recordings with each problem of their times, and the first example of each problem."""
 
     n: int = 0
     """Number of all recordings."""
     n_untimed: int = 0
     """Number of recordings without a time."""
     n_conflicts: int = 0
-    """Number of recordings whose sources contradict each other."""
+    """Number of recordings whose sources of time and location (metadata, file name) contradict each other."""
     n_unread: int = 0
     """Number of recordings with a time or location that could not be read."""
     _untimed: str = ""
@@ -25,9 +25,9 @@ class ClockReport:
     _unread: str = ""
 
     def add(self, name: str, *, has_time: bool, conflict: str | None, unread: str | None) -> None:
-        """Count one recording; `name` is for the example.
+        """Count one recording, whose name is for the example.
 
-        `conflict` and `unread` are fields of its `RecordingMetadata`.
+        `conflict` and `unread` are the fields of the recording's `RecordingMetadata`.
         """
         self.n += 1
         if not has_time:

@@ -43,7 +43,7 @@ def build_time(
 ) -> datetime | None:
     """Return a naive local time; None if there is no such time, or the year is not from 1970 to `LAST_YEAR`.
 
-    `fraction` has the digits after the decimal point, of which six are used.
+    `fraction` has the digits of the seconds' fraction, such as "25" for 0.25 s, of which six are used.
     """
     try:
         moment = datetime(year, month, day, hour, minute, second)  # noqa: DTZ001 - a recorder's local time
@@ -73,7 +73,7 @@ def parse_time(text: str) -> datetime | None:
 
 
 def check_time(value: object) -> datetime | None:
-    """Return the time with its zone as a fixed offset; None if the value is no time.
+    """Return the time with its zone as a fixed offset, or naive without a zone; None if the value is no datetime.
 
     Also None if the year is not from 1970 to `LAST_YEAR`, or the offset is a day or more.
     """
@@ -87,7 +87,7 @@ def check_time(value: object) -> datetime | None:
 
 
 def check_location(latitude: float, longitude: float) -> tuple[float, float] | None:
-    """Return (latitude, longitude); None if they are out of range, or 0, 0, which receivers write without a fix."""
+    """Return (latitude, longitude) in degrees; None if out of range, or both 0, as receivers write without a fix."""
     if not (abs(latitude) <= 90 and abs(longitude) <= 180) or latitude == longitude == 0:
         return None
     return latitude, longitude

@@ -72,7 +72,7 @@ class OpenRecording(Protocol):
 
     @property
     def duration_s(self) -> float:
-        """True length in seconds after the last block; undefined before (some decoders count so far, others give 0)."""
+        """True length in seconds after the last block; undefined before: the length decoded so far, or 0."""
         ...
 
     def blocks(self) -> Iterator[FloatArray]:
@@ -83,7 +83,7 @@ class OpenRecording(Protocol):
 
         Raises:
             AudioError: no sample can be decoded, the recording is too large, its store failed, or the decoder crashed
-                or hung on it.
+                or hung on the recording.
             MissingExtraError: the recording is cleaned, and noisereduce is not installed.
         """
         ...
@@ -91,15 +91,15 @@ class OpenRecording(Protocol):
 
 @dataclass
 class Recording:
-    """An open recording: the header in `info`, mono samples from `blocks()`, and problems in `warnings`.
-
-    Problems with the header are in `warnings` from the start.
-    """
+    """An open recording, used in a `with` block, which closes the file; opened by `open_recording`."""
 
     path: Path
+    """Path of the audio file."""
     info: AudioInfo
+    """Properties in the file's header."""
     _backend: Backend
     warnings: list[str] = field(default_factory=list)
+    """Problems with the header, from the start, and, after the last block, with the samples."""
     n_frames_decoded: int = 0
     """Number of frames decoded so far, at the file's rate."""
 
@@ -140,13 +140,14 @@ class Recording:
 
         Args:
             rate_hz: sample rate of the blocks; None for the file's rate.
-            max_samples: maximum number of frames x channels.
-            channel: channel to read; "best" decodes the recording twice, first to find the clearest channel.
-            analyses: analyses that get all channels at the file's rate.
+            max_samples: maximum number of frames x channels at the file's rate.
+            channel: channel to read: "mean" of all, "left", "right", "best" or a number from 1; "best" decodes the
+                recording twice, first to find the clearest channel.
+            analyses: analyses that get the samples of all channels at the file's rate; None for none.
 
         Raises:
             AudioDecodeError: no sample could be decoded, no sample is finite, or there is no such channel.
-            AudioTooLargeError: more than `max_samples` samples.
+            AudioTooLargeError: the recording has more than `max_samples` samples.
             AudioReadError: the store of the recording failed.
         """
         used = _find_channel(self.path, self.info.n_channels, channel)
@@ -159,10 +160,11 @@ class Recording:
     ) -> Iterator[FloatArray]:
         """Yield the audio from `start_s` to `end_s` as mono float32 blocks [samples], one block in memory at a time.
 
-        It is shorter at the end of the recording. To be called once for an open recording, in place of `blocks`.
+        The audio is shorter at the end of the recording. `rate_hz` is the sample rate of the blocks; `channel` is as in
+        `blocks`. To be called once for an open recording, in place of `blocks`.
 
         Raises:
-            AudioError: the recording cannot be decoded there, or has no audio at `start_s`.
+            AudioError: the recording cannot be decoded there, has no audio at `start_s`, or has no such channel.
         """
         used = _find_channel(self.path, self.info.n_channels, channel)
         mono = _mono_clip(self.path, self._backend, start_s, end_s, used)
@@ -313,11 +315,12 @@ def _zeros_at_end(block: FloatArray, n_before: int) -> int:
 
 
 def open_recording(path: Path) -> Recording:
-    """Open an audio file of any format that libsndfile or FFmpeg can read.
+    """Open an audio file of any format that libsndfile or FFmpeg can read, for use in a `with` block.
 
     Raises:
         AudioNotFoundError: no such file, a folder, a dangling link, or no permission.
-        AudioDecodeError: no decoder can read the file, or its sample rate or channel count is out of bounds.
+        AudioDecodeError: no decoder can read the file, or its sample rate or number of channels is out of bounds; see
+            `backends.open_backend`.
         AudioReadError: the store of the file failed.
     """
     backend = open_backend(path)
@@ -329,7 +332,7 @@ def open_recording(path: Path) -> Recording:
 
 
 def read_mono(path: Path, *, rate_hz: int | None = None) -> tuple[FloatArray, int]:
-    """Read a whole recording into memory; return mono float32 [samples] and their rate in Hz.
+    """Read a whole recording into memory; return the mean of its channels, float32 [samples], and their rate in Hz.
 
     `rate_hz` is the rate to resample to; None for the file's rate.
 
@@ -344,8 +347,10 @@ def read_mono(path: Path, *, rate_hz: int | None = None) -> tuple[FloatArray, in
 def read_clip(path: Path, *, start_s: float, end_s: float, rate_hz: int, channel: ChannelSource = "mean") -> FloatArray:
     """Read the audio from `start_s` to `end_s` as mono float32 [samples]; shorter at the end of the recording.
 
+    `rate_hz` is the sample rate of the result, and `channel` is as in `Recording.blocks`.
+
     Raises:
-        AudioError: the recording cannot be opened or decoded there, or has no audio at `start_s`.
+        AudioError: the recording cannot be opened or decoded there, has no audio at `start_s`, or has no such channel.
     """
     backend = open_backend(path)
     with Recording(path=path, info=backend.info, _backend=backend) as recording:

@@ -34,7 +34,7 @@ class DecoderChild:
     Args:
         process: the process, as `start_child` returns it.
         ring: memory for samples, shared with the process; None if samples come through the pipe.
-        stall_s: seconds without output after which the process is killed.
+        stall_s: seconds without output after which the process is killed, while a caller waits for a reply.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], ring: SharedRingBuffer | None, stall_s: float) -> None:
@@ -50,7 +50,9 @@ class DecoderChild:
         _WATCHDOG.watch(self)
 
     def send(self, path: Path, message: dict[str, Any] | int) -> None:
-        """Send a line of JSON to the process; `path` is that of the recording, for the error.
+        """Send a line of JSON to the process: a request, or the number of a slot of the ring that is free again.
+
+        `path` is that of the recording, for the error.
 
         Raises:
             DecoderCrashError: the process has ended.
@@ -63,7 +65,7 @@ class DecoderChild:
             raise self._describe_end(path) from error
 
     def receive_line(self, path: Path) -> bytes:
-        """Read a line from the process; `path` is that of the recording, for the error.
+        """Read a line from the process, with its line feed; `path` is that of the recording, for the error.
 
         Raises:
             DecoderCrashError: the process ended, was killed because it hung, or was closed.
@@ -99,7 +101,7 @@ class DecoderChild:
         return bool(poll.poll(1000 * within_s))
 
     def close(self) -> None:
-        """Kill the process; a thread that waits for its reply gets a DecoderCrashError."""
+        """Kill the process and wait for its end; a thread that waits for a reply gets a DecoderCrashError."""
         _WATCHDOG.forget(self)
         self.process.kill()
         for pipe in (self.process.stdin, self.process.stdout):
@@ -150,16 +152,17 @@ class DecoderChild:
 
 
 class Watchdog:
-    """Thread that kills decoder processes that keep callers waiting longer than `stall_s` and `repeated_s` together.
+    """Thread that kills decoder processes that keep a caller waiting too long for a reply.
 
-    It starts with the first process, and ends when none are left.
+    Too long is more than the sum of `DecoderChild.stall_s` and `repeated_s`. The thread starts with the first process,
+    and ends when none are left.
     """
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        """Drop thread and decoders; needed after a fork, since the new process has neither."""
+        """Forget the thread and all decoder processes; needed after a fork, since the new process has neither."""
         self._children: WeakSet[DecoderChild] = WeakSet()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -202,12 +205,12 @@ if hasattr(os, "register_at_fork"):
 
 
 def can_share_memory() -> bool:
-    """Return True if a child process can map an inherited file: not on Windows, or with DAWNCHORUS_SHARED_MEMORY=0."""
+    """Return True if samples can be passed in shared memory; False on Windows, and if DAWNCHORUS_SHARED_MEMORY is 0."""
     return sys.platform != "win32" and os.environ.get("DAWNCHORUS_SHARED_MEMORY") != "0"
 
 
 def start_child(*descriptors: int) -> subprocess.Popen[bytes]:
-    """Start a decoder process, which inherits the open files with these descriptors."""
+    """Start a decoder process; `descriptors` is that of the open file for shared memory, or empty without one."""
     return subprocess.Popen(
         # -P: the current folder holds the user's data, not modules.
         [sys.executable, "-P", "-m", "dawnchorus.audio.decoder_server", *map(str, descriptors)],

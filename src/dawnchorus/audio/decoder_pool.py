@@ -18,9 +18,9 @@ class DecoderPool:
     """Pool of decoder processes, each used by one thread at a time.
 
     Args:
-        n_shared: maximum number in use by `decoder` at the same time.
-        n_reserved: additional number for `borrow` alone, so that it need not wait for users of `decoder`.
-        n_kept: number of idle decoders that are kept open.
+        n_shared: maximum number of decoders in use by `decoder` at the same time.
+        n_reserved: additional number of decoders for direct calls of `borrow`, which so need not wait for `decoder`.
+        n_kept: number of idle decoders that are kept open; others are closed once unused for `IDLE_S` seconds.
     """
 
     def __init__(self, n_shared: int, *, n_reserved: int = 0, n_kept: int) -> None:
@@ -79,7 +79,7 @@ class DecoderPool:
                 self.give_back(decoder)
 
     def close(self) -> None:
-        """End all decoder processes; recordings that are being decoded fail."""
+        """End all decoder processes; recordings that are being decoded fail with a DecoderCrashError."""
         with self._changed:
             self._is_closed = True
             decoders = [*self._borrowed, *(each for _, each in self._idle)]

@@ -24,10 +24,8 @@ from dawnchorus.storage.paths import closing_content, path_from_json
 class DecoderServer:
     """Server in a decoder process: reads requests as lines of JSON, and writes replies and samples.
 
-    Samples go through the `ring` buffer, or, if that is None, through the pipe of the replies.
-
     Args:
-        ring: memory for samples, shared with the caller.
+        ring: memory for samples, shared with the caller; None to write samples into the pipe of the replies.
         requests: pipe of the requests.
         replies: pipe of the replies.
     """
@@ -126,7 +124,7 @@ class DecoderServer:
 
 
 def main() -> None:
-    """Answer requests until the caller closes the pipe."""
+    """Answer requests on standard input until the caller closes the pipe; replies go to standard output."""
     ring = SharedRingBuffer(int(sys.argv[1])) if len(sys.argv) > 1 else None
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # an analysis or a library may print, and only replies belong into the pipe

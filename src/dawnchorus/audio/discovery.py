@@ -47,11 +47,11 @@ _MAX_NAMED = 5
 def find_recordings(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     """Return the recordings in files, folders (recursively) and globs, also by URL, each once and in a stable order.
 
-    A named file that does not exist, a glob that matches nothing, and an object that cannot be accessed stay in the
-    list, so that the run reports them.
+    A named file that does not exist, a glob that matches nothing, and an object that cannot be accessed are in the
+    list, too, so that the run reports them.
 
     Raises:
-        InputError: nothing in the list exists.
+        InputError: no recording was found, or none of the named ones exists.
         StoreError: a store refused access, or cannot be reached.
     """
     given = [_as_given(path) for path in paths]
@@ -76,9 +76,10 @@ def find_recordings(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
 def describe_skipped(
     paths: Iterable[str | os.PathLike[str]], *, companions: frozenset[str] = COMPANIONS
 ) -> Iterator[str]:
-    """Yield a sentence for each kind of file that `find_recordings` skips, with their number and an example.
+    """Yield a sentence for each kind of path that `find_recordings` skips, with the number of paths and an example.
 
-    Files whose suffix or name is in `companions` are not counted.
+    The kinds are linked folders, hidden files and folders, and files with other suffixes. Files whose suffix (such as
+    ".csv") or name is in `companions` are not counted.
     """
     linked: list[str] = []
     hidden: list[str] = []

@@ -169,7 +169,7 @@ _LOCATIONS = (
 
 
 def read_name(path: PurePath) -> RecordingMetadata | None:
-    """Parse time and location in a file name, such as `20240601_013005.wav`; None if it has neither.
+    """Parse time and location in a file name, such as `20240601_013005.wav`; None if the name has neither.
 
     `NAME_PATTERNS` has the notations of times, with examples.
     """

@@ -46,9 +46,10 @@ HASH = np.dtype([("hash", "<u4"), ("frame", "<i4")])
 
 
 def fingerprint(samples: FloatArray) -> npt.NDArray[np.void]:
-    """Return the hashes (dtype `HASH`, with the frame of their first peak) of mono samples [n] at `RATE_HZ`.
+    """Return the hashes [hashes] of mono samples [n] at the rate `RATE_HZ`.
 
-    Only the first `MAX_S` seconds are used. Silence, and less than `N_FFT` samples, have none.
+    The dtype `HASH` has the fields `hash` and `frame`, the index of the spectrogram's frame with the first peak of the
+    pair. Only the first `MAX_S` seconds are used. Silence, and less than `N_FFT` samples, have no hashes.
     """
     samples = samples[: int(MAX_S * RATE_HZ)]
     if len(samples) < N_FFT:
@@ -92,10 +93,11 @@ def _pairs(peaks: IntArray) -> npt.NDArray[np.void]:
 
 
 def near_pairs(prints: Iterable[npt.NDArray[np.void]]) -> list[tuple[int, int, float]]:
-    """Return pairs of recordings with the same audio: both indices, and the share of the shorter one's hashes in both.
+    """Return pairs of recordings with the same audio; `prints` has the `fingerprint` of each recording.
 
-    `MIN_COMMON` and `MIN_PART` say how many hashes have to agree. In a pair, the first index is smaller. Hashes that
-    occur more than 200 times in all recordings are ignored.
+    A pair has the indices of both recordings, the smaller one first, and the share of hashes that agree, of the
+    recording with fewer hashes. `MIN_COMMON` and `MIN_PART` say how many hashes have to agree. Hashes that occur more
+    than 200 times in all recordings are ignored.
     """
     each = list(prints)
     sizes = np.array([len(p) for p in each], np.int64)

@@ -46,10 +46,9 @@ _TEXT_BYTES = 64
 
 @dataclass(frozen=True)
 class UndeclaredAudio:
-    """Samples in a file beyond the length in its header.
+    """All samples of a file that has samples beyond the length in its header.
 
-    Rate and number of channels are 0 in a CAF file, which FFmpeg decodes; `frame_bytes` and `endian` are used only if
-    `subtype` is known.
+    `frame_bytes` and `endian` are used only if `subtype` is known. FFmpeg decodes the samples of a CAF file.
     """
 
     start: int
@@ -65,12 +64,13 @@ class UndeclaredAudio:
     n_channels: int = 0
     """Number of channels; 0 in a CAF file."""
     frame_bytes: int = 1
-    """Number of bytes of one sample in all channels."""
+    """Number of bytes of one frame, a sample of each channel."""
     subtype: str | None = None
     """libsndfile's name of the encoding; None if samples cannot be decoded alone, as in ADPCM."""
     endian: str = "LITTLE"
+    """Byte order of the samples: "LITTLE" or "BIG"."""
     is_short: bool = False
-    """True if the header states a length, and samples continue after it."""
+    """True if the header states a length, and samples continue after it; False if it states none."""
     zeros_s: float = 0.0
     """Seconds of zeros after the samples, which are left out."""
 
@@ -87,8 +87,8 @@ class UndeclaredAudio:
 def find_undeclared_audio(path: Path) -> UndeclaredAudio | None:
     """Find samples beyond the length in the header of a WAV, AIFF, AU or CAF file; None if there are none.
 
-    The length may be missing, or, in a WAV file, too short. Samples that are all zero count as none, if they can be
-    decoded alone.
+    The length may be missing, or, in a WAV file, too short. Samples that are all zero do not count, unless `subtype` is
+    unknown.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -108,7 +108,7 @@ def find_undeclared_audio(path: Path) -> UndeclaredAudio | None:
 
 
 def open_undeclared_audio(path: Path, audio: UndeclaredAudio) -> BinaryIO:
-    """Open the samples that `find_undeclared_audio` found, as a binary file."""
+    """Open the samples that `find_undeclared_audio` found in the file `path`, as a binary file of encoded samples."""
     return io.BufferedReader(_Region(path, audio.start, audio.n_bytes))
 
 

@@ -37,8 +37,10 @@ def mel_to_hz(mel: npt.ArrayLike) -> npt.NDArray[np.float64]:
 def mel_filters(*, rate_hz: int, n_fft: int, n_mels: int, low_hz: float, high_hz: float) -> FloatArray:
     """Return triangular mel filters [n_mels, n_fft / 2 + 1] of equal area, as librosa's `filters.mel`.
 
+    The array is cached, and must not be changed.
+
     Raises:
-        InputError: the frequencies are not in order, or a band is narrower than the spectrum's resolution.
+        InputError: not 0 <= low_hz < high_hz <= rate_hz / 2, or a band is narrower than the spectrum's resolution.
     """
     if not 0 <= low_hz < high_hz <= rate_hz / 2:
         raise InputError(f"mel bands: expected 0 <= low < high <= {rate_hz / 2:g} Hz, got {low_hz:g} and {high_hz:g}.")
@@ -60,20 +62,23 @@ class MelImage:
     """Settings of log-mel images of clips, with one column every `hop_s` seconds."""
 
     n_mels: int = 128
-    """Number of bands."""
+    """Number of mel bands, the rows of an image."""
     hop_s: float = 0.01
     """Seconds from one column to the next."""
     low_hz: float = 50.0
-    """Lower edge of the lowest band."""
+    """Lower edge of the lowest band in Hz."""
     high_hz: float = 15_000.0
-    """Upper edge of the highest band; limited to half the sample rate."""
+    """Upper edge of the highest band in Hz; limited to half the sample rate."""
     range_db: float = 80.0
     """Level below the maximum, in dB, to which lower levels are raised."""
 
     def levels(self, samples: FloatArray, *, rate_hz: int) -> FloatArray:
         """Return levels [n_mels, columns] of mono samples [n] in dB relative to the maximum, at least -`range_db`.
 
-        Levels of silence are 0.
+        The lowest band is first. Levels of silence are 0.
+
+        Raises:
+            InputError: bands are narrower than the spectrum's resolution, or `low_hz` is above half the sample rate.
         """
         hop_length = max(round(self.hop_s * rate_hz), 1)
         n_fft = 1 << int(np.ceil(np.log2(3 * hop_length)))

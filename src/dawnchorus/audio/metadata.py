@@ -56,8 +56,9 @@ _SAME_DEGREES = 0.01
 def read_metadata(path: Path, readers: Sequence[Reader] = READERS) -> RecordingMetadata:
     """Read location and time from a file's metadata and its name; unknown fields are None.
 
-    `readers` are in descending order of trust. Contradictions between their results are described in `conflict`, and
-    times that cannot be read in `unread`. A reader that raises an exception is passed over.
+    `readers` are functions that get the path and the file's metadata chunks and return metadata or None, in descending
+    order of trust. Contradictions between their results are described in `conflict`, and times and locations that
+    cannot be read in `unread`. A reader that raises an exception is passed over.
     """
     notes = read_metadata_chunks(path)
     sources = []
@@ -70,9 +71,9 @@ def read_metadata(path: Path, readers: Sequence[Reader] = READERS) -> RecordingM
 
 
 def with_name(known: RecordingMetadata, name: str) -> RecordingMetadata:
-    """Return the metadata, with missing fields filled in from the recording's original file name.
+    """Return the metadata `known`, with missing fields filled in from the recording's original file name `name`.
 
-    Contradictions between them are described in `conflict`.
+    Contradictions between metadata and name are described in `conflict`.
     """
     named = read_name(Path(name))
     return known if named is None else merge_metadata([known, named])
@@ -82,7 +83,8 @@ def merge_metadata(sources: Iterable[RecordingMetadata]) -> RecordingMetadata:
     """Merge metadata field by field; of each field, the first source that has a value is used.
 
     `sources` are in descending order of trust. A time without a zone gets the zone of another source with the same
-    clock time. `source` is that of the time, or else the first known one; all conflicts and unread texts are kept.
+    clock time. In the result, `source` is that of the time, or else the first one that is not None; `conflict` and
+    `unread` have all texts of the sources, and `conflict` also their contradictions.
     """
     known = list(sources)
     timed = [metadata for metadata in known if metadata.start_time is not None]
@@ -142,9 +144,9 @@ def _location_conflicts(located: Sequence[RecordingMetadata]) -> list[str]:
 
 
 def describe_other_location(own: RecordingMetadata, used: RecordingMetadata) -> str | None:
-    """Return a sentence if the file's location (`own`) differs from the one in use.
+    """Return a sentence if the location in a file's metadata (`own`) differs from the one in use (`used`).
 
-    None if not, or if one is unknown.
+    None if they agree within 0.01 degrees, or one of the locations is unknown.
     """
     is_known = own.latitude is not None and used.latitude is not None
     if not is_known or np.allclose(_location(own), _location(used), rtol=0, atol=_SAME_DEGREES):
@@ -162,6 +164,6 @@ def metadata_to_json(metadata: RecordingMetadata) -> dict[str, Any]:
 
 
 def metadata_from_json(fields: dict[str, Any]) -> RecordingMetadata:
-    """Return the metadata of which `metadata_to_json` returned the fields."""
+    """Return the metadata from the fields that `metadata_to_json` returned."""
     time = fields["start_time"]
     return RecordingMetadata(**{**fields, "start_time": time and datetime.fromisoformat(time)})

@@ -68,7 +68,7 @@ class FrameIndex:
     """Byte offsets of the frames of an MP3 file."""
 
     starts: array[int]
-    """Offset of each frame whose number is a multiple of `STEP`, and of the end."""
+    """Offset in bytes of each frame whose number is a multiple of `STEP`, and of the end of the last frame."""
     n_frames: int
     """Number of frames."""
     frame_samples: int
@@ -79,7 +79,9 @@ class FrameIndex:
     """Length of a frame in bytes, by the first three bytes of its header."""
 
     def blocks(self, path: Path, first: int, end: int | None) -> Iterator[FloatArray]:
-        """Yield blocks of samples [n, channels] from sample `first` up to sample `end`; None for the last one.
+        """Yield blocks of float32 samples [n, channels] of the file `path`, from sample `first` on.
+
+        `end` is the number of the sample after the last one; None for all up to the end of the file.
 
         Raises:
             LibsndfileError: the samples cannot be decoded.
@@ -114,7 +116,7 @@ class FrameIndex:
 
 
 def find_frames(path: Path) -> FrameIndex | None:
-    """Return the index of an MP3 file; None if seeking by it would be wrong, or the file is too short to check that.
+    """Return the index of an MP3 file; None if seeking by the index would be wrong, or the file is too short to check.
 
     The `MAX_INDEXES` indexes that were used last are cached.
     """

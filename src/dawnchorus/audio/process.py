@@ -37,21 +37,22 @@ class RecordingHeader:
     """Properties and metadata in a file's header."""
 
     info: AudioInfo
+    """Properties of the audio, such as sample rate and number of channels."""
     metadata: RecordingMetadata
+    """Location and time of the recording."""
     warnings: tuple[str, ...] = ()
     """Problems with the header."""
 
 
 class DecoderProcess:
-    """Child process that decodes one recording at a time; started on first use, restarted after a crash."""
+    """Child process that decodes one recording at a time; started on first use, restarted after a crash.
+
+    Args:
+        stall_s: seconds without output after which the process is killed, while a caller waits for a reply.
+        shares_memory: True to pass samples in shared memory, False through a pipe; None for `can_share_memory()`.
+    """
 
     def __init__(self, *, stall_s: float = STALL_S, shares_memory: bool | None = None) -> None:
-        """Set up the process, without starting it.
-
-        Args:
-            stall_s: seconds without output after which the process is killed.
-            shares_memory: True to pass samples in shared memory; None for `can_share_memory()`.
-        """
         self._stall_s = stall_s
         self._shares_memory = can_share_memory() if shares_memory is None else shares_memory
         self._child: DecoderChild | None = None
@@ -83,10 +84,11 @@ class DecoderProcess:
 
         Args:
             path: the recording.
-            rate_hz: sample rate; None for the file's rate.
-            max_samples: maximum number of frames x channels.
-            channel: channel to read.
-            analyses: new analyses of all channels, by name, which run in the process.
+            rate_hz: sample rate of the blocks; None for the file's rate.
+            max_samples: maximum number of frames x channels at the file's rate.
+            channel: channel to read: "mean" of all, "left", "right", "best" or a number from 1.
+            analyses: new analyses of all channels, by name, which run in the process; their results are in
+                `IsolatedRecording.tables` after the last block. None for none.
 
         Raises:
             DecoderCrashError: the process has ended.
@@ -101,6 +103,8 @@ class DecoderProcess:
     ) -> IsolatedRecording:
         """Start to decode a recording from `start_s` to `end_s`; the result is used in a `with` block.
 
+        `rate_hz` is the sample rate of the blocks, and `channel` is as in `open`.
+
         Raises:
             DecoderCrashError: the process has ended.
         """
@@ -111,23 +115,25 @@ class DecoderProcess:
     ) -> FloatArray:
         """Read the audio from `start_s` to `end_s` as mono float32 [samples]; shorter at the end of the recording.
 
+        `rate_hz` is the sample rate of the result, and `channel` is as in `open`.
+
         Raises:
-            AudioError: the recording cannot be decoded there, has no audio at `start_s`, or the decoder crashed or hung
-                on it.
+            AudioError: the recording cannot be opened or decoded there, has no audio at `start_s` or no such channel,
+                or the decoder crashed or hung on it.
         """
         with self.open_clip(path, start_s=start_s, end_s=end_s, rate_hz=rate_hz, channel=channel) as clip:
             return np.concatenate([np.zeros(0, np.float32), *(block.copy() for block in clip.blocks())])
 
     def is_ready(self, *, within_s: float = 0.0) -> bool:
-        """Return True if the process has replied or ended; always True on Windows, where this cannot be checked.
+        """Return True if the process has replied or ended; wait for that up to `within_s` seconds.
 
-        `within_s` is the maximum time in seconds to wait for that. Also True before the process was started.
+        Always True on Windows, where this cannot be checked, and before the process was started.
         """
         child = self._child
         return child is None or child.is_ready(within_s)
 
     def abandon(self) -> None:
-        """End the process if a recording is open, whose replies would be taken for those to the next request."""
+        """End the process if a recording is open, since its replies would be taken for those to the next request."""
         if self._child is not None and self._child.recording is not None:
             self.close()
 
@@ -228,8 +234,11 @@ class IsolatedRecording:
     def blocks(self) -> Iterator[FloatArray]:
         """Yield mono float32 blocks [samples]; a block is valid until the next one is requested.
 
+        To be called once. Damage after the first decoded sample ends the blocks there, and adds a warning.
+
         Raises:
-            AudioError: the recording cannot be decoded, or the decoder crashed or hung on it.
+            AudioError: no sample can be decoded, the recording is too large, its store failed, or the decoder crashed
+                or hung on the recording.
         """
         while (reply := self._receive())["kind"] == "samples":
             self.n_samples += reply["n"]

@@ -46,7 +46,11 @@ _BEXT = struct.Struct("<256s32s32s10s8s")
 
 
 def read_metadata_chunks(path: Path) -> MetadataChunks:
-    """Read the metadata chunks of a WAV or FLAC file; empty for other files and on read errors."""
+    """Return the contents of a WAV or FLAC file's metadata chunks by name; empty for other files and on read errors.
+
+    Names are "guan", "wamd", "bext", "iXML", "INFO/" and the name of an entry of the INFO list, such as "INFO/ICMT",
+    and "FLAC/" and the name of a comment, such as "FLAC/COMMENT".
+    """
     try:
         with path.open("rb") as file:
             return dict(_iter_flac_chunks(file) if _is_flac(file) else _iter_wav_chunks(file))
@@ -108,7 +112,7 @@ def _iter_vorbis_comments(content: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def read_guano(chunks: MetadataChunks) -> RecordingMetadata | None:
-    """Parse a GUANO chunk; None if there is none."""
+    """Parse time, location and recorder in a GUANO chunk; None if there is no such chunk."""
     if "guan" not in chunks:
         return None
     from guano import GuanoFile

@@ -28,17 +28,21 @@ _WAVE64_HEADER = 24
 
 @dataclass(frozen=True)
 class Chunk:
-    """A RIFF chunk: its four-byte name, the offset of its content, and the size in its header, both in bytes."""
+    """A chunk of a RIFF file."""
 
     name: bytes
+    """Name of four bytes, such as `b"data"`."""
     start: int
+    """Offset of the chunk's content in the file, in bytes."""
     size: int
+    """Size of the content in bytes, as the chunk's header states it."""
 
 
 def iter_chunks(file: BinaryIO) -> Iterator[Chunk]:
-    """Yield the top-level chunks of a WAV file in order; none for other files.
+    """Yield the top-level chunks of a WAV file in order, at most `MAX_CHUNKS`; none for other files.
 
-    Iteration stops at an invalid chunk name: it is read from samples, after a chunk whose size was never written.
+    `file` is at its start. Iteration stops at an invalid chunk name, which is read from samples, after a chunk whose
+    size was never written.
     """
     header = file.read(16)
     if header == _WAVE64:
@@ -89,7 +93,7 @@ def _is_name(name: bytes) -> bool:
 
 
 def read_chunk(file: BinaryIO, chunk: Chunk) -> bytes:
-    """Read a metadata chunk, at most `MAX_METADATA_BYTES` of it."""
+    """Read the content of a metadata chunk, at most the first `MAX_METADATA_BYTES` of it."""
     file.seek(chunk.start)
     return file.read(min(chunk.size, MAX_METADATA_BYTES))
 
@@ -100,10 +104,10 @@ def is_placeholder(size: int) -> bool:
 
 
 def missing_data_bytes(path: Path) -> int:
-    """Return the number of bytes that a WAV header states beyond the end of the file; 0 for other formats.
+    """Return by how many bytes the samples of a WAV file, as its header states them, exceed the file; 0 if they do not.
 
-    libsndfile reads a truncated WAV without an error, so this is the only check. A placeholder in place of the length
-    gives 0.
+    libsndfile reads a truncated WAV without an error, so this is the only check. Other formats, and a placeholder in
+    place of the length, give 0.
     """
     with path.open("rb") as file:
         for chunk in iter_chunks(file):

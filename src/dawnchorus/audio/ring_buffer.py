@@ -27,7 +27,7 @@ class SharedRingBuffer:
     The memory has no name, so that it is released when both processes have ended, even after a crash.
 
     Args:
-        descriptor: descriptor of an open file, as `reserve_file` opens it.
+        descriptor: descriptor of an open file, as `reserve_file` opens it, which may be closed afterwards.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -36,7 +36,7 @@ class SharedRingBuffer:
         self._samples = np.frombuffer(memory, np.float32).reshape(N_SLOTS, SLOT_SAMPLES)
 
     def slot(self, number: int) -> FloatArray:
-        """Return the shared samples [SLOT_SAMPLES] of a slot."""
+        """Return the shared samples [SLOT_SAMPLES] of the slot with this number, from 0; writing to them is allowed."""
         samples: FloatArray = self._samples[number]
         return samples
 

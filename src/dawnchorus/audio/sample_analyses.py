@@ -31,9 +31,9 @@ class SampleAnalysis(Protocol):
         ...
 
     def finish(self) -> Table:
-        """Return the table of the recording, after the last block; `build_table` makes one.
+        """Return the table of the recording, after the last block: a structured array, as `build_table` makes it.
 
-        Its columns must not have the names `RESERVED_COLUMNS`.
+        Its columns must not have the names `RESERVED_COLUMNS`: "recording" and "start_time".
         """
         ...
 
@@ -43,14 +43,18 @@ class GuardedAnalysis:
 
     Args:
         plug_in: the plug-in.
-        state: its analysis of one recording.
+        state: the plug-in's analysis of one recording.
     """
 
     def __init__(self, plug_in: PlugIn, state: SampleAnalysis) -> None:
         self._plug_in, self._state = plug_in, state
 
     def on_samples(self, block: FloatArray, sample_rate_hz: int) -> None:
-        """Process a block of samples; see `SampleAnalysis.on_samples`."""
+        """Process a block of samples; see `SampleAnalysis.on_samples`.
+
+        Raises:
+            PlugInError: the analysis failed.
+        """
         with self._plug_in.guard():
             self._state.on_samples(block, sample_rate_hz)
 
@@ -98,7 +102,7 @@ class SampleAnalyses:
                 self._warn(name, error)
 
     def finish(self) -> dict[str, dict[str, Any]]:
-        """Return the tables by name as JSON values (`table_to_json`), without those of failed analyses."""
+        """Return the tables by name of the analysis, as JSON values (`table_to_json`), without failed analyses."""
         tables = {}
         for name, analysis in self._analyses.items():
             try:

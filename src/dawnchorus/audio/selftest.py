@@ -9,7 +9,10 @@ SUFFIXES = ("wav", "flac", "mp3", "ogg")
 
 
 def broken_formats() -> list[str]:
-    """Return the audio formats that cannot be decoded on this machine, each with the reason; empty if all can."""
+    """Return the audio formats that cannot be decoded on this machine, each with the reason; empty if all can.
+
+    An entry is a text such as "mp3 (LibsndfileError)".
+    """
     try:
         import numpy as np
         import soundfile

@@ -33,7 +33,10 @@ def silence(samples: FloatArray, segments: Sequence[Segment], *, rate_hz: int, s
 
 
 def silence_blocks(blocks: Iterable[FloatArray], segments: Sequence[Segment], *, rate_hz: int) -> Iterator[FloatArray]:
-    """Yield the blocks of a recording, from its start on, with the audio in `segments` set to zero."""
+    """Yield mono blocks [samples] of a recording, from its start on, with the audio in `segments` set to zero.
+
+    Fades are added as by `silence`.
+    """
     n = 0
     for block in blocks:
         yield silence(block, segments, rate_hz=rate_hz, start_s=n / rate_hz)

@@ -32,15 +32,15 @@ class AudioFile:
     """An audio file, which may be temporary."""
 
     path: Path
-    """Path of the file, which is deleted at the end of the block if it is temporary."""
+    """Path of the file, which is deleted at the end of `open_audio`'s block if it is temporary."""
     name: str
     """Name for tables: the path as given, an open file's name, `recording` for bytes, or `samples.wav` for an array."""
     is_trusted: bool = False
-    """True for samples from this process, which are decoded without a child process."""
+    """True for samples from this process, which need no child process for decoding; False for files and bytes."""
 
 
 def is_in_memory(value: object) -> TypeGuard[bytes | BinaryIO | tuple[npt.ArrayLike, int]]:
-    """Return True for bytes, open files and samples; False for paths and anything else."""
+    """Return True for bytes, open files and tuples of samples and rate; False for paths and anything else."""
     is_samples = isinstance(value, tuple) and len(value) == 2 and not isinstance(value[1], str | os.PathLike)
     return is_samples or isinstance(value, bytes) or hasattr(value, "read")
 
@@ -48,6 +48,10 @@ def is_in_memory(value: object) -> TypeGuard[bytes | BinaryIO | tuple[npt.ArrayL
 @contextmanager
 def open_audio(source: AudioSource) -> Iterator[AudioFile]:
     """Yield the audio as a file, which exists during the block.
+
+    `source` is a path or URL, the bytes of a sound file, a sound file open for reading bytes, or a tuple of samples
+    [frames] or [frames, channels] and their rate in Hz. In an AudioError that the block raises, the name of the audio
+    replaces the path of a temporary file.
 
     Raises:
         InputError: the source is none of the known kinds, samples are not those that `arrays.as_frames` takes, or their

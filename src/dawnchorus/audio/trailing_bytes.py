@@ -47,7 +47,10 @@ class TrailingBytes:
     n_bytes: int
     """Number of bytes up to the end of the file."""
     container: str | None
-    """Kind of the file that these bytes start with; None if unknown."""
+    """Kind of the file that these bytes start with; None if unknown.
+
+    Kinds are "WAV", "AIFF", "AU", "CAF", "FLAC", "Ogg", "MP3" and "MP4".
+    """
 
     @property
     def warning(self) -> str:
@@ -63,10 +66,10 @@ class TrailingBytes:
 
 
 def find_trailing_bytes(path: Path) -> TrailingBytes | None:
-    """Find bytes after the end of the audio; None if there are none worth a message.
+    """Find bytes after the end of the audio; None if there are none worth a message, or the end is not known.
 
-    Tags of an MP3 are not worth one, nor are fewer than `MIN_UNKNOWN_BYTES` bytes of an unknown kind. The end of a FLAC
-    is not in its header: use `find_second_flac`.
+    Tags of an MP3 are not worth a message, nor are fewer than `MIN_UNKNOWN_BYTES` bytes of an unknown kind. The end of
+    a FLAC is not in its header: use `find_second_flac`.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -90,7 +93,10 @@ def find_trailing_bytes(path: Path) -> TrailingBytes | None:
 
 
 def find_second_flac(path: Path) -> TrailingBytes | None:
-    """Find a second FLAC stream in a FLAC file; None if there is none. Reads the whole file."""
+    """Find a second FLAC stream in a FLAC file; None if there is none.
+
+    A file on a disk is read as a whole; of a file in a store, only what follows the bytes that were read from `path`.
+    """
     size = path.stat().st_size
     if isinstance(path, RemotePath):
         return _find_second_remote_flac(path, size)

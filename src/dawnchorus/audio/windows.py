@@ -21,19 +21,22 @@ _MIN_UNSCORED_S = 0.01
 
 @dataclass(frozen=True)
 class WindowPlan:
-    """Windows of `window_samples` samples that start every `hop_samples` samples, at `rate_hz`.
+    """Length and spacing of the windows of a recording.
 
     A last window is padded with zeros if it has at least a quarter of a window that no earlier window covers, or if the
     recording is shorter than one window.
     """
 
     rate_hz: int
+    """Sample rate of the recording's samples."""
     window_samples: int
+    """Number of samples in a window."""
     hop_samples: int
+    """Number of samples from the start of a window to that of the next."""
 
     @classmethod
     def from_seconds(cls, *, rate_hz: int, window_s: float, overlap_s: float = 0.0) -> WindowPlan:
-        """Return a plan with lengths rounded to whole samples.
+        """Return a plan with lengths rounded to whole samples; `overlap_s` is what neighboring windows share.
 
         Raises:
             InputError: the overlap is negative, not shorter than the window, or not a finite number.
@@ -83,12 +86,12 @@ class WindowPlan:
 
 @dataclass
 class UnscoredReport:
-    """Total length at the ends of recordings that no window covers, with the first example."""
+    """Report on the audio at the ends of recordings that no window covers, with the first example."""
 
     n: int = 0
     """Number of all recordings."""
     n_with_unscored: int = 0
-    """Number of recordings with at least `_MIN_UNSCORED_S` at the end that no window covers."""
+    """Number of recordings with at least 0.01 s at the end that no window covers."""
     unscored_s: float = 0.0
     """Total length in seconds of these ends."""
     _example: str = ""
@@ -133,7 +136,7 @@ class Windower:
         self._n_windows = 0
 
     def push(self, block: FloatArray) -> list[FloatArray]:
-        """Append a block [samples], and return the completed batches [batch, window_samples]."""
+        """Append a block [samples], and return the batches [batch, window_samples] that it completes; may be empty."""
         self._n_total += len(block)
         batches = []
         while len(block):
@@ -150,7 +153,9 @@ class Windower:
         return batches
 
     def finish(self) -> FloatArray | None:
-        """Return the remaining windows [n, window_samples], the last one padded with zeros; None if there are none.
+        """Return the remaining windows [n, window_samples], at most `batch`; None if there are none.
+
+        A last window that is too short is padded with zeros, see `WindowPlan`.
 
         To be called once, after the last block.
         """

@@ -47,14 +47,15 @@ class ArchiveJob:
         options: options of the identification.
         model: name or folder of the model.
         store: the store of models.
-        keep: additional results to keep, such as "embeddings".
-        metadata: time and location by recording; None: from the files.
-        analyses: names of further analyses.
-        shard: part "I/N" of the recordings to process; None for all.
+        keep: results to keep in addition to detections: "embeddings" (float16) or "embeddings:int8"; may be empty.
+        metadata: time and location by absolute path of a recording, in place of those in the file; None for those in
+            the files.
+        analyses: names of further analyses of the recordings.
+        shard: part of the recordings to process, as "I/N" for part I of N; None for all.
         unit_mb: size in MB of a unit, a group of recordings whose results are committed together; None: automatic.
         workers: number of decoder processes; None on a Ray cluster: each node's cores.
-        resume: add new, changed and failed recordings to a finished run.
-        ray: address of a Ray cluster; None without one.
+        resume: True to add new, changed and failed recordings to a finished run; False to leave it as it is.
+        ray: address of a Ray cluster: "HOST:PORT", "auto" or "local"; None without a cluster.
     """
 
     folder: str
@@ -76,8 +77,9 @@ def identify_into_archive(
 ) -> None:
     """Identify recordings into an archive, print the result, and exit with 3 if recordings failed.
 
-    `job` has the arguments, `paths` are the recordings, and messages go to `screen`. With `as_json`, the result is also
-    printed as JSON. With `dry_run`, only the costs of the run are measured and printed.
+    `job` has the arguments, `paths` are files, folders, globs and URLs of recordings, and messages go to `screen`. With
+    `as_json`, the result is also printed as JSON on standard output. With `dry_run`, only the costs of the run are
+    measured and printed; None to run it.
     """
     from dawnchorus.archive.manifest import UnitSize
     from dawnchorus.identification.archiving import archive_recordings, plan_archiving

@@ -110,8 +110,8 @@ def embed_clip(model: Model, clip: Path, *, start_s: float, end_s: float | None)
     Args:
         model: the model.
         clip: the audio file.
-        start_s: start of the sound in the file.
-        end_s: end of the sound in the file; None: end of the file.
+        start_s: start of the sound, in seconds from the start of the file.
+        end_s: end of the sound, in seconds from the start of the file; None: end of the file.
 
     Raises:
         InputError: the end is not after the start, the file ends before the start, or the sound is longer than

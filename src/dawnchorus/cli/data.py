@@ -147,9 +147,9 @@ def print_notes(notes: Iterable[str], screen: Console) -> None:
 
 
 def print_labels(labels: LabelReader, sources: Sequence[str], screen: Console) -> None:
-    """Print the class of each label, the most frequent first, and the names of the checklists (`sources`).
+    """Print the class of each label, the most frequent label first, and the names of the checklists (`sources`).
 
-    At most `MAX_LISTED` labels are printed, and nothing without labels.
+    At most `MAX_LISTED` labels are printed, and nothing at all without labels.
     """
     if not labels.label_uses:
         return
@@ -394,7 +394,7 @@ def _report_split(table: RecordingsTable, split_names: Sequence[str], *, seed: i
 
 
 def describe_coverage(report: LeakReport) -> Iterator[str]:
-    """Yield sentences on a split's groups, and on the number of recordings each relation could be checked for."""
+    """Yield sentences on a split's groups, and on the number of recordings for which each relation could be checked."""
     known = [each for each in report.coverage if each.n_known]
     counts = ", ".join(f"{each.relation.name} ({each.n_known})" for each in known)
     yield f"{counted(report.n_recordings, 'recording')} in {counted(report.n_groups, 'group')} that must stay together."

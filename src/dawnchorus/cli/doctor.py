@@ -40,12 +40,14 @@ PORT = 5000
 
 @dataclass(frozen=True)
 class Finding:
-    """Result of one check: what was checked (`subject`), and its result (`state`)."""
+    """Result of one check."""
 
     subject: str
+    """What was checked."""
     state: str
+    """What was found, in words."""
     advice: str | None = None
-    """Advice; None if all is well."""
+    """What to do; None if all is well."""
 
 
 @click.command("doctor")

@@ -33,13 +33,15 @@ JSON_SCHEMA = 1
 
 @dataclass(frozen=True)
 class Prices:
-    """Prices in any currency, of an hour of one core and of reading 1 GB; None if not given."""
+    """Prices in any currency; None if not given."""
 
     per_core_hour: float | None = None
+    """Price of an hour of one core."""
     per_gb: float | None = None
+    """Price of reading 1 GB (1e9 bytes) of recordings."""
 
     def cost(self, *, core_hours: float, n_bytes: int) -> dict[str, float] | None:
-        """Return the costs of `core_hours` ("cores"), of reading `n_bytes` ("reading"), and their sum ("total").
+        """Return the costs by kind: "cores" for `core_hours`, "reading" for reading `n_bytes`, and their sum, "total".
 
         A price that was not given counts as 0; without any price, the result is None.
         """
@@ -57,7 +59,7 @@ class DryRun:
         screen: console for messages.
         n_workers: number of cores of the run.
         prices: prices of cores and reading.
-        as_json: print the figures as JSON, too.
+        as_json: True to print the figures also as JSON, on standard output.
     """
 
     screen: Console
@@ -176,7 +178,7 @@ class DryRun:
 
 
 def warn_if_full(screen: Console, out: Path, n_bytes: int) -> None:
-    """Print a warning if the disk of an output path has less than `n_bytes` of free space."""
+    """Print a warning if the disk of the output path `out` (which may not exist yet) has less than `n_bytes` free."""
     folder = next((p for p in (out, *out.absolute().parents) if p.exists()), None)
     if folder is not None and shutil.disk_usage(folder).free < n_bytes:
         screen.print(f"warning: {folder} may not have enough free space for the results.")

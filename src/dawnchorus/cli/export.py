@@ -64,7 +64,8 @@ def threshold_options(function: Function) -> Function:
 def build_kind(export_format: str, *, whole: bool, mel: MelImage | None) -> ExportKind | None:
     """Return the kind of export for the values of `--format`, `--whole` and `--mel`.
 
-    `export_format` is `STORED`, for which None is returned, or an `ExportFormat`.
+    `export_format` is "i16" (`STORED`), the format of clips, for which None is returned since there is no export; or
+    "wav", "npy" or "pt". `mel` has the settings of spectrograms, None for waveforms.
 
     Raises:
         InputError: `mel` is given with a format other than npy or pt, or with `whole`.
@@ -77,9 +78,9 @@ def build_kind(export_format: str, *, whole: bool, mel: MelImage | None) -> Expo
 
 
 def load_converter(kind: ExportKind | None) -> Callable[[Path], None]:
-    """Return the function that converts the .npy files in an export's folder to its format.
+    """Return the function that converts the .npy files in an export's folder, its argument, to the export's format.
 
-    It does nothing unless the format is "pt".
+    The function does nothing unless the format is "pt". `kind` is None if there is no export.
 
     Raises:
         MissingExtraError: the format is "pt", and PyTorch is not installed.
@@ -94,7 +95,7 @@ def load_converter(kind: ExportKind | None) -> Callable[[Path], None]:
 
 
 def export_text(export: Export, kind: ExportKind) -> str:
-    """Return a line for the user on a finished export."""
+    """Return a line for the user on a finished export: its folder, and the numbers of exported and omitted items."""
     items = counted(export.n_items, "recording" if kind.is_whole else "clip")
     line = f"{items} {'written to' if export.is_new else 'already in'} {export.folder}"
     if export.n_without_species:

@@ -18,14 +18,14 @@ def sentence(record: logging.LogRecord) -> str:
 
 
 class LinesHandler(logging.Handler):
-    """Log handler that prints messages to standard error."""
+    """Log handler that prints messages to standard error, one per line, as `sentence` formats them."""
 
     def emit(self, record: logging.LogRecord) -> None:
         click.echo(sentence(record), err=True)
 
 
 class ListHandler(logging.Handler):
-    """Log handler that collects messages in the list `sentences`."""
+    """Log handler that collects messages, as the function `sentence` formats them, in its list `sentences`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ def show_log(handler: logging.Handler) -> None:
 
 @contextmanager
 def handled_log(handler: logging.Handler) -> Iterator[None]:
-    """Attach a handler to the library's logger for the block, at the level INFO; then restore the level before."""
+    """Attach a handler to the library's logger, at the level INFO, for the block; then restore the logger's level."""
     log = logging.getLogger(LIBRARY)
     level = log.level
     log.addHandler(handler)

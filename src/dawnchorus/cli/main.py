@@ -81,10 +81,10 @@ class LazyGroup(click.Group):
 
 
 def repeated_options(command: click.Command, arguments: Sequence[str]) -> dict[str, int]:
-    """Return the options with a single value that are given more than once, with their numbers of occurrences.
+    """Return the number of occurrences of each option with a single value that is given more than once.
 
-    Options of subcommands are included. The result is empty if click cannot parse the arguments; click then reports the
-    error. (click uses the last value.)
+    The key is the option's longest name, such as "--out". Options of subcommands are included. The result is empty if
+    click cannot parse the arguments; click then reports the error. (click uses the last value.)
     """
     context = click.Context(command, **command.context_settings)
     try:

@@ -208,7 +208,7 @@ def wrap(
 
 
 def note_one_species(labels: Sequence[Label], known: KnownClasses) -> None:
-    """Print a note if several labels are the same species according to `known`, the names on this machine."""
+    """Print a note if several labels are the same species according to `known`, the species names on this machine."""
     given: dict[Label, list[str]] = {}
     for label in labels:
         if label.kind == "species" and (species := known.find(label)) is not None:

@@ -31,6 +31,7 @@ class PathOrUrl(click.ParamType[Path]):
     """A click type for a local path, or the URL of a file or folder (`s3://...`)."""
 
     name = "path"
+    """Name of the type in messages of click."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:  # noqa: ARG002
         """Return the path; for a URL, a `storage.paths.RemotePath`."""
@@ -41,13 +42,13 @@ PATH_OR_URL = PathOrUrl()
 
 
 class LocalPath(click.Path):
-    """A click type for a local path."""
+    """A click type for a path on this machine; URLs other than file:// are refused."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the path.
+        """Return the value as a `Path`.
 
         Raises:
             click.BadParameter: the value is a URL other than file://.
@@ -78,7 +79,7 @@ _FLAGS = {"overlap_s": "--overlap", "tta_shifts": "--tta"}
 
 
 def schema_option(name: str) -> Callable[[Function], Function]:
-    """Return the decorator that adds the option for a field of `Options`."""
+    """Return the decorator that adds the command-line option for the field `name` of `Options`."""
     spec = option_specs()[name]
     flag = _FLAGS.get(name, f"--{name.replace('_', '-')}")
     if spec.type is bool:
@@ -96,7 +97,10 @@ def _click_type(spec: OptionSpec) -> click.ParamType[Any]:
 
 
 def schema_options(*names: str) -> Callable[[Function], Function]:
-    """Return a decorator that adds options for fields of `Options`, passed as a dict in the argument `fields`."""
+    """Return a decorator that adds options for the fields `names` of `Options`.
+
+    The command gets their values, by name of the field, as a dict in the argument `fields`.
+    """
 
     def add(function: Function) -> Function:
         @wraps(function)
@@ -113,7 +117,10 @@ def schema_options(*names: str) -> Callable[[Function], Function]:
 
 
 def model_options(function: Function) -> Function:
-    """Decorate a command with `--model` and `--models-folder`: arguments `model` (a name) and `store`."""
+    """Decorate a command with `--model` and `--models-folder`.
+
+    The command gets the arguments `model`, a name or folder, and `store`, the `ModelStore` in the models' folder.
+    """
 
     @click.option(
         "--model",
@@ -159,7 +166,9 @@ def _degrees(option: str, text: str | None, parse: Callable[[str], float | None]
 def location_options(function: Function) -> Function:
     """Decorate a command with the options of the range filter; the command gets a dict as the argument `location`.
 
-    The options are `--lat`, `--lon`, `--week` or `--date`, `--range-threshold` and `--drop-out-of-range`.
+    The options are `--lat`, `--lon`, `--week` or `--date`, `--range-threshold` and `--drop-out-of-range`. The dict has
+    the fields of `Options` `latitude`, `longitude`, `week`, `range_threshold` and `drop_out_of_range` by name. The
+    command raises InputError if both `--week` and `--date` are given.
     """
 
     @click.option("--lat", help="Latitude in degrees; with --lon, flags species out of range. Or both: '48.1, 11.5'.")
