@@ -84,9 +84,10 @@ class DataFile:
 
     Attributes:
         path: path relative to the table's folder.
-        n_bytes: size of the file.
+        n_bytes: size of the file in bytes.
         n_rows: number of rows.
-        month: month of its rows, such as "2024-06", or `UNKNOWN_MONTH`; None if the table is not partitioned by month.
+        month: month of the rows' recordings, such as "2024-06", or "unknown"; None if the table is not partitioned by
+            month.
     """
 
     path: str

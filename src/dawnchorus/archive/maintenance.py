@@ -121,7 +121,7 @@ def measure_tables(archive: Archive) -> list[TableSize]:
 
 
 def read_status(archive: Archive) -> tuple[list[RunState], list[WorkerState]]:
-    """Return the progress of each run, in the order of `Archive.runs`, and the state of each worker, of `read_workers`.
+    """Return the progress of each run, in the order of `Archive.runs`, and the states of the workers (`read_workers`).
 
     Raises:
         StoreError, FormatError: see `delta.ArchiveTable.reading`.
@@ -260,7 +260,8 @@ class VacuumReport:
 
     Attributes:
         n_rows: number of removed rows.
-        n_files: number of removed files, which no table used any more.
+        n_files: number of removed files: data files that no table used any more, and files that searches derived from
+            them.
         kept: names of attempts at uncommitted units whose rows stay, since their workers are alive.
     """
 

@@ -36,7 +36,8 @@ class UnitSize:
         max_bytes: maximum size of the recordings in a unit, unless a single recording is larger.
         max_recordings: maximum number of recordings in a unit.
         min_bytes: lower bound for the maximum size that follows from `n_units`.
-        n_units: number of units to aim at, so that shards get equal shares.
+        n_units: number of units to aim at, so that shards get equal shares: the maximum size is the total size divided
+            by `n_units`, but at least `min_bytes` and at most `max_bytes`.
         max_units: if units of `max_bytes` would be more than this number, units get larger, and `max_recordings` grows
             by the same factor. Each unit is a commit to every table, which takes longer the more commits there are
             (docs/SCALE.md).
@@ -104,7 +105,7 @@ class Entry:
     """A recording in a manifest.
 
     Attributes:
-        recording_id: id of this listing of the recording, unique in the archive.
+        recording_id: id of the recording in this manifest, unique in the archive; listed again, it gets another id.
         unit: name of the recording's unit, the batch of recordings that it is committed with.
         file: the file, with size and version at the time of listing.
     """

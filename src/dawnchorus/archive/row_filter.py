@@ -57,7 +57,7 @@ class Spans:
             recordings: index of each span's recording, from 0 [spans].
             starts_s: start of each span, in seconds from the start of its recording [spans].
             ends_s: end of each span, in seconds from the start of its recording [spans].
-            longest_s: upper bound in seconds of all recordings' lengths.
+            longest_s: upper bound in seconds of all ends, those of the spans and those of windows in `overlap`.
         """
         slot_s = 1.0 + longest_s
         order = np.lexsort((starts_s, recordings))

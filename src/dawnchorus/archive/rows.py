@@ -172,7 +172,7 @@ def embedding_rows(
 
 
 def analysis_rows(shared: SharedValues, rows: Table, table: RecordingTable) -> pa.Table:
-    """Return the rows of an analysis as Arrow table, with the columns `recording`, `start_time` and those of `ORIGIN`.
+    """Return the rows of an analysis as Arrow table; `recording`, `start_time` and the columns in `ORIGIN` are added.
 
     `start_time` is the clock time of the row's `start_s`, or, without such a column, of the recording's start. `rows`
     are those of the analysis, and `table` is the table of the recording, for its name and time.

@@ -80,7 +80,7 @@ class Space:
     The mean is subtracted, and the result is rotated.
 
     Attributes:
-        mean: mean of unit vectors [dim].
+        mean: mean of the embeddings, each scaled to length 1 [dim].
         rotation: orthogonal matrix [dim, dim].
     """
 
@@ -206,7 +206,7 @@ class SignIndex:
 
     @cached_property
     def space(self) -> Space:
-        """Mean and rotation for the model's embeddings; created and stored at the first search, later read from there.
+        """Mean and rotation for the model's embeddings; created and stored at the first search, read at later ones.
 
         Raises:
             OutputError: the space cannot be written.

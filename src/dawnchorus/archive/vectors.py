@@ -51,7 +51,7 @@ _ENCODERS: dict[EmbeddingEncoding, Callable[[npt.NDArray[np.float32]], list[byte
 
 
 def read_vectors(column: pa.BinaryArray, dim: int) -> HalfArray:
-    """Decode a column of embeddings, float16 or 8 bits, to an array [rows, dim]; if all are float16, it is no copy.
+    """Decode a column of embeddings, float16 or 8 bits, to an array [rows, dim]; float16 alone is not copied.
 
     `dim` is the number of values of an embedding, that of the model (`Model.embedding_dim`).
 

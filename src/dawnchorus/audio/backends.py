@@ -58,7 +58,7 @@ class Backend(Protocol):
         To be called once for an open file. Samples are as decoded: they may be NaN, infinite or beyond full scale.
 
         Raises:
-            AudioDecodeError: the samples cannot be decoded; with damage inside the file, after the blocks before it.
+            AudioDecodeError: the samples cannot be decoded; raised after the blocks before the damage.
             AudioReadError: the store of the file failed.
         """
         ...

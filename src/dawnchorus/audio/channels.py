@@ -123,7 +123,7 @@ class ChannelStatistics:
         return variances
 
     def dead(self) -> list[int]:
-        """Return the indices of silent channels, 60 dB below the loudest one; empty if all channels are silent."""
+        """Return the indices of channels at least 60 dB below the loudest one; empty if all channels are silent."""
         powers = self.powers()[:-1]
         return np.flatnonzero(powers <= powers.max() * DEAD_RATIO**2).tolist() if powers.max() > 0 else []
 
@@ -157,7 +157,10 @@ class ChannelStatistics:
         return highest
 
     def cancels(self) -> bool:
-        """Return True if the channels cancel each other in the mono mix (see `CANCELLED_POWER`), and none is silent."""
+        """Return True if the channels cancel each other in the mono mix, and no channel is silent.
+
+        They cancel if the power of the mix is below a tenth of the mean power of the channels.
+        """
         powers = self.powers()
         return bool(powers[-1] < CANCELLED_POWER * powers[:-1].mean()) and not self.dead()
 

@@ -25,7 +25,7 @@ class ClockReport:
     _unread: str = ""
 
     def add(self, name: str, *, has_time: bool, conflict: str | None, unread: str | None) -> None:
-        """Count one recording, whose name is for the example.
+        """Count one recording; the first recording with a problem is its example, with the name `name`.
 
         `conflict` and `unread` are the fields of the recording's `RecordingMetadata`.
         """

@@ -78,8 +78,8 @@ class OpenRecording(Protocol):
     def blocks(self) -> Iterator[FloatArray]:
         """Yield mono float32 blocks [samples]; a block is valid until the next one is requested.
 
-        To be called once for an open recording. Damage after the first decoded sample ends the blocks there, and adds a
-        warning.
+        Blocks have the sample rate for which the recording was opened, by default that of the file. To be called once
+        for an open recording. Damage after the first decoded sample ends the blocks there, and adds a warning.
 
         Raises:
             AudioError: no sample can be decoded, the recording is too large, its store failed, or the decoder crashed
@@ -332,7 +332,7 @@ def open_recording(path: Path) -> Recording:
 
 
 def read_mono(path: Path, *, rate_hz: int | None = None) -> tuple[FloatArray, int]:
-    """Read a whole recording into memory; return the mean of its channels, float32 [samples], and their rate in Hz.
+    """Read a whole recording into memory; return the mean of its channels, float32 [samples], and the rate in Hz.
 
     `rate_hz` is the rate to resample to; None for the file's rate.
 

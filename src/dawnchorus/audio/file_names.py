@@ -53,7 +53,7 @@ class NamePattern:
     """Pattern of a start time in a file name, with the recorders and programs that use it."""
 
     used_by: str
-    """Recorders and programs, with examples of their names."""
+    """Recorders and programs, with examples of their file names."""
     regex: re.Pattern[str]
     """Expression with named groups for date and time."""
     read_date: Callable[[re.Match[str]], tuple[int, int, int] | None]

@@ -66,7 +66,7 @@ class UndeclaredAudio:
     frame_bytes: int = 1
     """Number of bytes of one frame, a sample of each channel."""
     subtype: str | None = None
-    """libsndfile's name of the encoding; None if samples cannot be decoded alone, as in ADPCM."""
+    """libsndfile's name of the encoding, such as "PCM_16"; None if no sample can be decoded by itself, as in ADPCM."""
     endian: str = "LITTLE"
     """Byte order of the samples: "LITTLE" or "BIG"."""
     is_short: bool = False
@@ -87,8 +87,8 @@ class UndeclaredAudio:
 def find_undeclared_audio(path: Path) -> UndeclaredAudio | None:
     """Find samples beyond the length in the header of a WAV, AIFF, AU or CAF file; None if there are none.
 
-    The length may be missing, or, in a WAV file, too short. Samples that are all zero do not count, unless `subtype` is
-    unknown.
+    The length may be missing, or, in a WAV file, too short. Samples that are all zero do not count, unless their
+    encoding is one with `subtype` None.
     """
     size = path.stat().st_size
     with path.open("rb") as file:

@@ -84,7 +84,7 @@ class FrameIndex:
         `end` is the number of the sample after the last one; None for all up to the end of the file.
 
         Raises:
-            LibsndfileError: the samples cannot be decoded.
+            soundfile.LibsndfileError: the samples cannot be decoded.
         """
         while end is None or first < end:
             block = self._read(path, first)[: None if end is None else end - first]

@@ -170,7 +170,8 @@ class DecoderProcess:
 class IsolatedRecording:
     """A recording decoded by a `DecoderProcess`, used in a `with` block; implements `decode.OpenRecording`.
 
-    Entering the block reads the header; leaving the block before the last sample was read ends the process.
+    Entering the block reads the header, and raises AudioError if the file cannot be opened. Leaving the block before
+    the last sample was read ends the process.
 
     Args:
         child: the process, which got the request for this recording.

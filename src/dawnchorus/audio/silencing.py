@@ -16,8 +16,8 @@ RAMP_S = 0.01
 def silence(samples: FloatArray, segments: Sequence[Segment], *, rate_hz: int, start_s: float = 0.0) -> FloatArray:
     """Return mono samples [n], which start at `start_s` in the recording, with the audio in `segments` set to zero.
 
-    Fades of `RAMP_S` are added before and after each segment. `samples` stays unchanged; it is returned itself if no
-    segment is in it.
+    Times of `segments` are in seconds from the start of the recording. Fades of `RAMP_S` are added before and after
+    each segment. `samples` stays unchanged; the same array is returned if no segment overlaps it.
     """
     quiet = samples
     for segment in segments:

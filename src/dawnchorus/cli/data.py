@@ -141,7 +141,7 @@ def show_imported(imported: ImportedDataSet, notes: Iterable[str], screen: Conso
 
 
 def print_notes(notes: Iterable[str], screen: Console) -> None:
-    """Print notes, one per line."""
+    """Print notes, one per line, each with the prefix "note: "."""
     for note in notes:
         screen.print(f"note: {note}", markup=False)
 
@@ -433,7 +433,7 @@ def _print_leaks(leaks: Sequence[Any]) -> None:
 @click.option(
     "--voices",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="List the recordings of a 'Birds Voice.csv' instead, whose files have no numbers.",
+    help="List the recordings in this 'Birds Voice.csv', in place of those in the data set's table.",
 )
 def attribution(*, data_set: Path, voices: Path | None) -> None:
     """Write ATTRIBUTION.md, with recordists and licenses, into the data set's folder."""

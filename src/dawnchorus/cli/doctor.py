@@ -43,11 +43,11 @@ class Finding:
     """Result of one check."""
 
     subject: str
-    """What was checked."""
+    """Name of the thing that was checked."""
     state: str
-    """What was found, in words."""
+    """Result of the check, in words."""
     advice: str | None = None
-    """What to do; None if all is well."""
+    """Advice to the user; None if all is well."""
 
 
 @click.command("doctor")

@@ -41,7 +41,10 @@ def export_options(function: Function) -> Function:
 
 
 def threshold_options(function: Function) -> Function:
-    """Decorate a command with `--min-rms`, `--min-mel-std` and `--min-clips`: the argument `thresholds`."""
+    """Decorate a command with `--min-rms`, `--min-mel-std` and `--min-clips`.
+
+    The command gets their values as `ClipThresholds` in the argument `thresholds`.
+    """
 
     @click.option(
         "--min-rms", type=click.FloatRange(0, 1), default=0.0, help="Leave out clips with a smaller RMS; full scale 1."

@@ -55,7 +55,10 @@ def command(
     config_dir: Path | None,
     out: Path | None,
 ) -> None:
-    """Train with all recipes (named sets of training settings) on DATA_SET, and compare them on one split."""
+    """Train with all recipes (named sets of training settings) on DATA_SET, and compare them on one split.
+
+    KEY=VALUE changes a setting in all recipes.
+    """
     try:
         from dawnchorus.training.compose import available_choices, refuse_contradictions
         from dawnchorus.training.leaderboard import measure_recipe
