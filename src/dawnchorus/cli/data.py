@@ -394,7 +394,10 @@ def _report_split(table: RecordingsTable, split_names: Sequence[str], *, seed: i
 
 
 def describe_coverage(report: LeakReport) -> Iterator[str]:
-    """Yield sentences on a split's groups, and on the number of recordings for which each relation could be checked."""
+    """Yield sentences on a split's groups of related recordings, and on how many recordings could be checked.
+
+    Relations between recordings, such as the same sound or recordist, are checked one by one.
+    """
     known = [each for each in report.coverage if each.n_known]
     counts = ", ".join(f"{each.relation.name} ({each.n_known})" for each in known)
     yield f"{counted(report.n_recordings, 'recording')} in {counted(report.n_groups, 'group')} that must stay together."

@@ -22,7 +22,10 @@ STORED = "i16"
 
 
 def export_options(function: Function) -> Function:
-    """Decorate a command with `--format`, `--whole` and `--mel`: arguments `export_format`, `whole` and `mel`."""
+    """Decorate a command with `--format`, `--whole` and `--mel`.
+
+    The command gets the arguments `export_format` (see `build_kind`), and `whole` and `mel`, which are True if given.
+    """
     options = (
         click.option(
             "--format",
