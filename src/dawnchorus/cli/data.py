@@ -394,9 +394,9 @@ def _report_split(table: RecordingsTable, split_names: Sequence[str], *, seed: i
 
 
 def describe_coverage(report: LeakReport) -> Iterator[str]:
-    """Yield sentences on a split's groups of related recordings, and on how many recordings could be checked.
+    """Yield sentences on a split's groups of related recordings, and on the relations that were looked for.
 
-    Relations between recordings, such as the same sound or recordist, are checked one by one.
+    Of each relation, such as "the same sound", the number of recordings that have the data for it is given.
     """
     known = [each for each in report.coverage if each.n_known]
     counts = ", ".join(f"{each.relation.name} ({each.n_known})" for each in known)
