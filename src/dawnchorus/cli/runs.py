@@ -197,10 +197,10 @@ def plot(*, names: tuple[str, ...], root: Path, out: Path) -> None:
 
 
 def label_runs(runs: Sequence[TrainingRun]) -> tuple[str, list[str]]:
-    """Return the names of the settings that differ between the runs, and a label with the values for each run.
+    """Return the settings that differ between the runs (comma-separated), and for each run a label with its values.
 
-    Settings in `NOT_VARIED` count only if no others differ. If none differ, "run" and the names of the runs are
-    returned.
+    Seeds, folders and the run's name (`NOT_VARIED`) count only if no other setting differs. If no setting differs at
+    all, "run" and the names of the runs are returned.
     """
     differences = _differences(runs)
     chosen = {key: values for key, values in differences.items() if key not in NOT_VARIED} or differences

@@ -30,7 +30,7 @@ WrittenLabel = tuple[str, str]
 
 @dataclass(frozen=True)
 class LabelUse:
-    """A label as written (`given`), its class (`label`), and the number of recordings with it."""
+    """A label as written (`given`), its class (`label`), and the number of recordings with this label."""
 
     given: str
     label: Label
@@ -47,9 +47,10 @@ class LabelReader:
     """
 
     known: KnownClasses
+    """Classes whose names are used for labels that mean them."""
     label_uses: list[LabelUse] = field(default_factory=list)
-    """Labels with their classes and counts, the most frequent first; like the other counts of the last `read` or
-    `count`."""
+    """Labels with their classes and counts, the most frequent first. This and the counts below are of the last call of
+    `read` or `count`."""
     unnamed: Counter[str] = field(default_factory=Counter)
     """Numbers of uses (by recordings, annotations, secondary and absent species) by label without a certain species,
     such as `?` and `Parus sp.`."""
@@ -75,7 +76,10 @@ class LabelReader:
         return self._count(rows)
 
     def count(self, rows: Iterable[RecordingRow]) -> list[RecordingRow]:
-        """Do as `read` for some of the rows passed to it before, with the classes found then; count only these rows."""
+        """Do as `read` for some of the rows last passed to `read`, with the classes found then; count only these rows.
+
+        Pass the rows as they were before `read`, with their labels as written.
+        """
         self.joined_labels = Counter()
         return self._count([_with_single_labels(row, self.joined_labels, self.known) for row in rows])
 
