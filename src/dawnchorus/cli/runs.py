@@ -178,7 +178,7 @@ def _flat(settings: Any, prefix: str = "") -> dict[str, Any]:
     "--out", type=click.Path(path_type=Path), default=Path("runs.png"), show_default=True, help="Output file, a PNG."
 )
 def plot(*, names: tuple[str, ...], root: Path, out: Path) -> None:
-    """Plot curves of runs and their comparison as a PNG.
+    """Plot the learning curves of runs (by default of all), and a comparison of their accuracies, as a PNG.
 
     Runs are labeled by the settings in which they differ. Results of `dawnchorus evaluate` have confidence intervals.
     """

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.option("--resume", "resumed", type=click.Path(path_type=Path), help="Folder of an interrupted run to resume.")
 @click.option("--multirun", is_flag=True, help="Train every combination of values such as optimizer.lr=1e-3,1e-4.")
 @config_dir_option
-@click.option("--init-config", type=click.Path(path_type=Path), help="Write the built-in choices into a new folder.")
+@click.option("--init-config", type=click.Path(path_type=Path), help="Write the built-in YAML files into a new folder.")
 @click.option("--options", "show_options", is_flag=True, help="Show the choices of every group, and the defaults.")
 @click.option("--quiet", "-q", is_flag=True, help="Print no progress, only notes and failures.")
 def command(
