@@ -29,7 +29,7 @@ _OLD_DETECTIONS_NAME = "heard.parquet"
 def model_scores(table: RecordingsTable, model: Model, workers: int) -> ModelScores:
     """Score the recordings with a main species, and return each species' highest-scoring detection in each of them.
 
-    Detections below `LOWEST_SCORE` are left out. `workers` is the number of decoder processes.
+    Detections below `LOWEST_SCORE` are left out. `workers` is the number of cores to use.
 
     Raises:
         ModelError: the model cannot be run, or a score is not finite.
@@ -54,7 +54,7 @@ def call_times(table: RecordingsTable, model: Model, workers: int, *, folder: Pa
     Args:
         table: the data set.
         model: the model.
-        workers: number of decoder processes.
+        workers: number of cores to use.
         folder: the folder of the clips.
 
     Raises:

@@ -97,14 +97,14 @@ def find_source(url: str) -> KaggleSource:
 
 
 def download(source: KaggleSource) -> Path:
-    """Download a data set or competition, and return its folder.
+    """Download a data set or competition (but not a notebook), and return its folder.
 
     kagglehub stores it in its cache, resumes interrupted downloads, and verifies checksums. An archive that cannot be
     unpacked is deleted, because kagglehub would take it for complete the next time.
 
     Raises:
         MissingExtraError: kagglehub is not installed.
-        DownloadError: Kaggle refused, or could not be reached.
+        DownloadError: Kaggle refused, could not be reached, or sent damaged data.
     """
     with _kagglehub(source.name) as kagglehub:
         is_competition = source.kind == "competition"
