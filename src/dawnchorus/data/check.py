@@ -121,7 +121,7 @@ def check_table(
         table: the data set.
         n_workers: number of decoder processes.
         scores: a model's scores of the recordings, to set `label_check` and `detected_species` of the rows; None
-            leaves labels unchecked, and removes the results of a label check before.
+            leaves labels unchecked, and removes the results of an earlier label check.
         report: called with the progress after each recording.
     """
     checks = []
@@ -240,8 +240,9 @@ def _original(earlier: Mapping[int, tuple[int, str]], k: int) -> int:
 def mark_duplicates(checks: Sequence[RecordingCheck]) -> list[RecordingRow]:
     """Return the rows of the checks with `duplicate_of` set, and "duplicate" or "near_duplicate" among the problems.
 
-    A "duplicate" has the same `audio_hash` as an earlier row, unless it is silent; a "near_duplicate" has matching
-    fingerprints. `duplicate_of` is the recording_id of the first such row; a row that is no copy has None.
+    A recording that is not silent is a "duplicate" if an earlier row has the same `audio_hash`; it is a
+    "near_duplicate" if its fingerprints match those of an earlier row. All copies of a recording have the recording_id
+    of the first of these rows as `duplicate_of`; this first row, and rows without copies, have None.
     """
     rows = [check.row for check in checks]
     first_with: dict[str, int] = {}

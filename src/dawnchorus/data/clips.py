@@ -76,8 +76,8 @@ class ClipLocation:
         key: digest of all that the clips depend on: the audio, the recipe, the seed.
         shard: number of the shard.
         first: position of the recording's first clip in the shard, counted in clips; its other clips follow.
-        times: start and end of each clip in the recording, in seconds.
-        cuts: start and end of each segment that was removed before clips were cut, in seconds.
+        times: start and end of each clip, in seconds of the recording.
+        cuts: start and end of each segment that was removed before clips were cut, in seconds of the recording.
     """
 
     key: str
@@ -154,8 +154,8 @@ class ClipWriter:
             recording_id: the recording.
             key: digest of all that the clips depend on, see `ClipLocation.key`.
             clips: file with the samples of all clips in a row, 16-bit, little-endian, without a header.
-            times: start and end of each clip in the recording, in seconds.
-            cuts: start and end of each segment that was removed before clips were cut, in seconds.
+            times: start and end of each clip, in seconds of the recording.
+            cuts: start and end of each segment that was removed before clips were cut, in seconds of the recording.
 
         Raises:
             OutputError: no space, or no permission.

@@ -57,7 +57,7 @@ def import_data_set(
     Args:
         source: a folder of recordings, or a table that describes them.
         folder: the data set's folder, which is created if missing.
-        store: models whose labels are used as a list of species names.
+        store: the models on this machine; the labels of the default model, if installed, are a list of species names.
         layout: a name of `list_layouts`, or the meaning of folder levels such as `site/species`; "auto" detects it.
         columns: column names by field (keys of `layouts.tables.COLUMNS`), for the layout "csv"; None to find columns by
             usual names.

@@ -247,8 +247,8 @@ class _RowIndex:
 def is_same_recording(one: RecordingRow, other: RecordingRow) -> bool:
     """Return True if two rows, each of another table, are the same recording.
 
-    They must have the same recording_id; since most recording_ids are only unique in their own table, it must also be
-    an archive's identifier (`archive_number`), or both rows must have the same `content_hash`, unless one has none.
+    They must have the same recording_id. Since most recording_ids are only unique in their own table, it must also be
+    an archive's identifier (`archive_number`), or the rows' values of `content_hash` must not differ (None: unknown).
     """
     if one.recording_id != other.recording_id:
         return False

@@ -86,8 +86,8 @@ def list_name_notes(labels: LabelReader, *, sources: Sequence[str]) -> Iterator[
 def list_import_notes(rows: Sequence[RecordingRow]) -> Iterator[str]:
     """Yield sentences on what is doubtful in the rows.
 
-    This is missing or unreadable files, locations at latitude 0 and longitude 0, species codes that are unknown or of
-    several species, repeated files, and licenses that allow no derivatives.
+    Subjects are missing or unreadable files, locations at latitude 0 and longitude 0, species codes that are unknown or
+    of several species, repeated files, and licenses that allow no derivatives.
     """
     missing = [row.path for row in rows if "missing" in row.problems]
     if missing:

@@ -58,15 +58,15 @@ class LabelReader:
     joined_labels: Counter[str] = field(default_factory=Counter)
     """Numbers of recordings and annotations by label that is a list of several labels."""
     n_equal_marks: int = 0
-    """Number of annotations dropped because they equal another of the recording after the mapping to classes."""
+    """Number of annotations dropped because, with classes as species, they equal another one of the same recording."""
     _classes: dict[WrittenLabel, Label | None] = field(default_factory=dict)
     """Class of each label passed to `read`; None if the label names no class."""
 
     def read(self, rows: Iterable[RecordingRow]) -> list[RecordingRow]:
         """Return the rows with labels replaced by classes; count the labels and their classes.
 
-        The species of a label that names no class is None, an annotation's "". Secondary and absent species without a
-        class are dropped.
+        A label that names no class becomes None as the main species, and "" as the species of an annotation. Secondary
+        and absent species without a class are dropped.
         """
         self.joined_labels = Counter()
         rows = [_with_single_labels(row, self.joined_labels, self.known) for row in rows]

@@ -30,7 +30,11 @@ _MAX_NAMED = 3
 
 
 def list_layouts() -> list[str]:
-    """Return the names of layouts, "auto", "folders", "csv", "annotations", ..., including those of plug-ins."""
+    """Return the names of layouts.
+
+    They are "auto", "folders", "csv", "annotations", "mixed", "detections", and the names of sources: "xeno-canto",
+    "voices", and those that plug-ins add.
+    """
     return ["auto", "folders", "csv", *SOURCES, "annotations", "mixed", "detections"]
 
 

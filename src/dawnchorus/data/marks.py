@@ -54,7 +54,7 @@ class MatchedMarks:
     """Annotations by recording, and the outcome of each row."""
 
     annotations: dict[Path, tuple[Annotation, ...]] = field(default_factory=dict)
-    """Annotations by annotated recording, in order of time; () if it was annotated and nothing was found."""
+    """Annotations by annotated recording, in order of time; () if the recording was annotated and nothing was found."""
     n_rows: int = 0
     """Number of rows in all tables."""
     n_tables: int = 0

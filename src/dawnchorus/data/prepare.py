@@ -45,7 +45,8 @@ class PrepareSummary:
     n_clips: int
     """Number of clips in the index: of all usable recordings, prepared in this call or before."""
     cut_s: dict[str, float] = field(default_factory=dict)
-    """Seconds that cleaning removed (silent start and end, speech), by recording_id; only recordings that were cut."""
+    """Seconds that cleaning removed (silent start and end, speech), by recording_id; without recordings from which
+    nothing was removed."""
     failures: dict[str, str] = field(default_factory=dict)
     """Reasons, by recording_id, why recordings could not be prepared."""
 
@@ -76,9 +77,9 @@ def prepare(
         seed: seed for random choices and noise.
         n_workers: number of decoder processes.
         cleaner: applies the recipe's cleaning; None creates one, which is only possible if speech is not cut.
-        speech_folder: folder for audio files of the removed segments; None discards them.
-        calls: times in seconds at which the species calls, the highest score first, by recording_id, for the clip
-            selection "scored".
+        speech_folder: folder for one WAV file per recording with the removed segments; None discards them.
+        calls: times in seconds at which a recording's species calls, the highest score first, by recording_id, for the
+            clip selection "scored"; recordings without such times get their loudest clips.
         wait_s: maximum time to wait for another process that writes to the folder.
         report: called with the progress after each recording.
 

@@ -188,8 +188,8 @@ class LeakReport:
     n_groups: int
     """Number of groups of related recordings; an unrelated recording is a group by itself."""
     narrow: tuple[tuple[str, int, int], ...]
-    """(species, number of recordings, number of groups) of species with enough recordings for all splits, but fewer
-    groups than splits."""
+    """(species, number of recordings, number of groups) of each species, or kind of recordings without a species, that
+    has enough recordings for all splits, but fewer groups than splits."""
     coverage: tuple[Coverage, ...]
     """Number of recordings that have the data for each relation."""
     undecided: tuple[tuple[RecordingRow, ...], ...]

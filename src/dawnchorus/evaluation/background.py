@@ -90,7 +90,7 @@ class BackgroundTest:
     scored_h: float
     """Total length of the used windows in hours."""
     false_alarms: tuple[FalseAlarms, ...]
-    """False alarms at each minimum score of `ALARM_SCORES`."""
+    """False alarms at each of the minimum scores `ALARM_SCORES`: `min_score`, 0.5 and 0.9."""
     recordings: tuple[BackgroundScore, ...]
 
     def as_record(self) -> dict[str, Any]:

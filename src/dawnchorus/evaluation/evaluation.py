@@ -140,8 +140,8 @@ class Comparison:
 
     Attributes:
         counted: number of common recordings in which a common species is present, and number of common species.
-        first_minus_other: difference by metric ("top_1", "macro_roc_auc", "cmap" and "macro_f1"), first minus second
-            bundle, with confidence interval.
+        first_minus_other: difference by metric ("top_1", "macro_roc_auc", "cmap" for class-mean average precision, and
+            "macro_f1"), first minus second bundle, with confidence interval.
     """
 
     counted: SampleSize
@@ -170,8 +170,9 @@ class Evaluation:
         n_windows: number of windows of these recordings.
         n_failed: number of recordings that could not be scored.
         pool: pooling of window scores to recording scores: "mean" or "max".
-        secondary: treatment of secondary species: "count" as present, or "mask".
-        by_recording: metrics over recordings by name (a key of `METRICS`), with 95 % confidence intervals.
+        secondary: treatment of secondary species: "count" as present, or "mask" as not known.
+        by_recording: metrics over recordings by name (a key of `METRICS`, such as "accuracy", "macro_roc_auc" or
+            "cmap"), with 95 % confidence intervals.
         by_window: metrics over windows by name (a key of `METRICS`); NaN if not defined.
         species: metrics of each of the `n_known_species`.
         training_overlap: evaluated recordings that the bundle was trained on, or that are related to such recordings.

@@ -93,7 +93,7 @@ def _kind(text: str) -> Kind:
 def compare_by_labels(
     models: Sequence[Model], table: RecordingsTable, rows: Sequence[RecordingRow], *, workers: int | None = None
 ) -> Comparison | None:
-    """Score recordings with two models, and return differences in metrics (first minus second) by their labels.
+    """Score recordings with two models, and return the differences (first minus second) of metrics against the labels.
 
     None if no label is of a species that both models know. Labels may have the names of either model. A recording's
     score is the mean over its windows.

@@ -64,7 +64,7 @@ class MarkTables:
     marks: list[NamedMark] = field(default_factory=list)
     """Rows in the order of tables and lines, also those that belong to no recording."""
     empty: dict[Path, Path] = field(default_factory=dict)
-    """Tables without rows, by recording: it was annotated, and nothing was found."""
+    """Tables without rows, by recording; such a recording was annotated, and nothing was found."""
     tables: list[Path] = field(default_factory=list)
     """Tables of marks that were read, also those without rows."""
     unused: list[str] = field(default_factory=list)

@@ -380,10 +380,11 @@ def build_rows(root: Path, files: Sequence[Path], reading: FolderReading) -> Ite
 
 
 def apply_review(labels: Labels, review: Review) -> Labels:
-    """Return a recording's label fields (those of `list_labels`) after a review of the presence of its species.
+    """Return a recording's label fields (scientific_name, common_name, secondary, absent, kind) after a review.
 
-    "present" changes nothing. "absent" moves main and secondary species to `absent`; if there is no main species, the
-    recording becomes unlabeled. "undecided" makes every recording unlabeled.
+    The review is of the presence of the recording's species. "present" changes nothing. "absent" moves main and
+    secondary species to `absent`, and sets `kind` to "background"; a recording without a main species becomes
+    unlabeled. "undecided" makes every recording unlabeled.
     """
     if review == "present":
         return labels

@@ -43,7 +43,7 @@ class FetchSummary:
     n_before: int
     failures: dict[str, str]
     unsound: tuple[str, ...] = ()
-    """recording_ids whose file from before this download was not audio; it was deleted, and requested again."""
+    """recording_ids whose file from before this download was not audio; the file was deleted, and requested again."""
     other_lengths: tuple[tuple[str, float, float], ...] = ()
     """(recording_id, length of the file, listed length) in seconds of recordings whose lengths differ."""
     not_requested: tuple[str, ...] = ()

@@ -40,9 +40,11 @@ _KINDS: dict[str, tuple[Literal["dataset", "competition", "notebook"], int]] = {
 
 @dataclass(frozen=True)
 class KaggleSource:
-    """A Kaggle data set ("owner/name", or "owner/name/versions/3"), competition ("birdclef-2026") or notebook."""
+    """A data set, competition or notebook of Kaggle."""
 
     name: str
+    """Name in Kaggle's URLs: "owner/name" of a data set or notebook, "owner/name/versions/3" of one version of a data
+    set, or "birdclef-2026" of a competition."""
     kind: Literal["dataset", "competition", "notebook"]
 
 

@@ -55,7 +55,10 @@ class SyntheticPlan:
 
 
 def invented_song(number: int, *, rng: np.random.Generator) -> Song:
-    """Return a random synthetic song of the invented species `Avis ficta001` for `number` 1, and so on."""
+    """Return a random song of an invented species, which `number` names: `Avis ficta007`, `Synthetic Bird 007` for 7.
+
+    The song itself depends on `rng` only.
+    """
     center_hz = 700 * 2 ** rng.uniform(0, 3.2)
     n_notes = int(rng.integers(1, 6))
     every_s = rng.uniform(0.12, 0.4)
