@@ -240,7 +240,7 @@ def _original(earlier: Mapping[int, tuple[int, str]], k: int) -> int:
 def mark_duplicates(checks: Sequence[RecordingCheck]) -> list[RecordingRow]:
     """Return the rows of the checks with `duplicate_of` set, and "duplicate" or "near_duplicate" among the problems.
 
-    A recording that is not silent is a "duplicate" if an earlier row has the same `audio_hash`; it is a
+    A recording that is not silent is a "duplicate" if an earlier row has the same `audio_hash`. A recording is a
     "near_duplicate" if its fingerprints match those of an earlier row. All copies of a recording have the recording_id
     of the first of these rows as `duplicate_of`; this first row, and rows without copies, have None.
     """

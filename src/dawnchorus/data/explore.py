@@ -74,7 +74,9 @@ class Example:
     end_s: float
     """End of the segment in the recording."""
     scientific_name: str
+    """Scientific name of the species."""
     common_name: str
+    """Common name of the species."""
     caption: str
     """Text below the example: recordist, identifier and license."""
     silent: tuple[Segment, ...] = ()

@@ -45,7 +45,9 @@ class Annotation:
     scientific_name: str
     """Empty if the species is unknown."""
     low_hz: float | None = None
+    """Lower end of the frequency range; None if unknown."""
     high_hz: float | None = None
+    """Upper end of the frequency range; None if unknown."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

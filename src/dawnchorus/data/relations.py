@@ -497,7 +497,7 @@ def assign_groups(rows: Sequence[RecordingRow], relations: Sequence[Relation] = 
     """Return a group number for each row, which directly or indirectly related rows share.
 
     A group's number is the index of one row of the group, so numbers are not consecutive. An unrelated row is a group
-    by itself.
+    by itself. `relations` are the relations that count, by default all.
     """
     parent = list(range(len(rows)))
     for relation in relations:
@@ -550,7 +550,7 @@ def find_leaks(rows: Sequence[RecordingRow], split_of: Callable[[RecordingRow], 
 
 @dataclass(frozen=True)
 class Coverage:
-    """Number of recordings that have the data for a relation, `n_known`."""
+    """A relation, and the number of recordings that have the data for this relation, `n_known`."""
 
     relation: Relation
     n_known: int

@@ -31,6 +31,7 @@ class LabelIssue:
     """A recording in which the model detects another species (`prediction`) and not the labeled one (`label`).
 
     Attributes:
+        recording_id: the recording.
         label: scientific name of the labeled species.
         prediction: scientific name of the detected species.
         score: highest score of `prediction` in the recording.

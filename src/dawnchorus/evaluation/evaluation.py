@@ -165,6 +165,7 @@ class Evaluation:
 
     Attributes:
         model: name of the bundle.
+        bundle_id: identifier of the bundle, from the hash of its network's file (`Bundle.id`).
         activation: activation that the bundle's scores come from.
         n_recordings: number of evaluated recordings, without those that failed or are unlabeled.
         n_windows: number of windows of these recordings.

@@ -20,7 +20,7 @@ Read = Callable[[Path, Path, Sequence[Path]], Iterable[RecordingRow]]
 
 
 def guard_source(entry: Source, plug_in: PlugIn) -> Source:
-    """Return a plug-in's source whose functions raise `PlugInError` for any unexpected error or result.
+    """Return a plug-in's source `entry` with functions that raise `PlugInError` for unexpected errors and results.
 
     Errors of Dawn Chorus and of the operating system are raised unchanged; see `PlugIn.guard`.
     """

@@ -164,7 +164,7 @@ def read_search(folder: Path, query: str) -> EarlierSearch:
 
 
 def write_search(folder: Path, query: str, search: EarlierSearch) -> None:
-    """Store the result of a query in the data set's folder, for `read_search` in later runs.
+    """Store the result `search` of a query in the data set's folder, for `read_search` in later runs.
 
     An earlier result of the query is replaced, those of other queries stay; lengths are added to the stored ones.
 

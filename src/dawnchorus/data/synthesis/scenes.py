@@ -15,11 +15,14 @@ from dawnchorus.types import Detection, RecordingMetadata, RecordingTable
 
 @dataclass(frozen=True)
 class Singer:
-    """A song in a scene, starting at `start_s`; `level_db` is its peak in dB relative to full scale."""
+    """A song in a scene, with its start and level."""
 
     song: Song
+    """The song."""
     start_s: float
+    """Start of the song in the scene."""
     level_db: float = -12.0
+    """Peak level of the song in dB relative to full scale."""
 
 
 @dataclass(frozen=True)

@@ -43,13 +43,16 @@ class Note:
 
 @dataclass(frozen=True)
 class Song:
-    """A phrase of notes of one species, sung `repeats` times in all; a phrase starts every `period_s` seconds."""
+    """A song of one species: a phrase of notes that is repeated."""
 
     scientific_name: str
     common_name: str
     notes: tuple[Note, ...]
+    """Notes of one phrase."""
     period_s: float
+    """Time from the start of a phrase to the start of the next."""
     repeats: int = 1
+    """Number of phrases."""
 
     @property
     def duration_s(self) -> float:
