@@ -16,7 +16,7 @@ DawnChorusError
 ├── ModelError                  a model or bundle cannot be used
 │   ├── ModelNotFoundError      unknown name, or the weights are not on this machine
 │   └── InvalidBundleError      a bundle folder breaks the contract
-├── FormatError                 a table has an invalid format
+├── FormatError                 a file, such as a table, is damaged or has an invalid format or content
 ├── TrainingError               training failed, for example because the loss is not finite
 ├── OverloadedError             a server has too much to do; a client may retry later
 ├── DownloadError               a server refused a download, or cannot be reached
@@ -104,7 +104,7 @@ class AudioTooLargeError(AudioError):
 
 
 class ModelError(DawnChorusError):
-    """A model or bundle cannot be used."""
+    """A model, or its bundle (the folder of a model's files), cannot be used."""
 
     exit_code = 5
 
@@ -118,7 +118,7 @@ class InvalidBundleError(ModelError):
 
 
 class FormatError(DawnChorusError):
-    """A table has an invalid format."""
+    """A file, such as a table, is damaged or has an invalid format or content."""
 
     exit_code = 2
 
@@ -128,7 +128,7 @@ class TrainingError(DawnChorusError):
 
 
 class UploadTooLargeError(InputError):
-    """A request has more bytes, or its zip archive more or larger files, than the server accepts (`limits`)."""
+    """A request has more bytes, or its zip archive more or larger files, than the server accepts (`Limits`)."""
 
 
 class UploadTooSlowError(InputError):
@@ -152,7 +152,7 @@ class NotFoundError(InputError):
 
 
 class ConflictError(InputError):
-    """The object of a request was changed since the client read it.
+    """The object that a request would change was changed by another request since the client read it.
 
     `current` has the object's present fields by name, for the server's response; None if there are none to show.
     """
@@ -181,7 +181,7 @@ class DownloadError(DawnChorusError):
 
 
 class LongWaitError(DownloadError):
-    """A server asks to wait longer than `storage.http_client.MAX_WAIT_S`, so no further requests should be sent."""
+    """A server asks to wait for more than 120 s (`storage.http_client.MAX_WAIT_S`); send it no further requests."""
 
 
 class StoreError(DawnChorusError):
@@ -239,7 +239,7 @@ class OutputExistsError(OutputError):
 
 
 class JournalDamagedError(OutputError):
-    """The journal of a run is damaged or was replaced."""
+    """The journal of a run, the file from which an interrupted run resumes, is damaged or was replaced."""
 
 
 class BusyError(DawnChorusError):

@@ -39,9 +39,10 @@ def console(*, no_color: bool = False) -> Console:
 
 
 def print_table(table: Table, *, optional: Sequence[str] = (), stderr: bool = False) -> None:
-    """Print a table, folded to the terminal's width, or unfolded if the output is no terminal.
+    """Print a table to standard output, or to standard error if `stderr`; long cells wrap to the terminal's width.
 
-    Columns with headers in `optional` are dropped, the last one first, until the table fits the terminal.
+    Until the table fits the terminal, columns with headers in `optional` are removed from `table`, beginning with the
+    last header in `optional`. If the output is no terminal, nothing is removed or wrapped.
     """
     screen = Console(highlight=False, markup=False, stderr=stderr)
     if not screen.file.isatty():
@@ -61,9 +62,9 @@ def _natural_width(table: Table) -> int:
 
 
 def announce_model(store: ModelStore, name: str | Path) -> None:
-    """Print that the built-in model `name` will be created, and the license of its weights.
+    """Print to standard error that the built-in model `name` will be installed, and the license of its weights.
 
-    Nothing is printed if the model exists, or `name` is not a built-in one.
+    Nothing is printed if the model is installed already, or if `name` is not a built-in model but a bundle's folder.
     """
     if str(name) not in BUILTIN_MODELS or store.find_installed(str(name)) is not None:
         return
@@ -73,7 +74,7 @@ def announce_model(store: ModelStore, name: str | Path) -> None:
 
 
 def files_from(paths: Sequence[str]) -> list[str]:
-    """Replace `-` in the paths by the paths read from standard input, one per line or separated by NUL."""
+    """Return the paths with each `-` replaced by the paths from standard input, one per line or separated by NUL."""
     listed: list[str] = []
     for path in paths:
         if path != "-":
@@ -92,7 +93,7 @@ def _parse_name(line: bytes) -> str:
 
 
 def length_text(seconds: float) -> str:
-    """Format a duration in seconds, minutes or hours: `90 minutes`, `1.5 hours`."""
+    """Format a duration: below 90 s in seconds, below 90 minutes in minutes, else in hours, as in `1.5 hours`."""
     if seconds >= 5400:
         return f"{seconds / 3600:.1f} hours"
     return f"{seconds / 60:.1f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"
@@ -105,10 +106,11 @@ def license_note(run: Run) -> str:
 
 
 def write_report(run: Run, folder: Path) -> tuple[Path, list[RecordingFailure]]:
-    """Write the HTML report of a run, and a spectrogram (PNG) of each recording or channel.
+    """Write the HTML report of a run, and one spectrogram (PNG) per recording, or per channel if scored separately.
 
-    Returns the path of the page, and the recordings whose spectrogram could not be drawn, with reasons. Recordings that
-    the run could not identify have no spectrogram; the page lists them. `folder` may be a `storage.paths.RemotePath`.
+    Returns the path of the page (`index.html` in `folder`), and the recordings whose spectrogram could not be drawn,
+    with reasons. Recordings that the run could not identify have no spectrogram; the page lists them. `folder` may be a
+    `storage.paths.RemotePath`; files that exist in it are replaced.
 
     Raises:
         OutputError: no space, or no permission.
@@ -156,7 +158,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def without_nan(value: Any) -> Any:
-    """Return a copy of nested values with None in place of NaN and infinity, which JSON does not have."""
+    """Return a copy of nested dicts, lists and tuples (as lists), with None in place of NaN and infinity, for JSON."""
     if isinstance(value, Mapping):
         return {name: without_nan(each) for name, each in value.items()}
     if isinstance(value, list | tuple):

@@ -36,11 +36,11 @@ def request_json(method: str, server: str, path: str, *, fields: tuple[str, ...]
     Args:
         method: HTTP method.
         server: URL of the server.
-        path: path of the resource.
+        path: path of the resource on the server, beginning with a slash.
         fields: keys that the response must have.
 
     Raises:
-        InputError: `server` is not a URL.
+        InputError: `server` does not begin with `http://` or `https://`.
         DownloadError: the server cannot be reached, rejected the request, or its response is no JSON object with
             `fields`.
     """

@@ -67,7 +67,7 @@ def command(
     A quarter of each species' recordings is held out, and both models are compared on it. KEY=VALUE are settings of
     `dawnchorus train`, such as model=efficientnet. An interrupted run is resumed.
 
-    Labels must be classes of the model in use or of the backbone, by either name, or be named by --new-class.
+    Labels are scientific or common names: of classes of the model in use or of the backbone, or given by --new-class.
     """
     try:
         from dawnchorus.retraining_messages import RetrainEvent, RetrainProcessRequest

@@ -178,7 +178,7 @@ def _flat(settings: Any, prefix: str = "") -> dict[str, Any]:
     "--out", type=click.Path(path_type=Path), default=Path("runs.png"), show_default=True, help="Output file, a PNG."
 )
 def plot(*, names: tuple[str, ...], root: Path, out: Path) -> None:
-    """Plot curves of runs and their comparison as a PNG.
+    """Plot the learning curves of runs (by default of all), and a comparison of their accuracies, as a PNG.
 
     Runs are labeled by the settings in which they differ. Results of `dawnchorus evaluate` have confidence intervals.
     """
@@ -197,10 +197,10 @@ def plot(*, names: tuple[str, ...], root: Path, out: Path) -> None:
 
 
 def label_runs(runs: Sequence[TrainingRun]) -> tuple[str, list[str]]:
-    """Return the names of the settings that differ between the runs, and a label with the values for each run.
+    """Return the settings that differ between the runs (comma-separated), and for each run a label with its values.
 
-    Settings in `NOT_VARIED` count only if no others differ. If none differ, "run" and the names of the runs are
-    returned.
+    Seeds, folders and the run's name (`NOT_VARIED`) count only if no other setting differs. If no setting differs at
+    all, "run" and the names of the runs are returned.
     """
     differences = _differences(runs)
     chosen = {key: values for key, values in differences.items() if key not in NOT_VARIED} or differences

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.option("--resume", "resumed", type=click.Path(path_type=Path), help="Folder of an interrupted run to resume.")
 @click.option("--multirun", is_flag=True, help="Train every combination of values such as optimizer.lr=1e-3,1e-4.")
 @config_dir_option
-@click.option("--init-config", type=click.Path(path_type=Path), help="Write the built-in choices into a new folder.")
+@click.option("--init-config", type=click.Path(path_type=Path), help="Write the built-in YAML files into a new folder.")
 @click.option("--options", "show_options", is_flag=True, help="Show the choices of every group, and the defaults.")
 @click.option("--quiet", "-q", is_flag=True, help="Print no progress, only notes and failures.")
 def command(
@@ -93,7 +93,13 @@ def command(
 
 
 def print_config_dir_notes(config_dir: Path | None, screen: Console) -> None:
-    """Print which files of the user's folder of choices replace built-in ones or are no choices; nothing for None."""
+    """Print which files of the user's configuration folder replace built-in ones, and which are not read.
+
+    Nothing is printed if `config_dir` is None.
+
+    Raises:
+        InputError: the folder does not exist, or has no folder of a configuration group.
+    """
     from dawnchorus.training.compose import describe_config_dir
 
     for note in describe_config_dir(config_dir) if config_dir is not None else ():
@@ -101,7 +107,7 @@ def print_config_dir_notes(config_dir: Path | None, screen: Console) -> None:
 
 
 def print_epoch(screen: Console, progress: Progress) -> None:
-    """Print a line on a finished epoch: number, metrics, remaining time."""
+    """Print a line on a finished epoch: its number, its metrics, and the remaining time of the training."""
     values = "  ".join(f"{name} {value:.3f}" for name, value in sorted(progress.metrics.items()))
     left_s = progress.left_s or 0.0
     left = f"{left_s / 60:.0f} min" if left_s >= 90 else f"{left_s:.0f} s"

@@ -16,9 +16,9 @@ UNKNOWN = "license not known"
 
 
 def attribution_line(row: RecordingRow) -> str:
-    """Return the attribution of a recording: recordist, identifier and URL.
+    """Return the attribution of a recording as plain text: recordist, recording_id and URL.
 
-    Recordings of xeno-canto (`XC123`) have the form that it requires; others have a URL only if it is known.
+    Recordings of xeno-canto (`XC123`) have the form that it requires; others have a URL only if the row has one.
     """
     name = row.recordist or "recordist not known"
     if row.recording_id.startswith("XC") and row.recording_id[2:].isdigit():
@@ -27,7 +27,7 @@ def attribution_line(row: RecordingRow) -> str:
 
 
 def attribution_text(rows: Sequence[RecordingRow]) -> str:
-    """Return the text of the attribution file: numbers of recordings and recordists, and all recordings by license."""
+    """Return the Markdown text of ATTRIBUTION.md: numbers of recordings and recordists, and recordings by license."""
     by_license: dict[str, list[RecordingRow]] = defaultdict(list)
     for row in rows:
         by_license[row.license or UNKNOWN].append(row)

@@ -29,7 +29,10 @@ _UNREAD = frozenset((MISSING, UNREADABLE))
 
 
 def list_audio_problems(warnings: Sequence[str], metadata: RecordingMetadata) -> list[str]:
-    """Return the problems (keys of `ISSUES`) that a decoder's warnings and the metadata show, without repetition."""
+    """Return the problems (keys of `dawnchorus.data.check.ISSUES`) that warnings and metadata show, each once.
+
+    `warnings` are the decoder's on one file. A warning of an unknown kind counts as "damaged".
+    """
     issues = [_PROBLEM_OF_WARNING.get(line.partition(":")[0], "damaged") for line in warnings]
     issues += [CONFLICT] if metadata.conflict else []
     issues += [CLOCK_UNREAD] if metadata.unread else []
@@ -37,7 +40,10 @@ def list_audio_problems(warnings: Sequence[str], metadata: RecordingMetadata) ->
 
 
 def list_audio_notes(table: RecordingsTable) -> Iterator[str]:
-    """Yield sentences on missing start times, contradicting metadata, wrong lengths, and data after the audio."""
+    """Yield sentences on missing start times, contradicting or unreadable metadata, wrong lengths, data after audio.
+
+    There is at most one sentence on each, with a number of recordings and an example, which is read from its file.
+    """
     report = ClockReport()
     rows = [row for row in table.rows if not _UNREAD.intersection(row.problems)]
     for row in rows:

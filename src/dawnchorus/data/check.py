@@ -85,7 +85,8 @@ class RecordingCheck:
 
     Attributes:
         row: the recording's row with new `problems`, duration and hashes.
-        prints: acoustic fingerprints of its start, which find near duplicates; empty if it cannot be decoded.
+        prints: acoustic fingerprints of the recording's start, which find near duplicates, as a structured array
+            [hashes] of dtype `audio.fingerprint.HASH`; empty if the recording cannot be decoded.
     """
 
     row: RecordingRow
@@ -114,11 +115,13 @@ def check_table(
 ) -> RecordingsTable:
     """Decode all recordings, and return the table with `problems`, durations, sample rates, hashes, `duplicate_of` set.
 
+    A recording that cannot be decoded gets the problem "missing" or "unreadable"; no error is raised.
+
     Args:
         table: the data set.
         n_workers: number of decoder processes.
         scores: a model's scores of the recordings, to set `label_check` and `detected_species` of the rows; None
-            leaves labels unchecked, and removes the results of a label check before.
+            leaves labels unchecked, and removes the results of an earlier label check.
         report: called with the progress after each recording.
     """
     checks = []
@@ -134,7 +137,7 @@ def check_table(
 
 
 def count_issues(rows: Sequence[RecordingRow]) -> Counter[str]:
-    """Count the recordings with each problem (keys of `ISSUES`)."""
+    """Return the number of recordings by problem (keys of `ISSUES`), without problems that no recording has."""
     return Counter(problem for row in rows for problem in row.problems)
 
 
@@ -147,12 +150,20 @@ CheckedRecording = IsolatedRecording | CleanedRecording
 
 
 def check_analyses() -> dict[str, SampleAnalysis]:
-    """Return new analyses of the signal, by name, to decode a recording with before `read_check`."""
+    """Return new analyses by name, "level" and "prints" (fingerprints), for one recording.
+
+    Pass them as `analyses` when you open the recording; `read_check` needs their results.
+    """
     return {"level": SignalLevel(), "prints": StartFingerprint()}
 
 
 def read_check(table: RecordingsTable, row: RecordingRow, recording: CheckedRecording) -> RecordingCheck:
-    """Return the check of the recording of a row, which was opened with `check_analyses` and decoded to its end.
+    """Return the check of a recording that was opened with `check_analyses()` and decoded to its end.
+
+    Args:
+        table: the data set, which gives the path of the file.
+        row: the row of the recording.
+        recording: the decoded recording.
 
     Raises:
         AudioError: the file cannot be read any more.
@@ -177,7 +188,10 @@ def read_check(table: RecordingsTable, row: RecordingRow, recording: CheckedReco
 
 
 def failed_check(row: RecordingRow, error: AudioError) -> RecordingCheck:
-    """Return the check of a recording that cannot be decoded because of `error`; duration and hashes stay."""
+    """Return the check of a recording that cannot be decoded because of `error`; duration and hashes stay.
+
+    The row gets the problem "missing" for an `AudioNotFoundError`, else "unreadable".
+    """
     problem = MISSING if isinstance(error, AudioNotFoundError) else UNREADABLE
     return RecordingCheck(replace(row, **_NO_SCORES, problems=(*_label_problems(row), problem)), np.empty(0, HASH))
 
@@ -226,8 +240,9 @@ def _original(earlier: Mapping[int, tuple[int, str]], k: int) -> int:
 def mark_duplicates(checks: Sequence[RecordingCheck]) -> list[RecordingRow]:
     """Return the rows of the checks with `duplicate_of` set, and "duplicate" or "near_duplicate" among the problems.
 
-    Of recordings with the same sound, the first in order is the original; a row that is no copy has `duplicate_of`
-    None. Silent recordings are not compared by `audio_hash`.
+    A recording that is not silent is a "duplicate" if an earlier row has the same `audio_hash`. A recording is a
+    "near_duplicate" if its fingerprints match those of an earlier row. All copies of a recording have the recording_id
+    of the first of these rows as `duplicate_of`; this first row, and rows without copies, have None.
     """
     rows = [check.row for check in checks]
     first_with: dict[str, int] = {}

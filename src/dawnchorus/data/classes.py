@@ -16,7 +16,10 @@ LOG = logging.getLogger(__name__)
 
 
 def label_names(rows: Iterable[RecordingRow]) -> list[str]:
-    """Return the sorted labels, as texts, of the rows without repetition: species, annotated and absent species."""
+    """Return the sorted labels of the rows, each once: main, annotated and absent species.
+
+    Main species have the form `Genus species_Common Name`, or one name alone; the others are scientific names.
+    """
     return sorted({label_text(label) for row in rows for label in _labels(row)})
 
 

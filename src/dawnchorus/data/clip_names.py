@@ -167,7 +167,10 @@ _MAX_CLASS_WORDS = 5
 
 @lru_cache(maxsize=_CACHED)
 def get_stem(name: str) -> str:
-    """Return the last part of a path, without a number such as `#2` at its end and without an audio suffix."""
+    """Return the last part of a path, without a number such as `#2` at its end and without an audio suffix.
+
+    The result is in Unicode form NFC. Slashes and backslashes both separate the parts of the path.
+    """
     name = unicodedata.normalize("NFC", name)
     last = re.sub(r"(?<=.)#\d+$", "", name.replace("\\", "/").rstrip("/").rpartition("/")[2])
     path = PurePosixPath(last)
@@ -175,19 +178,23 @@ def get_stem(name: str) -> str:
 
 
 def is_sound_name(text: str) -> bool:
-    """Return True if the text is the name of an audio file or clip."""
+    """Return True if the text contains an audio suffix, as `a.wav` or, for a clip of that file, `a.wav_0`."""
     return re.search(rf"\.(?:{_TYPE})\b", text, re.IGNORECASE) is not None
 
 
 @lru_cache(maxsize=_CACHED)
 def archive_number(stem: str) -> str | None:
-    """Return the identifier of a sound archive (xeno-canto, ...) in a file name: `XC123` for `xc-0123_4`; else None."""
+    """Return a recording's identifier in a sound archive (xeno-canto, Macaulay Library, iNaturalist, ...), or None.
+
+    It is read from the recording's file name without suffix: `XC123` from `xc-0123_4`, `Freesound 42` from
+    `freesound42`.
+    """
     return _first_number(_ARCHIVES, stem)
 
 
 @lru_cache(maxsize=_CACHED)
 def page_number(url: str) -> str | None:
-    """Return the identifier of a sound archive in the URL of a recording's page, such as `XC123`; else None."""
+    """Return a recording's identifier in a sound archive, such as `XC123`, from the URL of its page; else None."""
     return _first_number(_PAGES, url)
 
 
@@ -294,6 +301,7 @@ class TapeClip:
     """A clip's name in the form of ANIMAL-SPOT: `class-information_id_year_tape_start_end`, times in milliseconds."""
 
     class_name: str
+    """Text before the first hyphen, or before the id if there is no hyphen."""
     tape: str
     """Year and tape, which together identify the recording."""
 
@@ -361,8 +369,11 @@ class TwoNumbers:
     """A clip's name with two adjacent integers that may be its start and end (in an unknown unit)."""
 
     clip_name: ClipName
+    """The name without the two integers."""
     start: int
+    """The first integer."""
     end: int
+    """The second integer."""
 
 
 @lru_cache(maxsize=_CACHED)
@@ -402,7 +413,8 @@ class RunningNumber:
     """A name with a running number or letter, as in `creek_2` or `creek b`."""
 
     base: str
-    """The rest of the name, in lower case and without signs around it; of `number_inside` with `*` for the number."""
+    """The rest of the name, in lower case and without signs around it; in results of `number_inside`, `*` replaces the
+    number."""
     number: int
     """The number; for a letter its place in the alphabet, from a = 1."""
     has_separator: bool = True
@@ -410,7 +422,7 @@ class RunningNumber:
 
 
 def number_at_end(stem: str) -> RunningNumber | None:
-    """Parse the number at the end of a name; None if there is none, or it belongs to a date."""
+    """Parse the number at the end of a name; None without a number or other text, or if it belongs to a date."""
     match = _NUMBER_AT_END.match(stem)
     if match is None or _DATE_AT_END.search(stem):
         return None
@@ -418,13 +430,13 @@ def number_at_end(stem: str) -> RunningNumber | None:
 
 
 def letter_at_end(stem: str) -> RunningNumber | None:
-    """Parse a single letter at the end of a name; None if there is none."""
+    """Parse a letter (A to Z) after a separator or digit at the end of a name; None without it or other text."""
     match = _LETTER_AT_END.match(stem)
     return _running(match["base"], ord(match["letter"].lower()) - ord("a") + 1) if match else None
 
 
 def number_at_start(stem: str) -> RunningNumber | None:
-    """Parse the number at the start of a name; None if there is none, or it is a year."""
+    """Parse the number at the start of a name; None without a number or letters after it, or if it is a year."""
     match = _NUMBER_AT_START.match(stem)
     return _running(match["base"], int(match["number"])) if match else None
 

@@ -75,9 +75,9 @@ class ClipLocation:
     Attributes:
         key: digest of all that the clips depend on: the audio, the recipe, the seed.
         shard: number of the shard.
-        first: index of the recording's first clip in the shard; its other clips follow.
-        times: start and end of each clip in the recording, in seconds.
-        cuts: start and end of each segment that was removed before clips were cut, in seconds.
+        first: position of the recording's first clip in the shard, counted in clips; its other clips follow.
+        times: start and end of each clip, in seconds of the recording.
+        cuts: start and end of each segment that was removed before clips were cut, in seconds of the recording.
     """
 
     key: str
@@ -93,7 +93,7 @@ class ClipWriter:
     Args:
         folder: the folder, which is created if missing.
         window_samples: number of samples of a clip.
-        recipe: the recipe's fields and the seed; a folder contains clips of one recipe only.
+        recipe: `Recipe.as_json()` and the key "seed"; a folder contains clips of one recipe only.
         wait_s: maximum time to wait for another process that writes to the folder.
 
     Raises:
@@ -152,10 +152,10 @@ class ClipWriter:
 
         Args:
             recording_id: the recording.
-            key: digest of all that the clips depend on.
-            clips: file with the 16-bit samples of all clips in a row.
-            times: start and end of each clip in the recording, in seconds.
-            cuts: start and end of each removed segment, in seconds.
+            key: digest of all that the clips depend on, see `ClipLocation.key`.
+            clips: file with the samples of all clips in a row, 16-bit, little-endian, without a header.
+            times: start and end of each clip, in seconds of the recording.
+            cuts: start and end of each segment that was removed before clips were cut, in seconds of the recording.
 
         Raises:
             OutputError: no space, or no permission.
@@ -180,9 +180,9 @@ class ClipWriter:
         self._n_rows += len(times)
 
     def write_index(self, rows: Sequence[RecordingRow]) -> int:
-        """Write the index `clips.parquet` of the clips of `rows`, and return the number of clips.
+        """Write the index `clips.parquet` of the clips of the recordings `rows`, and return the number of clips.
 
-        Rows that are not prepared are left out; an index that exists is replaced.
+        Recordings that are not prepared are left out; an index that exists is replaced.
 
         Raises:
             OutputError: no space, or no permission.
@@ -241,7 +241,7 @@ def shard_path(folder: Path, number: int) -> Path:
 
 @contextmanager
 def lock_clips(folder: Path) -> Iterator[None]:
-    """Lock a folder of prepared clips against other processes.
+    """Lock a folder of prepared clips against other writers (`ClipWriter`, exports) during the block; do not wait.
 
     Raises:
         BusyError: another process has locked it.
@@ -257,7 +257,9 @@ def lock_clips(folder: Path) -> Iterator[None]:
 
 
 def write_prepared_table(table: RecordingsTable, folder: Path) -> Path:
-    """Write a recordings table into the folder of clips, with absolute paths of the recordings, and return its path.
+    """Write a recordings table into the folder of clips, with absolute paths of the recordings.
+
+    Returns the path of the written `recordings.parquet`.
 
     Raises:
         OutputError: no space, or no permission.
@@ -267,7 +269,7 @@ def write_prepared_table(table: RecordingsTable, folder: Path) -> Path:
 
 
 def replace_index(folder: Path, index: pa.Table) -> None:
-    """Replace the index `clips.parquet` atomically.
+    """Replace the index `clips.parquet` in the folder of clips atomically by `index`, which has the schema `INDEX`.
 
     Raises:
         OutputError: no space, or no permission.
@@ -277,7 +279,7 @@ def replace_index(folder: Path, index: pa.Table) -> None:
 
 
 def has_clips(data_set: Path) -> bool:
-    """Return True if a data set's folder contains prepared clips."""
+    """Return True if a data set's folder contains prepared clips with their index, `clips.parquet`."""
     return (data_set / INDEX_NAME).is_file()
 
 
@@ -286,15 +288,19 @@ class WholeRecording:
     """A recording stored as consecutive windows, so that any segment is a slice of a shard."""
 
     shard: int
+    """Number of the shard."""
     first_sample: int
     """Index of the recording's first sample in the shard."""
     n_samples: int
     """Number of samples, without the padding of the last window."""
     cuts: tuple[tuple[float, float], ...]
-    """Start and end, in seconds of the recording, of each segment that was removed before."""
+    """Start and end, in seconds of the original recording, of each segment that cleaning removed before storing."""
 
     def recorded_s(self, kept_s: float) -> float:
-        """Convert a time in the stored audio (without `cuts`) to the time in the original recording."""
+        """Convert a time in the stored audio, from which `cuts` are missing, to the time in the original recording.
+
+        Both are in seconds.
+        """
         recorded_s = kept_s
         for start_s, end_s in self.cuts:
             if start_s <= recorded_s:
@@ -310,7 +316,7 @@ class Clips:
 
     Attributes:
         index: the content of `clips.parquet`, a row per clip with the columns `INDEX`.
-        recipe: the recipe's fields and the seed, by current names.
+        recipe: values by field of `Recipe`, and the "seed".
         rate_hz: sample rate of the clips.
         window_s: length of a clip in seconds.
         window_samples: number of samples of a clip.
@@ -374,6 +380,7 @@ class Clips:
 
         Raises:
             InputError: the clips are selected, overlap or were normalized, so they do not form whole recordings.
+            FormatError: the journal is missing or damaged.
         """
         if self.recipe["clip_selection"] != "all" or self.recipe["overlap_s"] or self.recipe.get("normalize"):
             raise InputError(
@@ -402,14 +409,15 @@ class Clips:
         return WholeRecording(shard, first * self.window_samples, n_samples, tuple(cuts))
 
     def stored_samples(self, recording: WholeRecording) -> npt.NDArray[np.int16]:
-        """Return the samples [n_samples] of a whole recording, int16, memory-mapped."""
+        """Return the samples [n_samples] of a recording of `whole_recordings`, int16, memory-mapped."""
         flat = self._samples[recording.shard].reshape(-1)
         return flat[recording.first_sample : recording.first_sample + recording.n_samples]
 
     def crop(self, recording: WholeRecording, start: int) -> npt.NDArray[np.float32]:
-        """Return the window [window_samples] from sample `start` of a whole recording on, float32, -1 to 1.
+        """Return the window [window_samples] that begins at sample `start` of a whole recording, float32, -1 to 1.
 
-        If the recording is shorter than a window, the rest is the padding that was stored.
+        `start` is at most `n_samples - window_samples`. For a recording shorter than a window `start` is 0, and the
+        rest of the window is the stored padding.
         """
         first = recording.first_sample + start
         return as_float(self._samples[recording.shard].reshape(-1)[first : first + self.window_samples])
@@ -436,6 +444,6 @@ def _rows(database_uri: str, statement: str) -> list[tuple[Any, ...]]:
 
 
 def as_float(samples: npt.NDArray[np.int16]) -> npt.NDArray[np.float32]:
-    """Convert 16-bit samples to float32, -1 to 1."""
+    """Convert 16-bit samples of any shape to float32, -1 to 1."""
     scaled: npt.NDArray[np.float32] = samples.astype(np.float32) / np.float32(FULL_SCALE)
     return scaled

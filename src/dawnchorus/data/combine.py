@@ -36,10 +36,11 @@ class Change:
     """A fact on which two rows of a recording disagree; the new value is used."""
 
     fact: str
-    """Name of the fact in messages, such as "license" or "location"."""
+    """Name of the fact in messages, such as "license" or "location" (latitude and longitude)."""
     old: str
     """Old value as text for messages."""
     new: str
+    """New value as text for messages."""
 
 
 @dataclass(frozen=True)
@@ -47,17 +48,19 @@ class Combined:
     """A row merged from two rows, and the differences between the two."""
 
     row: RecordingRow
+    """The merged row."""
     kept: tuple[str, ...]
-    """Names of the facts (as in `Change.fact`) that only the old row has."""
+    """Names of the facts (as in `Change.fact`) that only the old row has; the merged row has the old values."""
     changes: tuple[Change, ...]
+    """Facts on which the two rows disagree; the merged row has the new values."""
 
 
 def combine(old: RecordingRow, new: RecordingRow) -> Combined:
-    """Merge two rows of one recording: new values replace old ones, which fill gaps.
+    """Merge two rows of one recording: new values replace old ones; where the new row has none, the old ones stay.
 
-    The identifier and, if there is one, `group` are the old ones. Path and measurements (duration, hashes, ...) are
-    those of the new file, or of the old one if the new is missing; results of `dawnchorus data check` are the old ones
-    if the file's content is the same.
+    `recording_id` and, if the old row has one, `group` are the old ones. Path and measurements (duration, hashes, ...)
+    are those of the new file, or of the old file if the new one is missing; results of `dawnchorus data check` are the
+    old ones if both files have the same content.
     """
     kept: list[str] = []
     changes: list[Change] = []

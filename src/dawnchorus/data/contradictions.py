@@ -25,11 +25,12 @@ class Joined:
     """Rows after merging files of the same content with contradicting labels."""
 
     rows: list[RecordingRow]
+    """All rows; copies with contradicting labels are one row, in the place of the first copy."""
     contradictions: tuple[str, ...]
-    """One text per file content: the paths of its copies, each with its label."""
+    """One text per file content that has contradicting labels: the paths of its copies, each with its label."""
 
     def notes(self) -> Iterator[str]:
-        """Yield sentences on the contradictions."""
+        """Yield one sentence for the user on all contradictions, or nothing if there are none."""
         if self.contradictions:
             n = len(self.contradictions)
             listed = "; ".join(self.contradictions[:_MAX_NAMED])
@@ -42,9 +43,10 @@ class Joined:
 
 
 def join_contradictory(rows: Sequence[RecordingRow]) -> Joined:
-    """Merge rows of different files with the same content but contradicting labels to one unlabeled row.
+    """Merge rows of different files with the same `content_hash` but contradicting labels to one unlabeled row.
 
-    Several rows with the same path are left as they are: a table may list a recording once per label.
+    Labels contradict each other if they are different main species, or if one row has a species that another row lacks
+    for certain. Rows that all have the same path are left as they are: a table may list a recording once per label.
     """
     same: dict[str, list[RecordingRow]] = defaultdict(list)
     for row in rows:
@@ -69,12 +71,11 @@ def join_contradictory(rows: Sequence[RecordingRow]) -> Joined:
 
 
 def describe_contradictions(rows: Sequence[RecordingRow], root: Path, known: KnownClasses) -> Iterator[str]:
-    """Yield one sentence on all rows of a table with another species than the folder (below `root`) of their file.
+    """Yield one sentence on all rows of a table that are in a folder of another species than the table names for them.
 
-    Nothing is yielded if there are no such rows.
-
-    A folder is compared if its name is a class of `known` or a species of the table; or if it looks like a scientific
-    name, and at least one recording of the table is in a folder of its species.
+    Nothing is yielded if there are no such rows. The folders of a file below `root` are compared if their name is a
+    class of `known` or a species of the table; or if it looks like a scientific name, and at least one recording of the
+    table is in a folder of its species.
     """
     own = KnownClasses(Label(row.scientific_name, row.common_name or "") for row in rows if row.scientific_name)
     compared = [(row, _species_key(row.scientific_name or row.kind, own, known)) for row in rows]

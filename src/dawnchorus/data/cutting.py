@@ -26,8 +26,11 @@ class CutClip:
     """Samples [window_samples] of a clip, with its start and end in the recording."""
 
     samples: FloatArray
+    """Mono samples, float32, -1 to 1, with padding if the recording ends before the clip does."""
     start_s: float
+    """Start in seconds of the original recording."""
     end_s: float
+    """End in seconds of the original recording, without padding."""
 
 
 def cut_clips(
@@ -38,16 +41,16 @@ def cut_clips(
     calls: Sequence[float],
     rng: np.random.Generator,
 ) -> Iterator[CutClip]:
-    """Yield the clips of a recording that the recipe selects, in order; none if there are no samples.
+    """Yield the clips of a recording that the recipe selects, by ascending start; none if there are no samples.
 
-    Selections other than "all" choose from the first `MAX_CHOICE_S` seconds.
+    Selections other than "all" choose from the first `MAX_CHOICE_S` (600) seconds.
 
     Args:
         blocks: the recording's samples after cleaning, in blocks [samples], float32, mono.
         kept: the segments of the recording that the cleaning left in the blocks.
-        recipe: the settings.
-        calls: seconds in the recording at which its species calls, the highest score first, for the clip selection
-            "scored"; if empty, the loudest windows are taken.
+        recipe: the settings for cutting.
+        calls: times, in seconds of the original recording, at which its species calls, the highest score first, for
+            the clip selection "scored"; if empty, the loudest windows are taken.
         rng: generator for the selection "random" and for padding with noise.
 
     Raises:

@@ -27,10 +27,11 @@ class ImportedDataSet:
     """A data set after an import."""
 
     table: RecordingsTable
+    """All recordings of the data set: the imported ones, and with `append` also the earlier ones."""
     path: Path
     """The file of the recordings table."""
     labels: LabelReader
-    """Reader with the labels that were found, their classes and counts."""
+    """Reader with the labels of the imported recordings, their classes and counts."""
     editions: tuple[str, ...]
     """Names of the checklists in which species were looked up."""
 
@@ -56,21 +57,22 @@ def import_data_set(
     Args:
         source: a folder of recordings, or a table that describes them.
         folder: the data set's folder, which is created if missing.
-        store: models whose labels are used as a list of species names.
-        layout: a name of `list_layouts`, or the meaning of folder levels such as `site/species`.
-        columns: column names by field (keys of `layouts.tables.COLUMNS`); None to find columns by usual names.
+        store: the models on this machine; the labels of the default model, if installed, are a list of species names.
+        layout: a name of `list_layouts`, or the meaning of folder levels such as `site/species`; "auto" detects it.
+        columns: column names by field (keys of `layouts.tables.COLUMNS`), for the layout "csv"; None to find columns by
+            usual names.
         audio: the folder of the recordings; None: next to the table.
         per_species: maximum number of recordings per species, the first in order; None for all.
         checklists: CSV files of species names, used before the lists installed on this machine.
-        append: add the recordings to an existing table.
-        overwrite: replace an existing table.
+        append: add the recordings to the data set's table, if there is one.
+        overwrite: replace the data set's table, if there is one.
         n_workers: number of decoder processes.
 
     Raises:
         OutputExistsError: the data set has a table, and neither `append` nor `overwrite` is True.
-        InputError: no such source, no recordings in it, an ambiguous layout, one common name for all species, or both
-            `append` and `overwrite`.
-        FormatError: a table is invalid.
+        InputError: no such source or checklist, no recordings in the source, an ambiguous layout, one common name for
+            all species, `columns` or `audio` with a layout that does not use them, or both `append` and `overwrite`.
+        FormatError: the source's table, the data set's table or a checklist is invalid.
         OutputError: no space, or no permission.
     """
     if append and overwrite:

@@ -32,11 +32,11 @@ class SpeciesShare:
 
     scientific_name: str
     common_name: str
-    """Common name in the first of these recordings; the scientific name if it has none."""
+    """Common name in the first recording of the species; the scientific name if that recording has none."""
     n_recordings: int
     """Number of recordings with this main species, or, without a main species, with annotations of the species."""
     duration_s: float
-    """Length of these recordings; an unknown length counts as 0."""
+    """Length of these `n_recordings` recordings together; an unknown length counts as 0."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,14 @@ class DataSetSummary:
 
     n_recordings: int
     duration_s: float
-    """Length of all recordings; an unknown length counts as 0."""
+    """Length of all recordings together; an unknown length counts as 0."""
     species: tuple[SpeciesShare, ...]
     """Shares, the most frequent species first; a recording with several annotated species counts for each."""
     counts: dict[str, tuple[tuple[str, int], ...]]
-    """Counts of values by property (keys of `PROPERTIES`): license, quality, sample rate, ..."""
+    """Counts by property (keys of `PROPERTIES`): "license", "quality", "sample rate", "format", "channels", "source",
+    "country", "kind" and "split"."""
     recordists: tuple[tuple[str, int], ...]
+    """Counts of recordists."""
     lengths_s: tuple[float, ...]
     """Length of each recording whose length is known."""
     locations: tuple[tuple[float, float], ...]
@@ -58,7 +60,7 @@ class DataSetSummary:
     month_hour: tuple[tuple[int, ...], ...]
     """Number of recordings [12 months from January, 24 hours of the day], without those of unknown month or hour."""
     problems: tuple[tuple[str, int], ...]
-    """Counts of the values of `RecordingRow.problems`."""
+    """Counts of the problems in `RecordingRow.problems`."""
 
 
 @dataclass(frozen=True)
@@ -66,14 +68,19 @@ class Example:
     """A segment of a recording that shows a species in a report."""
 
     path: Path
+    """Audio file of the recording."""
     start_s: float
+    """Start of the segment in the recording."""
     end_s: float
+    """End of the segment in the recording."""
     scientific_name: str
+    """Scientific name of the species."""
     common_name: str
+    """Common name of the species."""
     caption: str
     """Text below the example: recordist, identifier and license."""
     silent: tuple[Segment, ...] = ()
-    """Segments to silence, in seconds of the recording."""
+    """Parts of the recording to silence, such as human speech."""
 
 
 def summarize_data_set(rows: Sequence[RecordingRow]) -> DataSetSummary:

@@ -52,6 +52,7 @@ class Export:
     """Result of an export."""
 
     folder: Path
+    """Folder of the export."""
     n_items: int
     """Number of clips, or of whole recordings, in the export."""
     n_without_species: int
@@ -69,6 +70,7 @@ class ExportKind:
     """
 
     format: ExportFormat
+    """Format of the files: "wav", "npy" (NumPy arrays) or "pt" (PyTorch tensors)."""
     is_whole: bool = False
     """True for whole recordings instead of clips."""
     mel: MelImage | None = None
@@ -80,7 +82,7 @@ class ExportKind:
 
     @property
     def folder_name(self) -> str:
-        """Name of the export's folder, which is in the folder of the clips."""
+        """Name of the export's folder, such as `mel-npy` or `whole-wav`; it is in the folder of the clips."""
         return "-".join(["whole"] * self.is_whole + ["mel"] * (self.mel is not None) + [self.format])
 
 
@@ -90,11 +92,12 @@ def write_export(table: RecordingsTable, kind: ExportKind, *, convert: Convert =
     Args:
         table: recordings table in the folder of the clips.
         kind: format and content.
-        convert: called with the unfinished export's folder, to replace the `.npy` files by another format.
+        convert: called with the unfinished export's folder, to replace the `.npy` files by another format, as "pt"
+            needs; by default, nothing is replaced.
 
     Raises:
-        InputError: whole recordings of clips that are not consecutive windows, or mel bands that are narrower than the
-            spectrum's resolution.
+        InputError: the folder has no prepared clips, whole recordings are asked for but the clips are not consecutive
+            windows, or mel bands are narrower than the spectrum's resolution or out of order.
         OutputError: no space, or no permission, or the folder exists and is no export.
         BusyError: another process writes to the folder of the clips.
         FormatError: the clips are damaged; see `Clips`.

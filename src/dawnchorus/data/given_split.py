@@ -35,7 +35,8 @@ def split_by_counts(table: RecordingsTable, counts: Mapping[str, int]) -> Record
     With `{"train": 8, "test": 7}`, the first eight recordings of a species are in "train", and the next seven in
     "test".
 
-    Recordings that cannot be used (`UNUSABLE`) are not counted, and are in no split; duplicates are counted.
+    Recordings with a problem in `UNUSABLE` ("missing", "unreadable", "silent") are not counted, and are in no split;
+    duplicates are counted, and are in a split. An earlier split is replaced.
 
     Args:
         table: the data set.
@@ -63,8 +64,9 @@ class GivenSplit:
     """A data set split by tables of the user."""
 
     table: RecordingsTable
+    """The data set with `split` set; recordings that the tables do not list are in no split."""
     n_named: int
-    """Number of recordings that the tables list."""
+    """Number of recordings that the tables list, a repeated one counted each time."""
     unmatched: tuple[str, ...]
     """Names, as the tables write them, of listed recordings that are not in the data set or cannot be used."""
 
@@ -72,7 +74,9 @@ class GivenSplit:
 def split_by_tables(table: RecordingsTable, paths: Sequence[Path]) -> GivenSplit:
     """Split the table by files that list recordings: CSV (column `split`, or the split in the file's name) or JSON.
 
-    Recordings are matched by identifier, path or file name. Guesses about the tables are logged.
+    JSON files have an object with a list of recordings per split. Splits are "train", "validation" and "test", or usual
+    other names such as "val". Recordings are matched by identifier, path or file name. Guesses about the tables are
+    logged.
 
     Raises:
         InputError: no such file, a recording is in two splits, or no listed recording is in the data set.

@@ -23,7 +23,7 @@ _SUFFIX = re.compile(rf"#[0-9a-f]{{{_N_DIGITS}}}")
 
 
 def hash_content(path: Path) -> str:
-    """Return a digest of a file's size and of its first, middle and last 256 KiB.
+    """Return a digest (32 hexadecimal digits) of a file's size and of its first, middle and last 256 KiB.
 
     Two recordings of the same size still differ in these blocks, unless they are digital silence.
 
@@ -95,17 +95,17 @@ class Merge:
     table: RecordingsTable
     """The merged table, with unique recording_ids."""
     n_added: int
-    """Number of added rows."""
+    """Number of rows that were added to the data set."""
     n_unchanged: int
     """Number of new recordings that were in the data set already, with the same values."""
     updated: tuple[str, ...]
-    """recording_ids of the rows with new or changed fields."""
+    """recording_ids of rows that were in the data set already, and now have new or changed fields but the same path."""
     moved: tuple[tuple[str, str, str], ...]
     """Recordings whose row has another path now: (recording_id, old path, new path)."""
     kept: Mapping[str, Sequence[str]]
     """recording_ids by fact (such as "license") that only the old rows have; the old value is kept."""
     changes: Mapping[str, Sequence[tuple[str, Change]]]
-    """Pairs (recording_id, old and new value) by fact on which the rows disagree; the new value is used."""
+    """Pairs (recording_id, change) by fact on which old and new row disagree; the new value is used."""
     joined: Joined
     """Rows of `table` before their recording_ids were made unique, and the contradicting labels of equal files."""
 
@@ -245,10 +245,10 @@ class _RowIndex:
 
 
 def is_same_recording(one: RecordingRow, other: RecordingRow) -> bool:
-    """Return True if rows of two tables are the same recording.
+    """Return True if two rows, each of another table, are the same recording.
 
-    They have the same recording_id, and this is an archive's (`archive_number`), or the hashes of the content are equal
-    or one of them is unknown: other recording_ids are only unique in their table.
+    They must have the same recording_id. Since most recording_ids are only unique in their own table, it must also be
+    an archive's identifier (`archive_number`), or the rows' values of `content_hash` must not differ (None: unknown).
     """
     if one.recording_id != other.recording_id:
         return False
@@ -258,7 +258,10 @@ def is_same_recording(one: RecordingRow, other: RecordingRow) -> bool:
 
 
 def archive_number(row: RecordingRow) -> str | None:
-    """Return the identifier of a whole recording in an archive such as xeno-canto (`XC123`); None for other rows."""
+    """Return the identifier of a row's recording in an archive such as xeno-canto (`XC123`).
+
+    None for clips of such a recording, and for other recordings.
+    """
     name = row.recording_id.partition("#")[0]
     if not _ARCHIVE_ID.fullmatch(name):
         return None

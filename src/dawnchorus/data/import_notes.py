@@ -16,7 +16,10 @@ _MAX_NAMED = 5
 
 
 def list_label_notes(labels: LabelReader) -> Iterator[str]:
-    """Yield sentences on labels without a species, lists of labels, and labels merged to one class."""
+    """Yield sentences on labels without a species, lists of labels, and labels merged to one class.
+
+    There is at most one sentence on each subject; nothing is yielded if there is nothing to tell.
+    """
     if labels.unnamed:
         yield (
             f"labels that name nothing, or no one species: {_format_counts(labels.unnamed)}. These recordings and "
@@ -44,14 +47,17 @@ def list_label_notes(labels: LabelReader) -> Iterator[str]:
 
 
 def describe_labels(labels: LabelReader) -> Iterator[str]:
-    """Yield a line `label -> class, number of recordings` per label, the most frequent first."""
+    """Yield a line `label as written -> class, 12 recordings` per label, the most frequent first."""
     for use in labels.label_uses:
         n = f"{use.n_recordings:,} recording{'' if use.n_recordings == 1 else 's'}"
         yield f"{use.given} -> {label_text(use.label)}, {n}"
 
 
 def list_name_notes(labels: LabelReader, *, sources: Sequence[str]) -> Iterator[str]:
-    """Yield sentences on names that are in no checklist; `sources` are the names of the checklists."""
+    """Yield up to two sentences on names that are in no checklist, vernacular and scientific ones.
+
+    `sources` are the names of the checklists for messages; empty if no checklist is installed.
+    """
     as_written: Counter[str] = Counter()
     unknown: Counter[str] = Counter()
     for use in labels.label_uses:
@@ -78,7 +84,11 @@ def list_name_notes(labels: LabelReader, *, sources: Sequence[str]) -> Iterator[
 
 
 def list_import_notes(rows: Sequence[RecordingRow]) -> Iterator[str]:
-    """Yield sentences on the rows' missing files, locations at 0, 0, ambiguous codes, repeated files and licenses."""
+    """Yield sentences on what is doubtful in the rows.
+
+    Subjects are missing or unreadable files, locations at latitude 0 and longitude 0, species codes that are unknown or
+    of several species, repeated files, and licenses that allow no derivatives.
+    """
     missing = [row.path for row in rows if "missing" in row.problems]
     if missing:
         yield (

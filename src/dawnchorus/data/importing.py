@@ -84,7 +84,7 @@ def import_recordings(
     Args:
         source: a folder of recordings, or a table that describes them.
         folder: the data set's folder, to which paths are relative.
-        layout: a name of `list_layouts`, or the meaning of folder levels such as `site/species`.
+        layout: a name of `list_layouts`, or the meaning of folder levels such as `site/species`; "auto" detects it.
         columns: column names by field (keys of `dawnchorus.data.layouts.tables.COLUMNS`), for the layout "csv"; None to
             find columns by usual names.
         audio: the folder of the recordings; None: next to the table.
@@ -349,9 +349,10 @@ def _check_names(source: Path, rows: Sequence[RecordingRow]) -> None:
 
 
 def build_table(rows: Iterable[RecordingRow], folder: Path, *, n_workers: int) -> RecordingsTable:
-    """Return the rows as a table of the data set `folder`, completed by `read_facts`.
+    """Return the rows as a table of the data set `folder`, completed from the audio files by `read_facts`.
 
     Paths in the folder become relative to it, others absolute; equal identifiers are made unique (`with_unique_ids`).
+    No file is written. `n_workers` is the number of decoder processes.
     """
     complete = map_recordings(read_facts, rows, n_workers=n_workers)
     relative = (replace(row, path=_relative(as_path(row.path), folder)) for row in complete)
@@ -380,7 +381,8 @@ def import_detections(
         read: reader of the table, which yields (name of the recording, detection).
         audio: the folder of the recordings; None: relative to the working directory or to the table's folder.
         n_workers: number of decoder processes, which read the files' headers.
-        known: classes that both names of a detection must agree on; None skips this check.
+        known: known classes; a detection whose scientific and common name are two different classes loses its species.
+            None: not checked.
 
     Raises:
         InputError: no row names a recording.
@@ -423,9 +425,9 @@ def _locate_recording(name: str, folder: Path) -> Path:
 
 
 def read_facts(decoder: DecoderProcess, row: RecordingRow) -> RecordingRow:
-    """Complete the row from the file's header and metadata; a missing time and location are filled, too.
+    """Return the row completed from its file's header and metadata; date, time and location are filled if missing.
 
-    For a file that is missing or cannot be read, the duration is None, and `MISSING` or `UNREADABLE` the only problem.
+    For a file that is missing or cannot be read, the duration is None, and "missing" or "unreadable" the only problem.
     """
     path = as_path(row.path)
     try:

@@ -17,12 +17,15 @@ _MIN_LETTERS = 5
 
 
 def find_label_doubts(rows: Iterable[RecordingRow], known: KnownClasses, *, sources: Sequence[str]) -> Iterator[str]:
-    """Yield a sentence per kind of doubtful label in the rows.
+    """Yield a sentence for each kind of doubtful label that occurs in the rows.
+
+    The kinds are: no name, names that differ only in case, spaces or Unicode form, names that differ in one letter, and
+    names that are in no checklist.
 
     Args:
         rows: the recordings.
         known: species of the checklists.
-        sources: names of the checklists, for messages; empty if there are none.
+        sources: names of the checklists, for messages; empty if there are none, and no name is looked up then.
     """
     counts = Counter(name for row in rows for name in _names(row))
     unnamed = sum(n for name, n in counts.items() if is_unnamed(name))
@@ -53,9 +56,9 @@ def find_label_doubts(rows: Iterable[RecordingRow], known: KnownClasses, *, sour
 
 
 def near_names(names: Iterable[str]) -> list[tuple[str, str]]:
-    """Return pairs of names that differ in one letter: replaced, missing or added; not if only digits differ.
+    """Return sorted pairs of names that differ in one letter, replaced, missing or added; not if only digits differ.
 
-    Names of fewer than `_MIN_LETTERS` characters are not compared.
+    Names of fewer than five characters are not compared.
     """
     shortened: dict[str, set[str]] = defaultdict(set)
     for name in names:

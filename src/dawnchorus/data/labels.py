@@ -30,7 +30,7 @@ WrittenLabel = tuple[str, str]
 
 @dataclass(frozen=True)
 class LabelUse:
-    """A label as written (`given`), its class (`label`), and the number of recordings with it."""
+    """A label as written (`given`), its class (`label`), and the number of recordings with this label."""
 
     given: str
     label: Label
@@ -47,9 +47,10 @@ class LabelReader:
     """
 
     known: KnownClasses
+    """Classes whose names are used for labels that mean them."""
     label_uses: list[LabelUse] = field(default_factory=list)
-    """Labels with their classes and counts, the most frequent first; like the other counts of the last `read` or
-    `count`."""
+    """Labels with their classes and counts, the most frequent first. This and the counts below are of the last call of
+    `read` or `count`."""
     unnamed: Counter[str] = field(default_factory=Counter)
     """Numbers of uses (by recordings, annotations, secondary and absent species) by label without a certain species,
     such as `?` and `Parus sp.`."""
@@ -57,15 +58,15 @@ class LabelReader:
     joined_labels: Counter[str] = field(default_factory=Counter)
     """Numbers of recordings and annotations by label that is a list of several labels."""
     n_equal_marks: int = 0
-    """Number of annotations dropped because they equal another of the recording after the mapping to classes."""
+    """Number of annotations dropped because, with classes as species, they equal another one of the same recording."""
     _classes: dict[WrittenLabel, Label | None] = field(default_factory=dict)
     """Class of each label passed to `read`; None if the label names no class."""
 
     def read(self, rows: Iterable[RecordingRow]) -> list[RecordingRow]:
         """Return the rows with labels replaced by classes; count the labels and their classes.
 
-        The species of a label that names no class is None, an annotation's "". Secondary and absent species without a
-        class are dropped.
+        A label that names no class becomes None as the main species, and "" as the species of an annotation. Secondary
+        and absent species without a class are dropped.
         """
         self.joined_labels = Counter()
         rows = [_with_single_labels(row, self.joined_labels, self.known) for row in rows]
@@ -75,7 +76,10 @@ class LabelReader:
         return self._count(rows)
 
     def count(self, rows: Iterable[RecordingRow]) -> list[RecordingRow]:
-        """Do as `read` for some of the rows passed to it before, with the classes found then; count only these rows."""
+        """Do as `read` for some of the rows last passed to `read`, with the classes found then; count only these rows.
+
+        Pass the rows as they were before `read`, with their labels as written.
+        """
         self.joined_labels = Counter()
         return self._count([_with_single_labels(row, self.joined_labels, self.known) for row in rows])
 

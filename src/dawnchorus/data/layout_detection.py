@@ -30,7 +30,11 @@ _MAX_NAMED = 3
 
 
 def list_layouts() -> list[str]:
-    """Return the names of layouts, including those of plug-ins."""
+    """Return the names of layouts.
+
+    They are "auto", "folders", "csv", "annotations", "mixed", "detections", and the names of sources: "xeno-canto",
+    "voices", and those that plug-ins add.
+    """
     return ["auto", "folders", "csv", *SOURCES, "annotations", "mixed", "detections"]
 
 
@@ -57,7 +61,7 @@ def detect_layout(
     known: KnownClasses | None = None,
     read_annotations: ReadAnnotations = read_annotations,
 ) -> Layout:
-    """Detect the layout of a source of recordings, and log the evidence.
+    """Return the layout of a source of recordings (a name of `list_layouts`, but not "auto"), and log the evidence.
 
     Args:
         source: a folder or file.
@@ -65,7 +69,8 @@ def detect_layout(
         read_annotations: reader of annotation files.
 
     Raises:
-        InputError: there is no such file or folder, or the layout is ambiguous.
+        InputError: there is no such file or folder, there are no recordings in it, or the layout is ambiguous.
+        FormatError: the file, or every annotation table in the folder, cannot be read.
     """
     if not source.exists():
         raise InputError("no such file or folder.", subject=source)
@@ -150,7 +155,10 @@ def _columns_clause(table: NamingTable) -> str:
 
 
 def described_layout(source: Path) -> tuple[Layout, str] | None:
-    """Return (layout, evidence) of a file, or of a folder with a table of known name or form; None for others."""
+    """Return (layout, evidence) of a file, or of a folder with a table of known name or form; None for other folders.
+
+    The evidence is a phrase for messages, such as the table's name.
+    """
     if (table := find_known_table(source)) is not None:
         if has_times(table):
             return "annotations", f"the columns of {table.name}: times within recordings"
@@ -173,17 +181,17 @@ def _detect_file_layout(source: Path) -> tuple[Layout, str]:
 
 
 def find_known_table(source: Path) -> Path | None:
-    """Return the table in a folder that has a name of `KNOWN_TABLES`; None if there is none."""
+    """Return the first table in a folder with a name in `KNOWN_TABLES`, such as `metadata.csv`; None without one."""
     return next((source / name for name in KNOWN_TABLES if (source / name).is_file()), None)
 
 
 def find_audio_folder(source: Path, audio: Path | None) -> Path:
-    """Return the folder of a source's recordings: `audio` if given, else the source or the folder of the file."""
+    """Return the folder of a source's recordings: `audio` if given, else the source or, if it is a file, its folder."""
     return audio or (source.parent if source.is_file() else source)
 
 
 def describe_unread_tables(marks: MarkTables) -> Iterator[str]:
-    """Yield a sentence per reason for which text files were not read as annotations."""
+    """Yield a sentence for each reason why text files were not read as annotations: no marks, invalid, model output."""
     if marks.unused:
         yield f"files that are not read as marks: {len(marks.unused)} ({'; '.join(marks.unused[:_MAX_NAMED])})."
     if marks.unreadable:
@@ -201,7 +209,7 @@ def describe_unread_tables(marks: MarkTables) -> Iterator[str]:
 
 
 def count_recordings(files: Sequence[object]) -> str:
-    """Format a number of recordings: `1 recording`, `2 recordings`, ..."""
+    """Format the number of `files` as a number of recordings: `1 recording`, `2 recordings`, ..."""
     return f"{len(files)} recording{'' if len(files) == 1 else 's'}"
 
 

@@ -27,11 +27,11 @@ DEFAULT_ALLOWED = ("CC0", "CC-PDM", "CC-BY", "CC-BY-SA", "CC-BY-NC", "CC-BY-NC-S
 
 
 def parse_license(text: str | None) -> str | None:
-    """Parse a Creative Commons license's URL, identifier or name to an SPDX identifier such as "CC-BY-NC-4.0".
+    """Convert a Creative Commons license's URL, identifier or name to an SPDX identifier such as "CC-BY-NC-4.0".
 
-    `https://creativecommons.org/licenses/by-nc/4.0/` and `CC BY-NC 4.0` are such texts.
-
-    Returns None for an empty text, and other texts without outer spaces. Without a version, 4.0 is assumed.
+    Examples of such texts are `https://creativecommons.org/licenses/by-nc/4.0/` and `CC BY-NC 4.0`; without a version,
+    4.0 is assumed. Any other text is returned as it is, without outer spaces. The result is None for None or a blank
+    text.
     """
     if text is None or not text.strip():
         return None
@@ -75,7 +75,10 @@ def allows_derivatives(spdx: str | None) -> bool:
 
 
 def is_allowed(spdx: str | None, allowed: Sequence[str]) -> bool:
-    """Return True if the license, with or without its version, is in `allowed`; False for None (unknown)."""
+    """Return True if the license `spdx`, with or without its version, is in `allowed`; False for None (unknown).
+
+    "CC-BY" in `allowed` thus allows all versions, "CC-BY-4.0" only one.
+    """
     if spdx is None:
         return False
     without_version = re.sub(r"-\d\.\d$", "", spdx)
@@ -83,9 +86,9 @@ def is_allowed(spdx: str | None, allowed: Sequence[str]) -> bool:
 
 
 def describe_unmatched(allowed: Sequence[str], given: Iterable[str | None]) -> Iterator[str]:
-    """Yield a sentence if a license of the option --license (`allowed`) matches no recording's license (`given`).
+    """Yield one sentence that lists the licenses in `allowed` (the option --license) that no recording has, if any.
 
-    If no recording's license is known, nothing is yielded.
+    `given` are the licenses of the recordings, None if unknown. If all of them are unknown, nothing is yielded.
     """
     given = sorted(name for name in set(given) if name is not None)
     unmatched = [name for name in allowed if not any(is_allowed(each, [name]) for each in given)]
@@ -111,11 +114,13 @@ _ATTRIBUTION = re.compile(r"CC-BY(?:-(?:NC|ND|SA))*-(\d\.\d)", re.IGNORECASE)
 
 
 def strictest(licenses: Iterable[str | None]) -> str:
-    """Return the license of weights trained on recordings with these licenses (None: unknown).
+    """Return the license (SPDX identifier) of weights trained on recordings with these licenses (None: unknown).
 
-    The result has the restrictions of all licenses: NonCommercial, and NoDerivatives or else ShareAlike. If a license
-    is unknown or has other terms than CC-BY with restrictions, the result is "unknown", unless all licenses are the
-    same; permissive licenses such as CC0, MIT and Apache-2.0 add nothing. Without any license it is "unknown".
+    - All licenses are the same: this license. No licenses: "unknown".
+    - All are permissive (CC0, MIT, Apache-2.0, ...): one of them.
+    - The others are CC-BY with or without restrictions: CC-BY with all their restrictions, which are NonCommercial, and
+      NoDerivatives or else ShareAlike.
+    - One is unknown or has other terms: "unknown".
     """
     names = {name or "unknown" for name in licenses}
     demanding = sorted(names - {name for name in names if name.lower() in _PERMISSIVE})

@@ -54,7 +54,7 @@ class MatchedMarks:
     """Annotations by recording, and the outcome of each row."""
 
     annotations: dict[Path, tuple[Annotation, ...]] = field(default_factory=dict)
-    """Annotations by annotated recording; empty if it was annotated and nothing was found."""
+    """Annotations by annotated recording, in order of time; () if the recording was annotated and nothing was found."""
     n_rows: int = 0
     """Number of rows in all tables."""
     n_tables: int = 0
@@ -62,7 +62,7 @@ class MatchedMarks:
     n_kept: int = 0
     """Number of annotations in `annotations`."""
     outcomes: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    """Descriptions of rows (`table line 3: 1 to 2 s`) by outcome (keys of `_OUTCOMES`)."""
+    """Descriptions of rows that were changed or left out (`table line 3: 1 to 2 s`), by outcome, such as "beyond"."""
     n_scored: int = 0
     """Number of rows with the score of a model."""
 
@@ -99,8 +99,10 @@ def match_marks(
         marks: rows of annotation tables, matched with recordings.
         durations: length of each recording in seconds; None if unknown.
         files: all recordings; some tables count time from file to file through all files of a folder.
-        rows: the recordings' rows, with sample rate and number of channels.
-        known: known classes; a mark whose two names are different classes loses its species. None: not checked.
+        rows: rows of the recordings by path, with sample rate and number of channels; for a recording without a row,
+            these are not checked.
+        known: known classes; a mark whose scientific and common name are two different classes loses its species.
+            None: not checked.
     """
     matched = MatchedMarks(n_rows=len(marks.marks), n_tables=len(marks.tables))
     kept: MarksByPath = {path: [] for path in marks.empty}

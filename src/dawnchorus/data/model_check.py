@@ -27,9 +27,12 @@ _OLD_DETECTIONS_NAME = "heard.parquet"
 
 
 def model_scores(table: RecordingsTable, model: Model, workers: int) -> ModelScores:
-    """Score labeled recordings, and return the highest-scoring detection of each species in each; see `ModelScores`.
+    """Score the recordings with a main species, and return each species' highest-scoring detection in each of them.
 
-    Detections below `LOWEST_SCORE` are left out. `workers` is the number of decoder processes.
+    Detections below `LOWEST_SCORE` are left out. `workers` is the number of cores to use.
+
+    Raises:
+        ModelError: the model cannot be run, or a score is not finite.
     """
     best: dict[str, dict[str, Detection]] = {}
     for row, table_ in _score_rows(table, model, workers):
@@ -42,11 +45,24 @@ def model_scores(table: RecordingsTable, model: Model, workers: int) -> ModelSco
 
 
 def call_times(table: RecordingsTable, model: Model, workers: int, *, folder: Path) -> dict[str, list[float]]:
-    """Return the centers (seconds) of windows with the labeled species by recording_id, the highest score first.
+    """Return by recording_id the centers, in seconds, of windows in which the model detects the labeled species.
 
-    Windows count from `CALL_SCORE` on; a recording without such a window has an empty list. Recordings that failed, or
-    whose species is no class of the model, are left out. `workers` is the number of decoder processes. Detections are
-    stored in `folder`, the folder of the clips, so that a later call does not score the recordings again.
+    The window with the highest score comes first; windows below the score `CALL_SCORE` do not count. A recording
+    without such a window has an empty list. Recordings that failed, or whose species is no class of the model, are left
+    out. Detections are stored in `folder`, so that a later call does not score the recordings again.
+
+    Args:
+        table: the data set.
+        model: the model.
+        workers: number of cores to use.
+        folder: the folder of the clips.
+
+    Raises:
+        InputError: the stored detections are of another model.
+        ModelError: the model cannot be run, or a score is not finite.
+        JournalDamagedError: the stored detections are damaged.
+        OutputError: no space, or no permission.
+        BusyError: another process is writing the detections.
     """
     out = folder / _OLD_DETECTIONS_NAME
     if not out.exists():

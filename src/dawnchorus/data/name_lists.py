@@ -18,6 +18,7 @@ class NameLists:
     """Species names of all available checklists and of the default model's labels."""
 
     known: KnownClasses
+    """Species of all lists, for the lookup by name or code."""
     editions: tuple[str, ...]
     """Names of the lists for messages, in order of precedence; empty if there are none."""
     notes: tuple[str, ...] = ()
@@ -34,9 +35,9 @@ def open_name_lists(
 
     Args:
         store: the models on this machine.
-        source: the recordings' folder or table.
+        source: the recordings' folder or table; checklists are also searched near it.
         checklists: checklist files given by the user.
-        own: labels of the data set.
+        own: labels that the data set has already.
 
     Raises:
         InputError, FormatError: a file in `checklists` does not exist or is invalid.

@@ -45,7 +45,8 @@ class PrepareSummary:
     n_clips: int
     """Number of clips in the index: of all usable recordings, prepared in this call or before."""
     cut_s: dict[str, float] = field(default_factory=dict)
-    """Seconds that cleaning removed (silent start and end, speech), by recording_id."""
+    """Seconds that cleaning removed (silent start and end, speech), by recording_id; without recordings from which
+    nothing was removed."""
     failures: dict[str, str] = field(default_factory=dict)
     """Reasons, by recording_id, why recordings could not be prepared."""
 
@@ -65,8 +66,9 @@ def prepare(
 ) -> PrepareSummary:
     """Cut all usable recordings into clips, and add them to a folder; recordings prepared before are skipped.
 
-    A recording whose audio or `calls` have changed since is prepared again. The index is written for all usable
-    recordings of `table`.
+    Recordings that are missing, unreadable, silent, or copies of others are not usable. A recording whose audio or
+    `calls` have changed since it was prepared is prepared again. The index is written for all usable recordings of
+    `table`.
 
     Args:
         table: the data set.
@@ -74,10 +76,10 @@ def prepare(
         recipe: settings of the clips.
         seed: seed for random choices and noise.
         n_workers: number of decoder processes.
-        cleaner: applies the recipe's cleaning; required if it cuts speech, otherwise created if None.
-        speech_folder: folder for audio files of the removed segments; None discards them.
-        calls: times in seconds at which the species calls, the highest score first, by recording_id, for the clip
-            selection "scored".
+        cleaner: applies the recipe's cleaning; None creates one, which is only possible if speech is not cut.
+        speech_folder: folder for one WAV file per recording with the removed segments; None discards them.
+        calls: times in seconds at which a recording's species calls, the highest score first, by recording_id, for the
+            clip selection "scored"; recordings without such times get their loudest clips.
         wait_s: maximum time to wait for another process that writes to the folder.
         report: called with the progress after each recording.
 
@@ -85,6 +87,7 @@ def prepare(
         InputError: the folder contains clips of another recipe or seed.
         BusyError: another process still writes to the folder after `wait_s`.
         OutputError: no space, or no permission.
+        ValueError: the recipe cuts speech, and `cleaner` is None.
     """
     rows = select_usable(table.rows, copies=False)
     writer = ClipWriter(
@@ -136,8 +139,8 @@ def check_and_cut(
 ) -> RecordingsTable:
     """Check the recordings as `check_table` does, and cut them into clips in the same pass of decoding.
 
-    Returns the checked table. The index is not written: `prepare` with the same folder, recipe and seed skips these
-    recordings, and writes it. The arguments are the same as those of `prepare`.
+    Returns the checked table. The index is not written: a later `prepare` with the same folder, recipe and seed skips
+    these recordings, and writes the index. The arguments are those of `prepare`.
 
     Raises:
         InputError, BusyError, OutputError: see `prepare`.

@@ -32,7 +32,7 @@ class Presence:
 
     Args:
         classes: scientific names, in the order of the result of `between`.
-        secondary: presence of secondary species, see `Secondary`.
+        secondary: presence of secondary species where they are listed: "count" means present, "mask" not known.
     """
 
     def __init__(self, classes: Sequence[str], *, secondary: Secondary = "count") -> None:
@@ -40,14 +40,19 @@ class Presence:
         self._secondary = PRESENT if secondary == "count" else NOT_KNOWN
 
     def between(self, row: RecordingRow, start_s: float, end_s: float) -> PresenceArray:
-        """Return `PRESENT`, `ABSENT` or `NOT_KNOWN` [classes] in the segment from `start_s` to `end_s` of a recording.
+        """Return the presence [classes] in the segment from `start_s` to `end_s` (seconds) of a recording, int8.
 
-        - Annotated recordings: species annotated in the segment are present, all others absent. If a sound of unknown
-          species is annotated in it, the others are not known.
+        Values are `PRESENT` (1), `ABSENT` (0) and `NOT_KNOWN` (-1).
+
+        - Annotated recordings: species annotated in the segment are present (not known if the annotation is in it for
+          less than 0.25 s and less than half of its length), all others are absent. If a sound of unknown species is
+          annotated in the segment, the others are not known.
         - Recordings of a species: the species is present in each segment, secondary species follow the rule
           `secondary`, all others are absent.
-        - Background: all classes are absent; if the row lists absent species, only these are, the others are not known.
-        - Unlabeled recordings: all classes are not known, except secondary and absent species.
+        - Background: all classes are absent; but if the row lists absent species, only these are absent, secondary
+          species follow the rule `secondary`, and the others are not known.
+        - Unlabeled recordings: secondary species follow the rule `secondary`, absent species are absent, and the others
+          are not known.
         """
         if row.is_annotated:
             marked = _mark(row, start_s, end_s)
@@ -88,7 +93,7 @@ def is_without_birds(row: RecordingRow, start_s: float, end_s: float) -> bool:
     """Return True if the segment from `start_s` to `end_s` of a recording is known to contain no species.
 
     In an annotated recording, no annotation may overlap the segment, not even slightly or without a species, since a
-    sound may exceed its annotation. Other segments must be of a background recording; if that is only known to lack
+    sound may exceed its annotation. A recording that is not annotated must be background; if it is only known to lack
     some species (`absent`), the result is True nevertheless.
     """
     if row.is_annotated:

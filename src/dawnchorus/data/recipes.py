@@ -38,25 +38,26 @@ class Recipe:
     """
 
     rate_hz: int = 32_000
+    """Sample rate of the clips."""
     window_s: float = 5.0
     """Length of a clip."""
     overlap_s: float = 0.0
     """Length that neighboring windows share."""
     clip_selection: ClipSelection = "all"
-    """Windows to select: "all", the "first", "random" ones, the "loudest", or "scored": those with the highest scores
-    of a model for the recording's species, or the loudest if the model does not detect it."""
+    """Windows to select from each recording: "all", the "first" one, "random" ones, the "loudest", or "scored": those
+    with the highest scores of a model for the recording's species, or the loudest if the model does not detect it."""
     n_clips: int = 1
     """Number of "random", "loudest" or "scored" windows of each recording."""
     pad_mode: PadMode = "zeros"
-    """Padding of clips at a recording's end: zeros, faint noise, or the clip repeated."""
+    """Padding of clips at a recording's end: "zeros", faint "noise", or "repeat" (the clip again)."""
     trim_db: float | None = None
     """Start and end of recordings that are this many dB below the loudest frame are removed; None for no trimming."""
     denoise: NoiseKind | None = None
-    """Kind of noise reduction of recordings; None for none."""
+    """Noise reduction of recordings, "stationary" (constant noise) or "nonstationary"; None for no noise reduction."""
     cut_speech: bool = False
-    """True to remove human speech."""
+    """True to remove human speech from recordings."""
     normalize: bool = False
-    """True if each clip is scaled so that its largest sample is 0.9 of full scale."""
+    """True to scale each clip so that its largest sample is 0.9 of full scale; False keeps the level."""
 
     def __post_init__(self) -> None:
         for name, kind, low, high in _RANGES:
@@ -92,7 +93,10 @@ class Recipe:
         return self.window_samples - round(self.overlap_s * self.rate_hz)
 
     def as_json(self) -> dict[str, Any]:
-        """Return all fields by their names in stored files, of which take, fill and normalise are older names."""
+        """Return all values by the names of fields in stored files.
+
+        Three names differ: "take" for `clip_selection`, "fill" for `pad_mode`, and "normalise" for `normalize`.
+        """
         return {_STORED_NAMES.get(name, name): value for name, value in asdict(self).items()}
 
 
@@ -105,6 +109,6 @@ _STORED_NAMES = {"clip_selection": "take", "pad_mode": "fill", "normalize": "nor
 
 
 def recipe_fields(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert a stored recipe (`Recipe.as_json`) to current field names."""
+    """Return the values of a stored recipe (`Recipe.as_json`) by the names of `Recipe`'s fields; other keys stay."""
     names = {stored_name: name for name, stored_name in _STORED_NAMES.items()}
     return {names.get(name, name): value for name, value in stored.items()}

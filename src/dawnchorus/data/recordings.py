@@ -45,7 +45,9 @@ class Annotation:
     scientific_name: str
     """Empty if the species is unknown."""
     low_hz: float | None = None
+    """Lower end of the frequency range; None if unknown."""
     high_hz: float | None = None
+    """Upper end of the frequency range; None if unknown."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,7 +86,8 @@ class RecordingRow:
         audio_hash: sha256 of the decoded samples (mono, 16 bit), independent of metadata and lossless codecs.
         problems: problems found by import and check: keys of `dawnchorus.data.check.ISSUES`.
         duplicate_of: the recording_id of a row before this one in the table with exactly or nearly the same audio.
-        label_check: outcome of comparing the label with a model: see `LABEL_CHECKS` of `dawnchorus.data.check`.
+        label_check: outcome of comparing the label with a model: "checked", "unknown_label" (no class of the model),
+            "unlabeled" or "failed" (not scored); None: not compared.
         detected_species: scientific name of a species other than the labeled one that a model detected.
         detected_score: highest score of the detected species.
         detected_start_s: start of the window with that score, in seconds.
@@ -225,7 +228,7 @@ def _cell(value: object) -> str:
 
 
 def table_path(data_set: Path) -> Path:
-    """Return the path of a data set's recordings table, given the data set's folder or the table."""
+    """Return the path of a data set's recordings table, given the data set's folder or the path of the table."""
     return data_set if data_set.suffix == ".parquet" else data_set / TABLE_NAME
 
 
@@ -251,7 +254,7 @@ def write_table(table: RecordingsTable) -> Path:
 
 
 def read_table(data_set: Path) -> RecordingsTable:
-    """Read the table of a data set.
+    """Read the recordings table of a data set, given its folder or the path of the table.
 
     Raises:
         InputError: the data set has no table.
@@ -309,10 +312,10 @@ def _row(path: Path, fields: dict[str, Any]) -> RecordingRow:
 
 
 def select_split(table: RecordingsTable, split: str) -> list[RecordingRow]:
-    """Return the rows of a split ("all": all rows) whose files are not missing.
+    """Return the rows of a split ("train", "fold0", ...; "all": all rows) without those whose files are missing.
 
     Raises:
-        InputError: there are no such rows.
+        InputError: no rows would be returned.
     """
     rows = [row for row in table.rows if split in ("all", row.split) and "missing" not in row.problems]
     if not rows:
@@ -326,10 +329,11 @@ def select_split(table: RecordingsTable, split: str) -> list[RecordingRow]:
 
 
 def select_per_species(rows: Sequence[RecordingRow], n: int) -> tuple[list[int], dict[str, list[int]]]:
-    """Return the indices of the first `n` rows of each species, and the indices of the other rows by species.
+    """Return the indices of the first `n` rows of each species, and the indices of the rows left out by species.
 
     The species of a row are its main species, or else all annotated ones; the row is selected if one of these has fewer
-    than `n` rows so far. Rows without a species (background, unlabeled) are all selected.
+    than `n` rows so far. A row left out is listed under the first of its species. Rows without a species (background,
+    unlabeled) are all selected.
     """
     seen: Counter[str] = Counter()
     indices: list[int] = []
@@ -345,12 +349,15 @@ def select_per_species(rows: Sequence[RecordingRow], n: int) -> tuple[list[int],
 
 
 def select_usable(rows: Iterable[RecordingRow], *, copies: bool) -> list[RecordingRow]:
-    """Return the rows of usable recordings (see `UNUSABLE`), including duplicates if `copies`."""
+    """Return the rows without missing, unreadable and silent recordings, and unless `copies`, without duplicates."""
     return [row for row in rows if not blocking_problems(row, copies=copies)]
 
 
 def blocking_problems(row: RecordingRow, *, copies: bool) -> list[str]:
-    """Return the problems that make a recording unusable; unless `copies`, being a duplicate is one."""
+    """Return the row's problems that make the recording unusable; empty if it is usable.
+
+    They are "missing", "unreadable" and "silent", and unless `copies`, "duplicate" and "near_duplicate".
+    """
     blocking = UNUSABLE if copies else (*UNUSABLE, *COPIES)
     return [problem for problem in blocking if problem in row.problems]
 

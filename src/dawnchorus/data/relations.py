@@ -224,8 +224,8 @@ class SeriesMember:
 
     Attributes:
         row: index of the file's row.
-        number: the number; the first of two.
-        end: the second of two numbers, such as start and end; None for a single number.
+        number: the number; the first one if the name has two, such as start and end of a clip.
+        end: the second number; None if the name has only one.
         has_separator: True if a separator is between name and number, as in `creek_2` and not in `creek2`; see
             `clip_names.RunningNumber`.
     """
@@ -238,19 +238,21 @@ class SeriesMember:
 
 @dataclass(frozen=True)
 class Series:
-    """Files of one folder whose names differ only in a number or letter (`SeriesMember`); `base` is the common name."""
+    """Files of one folder whose names differ only in a number or letter, see `SeriesMember`."""
 
     folder: str
     """Folder of the files; for files uploaded to the server, which are in one folder, their species or kind."""
     base: str
+    """The part that the files' names share, in lower case."""
     members: tuple[SeriesMember, ...]
     """The files, in ascending order of their numbers."""
     length_s: float | None
-    """Common length of the files in seconds; the last may be shorter. None if they differ or are long; 0: unknown."""
+    """Equal length of the files, of which the last may be shorter; 0 if unknown. None if the lengths differ or are
+    above `MAX_CLIP_S`."""
 
     @property
     def row_indices(self) -> tuple[int, ...]:
-        """Indices of the files' rows."""
+        """Indices of the rows of `members`, in their order."""
         return tuple(member.row for member in self.members)
 
     @property
@@ -422,7 +424,10 @@ def _numbered_keys(rows: Sequence[RecordingRow]) -> Keys:
 
 
 def undecided_series(rows: Sequence[RecordingRow]) -> Iterator[list[RecordingRow]]:
-    """Yield the rows of each numbered series that may be clips of one recording or separate recordings."""
+    """Yield a list of rows for each series of numbered files that may be clips of one recording or many recordings.
+
+    The rows of a series are in ascending order of their numbers.
+    """
     for series in _find_numbered_series(rows).undecided:
         yield [rows[k] for k in series.row_indices]
 
@@ -432,8 +437,8 @@ class Relation:
     """A reason to keep recordings in one split: recordings that share a key are related.
 
     Attributes:
-        name: phrase for reports.
-        keys: function that returns the keys of each row.
+        name: phrase for reports, such as "the same recorder and start".
+        keys: function of rows that returns a tuple of keys for each row, () if the row lacks the necessary data.
     """
 
     name: str
@@ -489,9 +494,10 @@ SAME_RECORDING = tuple(relation for relation in RELATIONS if relation.is_of_one_
 
 
 def assign_groups(rows: Sequence[RecordingRow], relations: Sequence[Relation] = RELATIONS) -> list[int]:
-    """Return the group of each row as the index of one of its rows, the same for directly or indirectly related rows.
+    """Return a group number for each row, which directly or indirectly related rows share.
 
-    An unrelated row is a group by itself. Groups are not numbered consecutively.
+    A group's number is the index of one row of the group, so numbers are not consecutive. An unrelated row is a group
+    by itself. `relations` are the relations that count, by default all.
     """
     parent = list(range(len(rows)))
     for relation in relations:
@@ -517,13 +523,15 @@ class Leak:
     relation: str
     """Name of the relation (`Relation.name`), such as "cut from the same recording"."""
     first: RecordingRow
+    """The recording that is earlier in the table."""
     second: RecordingRow
+    """The recording that is later in the table, and in another split."""
 
 
 def find_leaks(rows: Sequence[RecordingRow], split_of: Callable[[RecordingRow], str | None]) -> Iterator[Leak]:
     """Yield a leak for each relation and recording that has a related recording in another split.
 
-    A recording is compared only with the first of those that share its key.
+    Of the recordings that share a key, each is compared only with the first one that has a split.
 
     Args:
         rows: the recordings.
@@ -542,14 +550,14 @@ def find_leaks(rows: Sequence[RecordingRow], split_of: Callable[[RecordingRow], 
 
 @dataclass(frozen=True)
 class Coverage:
-    """Number of recordings that have the data for a relation, `n_known`."""
+    """A relation, and the number of recordings that have the data for this relation, `n_known`."""
 
     relation: Relation
     n_known: int
 
 
 def check_coverage(rows: Sequence[RecordingRow]) -> tuple[Coverage, ...]:
-    """Return the coverage of each relation: the number of rows that have the data for it."""
+    """Return the coverage of each of `RELATIONS`, in this order: the number of rows that have the data for it."""
     return tuple(
         Coverage(
             relation,
@@ -560,5 +568,5 @@ def check_coverage(rows: Sequence[RecordingRow]) -> tuple[Coverage, ...]:
 
 
 def n_longer_than_fingerprints(rows: Sequence[RecordingRow]) -> int:
-    """Return the number of recordings longer than `MAX_S` seconds, the start that fingerprints compare."""
+    """Return the number of recordings of more than 120 s, of which fingerprints only compare the start."""
     return sum((row.duration_s or 0.0) > MAX_S for row in rows)

@@ -31,7 +31,7 @@ _FOLD = re.compile(r"fold\d+")
 def split_table(
     table: RecordingsTable, ratios: Mapping[str, float], *, seed: int, keep: bool = False
 ) -> RecordingsTable:
-    """Assign related recordings to groups, and groups to splits, with each species spread over the splits by ratio.
+    """Return the table with related recordings in groups, and groups in splits; species are spread by the ratios.
 
     Groups of rare species are assigned first, each to the split in which its species are farthest below their share. A
     species with fewer groups than splits is only in the first splits of `ratios`. Unusable recordings (missing,
@@ -41,8 +41,8 @@ def split_table(
         table: the data set.
         ratios: relative size of each split by name ("train", "validation", "test", "fold0", ...).
         seed: seed of the random order.
-        keep: keep the split of recordings that have one of `ratios`, and assign the rest of their group to it; if
-            they have several splits, to the one with the smallest ratio.
+        keep: True to keep the split of recordings that are in a split of `ratios`; the other recordings of their group
+            get the same split or, if the group has several, the one with the smallest ratio. False to assign all anew.
 
     Raises:
         InputError: a ratio is not positive, a name is no split, or there are no usable recordings.
@@ -94,11 +94,13 @@ def _is_positive(value: object) -> bool:
 
 
 def assign_splits(table: RecordingsTable, split_of: Mapping[str, str | None]) -> RecordingsTable:
-    """Return the table with `split` set from `split_of`, and `group` set for usable recordings.
+    """Return the table with `split` set from `split_of`, and `group` set to the group of related recordings.
+
+    Recordings that are missing, unreadable or silent have the `group` None.
 
     Args:
         table: the data set.
-        split_of: split by recording_id; recordings that are missing here get None.
+        split_of: split by recording_id; recordings that are not in this mapping get None.
     """
     in_groups = select_usable(table.rows, copies=True)
     numbers = {row.recording_id: number for row, number in zip(in_groups, assign_groups(in_groups), strict=True)}
@@ -113,7 +115,7 @@ def assign_splits(table: RecordingsTable, split_of: Mapping[str, str | None]) ->
 
 
 def fold_ratios(n_folds: int) -> dict[str, float]:
-    """Return equal ratios for fold0, fold1, ...
+    """Return the ratio 1.0 for each of the `n_folds` splits "fold0", "fold1", ..., as `ratios` of `split_table`.
 
     Raises:
         InputError: `n_folds` is below 2.
@@ -174,19 +176,20 @@ class LeakReport:
     """Leaks (related recordings in different splits) of a table's split, compared with random splits."""
 
     leaks: tuple[Leak, ...]
+    """Leaks of the table's split."""
     n_tested: int
     """Number of recordings outside the largest split."""
     n_leaking: int
-    """Number of these that are related to a recording in the largest split."""
+    """Number of the `n_tested` recordings that are related to a recording in the largest split."""
     n_leaking_at_random: float
-    """Mean `n_leaking` of `N_RANDOM` random splits that ignore groups."""
+    """Mean `n_leaking` of `N_RANDOM` (20) random splits that ignore groups."""
     n_recordings: int
     """Number of recordings with a split."""
     n_groups: int
     """Number of groups of related recordings; an unrelated recording is a group by itself."""
     narrow: tuple[tuple[str, int, int], ...]
-    """(species, number of recordings, number of groups) of species with enough recordings for all splits, but fewer
-    groups than splits."""
+    """(species, number of recordings, number of groups) of each species, or kind of recordings without a species, that
+    has enough recordings for all splits, but fewer groups than splits."""
     coverage: tuple[Coverage, ...]
     """Number of recordings that have the data for each relation."""
     undecided: tuple[tuple[RecordingRow, ...], ...]
@@ -199,7 +202,7 @@ N_RANDOM = 20
 
 
 def leak_report(rows: Sequence[RecordingRow], *, seed: int) -> LeakReport:
-    """Count leaks in the split of the rows and in random splits of the same sizes; `seed` is for the random splits.
+    """Find leaks in the split of the rows and in random splits of the same sizes; `seed` is for the random splits.
 
     Rows without a split are ignored.
 
@@ -237,18 +240,21 @@ class SplitGap:
     """Species of which a split has no recordings."""
 
     split: str
+    """Name of the split."""
     n_missing: int
-    """Number of labels (species, and kinds of recordings without one) that are not in this split."""
+    """Number of labels (species, and kinds of recordings without a species) that other splits have, but not this."""
     n_labels: int
     """Number of labels in all splits together."""
     label: str
-    """The missing label with the most groups; `n_recordings` and `n_groups` are its numbers in all splits."""
+    """The missing label with the most groups of related recordings."""
     n_recordings: int
+    """Number of recordings with `label` in all splits together."""
     n_groups: int
+    """Number of groups of related recordings with `label` in all splits together."""
 
 
 def split_gaps(rows: Sequence[RecordingRow], splits: Sequence[str]) -> Iterator[SplitGap]:
-    """Yield a gap for each of `splits` that lacks a species, or a kind of recording without one, of another split."""
+    """Yield one gap for each of `splits` that lacks a species, or a kind such as background, that another split has."""
     split_rows = [row for row in rows if row.split is not None]
     groups = _group_by_label(split_rows, assign_groups(split_rows))
     for split in splits:

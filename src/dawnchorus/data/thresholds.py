@@ -21,14 +21,14 @@ BoolArray = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, kw_only=True)
 class ClipThresholds:
-    """Lower limits for clips and species; 0 disables a limit."""
+    """Lower limits for clips, and for the number of clips of a species; 0 disables a limit."""
 
     min_rms: float = 0.0
     """Minimum root mean square of a clip's samples (full scale is 1)."""
     min_mel_std_db: float = 0.0
     """Minimum standard deviation of a clip's log-mel spectrogram in dB; it is small for steady noise and hum."""
     min_clips: int = 0
-    """Minimum number of clips of a species that pass the other two limits."""
+    """Minimum number of a species' clips that pass the other two limits; all clips of rarer species are removed."""
 
 
 @dataclass(frozen=True)
@@ -38,22 +38,22 @@ class Excluded:
     Attributes:
         n_quiet: number of clips below `min_rms`.
         n_flat: number of clips below `min_mel_std_db`, without those in `n_quiet`.
-        n_rare: number of the other clips of `rare_species`.
-        n_left: number of remaining clips.
+        n_rare: number of clips of `rare_species`, without those in `n_quiet` and `n_flat`.
+        n_left: number of clips that stay in the index.
     """
 
     n_quiet: int
     n_flat: int
     n_rare: int
     rare_species: tuple[str, ...]
-    """Species with fewer clips than `min_clips` that pass the other two limits."""
+    """Scientific names of species with fewer than `min_clips` clips that pass the other two limits, sorted."""
     n_left: int
 
 
 def apply_thresholds(folder: Path, thresholds: ClipThresholds, *, n_workers: int) -> Excluded:
     """Remove clips below the thresholds from the index of a folder of prepared clips; their samples stay on disk.
 
-    Clips without a species are not removed by `min_clips`.
+    Clips without a species are not removed by `min_clips`. `n_workers` is the number of threads.
 
     Raises:
         InputError: no clip would remain, or the folder has no prepared clips.

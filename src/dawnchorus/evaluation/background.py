@@ -40,7 +40,7 @@ class BackgroundScore:
     highest: float
     percentile_95: float
     scientific_name: str
-    """The species with the highest score."""
+    """Scientific name of the absent species with the highest score."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,9 @@ class FalseAlarms:
     """False alarms (false positives) at one minimum score."""
 
     min_score: float
+    """Minimum score of a false alarm."""
     n_alarms: int
-    """Number of false alarms: pairs of window and absent species with the minimum score or more."""
+    """Number of false alarms: pairs of window and absent species with a score of `min_score` or more."""
     per_hour: float
     """False alarms per hour: sum over species of alarms per hour in which the species is known to be absent."""
     low: float
@@ -68,8 +69,8 @@ class BackgroundTest:
 
     Attributes:
         n_recordings: number of these recordings.
-        highest: maximum score of an absent species.
-        recordings: scores by recording, the highest first.
+        highest: maximum score of an absent species in any of the recordings.
+        recordings: scores of each recording, the recording with the highest score first.
     """
 
     n_recordings: int
@@ -82,20 +83,20 @@ class BackgroundTest:
     n_with_detections: int
     """Number of these recordings in which an absent species scores `min_score` or more."""
     min_score: float
-    """Minimum score behind `n_with_detections`: the default minimum score of a detection in `identify`."""
+    """Minimum score used for `n_with_detections`: the default minimum score of a detection in `identify`."""
     highest: float
     percentile_95: float
     """95th percentile of the recordings' highest scores."""
     scored_h: float
     """Total length of the used windows in hours."""
     false_alarms: tuple[FalseAlarms, ...]
-    """False alarms at each minimum score of `ALARM_SCORES`."""
+    """False alarms at each of the minimum scores `ALARM_SCORES`: `min_score`, 0.5 and 0.9."""
     recordings: tuple[BackgroundScore, ...]
 
     def as_record(self) -> dict[str, Any]:
         """Return the figures over all recordings as JSON-compatible values, without those of each recording.
 
-        Keys are the names of the fields but `recordings`; `false_alarms` is a list of dicts with the fields of
+        Keys are the names of all fields except `recordings`; `false_alarms` is a list of dicts with the fields of
         `FalseAlarms`.
         """
         names = (
@@ -132,8 +133,8 @@ def _format_rate(value: float) -> str:
 def measure_background(scores: Scores) -> BackgroundTest | None:
     """Measure scores in background; None if no recording has windows without birds, or no class is absent from them.
 
-    Background is background recordings, and windows of annotated recordings without annotations. In a recording that is
-    only known to lack some species (`RecordingRow.absent`), only these species are measured.
+    Background means background recordings, and those windows of annotated recordings that no annotation overlaps. In a
+    recording that is only known to lack some species (`RecordingRow.absent`), only these species are measured.
     """
     recordings = [
         _BirdFreeRecording(row, windows, columns)

@@ -21,7 +21,7 @@ def fit_calibration(scores: FloatArray, truth: npt.NDArray[np.bool_], *, n_recor
     result with scikit-learn's logistic regression, which would add 200 MB to an installation.
 
     Args:
-        scores: scores [windows, classes]; NaN where presence is not known.
+        scores: scores [windows, classes], 0 to 1; NaN where presence is not known.
         truth: True [windows, classes] for present species.
         n_recordings: number of recordings that the windows are from, stored in the result.
     """

@@ -19,6 +19,7 @@ class TrainingOverlap:
     """A recording that the model was trained on, or that is related to a training recording."""
 
     recording_id: str
+    """The recording_id in the evaluated data set."""
     trained_as: str
     """The recording_id of the training recording."""
     relation: str
@@ -30,6 +31,7 @@ class LabelIssue:
     """A recording in which the model detects another species (`prediction`) and not the labeled one (`label`).
 
     Attributes:
+        recording_id: the recording.
         label: scientific name of the labeled species.
         prediction: scientific name of the detected species.
         score: highest score of `prediction` in the recording.
@@ -44,10 +46,10 @@ class LabelIssue:
 def find_training_overlap(bundle: Bundle, rows: Sequence[RecordingRow]) -> tuple[TrainingOverlap, ...]:
     """Return the rows that are training recordings of the bundle, or related to one; each row once.
 
-    Recordings are compared by audio hash if both data sets were checked (`dawnchorus data check`), by content hash, by
-    identifier, by nearly the same sound (`duplicate_of`), and by `NAMED_RELATIONS`; the first of these that fits is
-    returned. Training recordings are the rows of split "train" in the bundle's table; without a table the result is
-    empty.
+    Recordings are compared by `audio_hash` if both data sets were checked (`dawnchorus data check`), by `content_hash`,
+    by `recording_id`, by nearly the same sound (`duplicate_of`), and by file names and groups (`NAMED_RELATIONS`); of
+    several relations of a row, the first in this order is returned. Training recordings are the rows of split "train"
+    in the bundle's recordings table; without a table the result is empty.
 
     Raises:
         FormatError: the bundle's table is damaged or of another version.
@@ -108,7 +110,7 @@ def _relatives(trained: Sequence[RecordingRow], rows: Sequence[RecordingRow]) ->
 
 
 def overlap_notes(bundle: Bundle, rows: Sequence[RecordingRow]) -> tuple[str, ...]:
-    """Return a sentence on the kinds of overlap between rows and training recordings that could not be checked.
+    """Return one sentence on the kinds of overlap between rows and training recordings that could not be checked.
 
     Raises:
         FormatError: the bundle's table is damaged or of another version.
@@ -133,10 +135,11 @@ def overlap_notes(bundle: Bundle, rows: Sequence[RecordingRow]) -> tuple[str, ..
 
 
 def find_label_issues(scores: Scores) -> tuple[LabelIssue, ...]:
-    """Return recordings whose label all windows contradict, the highest scores first.
+    """Return the recordings whose labels the scores contradict, the highest scores of another species first.
 
-    The labeled species scores below `DOUBTFUL_SCORE` in each window, and another species `CERTAIN_SCORE` or more in at
-    least one. Recordings that are annotated, have several species, or one that is no class of `scores`, are left out.
+    In such a recording, the labeled species scores below `DOUBTFUL_SCORE` in each window, and another species
+    `CERTAIN_SCORE` or more in at least one window. Recordings that are annotated, have several species, or whose
+    species is no class of `scores`, are left out.
     """
     best, truth = scores.by_recording("max")
     strongest = best_index(best)

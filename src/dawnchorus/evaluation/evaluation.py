@@ -102,8 +102,7 @@ class SpeciesResult:
 
     ROC AUC and average precision need no threshold. For precision, recall and F1, the highest-scoring species of a
     recording is its prediction; recordings in which no known species is present are left out, as in the macro averages.
-    A metric is NaN if it is not defined, such as the precision of a species that is
-    never predicted.
+    A metric is NaN if it is not defined, such as the precision of a species that is never predicted.
     """
 
     scientific_name: str
@@ -141,7 +140,8 @@ class Comparison:
 
     Attributes:
         counted: number of common recordings in which a common species is present, and number of common species.
-        first_minus_other: difference by metric (`PAIRED`), with confidence interval.
+        first_minus_other: difference by metric ("top_1", "macro_roc_auc", "cmap" for class-mean average precision, and
+            "macro_f1"), first minus second bundle, with confidence interval.
     """
 
     counted: SampleSize
@@ -151,7 +151,7 @@ class Comparison:
 
     @property
     def interval_note(self) -> str | None:
-        """Sentence on differences whose intervals have no width, so they are not informative; None without any."""
+        """Sentence on differences whose intervals have no width and so say nothing; None if there are none."""
         return describe_no_width(self.first_minus_other, self.n_drawn)
 
 
@@ -165,16 +165,18 @@ class Evaluation:
 
     Attributes:
         model: name of the bundle.
+        bundle_id: identifier of the bundle, from the hash of its network's file (`Bundle.id`).
         activation: activation that the bundle's scores come from.
         n_recordings: number of evaluated recordings, without those that failed or are unlabeled.
         n_windows: number of windows of these recordings.
         n_failed: number of recordings that could not be scored.
         pool: pooling of window scores to recording scores: "mean" or "max".
-        secondary: treatment of secondary species: "count" as present, or "mask".
-        by_recording: metrics over recordings by name (a key of `METRICS`), with 95 % confidence intervals.
+        secondary: treatment of secondary species: "count" as present, or "mask" as not known.
+        by_recording: metrics over recordings by name (a key of `METRICS`, such as "accuracy", "macro_roc_auc" or
+            "cmap"), with 95 % confidence intervals.
         by_window: metrics over windows by name (a key of `METRICS`); NaN if not defined.
         species: metrics of each of the `n_known_species`.
-        training_overlap: recordings that the bundle was trained on, or relatives of these.
+        training_overlap: evaluated recordings that the bundle was trained on, or that are related to such recordings.
         label_issues: recordings whose labels are likely wrong.
     """
 
@@ -239,7 +241,7 @@ class Evaluation:
         return tuple(describe_background(self.background, model=self.model, activation=self.activation))
 
     def counted_with_unknown(self, name: str) -> SampleSize:
-        """Return the numbers of recordings and species behind the metric `name` of `with_unknown`."""
+        """Return the numbers of recordings and species behind the metric `name`, a key of `with_unknown`."""
         known = self.counted[name]
         n_more = 0 if name in OF_ALL_RECORDINGS else self.n_unknown_recordings
         return SampleSize(known.n_recordings + n_more, known.n_species + len(self.unknown_species))
@@ -251,7 +253,7 @@ class Evaluation:
 
     @property
     def interval_note(self) -> str | None:
-        """Sentence on metrics whose intervals have no width, so they are not informative; None without any."""
+        """Sentence on metrics whose intervals have no width and so say nothing; None if there are none."""
         with_unknown = {f"{name} with unknown species": each for name, each in self.with_unknown.items()}
         return describe_no_width({**self.by_recording, **with_unknown}, self.n_recordings)
 
@@ -265,9 +267,10 @@ class Evaluation:
         return f"<Evaluation of {self.model} {self.bundle_id}: {self.n_recordings} recordings, {shown}>"
 
     def as_json(self) -> dict[str, Any]:
-        """Return all fields by name as JSON-compatible values, and the key `schema` (`SCHEMA`).
+        """Return all fields by name as values for JSON, and the key "schema" with the version of this format.
 
-        Dataclasses are dicts of their fields; each value of `events` also has precision and recall.
+        Dataclasses are dicts of their fields; each value of `events` also has precision and recall. Metrics that are
+        not defined are NaN.
         """
         fields = asdict(self)
         fields["confusion"] = self.confusion.tolist()
@@ -277,8 +280,8 @@ class Evaluation:
     def as_record(self) -> dict[str, Any]:
         """Return the fields to store in a training run.
 
-        They are bundle_id, n_recordings, n_unknown_recordings, pool, secondary, and metrics: value, low and high of
-        each metric in `by_recording`.
+        They are bundle_id, n_recordings, n_unknown_recordings, pool, secondary, and "metrics": a dict with value, low
+        and high for each metric in `by_recording`.
         """
         names = ("bundle_id", "n_recordings", "n_unknown_recordings", "pool", "secondary")
         fields = {name: getattr(self, name) for name in names}
@@ -286,7 +289,13 @@ class Evaluation:
 
 
 def evaluate(bundle: Bundle, scores: Scores, *, pool: Pool = "mean") -> Evaluation:
-    """Compute all metrics from the scores of `bundle`; `pool` is the pooling of windows to recordings."""
+    """Compute all metrics from the scores of `bundle` on a data set.
+
+    `pool` is the pooling of window scores to recording scores: "mean" or "max".
+
+    Raises:
+        FormatError: the bundle's table of training recordings is damaged or of another version.
+    """
     by_recording, truth = scores.by_recording(pool)
     known = scores.known_scores
     n_model_species = sum(label.kind == "species" for label in bundle.labels)
@@ -333,9 +342,10 @@ def evaluate(bundle: Bundle, scores: Scores, *, pool: Pool = "mean") -> Evaluati
 
 
 def compare(first: Scores, second: Scores, *, pool: Pool = "mean") -> Comparison:
-    """Compare the scores of two bundles on their common recordings and species, with paired intervals.
+    """Compare the scores of two bundles on their common recordings and species, with paired confidence intervals.
 
-    `pool` is the pooling of window scores to recordings. All differences are NaN if no recording or species is common.
+    `pool` is the pooling of window scores to recording scores: "mean" or "max". All differences are NaN if no recording
+    or no species is common.
     """
     classes = [name for name in first.classes if name in second.classes]
     ids = [row.recording_id for row in first.rows]
@@ -462,9 +472,10 @@ def _species(
 
 
 def count_confusions(truth: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """Return the confusion matrix [true species, best-scoring species] from truth and scores [rows, species].
+    """Return the confusion matrix [true species, best-scoring species] of numbers of rows.
 
-    A row with several species counts for each of them, a row with none not at all.
+    `truth` (True for present species) and `scores` are [rows, species]. A row with several true species counts for each
+    of them, a row without true species not at all.
     """
     table = np.zeros((truth.shape[1], truth.shape[1]), np.int64)
     best = classification.best_index(scores)

@@ -20,7 +20,8 @@ class EventCounts:
     """Counts of predicted and annotated events at one threshold.
 
     Attributes:
-        n_predicted: number of predicted events (joined windows with scores at the threshold or above).
+        n_predicted: number of predicted events: overlapping and adjacent windows in which a species scores the
+            threshold or more, joined.
         n_correct: number of predicted events that touch an annotation of their species.
         n_annotated: number of annotations of the scored species.
         n_recalled: number of annotations that a predicted event of their species touches.
@@ -49,10 +50,11 @@ class EventCounts:
 
 
 def count_events(scores: Scores) -> dict[str, EventCounts]:
-    """Count events in annotated recordings by threshold ("0.1", ...); empty if no recording is annotated.
+    """Count events in annotated recordings by threshold; empty if no recording is annotated.
 
-    In an annotated recording without annotations, each predicted event is wrong. A predicted event that touches no
-    annotation of its species, but an annotation without a species, is not counted.
+    Keys are the thresholds as text: "0.1", "0.25", "0.5", "0.75" and "0.9". In an annotated recording without
+    annotations, each predicted event is wrong. A predicted event that touches no annotation of its species, but an
+    annotation without a species, is not counted.
     """
     annotated = [k for k, row in enumerate(scores.rows) if row.is_annotated]
     if not annotated:
@@ -82,7 +84,10 @@ def _touch(marks: Sequence[Annotation], start_s: float, end_s: float) -> bool:
 
 
 def join_windows(start_s: FloatArray, window_s: float) -> list[tuple[float, float]]:
-    """Join overlapping and adjacent windows, sorted by `start_s` [windows], to (start, end) segments in seconds."""
+    """Join overlapping and adjacent windows to (start, end) segments in seconds.
+
+    `start_s` [windows] are the starts of windows in ascending order, `window_s` is the length of each window.
+    """
     joined: list[tuple[float, float]] = []
     for start in start_s.tolist():
         if joined and start <= joined[-1][1] + 1e-3:

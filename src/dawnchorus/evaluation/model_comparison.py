@@ -33,9 +33,9 @@ class ModelOutput:
         name: name of the model, for tables.
         labels: all classes of the model.
         window_s: length of its windows in seconds.
-        kept_score: minimum score of its detections.
-        detections: the detections, with the columns `COLUMNS`.
-        recordings: names of the recordings that were scored, also without a detection.
+        kept_score: score below which its detections were not kept.
+        detections: the detections, with the columns recording, start_s, end_s, scientific_name and score.
+        recordings: names of the recordings that were scored, also of those without a detection.
     """
 
     name: str
@@ -66,8 +66,8 @@ class LabelMap:
 def map_labels(first: Sequence[Label], second: Sequence[Label]) -> LabelMap:
     """Return the mapping between the classes of two models.
 
-    A class is mapped once. If several classes of the second model match a class, the one with the same scientific name
-    is mapped, and the others are in `only_second`.
+    A class is mapped once. If several classes of the second model match one class of the first, the one with the same
+    scientific name (or else the first one) is mapped, and the others are in `only_second`.
     """
     exact = {label.scientific_name for label in first}
     pairs = {label.scientific_name: label.scientific_name for label in second if label.scientific_name in exact}
@@ -134,8 +134,8 @@ class ModelComparison:
         threshold: minimum score of a detected species.
         segment_s: length of a segment in seconds.
         n_recordings: number of recordings that both models have scored.
-        missing_first: recordings that the first model has not scored, but the second has.
-        missing_second: recordings that the second model has not scored, but the first has.
+        missing_first: names of recordings that the first model has not scored, but the second has.
+        missing_second: names of recordings that the second model has not scored, but the first has.
         labels: mapping between the classes of both models.
         agreement: share of pairs (segment, species) detected by both models, of those detected by at least one; NaN
             if there are none.

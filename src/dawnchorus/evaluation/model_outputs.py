@@ -28,15 +28,17 @@ def score_output(
 ) -> tuple[ModelOutput, Run]:
     """Score recordings with a model, and return its detections and the run, which lists failures.
 
-    Detections are kept as an archive keeps them by default: from score `KEPT_MIN_SCORE` on, `KEPT_TOP` in a window.
+    Detections are kept as an archive of detections keeps them by default: from the score `KEPT_MIN_SCORE` on, and at
+    most the `KEPT_TOP` highest of a window.
 
     Args:
         files: the recordings.
         model: the model.
-        workers: number of decoder processes; None: one per core.
-        report: called with the progress.
+        workers: number of cores to use; None: all that this process may use.
+        report: called with the progress of the run.
 
     Raises:
+        InputError: there are no recordings in `files`.
         ModelError: the model cannot be run, or a score is not finite.
     """
     options = Options(min_score=KEPT_MIN_SCORE, top=KEPT_TOP)
@@ -91,16 +93,16 @@ def _kind(text: str) -> Kind:
 def compare_by_labels(
     models: Sequence[Model], table: RecordingsTable, rows: Sequence[RecordingRow], *, workers: int | None = None
 ) -> Comparison | None:
-    """Return differences in metrics of two models (first minus second) by the labels of recordings.
+    """Score recordings with two models, and return the differences (first minus second) of metrics against the labels.
 
-    None if no label is of a species that both models know. Labels may have the names of either model. Scores of a
-    recording are the mean over its windows.
+    None if no label is of a species that both models know. Labels may have the names of either model. A recording's
+    score is the mean over its windows.
 
     Args:
         models: the two models.
         table: the data set.
         rows: the recordings to score; unlabeled ones are left out.
-        workers: number of decoder processes; None: one per core.
+        workers: number of cores to use; None: all that this process may use.
 
     Raises:
         InputError: none of the recordings could be scored.

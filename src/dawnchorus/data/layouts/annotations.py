@@ -48,7 +48,9 @@ class NamedMark:
     """A row of a table of marks, and the recording that it belongs to."""
 
     table: Path
+    """The file of the table."""
     mark: Mark
+    """The row."""
     recording: Path | None
     """The recording; None if no recording or several recordings match: see `reason`."""
     reason: str = ""
@@ -60,14 +62,15 @@ class MarkTables:
     """Rows of all tables of marks in a source."""
 
     marks: list[NamedMark] = field(default_factory=list)
+    """Rows in the order of tables and lines, also those that belong to no recording."""
     empty: dict[Path, Path] = field(default_factory=dict)
-    """Tables without rows, by recording: it was annotated, and nothing was found."""
+    """Tables without rows, by recording; such a recording was annotated, and nothing was found."""
     tables: list[Path] = field(default_factory=list)
     """Tables of marks that were read, also those without rows."""
     unused: list[str] = field(default_factory=list)
     """Text files that were not read, as `name: reason`."""
     model_output: dict[Path, int] = field(default_factory=dict)
-    """Numbers of rows by table of model output; such tables are not read as annotations."""
+    """Numbers of rows by table that looks like the output of a model; such tables are not read as annotations."""
     unreadable: dict[Path, str] = field(default_factory=dict)
     """Reasons by table of marks that could not be read."""
     notes: MarkNotes = field(default_factory=MarkNotes)
@@ -103,9 +106,14 @@ class RecordingNames:
             self._by_stem[fold_name(path.stem)].append(path)
 
     def named_in_row(self, name: str, table: Path, folder: str | None = None) -> tuple[list[_Fit], str]:
-        """Return the best candidates for a recording named in a row, and a reason unless there is exactly one.
+        """Return the best candidates for a recording named in a row, and why it is unclear which one is meant.
 
-        Of several recordings with the same file name, those in the row's `folder` (another column) are preferred.
+        A candidate is a recording's path with the degree of agreement. The reason is empty if there is exactly one.
+
+        Args:
+            name: the row's file name or path of the recording, with or without suffix.
+            table: the file of the table; recordings near it are preferred.
+            folder: the row's folder or site, from another column; recordings in it are preferred. None without one.
         """
         *folders, last = _parts(name) or [""]
         candidates = self._by_name.get(fold_name(last)) or self._by_stem.get(fold_name(last), [])
@@ -135,9 +143,9 @@ class RecordingNames:
         return _Fit(path, n_agreeing, is_whole=n_agreeing > 1 and n_agreeing >= n_here) if fits else None
 
     def is_in_folder(self, path: Path, folder: str | None) -> bool:
-        """Return True if all parts of `folder` are names of folders in the recording's path.
+        """Return True if all parts of `folder` are names of folders in the recording's path; False for None.
 
-        A `folder` of a single part is only compared with the source folder and the folders below it.
+        A `folder` of a single part is only compared with `root` and the folders below it.
         """
         parts = set(map(fold_name, _parts(folder or "")))
         folders = path.absolute().parent.parts
@@ -147,7 +155,10 @@ class RecordingNames:
         return bool(parts) and parts <= set(map(fold_name, folders))
 
     def named_by_table(self, table: Path) -> list[Path]:
-        """Return the recordings whose name a table's file name begins with, the nearest to the table; [] for none."""
+        """Return the recordings whose name a table's file name begins with; [] for none.
+
+        Of several recordings with this name, only those nearest to the table are returned.
+        """
         name = fold_name(table.name)
         for length in range(len(name), 0, -1):
             stem = name[:length]
@@ -165,8 +176,9 @@ def find_marks(
         source: one table, or the folder in which tables are searched.
         root: the folder of the recordings.
         files: the recordings below `root`.
-        read: reader of one table, which adds guesses to the notes.
-        with_model_output: also read tables that look like the output of a model; a single table is always read.
+        read: reader of one table; it gets the file, and notes to which it adds guesses.
+        with_model_output: True to also read tables in a folder that look like the output of a model; a single table
+            `source` is always read.
 
     Raises:
         FormatError: none of the tables of marks in a folder can be read, or the single table `source` cannot be read.

@@ -102,7 +102,7 @@ class FolderReading:
     others: Counter[str] = field(default_factory=Counter)
     """Numbers of recordings by name of a folder that is no label."""
     reviews: dict[Path, tuple[str, Review]] = field(default_factory=dict)
-    """Folder that is the outcome of a review, and the outcome, by recording."""
+    """Name of the folder that is the outcome of a review, and the outcome, by recording."""
     review_siblings: Counter[str] = field(default_factory=Counter)
     """Numbers of labeled recordings by folder that is no review outcome, but next to a folder that is one."""
     tape_clips: list[Path] = field(default_factory=list)
@@ -120,7 +120,7 @@ class FolderReading:
         return self.sure | {path for path, folder in folders.items() if folder is not None and folder.parent in next_to}
 
     def notes(self) -> Iterator[str]:
-        """Yield sentences for the user on the folders and files that labels were read from."""
+        """Yield sentences for the user on the folders and files that labels were read from, and on reviews."""
         for level, names in sorted(self.of_levels.items()):
             yield f"labels read from folders of level {level}: {counted(names.total(), 'recording')} ({_first(names)})."
         if self.others:
@@ -182,9 +182,10 @@ def read_folders(
 
     Args:
         root: the folder below which folder names are read.
-        files: the recordings.
+        files: the recordings, which are below `root`.
         known: known classes, to recognize species in names; None to judge names by their form only.
-        levels: meaning of the folder levels, the outermost first, one of them `SPECIES`; empty: inferred from names.
+        levels: meaning of the folder levels, the outermost first, one of them "species" (`SPECIES`), others any word,
+            but "genus" directly before "species" is part of the name; empty: inferred from names.
     """
     reading = FolderReading()
     holding = {path.parent for path in files}
@@ -363,7 +364,8 @@ def _read_file_names(reading: FolderReading, files: Sequence[Path]) -> None:
 def read_folder_rows(root: Path, files: list[Path], known: KnownClasses | None = None) -> Iterator[RecordingRow]:
     """Yield a row for each of `files` below `root`, labeled by its folders or its file name.
 
-    Recordings with several equally likely folders are unlabeled. `known` is as for `read_folders`.
+    Recordings with several equally likely folders are unlabeled. `known` are classes, to recognize species in names;
+    None to judge names by their form only.
     """
     yield from build_rows(root, files, read_folders(root, files, known))
 
@@ -378,10 +380,11 @@ def build_rows(root: Path, files: Sequence[Path], reading: FolderReading) -> Ite
 
 
 def apply_review(labels: Labels, review: Review) -> Labels:
-    """Return a recording's label fields after a review of the presence of its species.
+    """Return a recording's label fields (scientific_name, common_name, secondary, absent, kind) after a review.
 
-    "present" changes nothing. "absent" moves the main and secondary species to the absent ones; a recording without a
-    main species with this outcome, and any with "undecided", become unlabeled.
+    The review is of the presence of the recording's species. "present" changes nothing. "absent" moves main and
+    secondary species to `absent`, and sets `kind` to "background"; a recording without a main species becomes
+    unlabeled. "undecided" makes every recording unlabeled.
     """
     if review == "present":
         return labels
@@ -416,7 +419,10 @@ def find_folder_date(path: Path) -> str | None:
 
 
 def list_labels(label: Label | None) -> Labels:
-    """Return the label fields of a row; the label None stands for an unlabeled recording, a sound for background."""
+    """Return fields of a `RecordingRow` by name: scientific_name and common_name of a species, else only `kind`.
+
+    `kind` is "background" for a label of another sound (`Label.kind` "sound"), and "soundscape" (unlabeled) for None.
+    """
     if label is None:
         return {"kind": "soundscape"}
     if label.kind == "sound":

@@ -30,7 +30,9 @@ class NamingTable:
     """A table that refers to recordings, by a column of file names or by its own name."""
 
     path: Path
+    """The file of the table."""
     recordings: tuple[Path, ...]
+    """The recordings that the table refers to."""
     column: str | None
     """Name of the column with names of recordings; None if the table is named after its recording."""
     has_known_columns: bool = False
@@ -44,7 +46,10 @@ class NamingTable:
         return f"'{self.column}' of {self.path.name} names {n} recording{'' if n == 1 else 's'}"
 
     def command(self) -> str:
-        """Return the command line that imports the table as labels of the recordings."""
+        """Return the arguments of `dawnchorus` that import the table as labels of the recordings, for messages.
+
+        They have placeholders: SET for the new data set and, for an unknown column of species, COLUMN.
+        """
         folder = os.path.commonpath([path.parent for path in self.recordings])
         command = shlex.join(("data", "import", str(self.path), "SET", "--audio", folder))
         if self.has_known_columns:
@@ -53,7 +58,10 @@ class NamingTable:
 
 
 def find_naming_tables(source: Path, files: Sequence[Path]) -> Iterator[NamingTable]:
-    """Yield tables at or below `source` that refer to recordings of `files` and are no tables of marks."""
+    """Yield tables at or below the path `source` that refer to recordings of `files`, but are no tables of marks.
+
+    Tables that are too large, or in which too few names are those of recordings, are left out.
+    """
     names = RecordingNames(source, files)
     by_name: dict[str, list[Path]] = {}
     for path in files:

@@ -20,7 +20,10 @@ Read = Callable[[Path, Path, Sequence[Path]], Iterable[RecordingRow]]
 
 
 def guard_source(entry: Source, plug_in: PlugIn) -> Source:
-    """Return a plug-in's source whose functions raise `PlugInError` for any error; see `PlugIn.guard`."""
+    """Return a plug-in's source `entry` with functions that raise `PlugInError` for unexpected errors and results.
+
+    Errors of Dawn Chorus and of the operating system are raised unchanged; see `PlugIn.guard`.
+    """
     return replace(
         entry, find=partial(_find_guarded, plug_in, entry.find), read=partial(_read_guarded, plug_in, entry.read)
     )
@@ -48,7 +51,7 @@ SOURCES = Registry(Source, (XENO_CANTO, VOICES), noun="source", group="dawnchoru
 
 
 def find_descriptions(path: Path) -> Iterator[tuple[Source, Path]]:
-    """Yield the sources that recognize a folder or file, each with the file that describes the recordings.
+    """Yield (source, file that describes the recordings) for each registered source that recognizes a folder or file.
 
     Plug-ins that fail are logged and skipped.
     """

@@ -17,9 +17,10 @@ _PAIRS: tuple[dict[str, Review], ...] = tuple(
 
 
 def parse_folder_review(name: str, siblings: frozenset[str] = frozenset()) -> Review | None:
-    """Parse a folder name as the outcome of a review, as `taxonomy.reviews.parse_review` does; None for other names.
+    """Parse a folder name as the outcome of a review: "present", "absent" or "undecided"; None for other names.
 
-    `no` or `0` is an outcome only if its counterpart (`yes`, `1`) is among the `siblings`, the folders next to it.
+    `no` or `0` is an outcome only if its counterpart (`yes`, `1`) is among the `siblings`, which are the names of the
+    folders in the same parent folder.
     """
     folded = {sibling.strip().casefold() for sibling in siblings}
     pair = next((pair for pair in _PAIRS if name.strip().casefold() in pair and folded >= set(pair)), {})
@@ -27,5 +28,8 @@ def parse_folder_review(name: str, siblings: frozenset[str] = frozenset()) -> Re
 
 
 def find_folder_review(folders: Sequence[str]) -> tuple[str, Review] | None:
-    """Return (name, outcome) of the innermost of nested folders that is a review outcome; None if there is none."""
+    """Return (name, outcome) of the innermost folder that is a review outcome; None if there is none.
+
+    `folders` are the names of nested folders, the outermost first.
+    """
     return next(((name, review) for name in reversed(folders) if (review := parse_folder_review(name))), None)

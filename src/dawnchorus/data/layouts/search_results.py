@@ -27,7 +27,7 @@ _LISTS = ("recordings", "results")
 def find_search_results(source: Path) -> Path | None:
     """Return the file of search results for `source`: a JSON file itself, or `xc.json` in a folder; else None.
 
-    If the folder has files named by xeno-canto's numbers, `xc.json` can also be next to the folder.
+    If the folder has files named by xeno-canto's numbers, `xc.json` can also be in the parent folder.
     """
     if source.is_file():
         return source if source.suffix.lower() == ".json" else None

@@ -93,6 +93,7 @@ class TableLayout:
     """A CSV table of recordings, with the columns that the fields of a row are read from."""
 
     table: Table
+    """The opened table."""
     columns: Mapping[str, int]
     """Column index by field (keys of `COLUMNS`)."""
     path_columns: tuple[int, ...]
@@ -111,7 +112,7 @@ class TableLayout:
 
         Raises:
             InputError: no such file, or `given` has an unknown field or a column that the table does not have.
-            FormatError: there is no column of paths, or no column of species.
+            FormatError: the table cannot be read, or it has no column of paths or none of species.
         """
         if not os.path.exists(csv_path) or csv_path.is_dir():
             raise InputError("no such file.", subject=csv_path)
@@ -168,9 +169,10 @@ class TableLayout:
         return f" Did you mean --column {' --column '.join(questions)}?" if questions else ""
 
     def fields(self, cells: Sequence[str]) -> dict[str, str | None]:
-        """Return the text of each field in a row's cells, None if empty; a species epithet gets the genus before it.
+        """Return the text of a row's cells by field (keys of `COLUMNS`); None for an empty cell.
 
-        Fields without a column in the table are not in the result.
+        If genus and species are in two columns, the field scientific_name has both. Fields without a column in the
+        table are not in the result.
         """
         fields = {field: cells[index].strip() or None for field, index in self.columns.items()}
         genus, species = fields.get("genus"), fields.get("scientific_name")

@@ -18,7 +18,7 @@ class TaxonNames:
     """Lookup of species by code; if several taxa have the same code, the first one is used.
 
     Args:
-        taxa: the taxa; those without a code or a scientific name are skipped.
+        taxa: (code, scientific name, common name) of each taxon; taxa without a code or a scientific name are skipped.
     """
 
     def __init__(self, taxa: Iterable[Taxon]) -> None:
@@ -29,16 +29,17 @@ class TaxonNames:
 
     @classmethod
     def read_for(cls, table: Path, *, own: Iterable[Taxon]) -> TaxonNames:
-        """Collect codes for a table: from `taxonomy.csv` near it, from its own rows, and from other checklists near it.
+        """Collect codes for a table from `taxonomy.csv` near it, then its rows, then other checklists near it.
 
-        `own` are the taxa in the table's rows. If two of these sources have the same code, the one named first counts.
+        If two of these sources have the same code, the first one counts. `own` are (code, scientific name, common name)
+        of the table's rows.
         """
         paths = find_checklists(table)
         first = [path for path in paths if path.name == "taxonomy.csv"]
         return cls([*_taxa(first), *own, *_taxa(path for path in paths if path not in first)])
 
     def label(self, code: str | None) -> Label | None:
-        """Return the species of a code; None if it is unknown."""
+        """Return the species of a code; None if the code is unknown or None."""
         return self._labels.get(code or "")
 
     def scientific(self, text: str) -> str:

@@ -48,11 +48,11 @@ def find_voices_table(source: Path) -> Path | None:
 def read_voices(table: Path, root: Path, files: Sequence[Path]) -> Iterator[RecordingRow]:
     """Yield a row for each of `files` below `root`, labeled by its folder.
 
-    A file whose folder is no species is labeled by its file name, if the table has the name. Guesses about the table
-    are logged.
+    A file whose folder is no species is labeled by its file name if the table has that name, else it is unlabeled.
+    Guesses about the table are logged.
 
     Raises:
-        FormatError: the table lacks the column common_name or scientific_name.
+        FormatError: the table cannot be read, or lacks the column common_name or scientific_name.
     """
     known = KnownClasses(_species(table))
     for path in files:
@@ -73,7 +73,7 @@ def read_voice_recordings(table: Path) -> list[RecordingRow]:
     The rows have the species and the recordist as written; rows of the table without a valid number are skipped.
 
     Raises:
-        FormatError: the table lacks the column xc_id.
+        FormatError: the table cannot be read, or lacks the column xc_id.
     """
     lines = _lines(table, "xc_id")
     return [

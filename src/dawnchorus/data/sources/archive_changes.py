@@ -36,18 +36,20 @@ class ArchiveChanges:
     """The data set's table updated from the archive, and the changes; changes are (recording_id, old, new)."""
 
     table: RecordingsTable
+    """The updated table."""
     renamed: tuple[tuple[str, str, str], ...] = ()
     """Changed species."""
     relicensed: tuple[tuple[str, str, str], ...] = ()
     """Changed licenses."""
     others: Mapping[str, tuple[tuple[str, str, str], ...]] = field(default_factory=dict)
-    """Changes of all other fields from the archive, such as date and quality, by field; () without a change."""
+    """Changes by name of each other field that comes from the archive, such as "date"; () if none has changed."""
     replaced: tuple[str, ...] = ()
     """recording_ids for which the archive has another file now."""
     gone: tuple[str, ...] = ()
     """recording_ids that the archive no longer has; their rows and files stay in the data set."""
     unsettled: tuple[str, ...] = ()
-    """recording_ids that the search no longer returns, and whose individual request failed or was not made."""
+    """recording_ids that the search no longer returns, and whose individual request failed or was not made; their rows
+    stay as they are."""
 
     def notes(self) -> Iterator[str]:
         """Yield a sentence for the user with number and examples for each kind of change."""
@@ -77,9 +79,9 @@ class EarlierSearch:
     """Result of a query in the runs of `dawnchorus data fetch` into this data set before the current one."""
 
     recording_ids: tuple[str, ...] = ()
-    """Recordings that the query found, as of the last of these runs."""
+    """recording_ids that the query found in the last of these runs."""
     listed_s: Mapping[str, float | None] = field(default_factory=dict)
-    """Lengths in seconds that the archive listed for the data set's files, of any search, by recording_id."""
+    """Lengths in seconds that the archive listed in earlier searches, also of other queries, by recording_id."""
 
 
 def compare_with_archive(
@@ -90,12 +92,12 @@ def compare_with_archive(
 ) -> ArchiveChanges:
     """Update the table with the archive's current data, and return the changes.
 
-    Recordings that the search no longer finds are requested one by one, at most `MAX_LOOKED_UP` of them. Path, length
-    and the other facts of a file stay as they are.
+    Recordings that the search no longer finds are requested one by one, at most `MAX_LOOKED_UP` (100) of them. A row's
+    path, length and other facts of its file stay as they are.
 
     Args:
         table: the data set.
-        results: all results of the search now.
+        results: all results of the current search.
         earlier: result of the same search in earlier runs.
         find_recording: function that requests a recording by its identifier, and returns None if the archive no longer
             has it. If it raises a DownloadError, the recording is `unsettled`.
@@ -141,7 +143,7 @@ def _differences(pairs: Iterable[tuple[RecordingRow, SearchResult]], name: str) 
 
 
 def lengths_differ(first_s: float, second_s: float) -> bool:
-    """Return True if two durations differ by more than `SAME_LENGTH_S`, too much to be of the same file."""
+    """Return True if two durations in seconds differ by more than `SAME_LENGTH_S` (2 s), so not of the same file."""
     return abs(first_s - second_s) > SAME_LENGTH_S
 
 
@@ -153,18 +155,18 @@ def _is_other_file(row: RecordingRow, result: SearchResult, earlier: EarlierSear
 
 
 def read_search(folder: Path, query: str) -> EarlierSearch:
-    """Return the result of a query as stored by `write_search`; without recordings if there is none, or it is damaged.
+    """Return the result of a query that `write_search` stored in the data set's folder; without recordings if none.
 
-    `listed_s` has the lengths of all stored searches.
+    `listed_s` has the lengths of all stored queries. A damaged file counts as missing.
     """
     known = _read(folder)
     return EarlierSearch(tuple(known["searches"].get(query, ())), known["listed_s"])
 
 
 def write_search(folder: Path, query: str, search: EarlierSearch) -> None:
-    """Store the result of a query in the data set's folder, for `read_search` in later runs.
+    """Store the result `search` of a query in the data set's folder, for `read_search` in later runs.
 
-    Results of other queries stay; lengths are added to those that are stored.
+    An earlier result of the query is replaced, those of other queries stay; lengths are added to the stored ones.
 
     Raises:
         OutputError: no space, or no permission.

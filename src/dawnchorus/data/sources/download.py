@@ -34,8 +34,8 @@ class FetchSummary:
     """Result of a download.
 
     Attributes:
-        rows: rows of the search's recordings whose file exists now.
-        n_before: number of recordings whose file existed before, and is not replaced.
+        rows: rows of the requested recordings whose file exists now, downloaded by this call or before.
+        n_before: number of recordings whose file existed before, and was not downloaded again.
         failures: reasons by recording_id of recordings that could not be downloaded.
     """
 
@@ -43,7 +43,7 @@ class FetchSummary:
     n_before: int
     failures: dict[str, str]
     unsound: tuple[str, ...] = ()
-    """recording_ids whose file from before this download was not audio; it was deleted, and requested again."""
+    """recording_ids whose file from before this download was not audio; the file was deleted, and requested again."""
     other_lengths: tuple[tuple[str, float, float], ...] = ()
     """(recording_id, length of the file, listed length) in seconds of recordings whose lengths differ."""
     not_requested: tuple[str, ...] = ()
@@ -80,10 +80,10 @@ class FetchSummary:
 
 @contextmanager
 def claim_folder(folder: Path) -> Iterator[None]:
-    """Lock a data set's folder against other downloads; create it if missing.
+    """Lock a data set's folder against other downloads during the block; create the folder if missing.
 
     Raises:
-        BusyError: another process downloads to it.
+        BusyError: another process is downloading to the folder.
         OutputError: the folder cannot be written.
     """
     path = folder / ".fetch.lock"
@@ -116,9 +116,10 @@ def fetch_recordings(
     report: Report = ignore_progress,
     keep: Callable[[Sequence[RecordingRow]], None] = lambda _rows: None,
 ) -> FetchSummary:
-    """Download recordings that are not yet in `folder`, in parallel.
+    """Download recordings that are not yet in the subfolder `audio` of `folder`, in parallel.
 
-    A file gets its name only when it is complete and decodable; after an interruption, the same call resumes.
+    A file gets its name only when it is complete and decodable; after an interruption, the same call resumes. Failed
+    downloads are in the result, and raise no error.
 
     Args:
         web: the HTTP client.
@@ -241,10 +242,10 @@ def _find_other_lengths(
 
 
 def decode_audio(path: Path, name: str, *, decoder: DecoderProcess) -> float:
-    """Decode a downloaded file completely, and return its duration in seconds; `name` is for errors.
+    """Decode a downloaded file completely, and return its duration in seconds; `name` is its name in errors.
 
     Raises:
-        DownloadError: the file is not audio.
+        DownloadError: no decoder can read the file.
     """
     try:
         with decoder.open(path) as recording:

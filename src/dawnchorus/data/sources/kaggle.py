@@ -40,9 +40,11 @@ _KINDS: dict[str, tuple[Literal["dataset", "competition", "notebook"], int]] = {
 
 @dataclass(frozen=True)
 class KaggleSource:
-    """A Kaggle data set ("owner/name", or "owner/name/versions/3"), competition ("birdclef-2026") or notebook."""
+    """A data set, competition or notebook of Kaggle."""
 
     name: str
+    """Name in Kaggle's URLs: "owner/name" of a data set or notebook, "owner/name/versions/3" of one version of a data
+    set, or "birdclef-2026" of a competition."""
     kind: Literal["dataset", "competition", "notebook"]
 
 
@@ -97,14 +99,14 @@ def find_source(url: str) -> KaggleSource:
 
 
 def download(source: KaggleSource) -> Path:
-    """Download a data set or competition, and return its folder.
+    """Download a data set or competition (but not a notebook), and return its folder.
 
     kagglehub stores it in its cache, resumes interrupted downloads, and verifies checksums. An archive that cannot be
     unpacked is deleted, because kagglehub would take it for complete the next time.
 
     Raises:
         MissingExtraError: kagglehub is not installed.
-        DownloadError: Kaggle refused, or could not be reached.
+        DownloadError: Kaggle refused, could not be reached, or sent damaged data.
     """
     with _kagglehub(source.name) as kagglehub:
         is_competition = source.kind == "competition"

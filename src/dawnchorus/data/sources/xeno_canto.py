@@ -52,10 +52,10 @@ _HOW_TO_GET_A_KEY = (
 
 
 def key_from_environment() -> str:
-    """Return the API key from the environment variables `KEY_VARIABLES`.
+    """Return the API key from $XENO_CANTO_API_KEY or else $XCKEY.
 
     Raises:
-        InputError: none of them is set; the message explains how to get a key.
+        InputError: neither is set; the message explains how to get a key.
     """
     key = next((os.environ[name] for name in KEY_VARIABLES if os.environ.get(name)), None)
     if key is None:
@@ -82,11 +82,14 @@ def check_query(query: str) -> str:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """A recording in a search result: its row, download URL ("" if restricted), and file name in a data set."""
+    """A recording in a search result."""
 
     row: RecordingRow
+    """The recording's row, as the archive lists it; `duration_s` is the listed length."""
     file_url: str
+    """URL for the download; "" if the archive restricts it."""
     file_name: str
+    """Name of the file in the subfolder `audio` of a data set's folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,10 +109,11 @@ class FetchFilter:
     max_length_s: float | None = None
 
     def choose(self, results: Iterable[SearchResult]) -> tuple[list[SearchResult], Counter[str]]:
-        """Return selected recordings, the best quality of each species first, and counts of the others by reason.
+        """Return the selected recordings, and the number of the others by reason (text for messages).
 
-        They are ordered by species, quality (without a grade after B) and number; `limit` cuts the end of this order.
-        Recordings of unknown length pass `max_length_s`.
+        Selected recordings are ordered by scientific name, then quality from A to E (recordings without a grade come
+        after B), then number; `per_species` and `limit` keep the first ones. Recordings of unknown length pass
+        `max_length_s`.
         """
         left_out: Counter[str] = Counter()
         fitting = []
@@ -154,13 +158,14 @@ def search(
 ) -> list[SearchResult]:
     """Return all recordings that match a query, without duplicates, in the order of xeno-canto's numbers.
 
-    If recordings are added or removed while pages are read, others move between pages. Therefore all pages are read
-    again, until their number of recordings is the total that each page states, at most `MAX_READINGS` times. A result
-    that stays uncertain, recordings listed under two species, and values left out are logged.
+    If recordings are added or removed while pages are read, other recordings move between pages. Therefore, unless the
+    number of recordings on all pages is the total that each page states, all pages are read again, at most
+    `MAX_READINGS` (4) times in all. A result that stays uncertain, recordings listed under several species, and values
+    left out are logged.
 
     Args:
         web: the HTTP client.
-        query: tags as in `gen:Parus cnt:Spain`.
+        query: tags as in `gen:Parus cnt:Spain`, see `check_query`.
         key: the API key.
         server: base URL of the server.
         per_page: number of recordings per page.
@@ -226,10 +231,16 @@ def _note_contradictions(species: Mapping[str, Set[str]], results: Mapping[str, 
 
 
 def find_recording(web: HttpClient, recording_id: str, *, key: str, server: str = SERVER) -> SearchResult | None:
-    """Request a recording by its identifier (`XC123`); None if xeno-canto no longer has it. Arguments as of `search`.
+    """Request a recording by its identifier (`XC123`); None if xeno-canto no longer has it.
+
+    Args:
+        web: the HTTP client.
+        recording_id: the identifier.
+        key: the API key.
+        server: base URL of the server.
 
     Raises:
-        DownloadError: see `search`.
+        DownloadError: the server rejected the key, sent no search result, or could not be reached.
     """
     results = search(web, f"nr:{recording_id.removeprefix('XC')}", key=key, server=server)
     return next((result for result in results if result.row.recording_id == recording_id), None)
@@ -305,9 +316,10 @@ def _count(reply: Mapping[str, Any], name: str) -> int:
 
 
 def parse_recordings(listing: Sequence[Mapping[str, Any]], notes: Notes) -> list[SearchResult]:
-    """Parse the recordings of an API reply (a dict of fields each), in order; unreadable values are counted in `notes`.
+    """Parse the recordings of an API reply, in their order; unreadable values are counted in `notes`.
 
-    Dates and times are read by all values of their column.
+    `listing` has a dict per recording, with xeno-canto's names of fields. The form of dates and times (such as day or
+    month first) is inferred from all of them.
     """
     dates = DateColumn("date", [_text(fields, "date") or "" for fields in listing], notes)
     times = TimeColumn("time", [_text(fields, "time") or "" for fields in listing], notes)

@@ -28,12 +28,17 @@ class SyntheticPlan:
     """
 
     n_species: int = 5
+    """Number of invented species."""
     n_clips: int = 20
     """Number of clips of each species, and of background."""
     clip_s: float = 5.0
+    """Length of a clip."""
     n_soundscapes: int = 3
+    """Number of soundscapes, longer recordings with songs of several species."""
     soundscape_s: float = 60.0
+    """Length of a soundscape."""
     rate_hz: int = 32_000
+    """Sample rate of all recordings."""
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -50,7 +55,10 @@ class SyntheticPlan:
 
 
 def invented_song(number: int, *, rng: np.random.Generator) -> Song:
-    """Return a random synthetic song of the invented species `number`."""
+    """Return a random song of an invented species, which `number` names: `Avis ficta007`, `Synthetic Bird 007` for 7.
+
+    The song itself depends on `rng` only.
+    """
     center_hz = 700 * 2 ** rng.uniform(0, 3.2)
     n_notes = int(rng.integers(1, 6))
     every_s = rng.uniform(0.12, 0.4)
@@ -77,10 +85,10 @@ def invented_song(number: int, *, rng: np.random.Generator) -> Song:
 
 
 def synthetic_recordings(plan: SyntheticPlan, *, seed: int) -> Iterator[tuple[Path, Scene]]:
-    """Yield (relative path, scene) of each recording; the same plan and seed yield the same recordings.
+    """Yield (path relative to the data set, scene) of each recording; the same plan and seed yield the same recordings.
 
     `clips/<scientific name>_<common name>/*.wav` have one song each, `clips/noise/*.wav` none, and
-    `soundscapes/*.wav` several songs at known times.
+    `soundscapes/*.wav` several songs at known times; they come in this order. No file is written.
     """
     root = np.random.SeedSequence(seed)
     song_seed, clip_seed, scene_seed = root.spawn(3)

@@ -34,9 +34,10 @@ FloatArray = np.ndarray
 
 
 def make_negatives(folder: Path) -> tuple[RecordingRow, ...]:
-    """Return the rows of synthetic recordings without birds; their files are created in `folder` if missing.
+    """Return the rows of 200 synthetic recordings without real birds; their files are created if missing.
 
-    The rows are background of the split "train". If their folder, below `folder`, exists, its files are used unchecked.
+    The files are in a subfolder of `folder`; if this subfolder exists, its files are used unchecked. The rows are
+    background of the split "train", with absolute paths.
 
     Raises:
         OutputError: no space, or no permission.

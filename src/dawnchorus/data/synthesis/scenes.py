@@ -15,11 +15,14 @@ from dawnchorus.types import Detection, RecordingMetadata, RecordingTable
 
 @dataclass(frozen=True)
 class Singer:
-    """A song in a scene, starting at `start_s`; `level_db` is its peak in dB relative to full scale."""
+    """A song in a scene, with its start and level."""
 
     song: Song
+    """The song."""
     start_s: float
+    """Start of the song in the scene."""
     level_db: float = -12.0
+    """Peak level of the song in dB relative to full scale."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Scene:
-    """A synthetic soundscape: mono samples [n] at `rate_hz`, and its events ordered by start."""
+    """A synthetic soundscape: mono samples [n] (float32, -1 to 1) at `rate_hz`, and its events ordered by start."""
 
     samples: FloatArray
     rate_hz: int
@@ -48,7 +51,7 @@ class Scene:
         return len(self.samples) / self.rate_hz
 
     def truth(self, recording: str) -> RecordingTable:
-        """Return the events as detections with score 1; `recording` is the name in the table."""
+        """Return the events as detections with score 1; `recording` is the recording's name in the table."""
         detections = tuple(Detection(kind="species", score=1.0, **asdict(event)) for event in self.events)
         return RecordingTable(recording, self.duration_s, self.rate_hz, RecordingMetadata(), None, detections)
 
@@ -61,15 +64,15 @@ def compose_scene(
     rng: np.random.Generator,
     background_db: float = -52.0,
 ) -> Scene:
-    """Mix songs with wind and insects to a scene; songs and events are cut at its end.
+    """Mix songs with wind and insects to a scene; songs and events are cut at the scene's end.
 
-    If the peak is above 0.95 of full scale, the whole scene is attenuated to that.
+    If the peak is above 0.95 of full scale, the whole scene is attenuated to this peak.
 
     Args:
-        singers: the songs.
+        singers: the songs, with their starts and levels.
         duration_s: length of the scene in seconds.
         rate_hz: sample rate in Hz.
-        rng: generator of noise and variations.
+        rng: generator for the noise, and for the variations of songs.
         background_db: level of the background (root mean square of the wind) in dB relative to full scale.
     """
     n = round(duration_s * rate_hz)

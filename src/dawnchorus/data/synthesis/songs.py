@@ -20,12 +20,15 @@ class Note:
     """A note whose pitch glides through the frequencies `pitch_hz`, which are equally spaced in time."""
 
     start_s: float
+    """Start in the phrase."""
     duration_s: float
+    """Length of the note."""
     pitch_hz: tuple[float, ...]
+    """Frequencies of the fundamental, from the start to the end of the note; a single one is a constant pitch."""
     level: float = 1.0
     """Amplitude of the fundamental, relative to the song's other notes."""
     overtones: tuple[float, ...] = ()
-    """Levels of the second, third, ... harmonic, relative to the first."""
+    """Amplitudes of the second, third, ... harmonic, relative to the fundamental."""
     vibrato_hz: float = 0.0
     """Rate of the vibrato; 0 for none."""
     vibrato_depth: float = 0.0
@@ -40,17 +43,20 @@ class Note:
 
 @dataclass(frozen=True)
 class Song:
-    """A phrase of notes of one species, sung `repeats` times; a phrase starts every `period_s` seconds."""
+    """A song of one species: a phrase of notes that is repeated."""
 
     scientific_name: str
     common_name: str
     notes: tuple[Note, ...]
+    """Notes of one phrase."""
     period_s: float
+    """Time from the start of a phrase to the start of the next."""
     repeats: int = 1
+    """Number of phrases."""
 
     @property
     def duration_s(self) -> float:
-        """Duration of all repeats, from the start of the first phrase to the end of the last note."""
+        """Duration in seconds of all phrases, from the start of the first phrase to the end of the last note."""
         phrase_s = max(note.start_s + note.duration_s for note in self.notes)
         return (self.repeats - 1) * self.period_s + phrase_s
 
@@ -62,7 +68,10 @@ class Song:
 
 
 def series(count: int, every_s: float, duration_s: float, pitch_hz: Sequence[float], **more: float) -> tuple[Note, ...]:
-    """Return `count` equal notes, one every `every_s` seconds; the other arguments are fields of `Note`."""
+    """Return `count` equal notes, one every `every_s` seconds from 0 on.
+
+    `duration_s`, `pitch_hz` and the keyword arguments `more` are fields of each `Note`.
+    """
     return tuple(
         Note(k * every_s, duration_s, tuple(pitch_hz), **more)  # type: ignore[arg-type]
         for k in range(count)
@@ -70,9 +79,9 @@ def series(count: int, every_s: float, duration_s: float, pitch_hz: Sequence[flo
 
 
 def render_song(song: Song, *, rate_hz: int, rng: np.random.Generator) -> FloatArray:
-    """Render the song as samples [n], float32, with peak 1; repeats vary slightly in pitch, level and time.
+    """Render the song as mono samples [n], float32, with peak 1; phrases vary slightly in pitch, level and time.
 
-    The samples are 0.3 s longer than the song.
+    The samples are 0.3 s longer than the song. `rng` is the generator for the variations.
     """
     n = int((song.duration_s + 0.3) * rate_hz)
     audio = np.zeros(n)
