@@ -12,6 +12,8 @@ from dawnchorus.inference.analyses.windows import SignalAnalysis, Table, WindowA
 class OtherModelAnalysis:
     """Settings of a window analysis that gets the output of an additional model in place of the main model's.
 
+    Implements `WindowAnalysis`.
+
     Args:
         number: index of the additional model in `LoadedModel.others`.
         analysis: the window analysis.
@@ -27,11 +29,11 @@ class OtherModelAnalysis:
 
 
 class OtherModelSignalAnalysis:
-    """State of the window analysis for one signal; it gets the output of the additional model.
+    """State of an `OtherModelAnalysis` for one signal; implements `SignalAnalysis`.
 
     Args:
         number: index of the additional model in `LoadedModel.others`.
-        state: state of the window analysis.
+        state: state of the window analysis that gets the output of the additional model.
     """
 
     def __init__(self, number: int, state: SignalAnalysis) -> None:
