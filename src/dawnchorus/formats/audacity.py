@@ -20,8 +20,8 @@ from dawnchorus.types import Detection, Mark, Provenance, RecordingTable
 def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:
     """Write one label per detection; annotations (see `columns.is_annotated`) get no score.
 
-    The name is the common name. `provenance` is not written. If there are several recordings, their times follow each
-    other, as if the recordings were joined in one track.
+    The name is the common name. `provenance` is not written, and `stream` stays open. If there are several recordings,
+    their times follow each other, as if the recordings were joined in one track.
     """
     # Labels have no place for the provenance; it goes into the file next to the table
     with_score = not is_annotated(provenance)

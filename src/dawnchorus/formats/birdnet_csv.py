@@ -30,7 +30,10 @@ _TRUTHS = {"true": True, "false": False}
 
 
 def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:
-    """Write the header and one row per detection; `provenance` only decides which optional columns are written."""
+    """Write the header and one row per detection; `stream` stays open.
+
+    `provenance` is not written; it decides which optional columns are.
+    """
     parameters = provenance.parameters
     options = parameters.get("range_filter"), parameters.get("speech"), has_channels(provenance)
     requested = *options, has_verdicts(provenance), has_kinds(provenance)

@@ -20,7 +20,7 @@ COLUMNS = ("input", "start_time", "end_time", "species_name", "confidence")
 
 
 def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:
-    """Write the header and one row per detection; `provenance` is not written."""
+    """Write the header and one row per detection; `provenance` is not written, and `stream` stays open."""
     del provenance  # there are no columns for it; it goes into the file next to the table
     with text_stream(stream) as text:
         rows = csv.writer(text, lineterminator="\n")

@@ -55,9 +55,9 @@ class Detections(DetectionExports):
         """Group rows of (recording, detection) by recording, in the order of first appearance.
 
         Args:
-            rows: pairs of a recording's name and a detection. As the durations of recordings are unknown, the end of
-                the last detection is used.
-            metadata: pairs of location and time, and week (1 to 48), by name of the recording.
+            rows: pairs of a recording's name and a detection. The end of a recording's last detection is taken for the
+                recording's duration, which is not known.
+            metadata: by name of the recording, its location and time, and its week (1 to 48; None if unknown).
             provenance: model, software and options that made the rows; None for one without a model, with the options
                 that the columns with values imply.
         """
@@ -75,8 +75,8 @@ class Detections(DetectionExports):
     def from_pandas(cls, frame: pd.DataFrame, *, recording: str | None = None) -> Detections:
         """Convert a pandas data frame of detections, annotations or scores.
 
-        Its columns may be named as ours, or as those of birdnet, OpenSoundscape, crowsetta or scikit-maad (regions of
-        interest). Of our own frames, all columns are read. Without a column of scores, all scores are 1. In
+        Its columns may be named as by `to_pandas`, birdnet, OpenSoundscape, crowsetta or scikit-maad (regions of
+        interest). Of a frame of `to_pandas`, all columns are read. Without a column of scores, all scores are 1. In
         OpenSoundscape's wide score tables, with one column per class, each cell that is neither empty nor 0 becomes a
         detection. A label such as `Parus major_Great Tit` is split into scientific and common name, any other text
         becomes both (`taxonomy.labels.parse_label`); a column of common names takes precedence.

@@ -21,7 +21,10 @@ _RUN_COLUMNS = tuple(column.name for column in COLUMNS if column.source == "run"
 
 
 def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:
-    """Write one object per detection; those values of `provenance` that are `COLUMNS` are in each object."""
+    """Write one object per detection, with model, model_version, bundle_id and software of `provenance` in each object.
+
+    `stream` stays open.
+    """
     with text_stream(stream) as text:
         for table in tables:
             for values in iterate_rows(table, provenance):

@@ -93,7 +93,7 @@ def _to_arrow(detections: DetectionColumns, column: Column) -> pa.Array:
 
 
 def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:
-    """Write one row per detection, with the provenance as JSON in the file's metadata."""
+    """Write one row per detection, with the provenance as JSON in the file's metadata; `stream` stays open."""
     batches = open_batches(tables, provenance)
     with pq.ParquetWriter(stream, batches.schema, compression="zstd") as writer:
         for batch in batches:

@@ -64,7 +64,7 @@ CODE_COLUMNS = ("Species Code", "eBird Code", "Tags", "Type")
 def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:
     """Write the header and one row per detection; annotations are written without the score column.
 
-    `provenance` is not written; it decides which optional columns are (score, verdict, kind).
+    `provenance` is not written; it decides which optional columns are (score, verdict, kind). `stream` stays open.
     """
     # Raven has no place for the provenance; it goes into the file next to the table
     more = {VERDICT: "verdict"} if has_verdicts(provenance) else {}
@@ -115,10 +115,11 @@ def _rows(
 
 
 def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
-    """Yield (recording, detection) for each selection.
+    """Yield (recording, detection) for each selection; the recording is None if the row does not name it.
 
-    Times are within the file if the table has them. A selection that has a waveform row and a spectrogram row is
-    yielded once. Selections without a name are left out, with a warning. If the table has no scores, the score is 1.
+    Times count from the start of the recording if the table has such times (`File Offset (s)`). A selection that has a
+    waveform row and a spectrogram row is yielded once. Selections without a name are left out, with a warning. If the
+    table has no scores, the score is 1.
 
     Raises:
         FormatError: the file is not a table, a required column, such as one of names, is missing, a row cannot be

@@ -115,9 +115,10 @@ _SIMILARITY = 0.8
 
 
 def near_column(header: Iterable[str], names: Iterable[str]) -> str:
-    """Return the question if a column of `header` that is spelled almost like one of `names` is meant to be it.
+    """Return a question for the user on a column of `header` that is spelled almost like one of `names`.
 
-    It begins with a space, to follow the sentence of an error; empty if there is no such column.
+    For example: " Is the column 'strat' meant to be 'start'?", with a space to follow the sentence of an error. Empty
+    if there is no such column.
     """
     known = list(names)
     unknown = [name for name in header if name.lower() not in known and not _has_other_unit(name, known)]
@@ -185,7 +186,10 @@ class NamedColumns:
     def iterate_marks(
         self, read: Callable[[int, list[str]], Iterable[Mark]], notes: MarkNotes | None
     ) -> Iterator[Mark]:
-        """Yield the marks of all rows as `marks` does, but with a `read` that returns any number of marks for a row."""
+        """Yield the marks of all rows as `marks` does, but with a `read` that returns any number of marks for a row.
+
+        The arguments are those of `marks`.
+        """
         notes = notes or MarkNotes()
         review = ReviewColumns(self.table)
         self.use(*review.indices)

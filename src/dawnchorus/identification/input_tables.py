@@ -86,9 +86,9 @@ def _require_file(path: Path) -> None:
 def read_species_list(path: Path) -> InputTable[tuple[str, ...]]:
     """Read species names, one per line: `Parus major`, `Parus major_Great Tit` or `Great Tit`.
 
-    Of `Parus major_Great Tit`, the scientific name is returned; other lines are returned as written. The file may also
-    be a table with a column scientific_name. Empty lines, lines that begin with `#`, and quotes
-    around a line are ignored. A name that appears twice is returned twice, with a note.
+    Of `Parus major_Great Tit`, the scientific name is returned; of a line with one name, that name (as `parse_label`
+    reads it). The file may also be a table with a column scientific_name. Empty lines, lines that begin with `#`, and
+    quotes around a line are ignored. A name that appears twice is returned twice, with a note.
 
     Raises:
         InputError: no such file, or no names.

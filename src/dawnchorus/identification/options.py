@@ -243,7 +243,7 @@ class OptionSpec:
     is_optional: bool
     """True if the value may be None."""
     choices: tuple[str, ...]
-    """Allowed values; empty if the option has a range instead."""
+    """Allowed values of an option that is chosen from a list, such as `channel`; empty for all other options."""
     low: int | None
     """Smallest allowed number (of `thresholds`, score); None for options without numbers."""
     high: int | None

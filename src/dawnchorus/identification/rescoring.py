@@ -84,7 +84,7 @@ def rescore_archive(
         archive: folder of the archive, or its URL in a store.
         model: a head that was trained on the stored embeddings, such a head merged with its base, or the base itself;
             as the folder of a bundle or training run, or a loaded model.
-        runs: ids of the runs with the embeddings; default: all with suitable embeddings.
+        runs: id or ids of the runs with the embeddings; default: all with suitable embeddings.
         min_score: minimum score of stored detections.
         top: maximum number of stored detections in a window; None for no limit.
         shard: part of the units to process: "2/8" is the second of eight parts; default: all units.

@@ -41,7 +41,7 @@ class Analysis:
             None if the only table has the rows of all recordings, one after the other.
         tables: suffixes of the names of the run's tables, "" for the main table; existing files with these names are
             refused before a run.
-        plug_in: entry point of the package that adds the analysis; None for our own.
+        plug_in: entry point of the package that adds the analysis; None for an analysis of Dawn Chorus itself.
     """
 
     name: str

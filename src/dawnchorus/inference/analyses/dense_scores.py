@@ -14,11 +14,12 @@ from dawnchorus.inference.analyses.windows import Table, WindowBatch
 
 @dataclass(frozen=True)
 class DenseScores:
-    """Settings of the analysis; implements `WindowAnalysis`."""
+    """Settings of the analysis that stores scores; implements `WindowAnalysis`."""
 
     classes: npt.NDArray[np.intp]
     """Indices [n] of the stored classes in the model's output, in the order of the stored scores."""
     needs_embeddings: ClassVar[bool] = False
+    """False: the model need not compute embeddings."""
 
     def create(self) -> ScoreRows:
         """Create the state for one signal, the mono mix or one channel of a recording."""

@@ -13,9 +13,10 @@ from dawnchorus.inference.analyses.windows import Table, WindowBatch
 
 @dataclass(frozen=True)
 class Embeddings:
-    """Settings of the analysis, which has no options; implements `WindowAnalysis`."""
+    """Settings of the analysis that stores embeddings, which has no options; implements `WindowAnalysis`."""
 
     needs_embeddings: ClassVar[bool] = True
+    """True: the model must compute embeddings."""
 
     def create(self) -> EmbeddingRows:
         """Create the state for one signal, the mono mix or one channel of a recording."""

@@ -17,7 +17,7 @@ HIT = np.dtype([("window", "<i4"), ("class", "<i4"), ("score", "<f4")])
 
 @dataclass(frozen=True)
 class ScoreFilter:
-    """Settings of the analysis; implements `WindowAnalysis`.
+    """Settings of the analysis that stores hits, scores at or above a threshold; implements `WindowAnalysis`.
 
     Args:
         thresholds: minimum score of each class [classes], in the order of the model's output.
@@ -27,6 +27,7 @@ class ScoreFilter:
     thresholds: FloatArray
     top: int | None = None
     needs_embeddings: ClassVar[bool] = False
+    """False: the model need not compute embeddings."""
 
     def create(self) -> Hits:
         """Create the state for one signal, the mono mix or one channel of a recording."""

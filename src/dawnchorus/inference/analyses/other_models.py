@@ -22,6 +22,7 @@ class OtherModelAnalysis:
     number: int
     analysis: WindowAnalysis
     needs_embeddings: ClassVar[bool] = False
+    """False: for `analysis`, the models need not compute embeddings."""
 
     def create(self) -> OtherModelSignalAnalysis:
         """Create the state for one signal, the mono mix or one channel of a recording."""
