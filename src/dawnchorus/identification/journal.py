@@ -48,7 +48,8 @@ NO_FILE: FileVersion = (None, None)
 def file_version(path: Path) -> FileVersion:
     """Return the version of a file or of an object in a store, by which changes are detected.
 
-    It is (size in bytes, modification time in nanoseconds or the store's version); `NO_FILE` if there is no such file.
+    It is (size in bytes, modification time in nanoseconds or the store's version); `NO_FILE` if there is no such file,
+    or if it cannot be accessed.
     """
     try:
         if (version := listed_version(path)) is not None:

@@ -214,7 +214,7 @@ def as_options(options: object) -> Options:
 
 
 class OptionFields(TypedDict, total=False):
-    """Keyword arguments of `identify` for the fields of `Options`, where they are documented."""
+    """Keyword arguments of `identify`, all optional; each is documented at the field of the same name in `Options`."""
 
     min_score: float
     overlap_s: float

@@ -40,10 +40,10 @@ _TO_REPLACE = "to be replaced"
 
 @contextmanager
 def lock_output(location: OutputLocation) -> Iterator[None]:
-    """Lock the output against other processes, for a `with` block.
+    """Lock the output against other processes, for a `with` block, without waiting; create its folder if missing.
 
     Raises:
-        BusyError: another process is writing to the output.
+        BusyError: another process holds the lock, as it is writing to the output.
         OutputError: the path cannot be written.
     """
     lock = FileLock(location.files.lock, timeout=0)

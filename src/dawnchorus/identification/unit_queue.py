@@ -54,7 +54,7 @@ class UnitQueue:
         Towards the end, workers get fewer units at a time, so that all end at about the same time.
 
         Args:
-            n_recordings: number of recordings that the worker requests.
+            n_recordings: number of recordings that the worker requests; units are taken until they have so many.
             n_workers: number of workers that share the units.
             held: names of the units that are assigned to the worker and not finished.
         """
