@@ -31,7 +31,7 @@ N_SHOWN, LISTEN_S = 64, 60.0
 def quantize_bundle(
     bundle: Bundle, folder: Path, precision: Precision, table: RecordingsTable, *, split: str, store: ModelStore
 ) -> Bundle:
-    """Write a smaller bundle: "float16" stores weights in half precision, "int8" computes in 8 bits.
+    """Write a smaller copy of a bundle, with float16 weights ("float16") or 8-bit computation ("int8"), and return it.
 
     Both bundles are evaluated on the recordings of `split`, and the differences are written into the new model card.
     For "int8", ranges of activations are estimated from focal recordings of the other splits. The new bundle's name
@@ -43,14 +43,15 @@ def quantize_bundle(
         folder: folder of the new bundle.
         precision: "float16" or "int8".
         table: the data set.
-        split: split to evaluate on.
-        store: the store of models.
+        split: name of the split to evaluate on, such as "test".
+        store: store of the built-in models, which has the speech detector for bundles that remove speech.
 
     Raises:
         InputError: the split has no recordings, none of them can be scored or, for "int8", the other splits have no
             focal recordings that can be read.
-        ModelError: the bundle has no ONNX graph.
-        OutputExistsError, OutputError: see `models.bundle.new_bundle`.
+        ModelError: the bundle has no ONNX graph, or one that cannot be loaded or run.
+        OutputExistsError: there is something else than a bundle at `folder`.
+        OutputError: no space, or no permission.
     """
     if bundle.info.graph != "model.onnx":
         raise ModelError(f"expected an ONNX graph, found {bundle.info.graph}.", subject=bundle.folder)

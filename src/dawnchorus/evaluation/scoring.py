@@ -44,8 +44,9 @@ class BestClass:
     """Class with the highest score in a recording."""
 
     index: int
-    """Its index in the model's labels."""
+    """Index of the class in the model's labels."""
     score: float
+    """Highest score of the class in a window of the recording, 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ class Scores:
         classes: scientific names, the columns of `scores`.
         start_s: start [windows] in the recording, in seconds.
         window_s: length of a window in seconds.
-        secondary: treatment of secondary species in `presence`: "count" as present, or "mask".
+        secondary: treatment in `presence` of species that are named next to a recording's main species: "count" as
+            present, or "mask" as not known.
     """
 
     classes: tuple[str, ...]
@@ -112,9 +114,9 @@ def pool_windows(
     Args:
         scores: scores [windows, classes]; NaN where presence is not known.
         truth: True [windows, classes] for present species.
-        recording: index [windows] of each window's recording.
+        recording: index [windows] of each window's recording, from 0.
         n_recordings: number of recordings.
-        pool: "mean" or "max" of the scores over windows.
+        pool: "mean" or "max" of the scores over windows; the truth is True if it is so in any window.
     """
     shape = (n_recordings, scores.shape[1])
     pooled, n_known = np.zeros(shape), np.zeros(shape, int)
@@ -152,18 +154,21 @@ def score_data_set(
     Args:
         bundle: the bundle.
         table: the data set.
-        rows: the recordings to score.
-        store: the store of models.
+        rows: rows of `table`: the recordings to score.
+        store: store of the built-in models, which has the speech detector for bundles that remove speech.
         n_workers: number of decoder processes; None: one per core.
-        classes: scientific names of the classes to score, without those that the bundle does not know; None: the
+        classes: scientific names of the classes to score; names that the bundle does not know are ignored. None: the
             species of `rows` that it knows, or all its species if the rows have none.
         overlap_s: overlap of neighboring windows in seconds.
         tta_shifts: number of time shifts for test-time augmentation; 1: none.
-        secondary: treatment of secondary species of recordings without annotations: "count" as present, or "mask".
+        secondary: treatment of species that are named next to the main species of a recording without annotations:
+            "count" as present, or "mask" as not known.
         report: called with the progress.
 
     Raises:
-        InputError: the bundle knows none of the species, all recordings are unlabeled, or none could be scored.
+        InputError: the bundle knows none of the species, there are no recordings, all are unlabeled, none could be
+            scored, or the overlap is as long as the window.
+        ModelError: the bundle cannot be loaded or run, or its scores are not finite.
     """
     (scores,) = score_together(
         [bundle],
@@ -181,7 +186,10 @@ def score_data_set(
 
 
 def group_by_windows(bundles: Iterable[Bundle]) -> list[list[Bundle]]:
-    """Group bundles with the same windows (sample rate, length, cleaning), at most `MAX_TOGETHER` in a group."""
+    """Group bundles with the same windows (sample rate, length, cleaning), at most `MAX_TOGETHER` in a group.
+
+    Every bundle is in one group; bundles of a group keep their order.
+    """
     groups: dict[Hashable, list[list[Bundle]]] = defaultdict(list)
     for bundle in bundles:
         same = groups[_windows_key(bundle)]
@@ -209,12 +217,14 @@ def score_together(
     secondary: Secondary = "count",
     report: Report = ignore_progress,
 ) -> list[Scores]:
-    """Score recordings with several bundles in one pass of decoding; return the scores of each bundle.
+    """Score recordings with several bundles in one pass of decoding; return the scores of each bundle, in order.
 
-    The arguments are those of `score_data_set`; `classes` has one entry per bundle, None stands for None in each.
+    The arguments are those of `score_data_set`, but `classes` has one entry per bundle; None: None for every bundle.
 
     Raises:
-        InputError: a bundle knows none of the species, all recordings are unlabeled, or none could be scored.
+        InputError: a bundle knows none of the species, there are no recordings, all are unlabeled, none could be
+            scored, or the overlap is as long as the window.
+        ModelError: a bundle cannot be loaded or run, or its scores are not finite.
         ValueError: the bundles have different windows (see `group_by_windows`), or `classes` has another length.
     """
     if len({_windows_key(bundle) for bundle in bundles}) > 1:

@@ -40,6 +40,7 @@ class Sample:
     """A competition's sample_submission.csv, which defines the format and rows of a submission."""
 
     path: Path
+    """Path of the file."""
     columns: tuple[str, ...]
     """Names of the columns after `row_id`."""
     row_ids: tuple[str, ...]
@@ -48,7 +49,10 @@ class Sample:
     """Sentences on guesses made in reading the file, such as its encoding."""
 
     def window_name(self, row_id: str) -> str:
-        """Return the name `recording_end` of a row's 5-second step: in 2022, the row id without its species code."""
+        """Return the name `RECORDING_END` (end in seconds) of the 5-second step that a row is about.
+
+        It is the row id, in 2022 without its species code.
+        """
         if self.columns != (TARGET,):
             return row_id
         start, _, end = row_id.rpartition("_")
@@ -56,7 +60,10 @@ class Sample:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Species codes in columns (2023 and later) or row ids (2022); empty for 2021, whose rows list any species."""
+        """Species codes in columns (2023 and later) or row ids (2022), each once.
+
+        Empty for the format of 2021, in which each row lists the present species.
+        """
         if self.columns == (TARGET,):
             return tuple(dict.fromkeys(row_id.rpartition("_")[0].rpartition("_")[2] for row_id in self.row_ids))
         return () if self.columns == (SPECIES_LIST,) else self.columns
@@ -72,6 +79,7 @@ class Submission:
     """Summary of a written submission."""
 
     n_rows: int
+    """Number of rows below the header."""
     notes: tuple[str, ...]
     """Sentences on guesses in reading the sample, unknown classes (with score 0), and steps that were left out."""
 
@@ -111,9 +119,10 @@ def write_submission(
         path: the file to write.
         bundle: the model.
         table: the data set of the competition's soundscapes.
-        rows: the recordings to choose from.
-        store: the store of models.
-        sample: the competition's sample_submission.csv; None: scores of all classes and `rows`.
+        rows: rows of `table`: the recordings to score; with a sample, those that it does not name are left out.
+        store: store of the built-in models, which has the speech detector for bundles that remove speech.
+        sample: the competition's sample_submission.csv; None: write the score of every species of the model for every
+            step of `rows`.
         min_score: minimum score of a present species without a threshold in the bundle, for the formats of 2021 and
             2022, which have decisions.
         tta_shifts: number of time shifts for test-time augmentation; 1: none.
@@ -122,8 +131,10 @@ def write_submission(
     Raises:
         InputError: the sample cannot be read, the model knows none of its classes, no recording is in the sample, or
             none could be scored.
-        FormatError: the sample has an unknown format, a row twice, or rows without a recording; two recordings have the
-            same file name; or a taxonomy is no CSV table.
+        FormatError: the sample has an unknown format, a row twice, or a row for which no recording has a step; two
+            recordings have the same file name; or a taxonomy is no CSV table.
+        ModelError: the model cannot be loaded or run, or its scores are not finite.
+        OutputError: no space, or no permission.
     """
     given = None if sample is None else read_sample(sample)
     named = _named_recordings(table, rows, given)
@@ -178,10 +189,14 @@ def read_sample(path: Path) -> Sample:
 
 
 def by_step(scores: Scores, names: Mapping[str, str]) -> tuple[list[str], FloatArray]:
-    """Return the row ids of all 5-second steps, and the maximum scores [steps, classes] in them.
+    """Return the row ids `NAME_END` (end in seconds) of all 5-second steps, and the scores [steps, classes] in them.
 
-    A last, shorter step counts as one; a step without a window has scores of 0. `names` are the recordings' names in
-    row ids, by recording_id.
+    The score of a step is the maximum over the windows whose center is in the step, or that contain its center; 0
+    without such a window. A shorter step at a recording's end counts. Steps are in the order of recordings and time.
+
+    Args:
+        scores: scores of the windows.
+        names: name of each recording in row ids, by recording_id.
     """
     ids: list[str] = []
     blocks = []

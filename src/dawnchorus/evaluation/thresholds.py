@@ -37,6 +37,7 @@ class Threshold:
     low: float
     """Lower bound of the share of correct detections in other recordings, with 95 % confidence."""
     n_windows: int
+    """Number of windows with this score or more."""
     n_groups: int
     """Number of recordings that these windows are from; clips of one recording count once."""
 
@@ -93,7 +94,10 @@ def thresholds_for_precision(
 
 
 def group_windows(scores: Scores) -> IntArray:
-    """Return the group index [windows] of each window's recording; clips of one recording are in one group."""
+    """Return the group index [windows] of each window's recording, for `thresholds_for_precision`.
+
+    Clips that were cut from one recording are in one group. Indices are not consecutive.
+    """
     return np.array(assign_groups(scores.rows, SAME_RECORDING), np.int64)[scores.recording]
 
 

@@ -18,9 +18,10 @@ from dawnchorus.types import Detection, Mark, Provenance, RecordingTable
 
 
 def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:
-    """Write one label per detection; annotations, which have no score of a model, get no score.
+    """Write one label per detection; annotations (see `columns.is_annotated`) get no score.
 
-    If there are several recordings, their times follow each other, as if the recordings were joined in one track.
+    The name is the common name. `provenance` is not written, and `stream` stays open. If there are several recordings,
+    their times follow each other, as if the recordings were joined in one track.
     """
     # Labels have no place for the provenance; it goes into the file next to the table
     with_score = not is_annotated(provenance)
@@ -48,8 +49,8 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     Scores after `;` or in a fourth field are read, and the frequency lines (`\ low high`) that may follow a label.
 
     Raises:
-        FormatError: a line is neither a label nor frequencies, or a time or score is impossible (see
-            `checks.find_problem`).
+        FormatError: the file is not text, a line is neither a label nor frequencies, or a time or score is impossible
+            (see `checks.find_problem`).
     """
     return convert_marks(path, read_marks(path))
 
@@ -57,7 +58,10 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
 def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
     """Yield a `Mark` (annotation) for each label; a line that cannot be parsed becomes a mark with a problem.
 
-    `notes` get remarks on the file's encoding.
+    `notes` get a sentence if the file's encoding was guessed.
+
+    Raises:
+        FormatError: the file is not text.
     """
     guesses = Notes()
     lines = split_lines(read_text(path, guesses))

@@ -25,10 +25,11 @@ _SURE = 100
 def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
     """Yield a `Mark` (annotation) for each species of each segment; a species of less than full certainty has no name.
 
-    Segments that cannot be read become marks with a problem. `notes` get the number of uncertain species.
+    A segment that cannot be read becomes a mark with a problem. `Mark.line` is the number of the segment in the file,
+    from 1. `notes` get a sentence on the number of uncertain species.
 
     Raises:
-        FormatError: the file is not a JSON list.
+        FormatError: the file is not text, or not a JSON list.
     """
     try:
         content = json.loads(read_text(path))

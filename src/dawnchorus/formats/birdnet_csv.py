@@ -30,7 +30,10 @@ _TRUTHS = {"true": True, "false": False}
 
 
 def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:
-    """Write the header and one row per detection."""
+    """Write the header and one row per detection; `stream` stays open.
+
+    `provenance` is not written; it decides which optional columns are.
+    """
     parameters = provenance.parameters
     options = parameters.get("range_filter"), parameters.get("speech"), has_channels(provenance)
     requested = *options, has_verdicts(provenance), has_kinds(provenance)
@@ -61,9 +64,11 @@ def _text(value: object) -> str:
 def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     """Yield (recording, detection) for each row of a table by BirdNET-Analyzer (versions 1 to 3) or by `write`.
 
+    The recording is None for a row without a value in the column `File`.
+
     Raises:
-        FormatError: a column is missing, a value is not a number, or a time or score is impossible (see
-            `checks.find_problem`).
+        FormatError: the file is not a table, a required column is missing, a row cannot be parsed, or a time or score
+            is impossible (see `checks.find_problem`).
     """
     return convert_marks(path, read_marks(path))
 
@@ -74,7 +79,7 @@ def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
     `notes` get guesses about the file, such as its encoding, and the columns that are not read.
 
     Raises:
-        FormatError: a column is missing.
+        FormatError: the file is not a table, or a required column is missing.
     """
     rows = NamedColumns(path)
     start, end = rows.require(["Start (s)"]), rows.require(["End (s)"])

@@ -20,7 +20,7 @@ COLUMNS = ("input", "start_time", "end_time", "species_name", "confidence")
 
 
 def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:
-    """Write the header and one row per detection."""
+    """Write the header and one row per detection; `provenance` is not written, and `stream` stays open."""
     del provenance  # there are no columns for it; it goes into the file next to the table
     with text_stream(stream) as text:
         rows = csv.writer(text, lineterminator="\n")
@@ -49,8 +49,11 @@ def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Proven
 def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     """Yield (recording, detection) for each row; times may also be in seconds.
 
+    The recording is None for a row with an empty column `input`.
+
     Raises:
-        FormatError: a column is missing, or a value is not a number, or impossible (see `checks.find_problem`).
+        FormatError: the file is not a table, a column is missing, a row cannot be parsed, or a time, score or name is
+            impossible (see `checks.find_problem`).
     """
     rows = NamedColumns(path)
     file, start, end, species, confidence = (rows.require([name]) for name in COLUMNS)

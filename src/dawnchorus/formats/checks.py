@@ -15,10 +15,10 @@ ROUNDING = 1e-3
 
 
 def find_problem(detection: Detection) -> tuple[str, str] | None:
-    """Return the first field whose value is impossible, and a sentence on it; None if all are possible.
+    """Return the name of the first field with an impossible value, and a sentence on it; None if all are possible.
 
-    A start is 0 or more, an end is not before the start, both are finite, and a score is valid (`find_score_problem`).
-    A name must be there.
+    The fields that are checked are "start_s" (0 or more, finite), "end_s" (not before the start, finite), "score"
+    (see `find_score_problem`), and "scientific_name" (impossible only if both names are empty).
     """
     if not 0 <= detection.start_s < math.inf:
         return "start_s", f"expected a start in seconds, 0 or more, got {detection.start_s:g}."
@@ -35,7 +35,7 @@ def find_problem(detection: Detection) -> tuple[str, str] | None:
 
 
 def has_name(detection: Detection) -> bool:
-    """Return True if the detection has a scientific or a common name."""
+    """Return True if the detection has a scientific or a common name that is not blank."""
     return bool(detection.scientific_name.strip() or detection.common_name.strip())
 
 
@@ -67,7 +67,7 @@ def check_types(recording: object, detection: Detection) -> None:
     """Check the types of a recording's name and a detection that a plug-in's reader returned.
 
     Raises:
-        TypeError: the name of the recording, or a value of the detection, has a wrong type.
+        TypeError: `recording` is neither text nor None, or a value of the detection has a wrong type.
     """
     if not isinstance(recording, str | None):
         raise TypeError(f"expected the recording's name as text, or None, got {recording!r}")

@@ -22,7 +22,7 @@ _ESCAPED = re.compile(r"\\([\\_])")
 def one_line(text: str) -> str:
     """Return the text with each run of tabs, line breaks and other control characters replaced by a space.
 
-    In a table they would separate fields and rows, or be invalid.
+    In a table these characters would separate fields and rows, or be invalid.
     """
     return _BREAKS.sub(" ", text)
 
@@ -37,13 +37,16 @@ def split_lines(text: str) -> list[str]:
 
 
 def join_names(scientific_name: str, common_name: str) -> str:
-    r"""Return both names as BirdNET does, `Genus species_Common Name`; an underscore in the scientific name is `\_`."""
+    r"""Return both names of a class as BirdNET writes them: `Genus species_Common Name`.
+
+    An underscore or backslash in the scientific name gets a backslash before it.
+    """
     escaped = scientific_name.replace("\\", "\\\\").replace("_", "\\_")
     return one_line(f"{escaped}_{common_name}")
 
 
 def split_names(text: str) -> Label:
-    """Return the class of a text that `join_names` wrote; a text without a separator is both names."""
+    """Return the class of a text that `join_names` wrote; a text without a separator is used as both names."""
     pair = _PAIR.fullmatch(text)
     scientific_name, common_name = (pair["scientific"], pair["common"]) if pair else (text, "")
     scientific_name = _ESCAPED.sub(r"\1", scientific_name)
@@ -52,13 +55,19 @@ def split_names(text: str) -> Label:
 
 @lru_cache(1 << 14)
 def write_class(name: str) -> str:
-    """Return a single class name, with a backslash in front if `read_class` would else read the name differently."""
+    """Return a class that has a single name as text for `read_class`.
+
+    A backslash is put before a name that would be read differently, such as the single name `Parus major_Great Tit`.
+    """
     is_plain = read_class(name).scientific_name == read_class(name).common_name == name
     return name if is_plain else _AS_WRITTEN + name
 
 
 def read_class(text: str) -> Label:
-    """Return the class of a field: one name after a backslash, else one or both names as `parse_label` reads them."""
+    """Return the class that a table's field names: a single name after a backslash, else what `parse_label` reads.
+
+    A single name is used as both the scientific and the common name.
+    """
     if text.startswith(_AS_WRITTEN):
         return _class_of_one(text.removeprefix(_AS_WRITTEN))
     label = parse_label(text)

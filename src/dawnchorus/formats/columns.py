@@ -28,9 +28,12 @@ class Column:
     """Definition of a column."""
 
     name: str
+    """Name of the column, and of the attribute of the source that has the value."""
     type: ColumnType
+    """Type of the values; a "category" is a string with few different values."""
     source: Source
-    """Object that has the value."""
+    """Object that has the value: the `Detection`, its `RecordingTable` ("recording"), the table's `metadata` or clock,
+    or the `Provenance` ("run")."""
     meaning: str
     """Description for users."""
     decimals: int | None = None
@@ -91,7 +94,10 @@ def is_annotated(provenance: Provenance) -> bool:
 
 
 def has_kinds(provenance: Provenance) -> bool:
-    """Return True if the kind of some classes differs from what `taxonomy.labels.kind_of` infers from their names."""
+    """Return True if some classes have another kind ("species" or "sound") than `taxonomy.labels.kind_of` infers.
+
+    It infers the kind from the name of the class.
+    """
     return provenance.parameters.get("kinds") is True
 
 
@@ -101,12 +107,15 @@ def has_verdicts(provenance: Provenance) -> bool:
 
 
 def detection_values(source: object) -> dict[str, Any]:
-    """Return the values of the `DETECTION_COLUMNS` by name, read from the attributes of `source`."""
+    """Return the values of the `DETECTION_COLUMNS` by name, from a `source` with the attributes of `Detection`."""
     return {column.name: getattr(source, column.name) for column in DETECTION_COLUMNS}
 
 
 def round_values(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the row with numbers rounded as in JSON; values whose keys are not columns stay unchanged."""
+    """Return a copy of a row, values by column name, with numbers rounded to `Column.decimals`.
+
+    None, and values of other keys than names of columns, stay unchanged.
+    """
     return {
         name: round(value, _DECIMALS[name]) if name in _DECIMALS and value is not None else value
         for name, value in row.items()
@@ -114,7 +123,7 @@ def round_values(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def build_json_schema() -> dict[str, Any]:
-    """Return the JSON Schema of a detection with all columns."""
+    """Return the JSON Schema of one detection as an object with all `COLUMNS`; optional columns may be null."""
     properties = {
         column.name: {
             "type": _JSON_TYPES[column.type] if column.is_required else [_JSON_TYPES[column.type], "null"],

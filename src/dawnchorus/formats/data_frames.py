@@ -123,27 +123,27 @@ _MAX_NAMED = 8
 
 
 def is_pandas(value: object) -> TypeGuard[pd.DataFrame]:
-    """Return True for a pandas data frame, without importing pandas."""
+    """Return True for a pandas data frame; does not import pandas."""
     pandas = sys.modules.get("pandas")
     return pandas is not None and isinstance(value, pandas.DataFrame)
 
 
 def read_pandas(frame: pd.DataFrame, *, recording: str | None = None) -> Iterator[tuple[str, Detection]]:
-    """Yield (recording, detection) for the rows of a data frame; `Detections.from_pandas` describes the layouts.
+    """Yield (recording, detection) for each row of a data frame, or for each score in a table with a column per class.
 
-    `recording` is the name of the recording where the frame has none.
+    `Detections.from_pandas` describes the layouts. `recording` is the name of the recording where the frame has none.
 
     Raises:
         InputError: `frame` is not a pandas data frame.
-        FormatError: columns for recording, start, end or label are missing, or a value is missing or impossible (see
-            `checks.find_problem`).
+        FormatError: a column for recording, start, end or label is missing, a column appears twice, or a value is
+            missing or impossible (see `checks.find_problem`).
     """
     table = _Frame.of(frame, recording)
     yield from table.wide_rows() if table.classes else table.rows()
 
 
 def read_frame_metadata(frame: pd.DataFrame) -> Metadata:
-    """Return location, time and week of each recording in a frame that we wrote; empty for other frames.
+    """Return location, time and week by recording from a frame of `DetectionExports.to_pandas`; empty for others.
 
     Raises:
         FormatError: a time is not in ISO 8601, or a location or week is no number.
@@ -161,9 +161,9 @@ def read_frame_metadata(frame: pd.DataFrame) -> Metadata:
 
 
 def read_frame_run(frame: pd.DataFrame) -> dict[str, Any]:
-    """Return the values of the columns of a run, by name, of a frame that we wrote.
+    """Return model, model_version, bundle_id and software by these names from a frame of `DetectionExports.to_pandas`.
 
-    The columns are model, model_version, bundle_id and software. Empty for other frames, or if one has several values.
+    Empty for other frames, and for a frame in which one of these columns does not have exactly one value.
     """
     if not set(_RUN_COLUMNS) <= set(frame.columns):
         return {}

@@ -32,8 +32,8 @@ class DetectionColumns(Sequence[Detection]):
     """Detections of a recording as NumPy columns; indexing creates a `Detection`.
 
     Args:
-        columns: arrays [n_detections] by column name; columns that are left out have unknown values. `start_s` is
-            required.
+        columns: arrays [n_detections] by field of `Detection`, with unknown values as in the result of `column`. All
+            values are unknown in columns that are left out; `start_s` is required.
     """
 
     __hash__ = None  # type: ignore[assignment]
@@ -54,7 +54,7 @@ class DetectionColumns(Sequence[Detection]):
 
     @classmethod
     def concatenate(cls, parts: Sequence[DetectionColumns]) -> DetectionColumns:
-        """Concatenate the detections of several objects."""
+        """Concatenate the detections of several objects, in order."""
         return cls(
             {
                 name: np.concatenate([_empty(column, 0), *(part.column(name) for part in parts)])
@@ -63,9 +63,10 @@ class DetectionColumns(Sequence[Detection]):
         )
 
     def column(self, name: str) -> Values:
-        """Return the values of a column [n_detections]; `is_null` has the mask of unknown ones.
+        """Return the values [n_detections] of a column, a field of `Detection`; `is_null` has the mask of unknown ones.
 
-        In place of unknown values are NaN, the channel 0, the flag -1 and the empty text.
+        Numbers are float64, with NaN for unknown; texts are objects, with ""; channels int16, with 0; flags (0 or 1)
+        int8, with -1.
         """
         return self._columns[name]
 
@@ -77,7 +78,7 @@ class DetectionColumns(Sequence[Detection]):
         return np.asarray(np.isnan(values) if values.dtype == np.float64 else values == _DTYPES[column.type][1])
 
     def select(self, rows: Values) -> DetectionColumns:
-        """Return the detections selected by a mask or indices, in their order."""
+        """Return the detections that a mask [n_detections] or indices select; indices also give the order."""
         return DetectionColumns({name: values[rows] for name, values in self._columns.items()})
 
     def to_lists(self) -> dict[str, list[Any]]:
@@ -85,7 +86,7 @@ class DetectionColumns(Sequence[Detection]):
         return {name: self.to_list(name) for name in _BY_NAME}
 
     def to_list(self, name: str) -> list[Any]:
-        """Return the values of a column as a list; None for unknown values."""
+        """Return the values of a column, a field of `Detection`, as a list; None for unknown values."""
         column, values = _BY_NAME[name], self._columns[name]
         is_null = self.is_null(name)
         if is_null.all():
@@ -141,7 +142,7 @@ def _read(column: Column, detections: Sequence[Detection]) -> Values:
 
 
 def iterate_rows(table: RecordingTable, provenance: Provenance) -> Iterator[dict[str, Any]]:
-    """Yield a dict with all `COLUMNS` by name for each detection of a recording."""
+    """Yield a dict with the values of all `COLUMNS` by name for each detection of a recording, in order."""
     lists = DetectionColumns.from_detections(table.detections).to_lists()
     lists["start_time"] = start_times(table, lists["start_s"])
     fixed = fixed_values(table, provenance)
@@ -152,9 +153,9 @@ def iterate_rows(table: RecordingTable, provenance: Provenance) -> Iterator[dict
 
 
 def start_times(table: RecordingTable, starts_s: Iterable[float]) -> list[str | None]:
-    """Return times by the recorder's clock in ISO 8601; None without a clock.
+    """Return the clock times of moments in a recording, in ISO 8601; None for each if the recording's start is unknown.
 
-    `starts_s` are times in the recording, in seconds.
+    `starts_s` are the moments, in seconds from the start of the recording.
     """
     times = (table.clock_time(start_s) for start_s in starts_s)
     return [None if time is None else time.isoformat(timespec="milliseconds") for time in times]
@@ -163,7 +164,7 @@ def start_times(table: RecordingTable, starts_s: Iterable[float]) -> list[str | 
 def fixed_values(table: RecordingTable, provenance: Provenance) -> dict[str, Any]:
     """Return the values, by column name, that are equal for all detections of a recording.
 
-    They are those whose `Column.source` is "recording", "metadata" or "run".
+    These are the columns whose `Column.source` is "recording", "metadata" or "run".
     """
     owners = {"recording": table, "metadata": table.metadata, "run": provenance}
     return {column.name: getattr(owners[column.source], column.name) for column in COLUMNS if column.source in owners}
@@ -177,9 +178,10 @@ METADATA_COLUMNS = ("recording", "start_s", "start_time", "latitude", "longitude
 
 
 def first_metadata(rows: Iterable[Sequence[Any]]) -> Metadata:
-    """Return the metadata of each recording, taken from its first row.
+    """Return (metadata, week) by name of the recording, taken from the first row of each recording.
 
-    `rows` have the values of `METADATA_COLUMNS`; `start_time` is the clock time of the detection in ISO 8601.
+    `rows` are detections as (recording, start_s, start_time, latitude, longitude, week), see `METADATA_COLUMNS`;
+    `start_time` is the clock time of the detection in ISO 8601. All but the first two may be None.
 
     Raises:
         ValueError: a time is not in ISO 8601, or another value is not a number.

@@ -22,23 +22,22 @@ UNKNOWN_RATE_HZ = 0
 
 
 class Detections(DetectionExports):
-    """Sequence of `RecordingTable` in memory, with conversions to other libraries and files."""
+    """Sequence of `RecordingTable` in memory, with conversions to other libraries and files.
+
+    Args:
+        recordings: one table or several, a `Run`, or other `Detections`.
+        provenance: model, software and options that made the rows. By default that of a `Run` or `Detections`; else one
+            without a model, with the options that the columns with values imply.
+
+    Raises:
+        InputError: `recordings` is something else than tables.
+    """
 
     def __init__(
         self,
         recordings: DetectionExports | Iterable[RecordingTable] | RecordingTable,
         provenance: Provenance | None = None,
     ) -> None:
-        """Collect tables of recordings.
-
-        Args:
-            recordings: one table or several, a `Run`, or other `Detections`.
-            provenance: model, software and options that made the rows. By default that of a `Run` or `Detections`; else
-                one without a model, with the options that the columns with values imply.
-
-        Raises:
-            InputError: `recordings` is something else than tables.
-        """
         if isinstance(recordings, DetectionExports):
             provenance = provenance or recordings.provenance
             recordings = recordings.tables()
@@ -55,8 +54,12 @@ class Detections(DetectionExports):
     ) -> Detections:
         """Group rows of (recording, detection) by recording, in the order of first appearance.
 
-        A recording's duration is unknown; the end of its last detection stands for it. `metadata` has location, time
-        and week by recording. `provenance` None is guessed from the columns with values.
+        Args:
+            rows: pairs of a recording's name and a detection. The end of a recording's last detection is taken for the
+                recording's duration, which is not known.
+            metadata: by name of the recording, its location and time, and its week (1 to 48; None if unknown).
+            provenance: model, software and options that made the rows; None for one without a model, with the options
+                that the columns with values imply.
         """
         by_recording: dict[str, list[Detection]] = {}
         for recording, detection in rows:
@@ -72,8 +75,8 @@ class Detections(DetectionExports):
     def from_pandas(cls, frame: pd.DataFrame, *, recording: str | None = None) -> Detections:
         """Convert a pandas data frame of detections, annotations or scores.
 
-        Its columns may be named as ours, or as those of birdnet, OpenSoundscape, crowsetta or scikit-maad (regions of
-        interest). Of our own frames, all columns are read. Without a column of scores, all scores are 1. In
+        Its columns may be named as by `to_pandas`, birdnet, OpenSoundscape, crowsetta or scikit-maad (regions of
+        interest). Of a frame of `to_pandas`, all columns are read. Without a column of scores, all scores are 1. In
         OpenSoundscape's wide score tables, with one column per class, each cell that is neither empty nor 0 becomes a
         detection. A label such as `Parus major_Great Tit` is split into scientific and common name, any other text
         becomes both (`taxonomy.labels.parse_label`); a column of common names takes precedence.
@@ -84,8 +87,8 @@ class Detections(DetectionExports):
 
         Raises:
             InputError: `frame` is not a pandas data frame.
-            FormatError: columns for recording, start, end or label are missing, or a value is missing or impossible,
-                such as a logit in place of a score. The message names row and column.
+            FormatError: a column for recording, start, end or label is missing, a column appears twice, or a value is
+                missing or impossible, such as a logit in place of a score. The message names row and column.
         """
         rows = list(read_pandas(frame, recording=recording))
         made = cls.from_rows(rows, metadata=read_frame_metadata(frame))
@@ -95,8 +98,8 @@ class Detections(DetectionExports):
     def from_crowsetta(cls, annotations: Iterable[Any]) -> Detections:
         """Convert the segments or boxes of crowsetta's `Annotation` objects to detections.
 
-        Each gets the score 1; boxes keep their frequencies. The recording is the annotation's `notated_path`. A label
-        such as `Parus major_Great Tit` is split into scientific and common name, any other text becomes both
+        Each detection gets the score 1; boxes keep their frequencies. The recording is the annotation's `notated_path`.
+        A label such as `Parus major_Great Tit` is split into scientific and common name, any other text becomes both
         (`taxonomy.labels.parse_label`).
 
         Raises:
@@ -110,7 +113,10 @@ class Detections(DetectionExports):
         return self._provenance
 
     def tables(self) -> Iterator[RecordingTable]:
-        """Yield the tables that were given; of rows that were read, one for each recording that has a row."""
+        """Yield the table of each recording, in order.
+
+        They are the given tables or, if rows were read or converted, one table for each recording that has a row.
+        """
         return iter(self._recordings)
 
     def __iter__(self) -> Iterator[RecordingTable]:

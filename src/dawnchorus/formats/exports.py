@@ -27,7 +27,16 @@ MAX_SHOWN_SPECIES = 20
 
 @dataclass(frozen=True)
 class SpeciesSummary:
-    """Number of detections of one class, number of recordings in which it is detected, and its highest score."""
+    """Summary of the detections of one class.
+
+    Attributes:
+        scientific_name: for example "Parus major".
+        common_name: for example "Great Tit".
+        kind: "species", or "sound" for other classes (an engine, a human voice).
+        n_detections: number of detections of the class.
+        n_recordings: number of recordings in which the class is detected.
+        max_score: highest score of these detections, 0 to 1.
+    """
 
     scientific_name: str
     common_name: str
@@ -68,17 +77,20 @@ class DetectionExports(ABC):
     @property
     @abstractmethod
     def provenance(self) -> Provenance:
-        """Model, software and options that made the rows."""
+        """Model, software and options that made the rows; empty names if unknown."""
 
     @abstractmethod
     def tables(self) -> Iterator[RecordingTable]:
-        """Yield the table of each recording, with those without detections if the object knows of them.
+        """Yield the table of each recording in order, also of a recording without detections if the object knows of it.
 
         Each call starts with the first recording.
         """
 
     def to_arrow(self) -> pa.Table:
-        """Return an Arrow table with one row per detection and the columns of our Parquet files."""
+        """Return an Arrow table with one row per detection and all `columns.COLUMNS`, as in the format "parquet".
+
+        The provenance, as JSON, is in the metadata of the schema, under the key `dawnchorus`.
+        """
         from dawnchorus.formats.parquet import open_batches
 
         return open_batches(self.tables(), self.provenance).read_all()
@@ -133,16 +145,18 @@ class DetectionExports(ABC):
     def write(self, path: str | os.PathLike[str], *, format: str | None = None) -> None:  # noqa: A002 - as in pandas
         """Write one table with all recordings to `path`, atomically; create the folder if it does not exist.
 
-        `format` is the name of a table format; None for that of the path's suffix.
+        `format` is the name of a table format ("csv", "raven", "audacity", "kaleidoscope", "parquet", "jsonl",
+        "birdnet", "opensoundscape" or a plug-in's); None for the format of the path's suffix.
 
         Raises:
             InputError: an unknown format or suffix.
+            PlugInError: the format of a plug-in failed.
             OutputError: no space, or no permission.
         """
         write_tables(Path(path), self.tables(), self.provenance, format_name=format)
 
     def summary(self) -> DetectionsSummary:
-        """Count recordings and detections, also by (scientific name, common name, kind)."""
+        """Count recordings and detections, in all and by class: (scientific name, common name, kind)."""
         n_recordings = 0
         counts: Counter[tuple[str, str, str]] = Counter()
         recordings: Counter[tuple[str, str, str]] = Counter()

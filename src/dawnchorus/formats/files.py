@@ -31,11 +31,13 @@ def read_detections(
     Args:
         path: a file in any format that `write_detections` writes, a table of BirdNET-Analyzer, Raven, Audacity or
             AviaNZ, or a list with columns for recording, start, end and label.
-        format: name of the format; default: by the suffix, else by the first lines.
+        format: "csv", "raven", "audacity", "kaleidoscope", "parquet", "jsonl", "birdnet", "opensoundscape" or a
+            plug-in's format; default: by the suffix, else by the first lines.
         recording: name of the recording, for files that do not name it; default: the file's name without its suffix.
 
     Raises:
-        InputError: no such file, or an unknown format.
+        InputError: no such file, an unknown format, or one whose tables cannot be read.
+        PlugInError: the format of a plug-in failed.
         FormatError: the table is not in the format, or a time or score is impossible (see `checks.find_problem`); the
             message has the line.
     """
@@ -63,17 +65,20 @@ def write_detections(
     *,
     format: str | None = None,  # noqa: A002 - as in pandas
 ) -> None:
-    """Write detections to one file, atomically.
+    """Write detections to one file, atomically; create the folder if it does not exist.
 
     Args:
         detections: a `Run`, `Detections`, one `RecordingTable` or several, or a data frame in a layout that
             `Detections.from_pandas` reads, of pandas or of a library whose frames have a method `to_pandas`.
         path: the file, which is replaced if it exists.
-        format: name of the format; default: by the suffix.
+        format: "csv", "raven", "audacity", "kaleidoscope", "parquet", "jsonl", "birdnet", "opensoundscape" or a
+            plug-in's format; default: by the suffix.
 
     Raises:
         InputError: an unknown format or suffix, or `detections` is something else.
-        FormatError: a value of a data frame is missing or impossible.
+        FormatError: a column or value of a data frame is missing, or a value is impossible.
+        MissingExtraError: pandas is not installed, and `detections` is a data frame of another library.
+        PlugInError: the format of a plug-in failed.
         OutputError: no space, or no permission.
     """
     convert = getattr(detections, "to_pandas", None)  # of polars, or Arrow

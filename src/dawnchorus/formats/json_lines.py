@@ -21,7 +21,10 @@ _RUN_COLUMNS = tuple(column.name for column in COLUMNS if column.source == "run"
 
 
 def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:
-    """Write one object per detection."""
+    """Write one object per detection, with model, model_version, bundle_id and software of `provenance` in each object.
+
+    `stream` stays open.
+    """
     with text_stream(stream) as text:
         for table in tables:
             for values in iterate_rows(table, provenance):
@@ -33,8 +36,8 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     """Yield (recording, detection) for each line.
 
     Raises:
-        FormatError: a line is not a JSON object that `write` wrote, or has an impossible time or score (see
-            `checks.find_problem`).
+        FormatError: the file is not text, a line is not a JSON object that `write` wrote, or has an impossible time or
+            score (see `checks.find_problem`).
     """
     for number, line in enumerate(split_lines(read_text(path)), start=1):
         with _row(path, number):
@@ -44,11 +47,13 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
 
 
 def read_metadata(path: Path) -> tuple[Metadata, dict[str, Any]]:
-    """Return location, time and week by recording, and model and software (by column name) if all rows have the same.
+    """Return location, time and week by recording, and model, model_version, bundle_id and software by these names.
+
+    The second dictionary is empty unless all rows have the same four values.
 
     Raises:
-        FormatError: a line is not a JSON object that `write` wrote, a time is not in ISO 8601, or a location is no
-            number.
+        FormatError: the file is not text, a line is not a JSON object that `write` wrote, a time is not in ISO 8601, or
+            a location or week is no number.
     """
     metadata: dict[str, tuple[RecordingMetadata, int | None]] = {}
     runs: set[tuple[str | None, ...]] = set()

@@ -35,7 +35,10 @@ _KILOHERTZ = 1000.0
 
 
 def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:
-    """Write the header and one row per detection."""
+    """Write the header and one row per detection; `stream` stays open.
+
+    `provenance` is not written; it decides whether there is a column `CHANNEL`.
+    """
     # Kaleidoscope has no place for the provenance; it goes into the file next to the table
     with_channel = has_channels(provenance)
     with text_stream(stream) as text:
@@ -64,12 +67,14 @@ def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Proven
 def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     """Yield (recording, detection) for each row; the species is that in `MANUAL ID`, if a person filled it in.
 
-    Otherwise it is the automatic one, `TOP1MATCH` of a cluster.csv or `AUTO ID` of an id.csv. The score is 1 -
-    `TOP1DIST` of a cluster.csv, else `MATCH RATIO` or `confidence`; a row without it, and a species that a person
-    filled in, have the score 1.
+    The recording is the path that `INDIR`, `FOLDER` and `IN FILE` form together. Without a `MANUAL ID`, the species is
+    the automatic one, `TOP1MATCH` of a cluster.csv or `AUTO ID` of an id.csv. The score is 1 - `TOP1DIST` of a
+    cluster.csv, else `MATCH RATIO` or `confidence`. A row without such a value, or with a species that a person filled
+    in, has the score 1. A row with neither species nor score is left out, with a warning.
 
     Raises:
-        FormatError: a column is missing, or a value is not a number, or impossible (see `checks.find_problem`).
+        FormatError: the file is not a table, a required column is missing, a row cannot be parsed, or a time or score
+            is impossible (see `checks.find_problem`).
     """
     return convert_marks(path, _read_marks(path))
 

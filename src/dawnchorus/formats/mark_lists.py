@@ -82,7 +82,10 @@ _N_ROWS = 20
 
 
 def detect_list_kind(text: str) -> str | None:
-    """Return the kind of a list of marks, by its first lines: `LIST`, `LIST_OF_ONE`, or None for other files."""
+    """Return the kind of a list of marks: "list" (`LIST`) or "list of one recording" (`LIST_OF_ONE`); None for no list.
+
+    `text` has the first lines of the file.
+    """
     names, rows = _first_rows(text)
     span = _spans(names)
     if span is None or any(_ZONE.search(names[index]) for index in span[:2]):
@@ -94,15 +97,18 @@ def detect_list_kind(text: str) -> str | None:
 
 
 def has_columns(text: str, names: Collection[str]) -> bool:
-    """Return True if the header in a file's first lines has all columns `names`, in any spelling."""
+    """Return True if the header in `text`, a file's first lines, has all columns `names`.
+
+    Case, accents and punctuation of the names are ignored.
+    """
     return set(map(header_key, names)) <= set(column_keys(_first_rows(text)[0]))
 
 
 def describe_missing_columns(text: str) -> str:
-    """Describe the columns that a list of marks has and lacks; empty if none is missing.
+    """Describe the columns that a list of marks has and lacks, from `text`, the first lines of its file.
 
-    An example is "'file' for recording, 'begin' for start, but no column for end and label". Also empty if fewer than
-    two of the columns for recording, start, end and label are known.
+    An example is "'file' for recording, 'begin' for start, but no column for end and label". Empty if start, end and
+    label have columns, or if fewer than two of recording, start, end and label have one.
     """
     names, _ = _first_rows(text)
     ends = (*_END, *_DURATION)
@@ -131,7 +137,7 @@ def has_times(path: Path) -> bool:
     """Return True for a list of marks in which most rows have numeric start and end times; False for other files.
 
     Raises:
-        FormatError: the file is not text.
+        FormatError: the file is not text, or its rows are not CSV.
     """
     text = read_text(path)
     if detect_list_kind(text) != LIST:
@@ -143,16 +149,15 @@ def has_times(path: Path) -> bool:
 
 
 def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
-    """Yield a `Mark` (annotation) for each row, or for each class column of a row.
+    """Yield a `Mark` (annotation) for each row or, in a list with class columns, for each class present in a row.
 
-    Rows that cannot be read become marks with a problem.
-
-    A row without times and without a species (an empty label, or `nocall`), and a negative row, become a mark without a
-    detection: a person has listened to this recording. `notes` get guesses about the file, and columns that are not
-    read.
+    A class that is marked as unknown (UNK) becomes a mark without a name, and a row that cannot be read a mark with a
+    problem. Rows become a mark without a detection (a person has listened to the recording) if they have neither times
+    nor a species (an empty label, or `nocall`), the `label_type` "negative", or no class that is present or unknown.
+    `notes` get guesses about the file, and columns that are not read.
 
     Raises:
-        FormatError: a required column is missing.
+        FormatError: the file is not a table, or a required column is missing.
     """
     rows = NamedColumns(path, delimiter=_delimiter(read_text(path).partition("\n")[0]))
     recording, folder = rows.find_column(_RECORDING), rows.find_column(_FOLDER)

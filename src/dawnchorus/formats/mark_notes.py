@@ -20,11 +20,14 @@ class MarkNotes:
         """Example value and row of each column that is not read."""
 
     def add(self, table: Path, sentence: str) -> None:
-        """Add a sentence on a table."""
+        """Add a sentence on the file `table`."""
         self._tables.setdefault(sentence, []).append(table)
 
     def add_unread(self, table: Path, line: int, column: str, value: str) -> None:
-        """Record a column that is not read, with an example value and its line."""
+        """Record a column of the file `table` that is not read, with an example value and the value's line number.
+
+        Of several examples for a column name, the first is kept.
+        """
         self._unread.setdefault(column, (value, f"{table.name} line {line}"))
 
     def extend(self, other: MarkNotes) -> None:
@@ -35,7 +38,10 @@ class MarkNotes:
             self._unread.setdefault(column, example)
 
     def sentences(self) -> Iterator[str]:
-        """Yield each sentence once, with the first table that it is about and the number of further tables."""
+        """Yield each sentence once, with the first table that it is about and the number of further tables.
+
+        If there are columns that are not read, the last sentence names them.
+        """
         for sentence, tables in self._tables.items():
             n_others = len(dict.fromkeys(tables)) - 1
             others = f" and {n_others} other table{'' if n_others == 1 else 's'}" if n_others else ""

@@ -25,7 +25,8 @@ INDEX = ("file", "start_time", "end_time")
 def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:
     """Write one row per window with a detection; rows wait in a temporary file until all classes are known.
 
-    Of several detections of a class in a window, the highest score is written.
+    Of several detections of a class in a window, the highest score is written. `provenance` is not written, and
+    `stream` stays open.
     """
     del provenance  # there are no columns for it; it goes into the file next to the table
     classes: dict[str, None] = {}
@@ -59,8 +60,11 @@ def _cell(value: float) -> str:
 def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     """Yield (recording, detection) for each cell that is neither empty nor 0; all columns but the index are classes.
 
+    The recording is None for a row with an empty column `file`.
+
     Raises:
-        FormatError: an index column is missing, or a score is not a number from 0 to 1, such as a logit.
+        FormatError: the file is not a table, an index column is missing, a row cannot be parsed, a time is impossible,
+            or a score is not a number from 0 to 1, such as a logit.
     """
     rows = NamedColumns(path)
     file, start, end = (rows.require([name]) for name in INDEX)

@@ -44,7 +44,11 @@ SCHEMA = pa.schema([(column.name, _TYPES[column.type]) for column in COLUMNS])
 
 
 def open_batches(tables: Iterable[RecordingTable], provenance: Provenance) -> pa.RecordBatchReader:
-    """Return a reader of record batches with one row per detection; about 10,000 rows are in memory at a time."""
+    """Return a reader of record batches of `SCHEMA`, with one row per detection; `tables` are read on demand.
+
+    About 10,000 rows are in memory at a time; all rows of a recording are in one batch. The provenance is in the
+    metadata of the schema, as JSON with the key `METADATA_KEY`.
+    """
     metadata = {METADATA_KEY: json.dumps(asdict(provenance), ensure_ascii=False).encode()}
     schema = SCHEMA.with_metadata(metadata)
     return pa.RecordBatchReader.from_batches(schema, _batches(tables, provenance, schema))
@@ -89,7 +93,7 @@ def _to_arrow(detections: DetectionColumns, column: Column) -> pa.Array:
 
 
 def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:
-    """Write one row per detection, with the provenance in the file's metadata."""
+    """Write one row per detection, with the provenance as JSON in the file's metadata; `stream` stays open."""
     batches = open_batches(tables, provenance)
     with pq.ParquetWriter(stream, batches.schema, compression="zstd") as writer:
         for batch in batches:
@@ -97,7 +101,7 @@ def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Proven
 
 
 def read_provenance(path: Path) -> Provenance | None:
-    """Return the provenance in the metadata of a table; None if there is none.
+    """Return the provenance in a file's metadata; None if the metadata has none.
 
     Raises:
         FormatError: the file is not Parquet.
@@ -111,8 +115,8 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     """Yield (recording, detection) for each row; optional columns may be missing, and other columns are ignored.
 
     Raises:
-        FormatError: the file is not Parquet, lacks a required column, or has an impossible time or score (see
-            `checks.find_problem`).
+        FormatError: the file is not Parquet, lacks a required column, has a column of another type, or has an
+            impossible time or score (see `checks.find_problem`).
     """
     with reading_parquet(path):
         file = pq.ParquetFile(path)
@@ -132,10 +136,10 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
 
 
 def read_metadata(path: Path) -> Metadata:
-    """Return location, time and week of each recording in a table.
+    """Return location, time and week by recording, from a file that `write` wrote.
 
     Raises:
-        FormatError: the file is not Parquet, or a time is not in ISO 8601.
+        FormatError: the file is not Parquet, a time is not in ISO 8601, or a location or week is no number.
     """
     with reading_parquet(path):
         file = pq.ParquetFile(path)

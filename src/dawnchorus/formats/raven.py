@@ -62,7 +62,10 @@ CODE_COLUMNS = ("Species Code", "eBird Code", "Tags", "Type")
 
 
 def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:
-    """Write the header and one row per detection; annotations are written without the score column."""
+    """Write the header and one row per detection; annotations are written without the score column.
+
+    `provenance` is not written; it decides which optional columns are (score, verdict, kind). `stream` stays open.
+    """
     # Raven has no place for the provenance; it goes into the file next to the table
     more = {VERDICT: "verdict"} if has_verdicts(provenance) else {}
     more |= {KIND: "kind"} if has_kinds(provenance) else {}
@@ -112,14 +115,15 @@ def _rows(
 
 
 def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
-    """Yield (recording, detection) for each selection.
+    """Yield (recording, detection) for each selection; the recording is None if the row does not name it.
 
-    Times are within the file if the table has them. A selection that has a waveform row and a spectrogram row is
-    yielded once. Selections without a name are left out, with a warning. If the table has no scores, the score is 1.
+    Times count from the start of the recording if the table has such times (`File Offset (s)`). A selection that has a
+    waveform row and a spectrogram row is yielded once. Selections without a name are left out, with a warning. If the
+    table has no scores, the score is 1.
 
     Raises:
-        FormatError: a required column, such as one of names, is missing, a value is not a number, or a time or score is
-            impossible.
+        FormatError: the file is not a table, a required column, such as one of names, is missing, a row cannot be
+            parsed, or a time or score is impossible (see `checks.find_problem`).
     """
     marks = read_marks(path)
     require_names(path)
@@ -142,14 +146,15 @@ def _in_one_view(marks: Iterable[Mark]) -> Iterator[Mark]:
 
 
 def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
-    """Yield a `Mark` (annotation) for each row; a selection may have several rows, and unreadable rows have a problem.
+    """Yield a `Mark` (annotation) for each row; a row that cannot be read becomes a mark with a problem.
 
-    Columns are separated by tabs, or by commas or semicolons if a spreadsheet saved the table. A row without times and
-    without a species (no name, or `nocall`) becomes a mark without a detection: a person has listened to the recording.
+    A selection may have several rows, one for each view (waveform, spectrogram): see `Mark.selection`. Columns are
+    separated by tabs, or by commas or semicolons if a spreadsheet saved the table. A row without times and without a
+    species (no name, or `nocall`) becomes a mark without a detection: a person has listened to the recording.
     `notes` get guesses about the file, and columns that are not read.
 
     Raises:
-        FormatError: a required column is missing.
+        FormatError: the file is not a table, or the column of start or end times is missing.
     """
     header = read_text(path).partition("\n")[0]
     rows = NamedColumns(path, delimiter=max("\t;,", key=header.count), quoted=None)
@@ -240,10 +245,10 @@ class _Columns:
 
 
 def require_names(path: Path) -> None:
-    """Check that a table with selections has a column of species names.
+    """Check that a table has a column of species names or codes; a table without rows passes.
 
     Raises:
-        FormatError: the table has no such column, or the file is not a table.
+        FormatError: the table has rows, but no such column, or the file is not a table.
     """
     header = read_text(path).partition("\n")[0]
     rows = NamedColumns(path, delimiter=max("\t;,", key=header.count), quoted=None)

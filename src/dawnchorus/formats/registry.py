@@ -48,7 +48,7 @@ class TableFormat:
             stays open.
         read: yields (recording, detection) for each row of a file, with None for a recording that the file does not
             name; None if tables of the format cannot be read.
-        preserved_fields: fields of a detection, and `recording`, that reading a written table returns unchanged.
+        preserved_fields: names of fields of `Detection`, and "recording", that are read as they were written.
     """
 
     name: str
@@ -178,10 +178,11 @@ def write_tables(
 ) -> None:
     """Write one table with all recordings to `path`, atomically; create the folder if it does not exist.
 
-    `format_name` is the name of a table format; None for that of the path's suffix.
+    `format_name` is the name of a format in `FORMATS`, such as "csv"; None for the format of the path's suffix.
 
     Raises:
         InputError: an unknown format or suffix.
+        PlugInError: the format of a plug-in failed.
         OutputError: no space, or no permission.
     """
     chosen = detect_format(path) if format_name is None else FORMATS.lookup(format_name)
@@ -191,7 +192,7 @@ def write_tables(
 
 
 def channel_note(formats: Iterable[TableFormat]) -> str | None:
-    """Return a sentence on those formats that cannot store the channel of a detection; None if all can."""
+    """Return a sentence for users on those formats that cannot store the channel of a detection; None if all can."""
     without = [entry.name for entry in formats if not entry.has_channel]
     if not without:
         return None
@@ -254,8 +255,8 @@ _MARK_READERS: dict[str, Callable[[Path, MarkNotes | None], Iterator[Mark]]] = {
 def marks_format(path: Path) -> str | None:
     """Return the kind of a table of annotations, by its first lines; None if the file is no such table.
 
-    It is "Raven", "BirdNET-Analyzer", "Audacity", "AviaNZ", a kind of list (`mark_lists.LIST`, `LIST_OF_ONE`), or
-    "empty".
+    It is "Raven", "BirdNET-Analyzer", "Audacity", "AviaNZ", "list" (`mark_lists.LIST`, with a column of recordings),
+    "list of one recording" (`mark_lists.LIST_OF_ONE`, without such a column), or "empty" for a file without text.
     """
     text = _first_text(path)
     if text is None:
@@ -290,10 +291,11 @@ def describe_missing_columns(path: Path) -> str:
 
 
 def choose_reader(path: Path, *, format_name: str | None = None) -> Read:
-    """Return the reader of a table of detections, by format name, suffix or first lines.
+    """Return the reader of a table of detections: that of `format_name` or, if None, by suffix or first lines.
 
     Raises:
-        InputError: an unknown format, or one whose tables cannot be read.
+        InputError: `format_name` is unknown, or tables of the format cannot be read.
+        PlugInError: the format is of a plug-in that cannot be used.
     """
     chosen = _find_format(path) if format_name is None else FORMATS.lookup(format_name)
     if chosen is None and path.suffix.lower() not in MARK_SUFFIXES:
@@ -319,10 +321,11 @@ def read_annotations(path: Path, notes: MarkNotes | None = None) -> list[Mark]:
     """Read a table of annotations: Raven, BirdNET-Analyzer, Audacity, AviaNZ or a list with a header.
 
     Rows that cannot be read become marks with a problem. `notes` get guesses about the file, such as its encoding, and
-    columns that are not read.
+    columns that are not read. An empty file has no marks.
 
     Raises:
-        FormatError: the file is no such table, or is a Raven table with selections but without a column of names.
+        FormatError: the file is no such table, lacks a required column, or is a Raven table with selections but without
+            a column of names.
     """
     kind = marks_format(path)
     if kind is None:
@@ -341,7 +344,7 @@ def read_annotations(path: Path, notes: MarkNotes | None = None) -> list[Mark]:
 def is_model_output(path: Path, marks: Sequence[Mark]) -> bool:
     """Return True if a table is the output of a model: some of its `marks` have scores.
 
-    If the table has no rows, a score column shows that it is.
+    A table without marks is output of a model if it has a column of scores.
 
     Raises:
         FormatError: the file is not a table.

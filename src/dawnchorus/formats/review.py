@@ -22,10 +22,13 @@ _VERDICTS: tuple[tuple[Sequence[str], Mapping[bool, Review]], ...] = (
 
 
 class ReviewColumns:
-    """Columns of a table in which people confirm or reject annotations by yes or no.
+    """Columns of a table in which people confirm or reject annotations by yes or no, in any of several languages.
 
-    An annotation with another word in such a column, such as `maybe`, is unverified; unknown words are added to the
-    table's notes.
+    An annotation with another word in such a column, such as `maybe`, is unverified; the constructor adds a sentence on
+    unknown words to the table's notes.
+
+    Args:
+        table: the table of annotations, which may have several review columns or none.
     """
 
     def __init__(self, table: Table) -> None:
@@ -47,11 +50,14 @@ class ReviewColumns:
 
     @property
     def indices(self) -> tuple[int, ...]:
-        """Indices of the review columns."""
+        """Indices of the review columns in the table, from 0."""
         return tuple(index for index, _ in self._verdicts)
 
     def judge(self, mark: Mark, fields: Sequence[str]) -> Mark:
-        """Return the mark with the outcome of the review columns in its row; unchanged without an outcome."""
+        """Return the mark with `Mark.review` set from the review columns of its row.
+
+        `fields` are all cells of the row. The mark is returned unchanged if no column rejects or doubts it.
+        """
         for index, verdicts in self._verdicts:
             verdict = _verdict(fields[index], verdicts)
             if verdict:

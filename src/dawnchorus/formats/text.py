@@ -25,10 +25,10 @@ _GRADE = re.compile(r"\d|10")
 
 
 def convert_marks(path: Path, marks: Iterable[Mark]) -> Iterator[tuple[str | None, Detection]]:
-    """Yield (recording, detection) for each mark with a detection.
+    """Yield (recording, detection) for each mark with a detection; `path` is the table, for warnings and errors.
 
-    A person's marks without the name of a species are left out, with a warning. If only some marks have scores, a
-    warning says that the others get the score 1.
+    Marks with neither a score nor the name of a species are left out, with a warning in the log. If only some marks
+    have scores, a warning says that the others get the score 1.
 
     Raises:
         FormatError: a row could not be read, has an impossible time or score (see `checks.find_problem`), or a score
@@ -62,7 +62,7 @@ def convert_marks(path: Path, marks: Iterable[Mark]) -> Iterator[tuple[str | Non
 
 
 def check_row(path: Path, line: int, detection: Detection) -> Detection:
-    """Return the detection of a line, if its values are possible; `path` and `line` are for the error.
+    """Return the detection of a line unchanged, if its values are possible; `path` and `line` are for the error.
 
     Raises:
         FormatError: the detection has an impossible time or score, or no name (see `checks.find_problem`).
@@ -115,7 +115,11 @@ _SIMILARITY = 0.8
 
 
 def near_column(header: Iterable[str], names: Iterable[str]) -> str:
-    """Return a question on a column of `header` that is spelled almost like one of `names`; empty if there is none."""
+    """Return a question for the user on a column of `header` that is spelled almost like one of `names`.
+
+    For example: " Is the column 'strat' meant to be 'start'?", with a space to follow the sentence of an error. Empty
+    if there is no such column.
+    """
     known = list(names)
     unknown = [name for name in header if name.lower() not in known and not _has_other_unit(name, known)]
     near = ((name, nearest(name, known, cutoff=_SIMILARITY)) for name in unknown)
@@ -133,13 +137,22 @@ def _has_other_unit(name: str, names: Iterable[str]) -> bool:
 class NamedColumns:
     """Rows of a table whose columns are found by any of several known names, in any spelling.
 
+    Iteration yields (line number, fields) of each row, without blank lines; each row has one field per column.
+
     Args:
         path: the table.
         delimiter: preferred delimiter; another one is detected if the header lacks it. None to detect.
-        quoted: True if fields may be in quotes; None if that depends on the first field.
+        quoted: True if fields may be in quotes, False if quotes are part of the text; None: True if the file begins
+            with a quote.
+
+    Attributes:
+        path: the table.
+        table: reader of the table.
+        header: names of the columns.
 
     Raises:
-        FormatError: the file is empty or not a table. Iteration raises for a row with more fields than columns.
+        FormatError: the file is empty or not a table. At its end, iteration raises if a row has more fields than
+            columns.
     """
 
     def __init__(self, path: Path, *, delimiter: str | None = None, quoted: bool | None = True) -> None:
@@ -160,15 +173,23 @@ class NamedColumns:
     def marks(self, read: Callable[[int, list[str]], Mark], notes: MarkNotes | None) -> Iterator[Mark]:
         """Yield `read(line, fields)` for each row; rows that cannot be read become marks with a problem.
 
-        `notes` get guesses about the file, such as its encoding, and columns that are not read. A row cannot be read if
-        `read` raises `RowError`, or if it has more fields than the header.
+        A row cannot be read if `read` raises `RowError`, or if the row has more fields than the header; marks of rows
+        that are too long come last. Outcomes of review columns, such as `Reject`, are set in the marks.
+
+        Args:
+            read: function that converts the line number and the fields of a row to a mark.
+            notes: get guesses about the file, such as its encoding, and non-empty columns that were not found or used
+                before; None to drop these messages.
         """
         return self.iterate_marks(lambda line, fields: (read(line, fields),), notes)
 
     def iterate_marks(
         self, read: Callable[[int, list[str]], Iterable[Mark]], notes: MarkNotes | None
     ) -> Iterator[Mark]:
-        """Yield the marks of all rows as `marks` does, if `read(line, fields)` returns several marks of a row."""
+        """Yield the marks of all rows as `marks` does, but with a `read` that returns any number of marks for a row.
+
+        The arguments are those of `marks`.
+        """
         notes = notes or MarkNotes()
         review = ReviewColumns(self.table)
         self.use(*review.indices)
@@ -193,20 +214,24 @@ class NamedColumns:
         )
 
     def find_column(self, names: Sequence[str]) -> int | None:
-        """Return the index of the first column that has one of `names`, and mark it as read; None if there is none."""
+        """Return the index of the column with the first of `names` that the header has, and mark the column as read.
+
+        Case, accents and punctuation are ignored. None if the header has none of the names.
+        """
         column = self.table.find_column(names)
         if column is not None:
             self.use(column)
         return column
 
     def use(self, *indices: int) -> None:
-        """Mark columns as read, so that they are not reported as unread."""
+        """Mark columns, given by index, as read, so that `marks` does not report them as unread."""
         self._used.update(indices)
 
     def score_column(self, names: Sequence[str]) -> int | None:
-        """Return the index of the column of model scores; None if there is none.
+        """Return the index of the column of model scores, and mark it as read; None if there is none.
 
-        A column of words (`high`), or of grades from 0 to 10, is a person's rating and not a score.
+        `names` are the possible names of the column. A column of words (`high`), or of grades (whole numbers from 0 to
+        10), is a person's rating and not a score.
         """
         column = self.table.find_column(names)
         if column is None:
@@ -220,7 +245,7 @@ class NamedColumns:
         return column
 
     def require(self, names: Sequence[str]) -> int:
-        """Return the index of a column as `find_column` does.
+        """Return the index of the column that `find_column` finds, and mark the column as read.
 
         Raises:
             FormatError: no column has one of `names`.
@@ -233,10 +258,15 @@ class NamedColumns:
         return index
 
     def number(self, line: int, fields: list[str], column: int) -> float:
-        """Parse a field as a number; frequencies are converted to Hz by the unit in the column's name.
+        """Parse the field of a column as a number; frequencies are converted to Hz by the unit in the column's name.
+
+        Args:
+            line: line number of the row, for the error.
+            fields: all fields of the row.
+            column: index of the column.
 
         Raises:
-            FormatError: the field is not a number; the message has `line`.
+            RowError: the field is missing, or not a number.
         """
         value = self.table.numbers(column).parse(fields[column]) if column < len(fields) else None
         if value is None:
@@ -244,10 +274,12 @@ class NamedColumns:
         return value * (units.factor(self.header[column], units.HERTZ) or 1.0)
 
     def offset_s(self, line: int, fields: list[str], column: int) -> float:
-        """Parse a field as a time in the recording, in seconds; also a clock-like time (`1:02.5`).
+        """Parse a field as a time in the recording, and return it in seconds; also a clock-like time (`1:02.5`).
+
+        The arguments are those of `number`. Minutes or milliseconds are converted, by the unit in the column's name.
 
         Raises:
-            FormatError: the field is not a time, or the column's unit is not one of time; the message has `line`.
+            RowError: the field is not a time, or the column's unit is not one of time.
         """
         numbers = self.table.numbers(column)
         text = fields[column]
@@ -273,19 +305,26 @@ class NamedColumns:
         return f"expected {expected} in '{self.header[column]}', found {came!r}."
 
     def number_or_none(self, line: int, fields: list[str], column: int | None) -> float | None:
-        """Parse a field as `number` does; None for an empty field or a missing column."""
+        """Parse a field as `number` does; None for an empty field, or if `column` is None.
+
+        Raises:
+            RowError: the field is not a number.
+        """
         if column is None or self.text(fields, column) is None:
             return None
         return self.number(line, fields, column)
 
     def channel(self, fields: list[str], column: int | None) -> int | None:
-        """Parse a channel number, from 1; None for anything else, since some tables have channel names."""
+        """Parse a field as a channel number, from 1; None for anything else, since some tables have channel names.
+
+        `fields` are all fields of the row; a `column` of None gives None.
+        """
         text = self.text(fields, column) or ""
         return int(text) if text.isdecimal() and int(text) else None
 
     @staticmethod
     def text(fields: list[str], column: int | None) -> str | None:
-        """Return the stripped field; None for an empty field or a missing column."""
+        """Return the field of a column without spaces around it; None for an empty field, or if `column` is None."""
         if column is None or column >= len(fields):
             return None
         return fields[column].strip() or None

@@ -17,10 +17,14 @@ Columns = np.dtype[np.void]
 
 
 def build_tables(analysis: Analysis, recordings: Iterable[AnalyzedRecording]) -> Iterator[tuple[str, Iterable[Table]]]:
-    """Yield (name suffix, pieces of the table) for each table of an analysis; the suffix of the main table is "".
+    """Yield (name suffix, pieces) for each table of an analysis; the suffix of the main table is "".
 
-    An analysis without `summarize` has only the main table: the rows of all recordings, after columns for the
-    recording's name and the clock time. Without recordings, no table has pieces.
+    The pieces are arrays whose concatenation is the table. An analysis without `summarize` has only the main table: the
+    rows of all recordings, one piece for each recording, made on demand, with the columns `recording` (its name) and
+    `start_time` (clock time of the row) before the others. Without recordings, no table has pieces.
+
+    Raises:
+        PlugInError: `summarize` of a plug-in failed.
     """
     recordings = iter(recordings)
     first = next(recordings, None)
@@ -62,12 +66,12 @@ def fit_rows(rows: Table, columns: Columns) -> Table | None:
 
 
 def describe_misfit(name: str, rows: Table, columns: Columns) -> str:
-    """Return the warning that the columns of an analysis differ from those in the first recording.
+    """Return the warning that a recording's rows are left out of an analysis, since their columns differ.
 
     Args:
         name: name of the analysis.
         rows: rows of the recording that the warning is about.
-        columns: columns in the first recording.
+        columns: columns in the first recording, from which those of `rows` differ.
     """
     expected, got = (
         ", ".join(f"{column} ({kind})" for column, kind, _ in _list_kinds(each)) for each in (columns, rows.dtype)

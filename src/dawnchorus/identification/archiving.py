@@ -75,7 +75,7 @@ SOURCE_DIGITS = 12
 
 @dataclass(frozen=True)
 class ArchiveResult:
-    """Result of `archive_recordings`.
+    """Result of `archive_recordings`, or of one of the runs that `rescore_archive` adds.
 
     Attributes:
         archive: the archive.
@@ -123,7 +123,8 @@ def archive_recordings(
         recordings: files, folders (searched to any depth) and globs.
         archive: folder of the archive, or its URL in a store; created if it does not exist.
         options: overlap, location and other options that determine results. `min_score` and `top` limit the stored
-            detections; without `options`, they are 0.05 and 10. Options that only select detections are refused.
+            detections; without `options`, they are 0.05 and 10. `species`, `thresholds`, `merge` and
+            `drop_out_of_range` apply when an archive is read, and are refused here; `speech` may only be "flag".
         model: a built-in model's name, a bundle's or training run's folder, or a loaded model.
         keep: "embeddings" stores the embeddings of all windows in half precision, "embeddings:int8" in 8 bits; empty
             for detections only. At most one of the two.
@@ -131,7 +132,7 @@ def archive_recordings(
             files' metadata.
         analyses: names of analyses of the recordings' original samples, "health", "indices" or a plug-in's; empty for
             none.
-        shard: part of the units, like "2/8"; default: all units.
+        shard: part of the units to process: "2/8" is the second of eight parts; default: all units.
         unit_size: limits of a unit, used when the recordings are listed; default: those of `UnitSize`.
         workers: number of cores to use, on each node if `ray` is given; default: all that the process may use.
         resume: list the recordings again, and add those that are new, have changed or failed; not allowed with `shard`.
@@ -142,10 +143,11 @@ def archive_recordings(
         changes: options by name, which take precedence over `options`.
 
     Raises:
-        InputError: no recordings, an option that does not apply, `shard` together with `resume` or `ray`, an archive of
-            a newer version, or no such cluster.
+        InputError: no recordings, an option that does not apply, an unknown analysis, `shard` together with `resume` or
+            `ray`, credentials or parameters in a URL, an archive of a newer version, or no such cluster.
         TypeError: `changes` has an unknown option.
-        ModelError: the model cannot be loaded or run, or has no embeddings to store.
+        PlugInError: an analysis of a plug-in cannot be used.
+        ModelError: the model cannot be loaded or run, has no embeddings to store, or its scores are not finite.
         OutputError: the archive cannot be written.
         StoreError: the archive's store failed.
         BusyError: another process writes to a store that allows only one writer.
@@ -213,10 +215,10 @@ class ArchivePlan:
         model: the loaded model.
         plan: settings of scoring.
         run: id of the run.
-        shard: part of the units.
-        sizes: size in bytes of all units, including committed ones, by name, in the order of the manifest; units that
-            the call would add are named "new-000000" and so on.
-        missing: recordings of the uncommitted units, by unit.
+        shard: part of the units that the call would process.
+        sizes: size of each unit in bytes by the unit's name, in the order of the manifest, of all shards and including
+            committed units; units that the call would add are named "new-000000" and so on.
+        missing: recordings of each uncommitted unit, by the unit's name, of all shards.
     """
 
     model: LoadedModel
@@ -227,7 +229,7 @@ class ArchivePlan:
     missing: Mapping[str, list[ListedFile]]
 
     def missing_shares(self, count: int) -> list[float]:
-        """Return the share of the missing bytes in each of `count` shards. All shares are 0 if nothing is missing."""
+        """Return the share (0 to 1) of the missing bytes in each of `count` shards; all 0 if nothing is missing."""
         shards = assign_shards(list(self.sizes.values()), count)
         missing = [n_bytes if unit in self.missing else 0 for unit, n_bytes in self.sizes.items()]
         sums = np.bincount(shards - 1, np.array(missing, np.float64), minlength=count)
@@ -251,8 +253,11 @@ def plan_archiving(
     """Return what `archive_recordings` would do with the same arguments, without writing anything.
 
     Raises:
-        InputError: no recordings, an option that does not apply, or an archive of a newer version.
+        InputError: no recordings, an option that does not apply, an unknown analysis, `shard` together with `resume`,
+            credentials or parameters in a URL, or an archive of a newer version.
+        PlugInError: an analysis of a plug-in cannot be used.
         ModelError: the model cannot be loaded, or has no embeddings to store.
+        StoreError: a store refused access, or cannot be reached.
         MissingExtraError: deltalake is not installed.
     """
     require_deltalake()
@@ -297,7 +302,7 @@ class ArchivingJob:
         plan: settings of scoring.
         builder: builder of detection tables.
         run: model and settings, as the archive stores them.
-        shard: part of the units.
+        shard: part of the units to process.
     """
 
     given: list[str | os.PathLike[str]]
@@ -309,11 +314,11 @@ class ArchivingJob:
 
     @property
     def source(self) -> str:
-        """Digest of the absolute paths in `given`, regardless of their order; manifests are found by it."""
+        """Digest of the absolute paths in `given`, regardless of their order, by which their manifests are found."""
         return _digest(sorted(full_name(as_path(os.fsdecode(path))) for path in self.given))
 
     def load(self) -> LoadedModel:
-        """Return the model with its sessions for scoring."""
+        """Return the model with its sessions for scoring, which are opened when they are first used."""
         return load_sessions(self.model, self.builder.options)
 
 
@@ -335,6 +340,7 @@ def prepare_job(
         InputError: an option that does not apply, an unknown analysis, `shard` together with `resume`, or credentials
             or parameters in a URL.
         TypeError: `changes` has an unknown option.
+        PlugInError: an analysis of a plug-in cannot be used.
         ModelError: the model cannot be loaded, or has no embeddings to store.
     """
     all_kept = Options(min_score=KEPT_MIN_SCORE, top=KEPT_TOP)

@@ -55,13 +55,14 @@ class TableBuilder:
     """Folder that relative paths refer to, even if the process changes its working directory."""
 
     def name(self, path: Path) -> str:
-        """Return the name of a recording in tables and messages."""
+        """Return the name of a recording in tables and messages: that in `names`, or else its path."""
         return self.names.get(path) or printable(path)
 
     def build(self, scored: ScoredRecording) -> RecordingTable:
         """Return the detection table of a recording, ordered by start and descending score.
 
-        With the option `merge`, its rows are events; see `merge_events`.
+        With the option `merge`, its rows are events; see `merge_events`. With the option `drop_out_of_range`, or
+        `speech="drop"`, detections out of range or in human speech are left out.
         """
         metadata = self.metadata(scored.path, scored.metadata)
         week = self._week(scored.path, metadata)
@@ -147,11 +148,11 @@ class TableBuilder:
         return start_s, end_s
 
     def metadata(self, path: Path, own: RecordingMetadata) -> RecordingMetadata:
-        """Return time and location of a recording.
+        """Return time and location of a recording, given its path and the metadata in its file (`own`).
 
-        The location is that of the options, or else of the user's table, or else of the file (`own`); the time is that
-        of the user's table, or else of the file. The time of the file is dropped if the user's table
-        has a date without a time, and the file is of another day. Contradictions are described in `conflict`.
+        The location is that of the options, or else of `metadata_by_path`, or else of the file; the time is that of
+        `metadata_by_path`, or else of the file. The time of the file is dropped if `metadata_by_path` has a date
+        without a time, and the file is of another day. Contradictions are described in `RecordingMetadata.conflict`.
         """
         given = self.metadata_by_path.get(self._absolute(path), RecordingMetadata())
         day = self._given_day(path)
@@ -212,9 +213,9 @@ _GAP_S = timedelta(milliseconds=1).total_seconds()
 def merge_events(detections: DetectionColumns) -> DetectionColumns:
     """Merge overlapping or adjacent (up to 1 ms apart) detections of the same class and channel to events.
 
-    An event has the start of its first window, the latest end, the highest score and probability, and human voice if
-    any of its windows has (else unknown if it is so for any); all else is that of its first window. Events are ordered
-    by start and descending score.
+    An event has the start of its first window, the latest end, and the highest score and probability. `human_voice` is
+    True if it is True in any window, else None if it is None in any. All else is taken from the first window. Events
+    are ordered by start and descending score.
     """
     if not len(detections):
         return detections

@@ -77,8 +77,8 @@ class SourceSize:
         n_bytes: number of bytes to read; a recording whose channels are scored separately is read once per channel.
         duration_s: seconds to score, summed over channels if they are scored separately.
         n_windows: number of windows to score.
-        n_probed: number of headers that were read.
-        n_unreadable: number of these headers that could not be read.
+        n_probed: number of recordings whose header was read.
+        n_unreadable: number of those recordings whose header is not readable.
         path_length: mean length of the paths in characters.
     """
 
@@ -123,22 +123,22 @@ class RunCost:
 
     @property
     def x_real_time(self) -> float:
-        """Seconds of audio that the measured cores score in a second."""
+        """Seconds of audio that all cores of the measurement together score in a second."""
         return self.speed.windows_per_s * self.source.duration_s / max(self.source.n_windows, 1)
 
     @property
     def scoring_core_s(self) -> float:
-        """Seconds that one core needs for all windows."""
+        """Estimated seconds that one core needs to score all windows of the run."""
         return self.source.n_windows * self.speed.n_workers / max(self.speed.windows_per_s, 1e-9)
 
     @property
     def n_detections(self) -> int:
-        """Number of detections, before neighbors are merged."""
+        """Estimated number of detections of the run, before detections in neighboring windows are merged."""
         return round(self.source.n_windows * self.speed.hits_per_window)
 
     @property
     def table_bytes(self) -> int:
-        """Size of a CSV of the detections, before neighbors are merged."""
+        """Estimated size in bytes of a CSV of the `n_detections` detections."""
         return round(self.n_detections * (ROW_BYTES + self.source.path_length))
 
     def wall_s(self, n_workers: int, *, share: float = 1.0) -> float:
@@ -146,7 +146,7 @@ class RunCost:
         return self.speed.start_s + share * self.scoring_core_s / n_workers
 
     def core_s(self, n_workers: int, *, n_processes: int = 1) -> float:
-        """Return the core seconds that `n_processes` processes with `n_workers` cores each need together.
+        """Return the core seconds (cores x seconds) of a run by `n_processes` processes with `n_workers` cores each.
 
         Each process takes `speed.start_s` to start; the recordings are divided among them.
         """
@@ -194,8 +194,8 @@ def estimate_cost(
         plan: settings of the run; its analysis "hits" is a `ScoreFilter`.
         n_workers: number of cores to measure on.
         clock: function that returns the time in seconds.
-        measure_s: seconds of scoring; fewer if all recordings are scored before. They begin `WARM_UP_S` after the first
-            windows.
+        measure_s: seconds of scoring to measure, from `WARM_UP_S` after the first windows; fewer if all recordings are
+            scored before.
 
     Raises:
         InputError: none of the recordings can be scored.

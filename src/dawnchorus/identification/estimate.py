@@ -33,7 +33,7 @@ class Estimate:
     n_files: int
     """Number of recordings."""
     duration_s: float
-    """Seconds to score, summed over channels if they are scored separately."""
+    """Seconds of audio to score, summed over channels if they are scored separately."""
     estimated_s: float
     """Estimated duration of the run in seconds."""
     output_bytes: int
@@ -50,7 +50,7 @@ def estimate_run(
     channel: ChannelOption = "mean",
     clock: Callable[[], float],
 ) -> Estimate:
-    """Return the estimate for a run.
+    """Return the estimate for a run, from some headers and a timed batch of the model.
 
     Files whose duration is not known from their header count as 0 seconds.
 
@@ -59,8 +59,8 @@ def estimate_run(
         bundle: the model.
         plan: length and spacing of the windows.
         n_workers: number of cores that the run will use.
-        tta_shifts: number of test-time augmentations of each window.
-        channel: channel to score.
+        tta_shifts: number of time shifts for test-time augmentation; 1: none.
+        channel: channel to score; "each": all channels, separately.
         clock: function that returns the time in seconds.
 
     Raises:

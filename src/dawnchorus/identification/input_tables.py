@@ -57,10 +57,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class InputTable(Generic[T]):
-    """Values of a user's table, in the form that the reader's return type names, and sentences on the table."""
+    """Values that a reader of this module read from a user's table, and sentences on the table."""
 
     values: T
-    """Values, without the rows that were left out."""
+    """Values of all rows that were not left out, of the type that the reader's annotation names."""
     notes: tuple[str, ...] = ()
     """Sentences for the user on what was guessed, left out or not read."""
 
@@ -86,9 +86,9 @@ def _require_file(path: Path) -> None:
 def read_species_list(path: Path) -> InputTable[tuple[str, ...]]:
     """Read species names, one per line: `Parus major`, `Parus major_Great Tit` or `Great Tit`.
 
-    Of `Parus major_Great Tit`, the scientific name is returned; other lines are returned as written. The file may also
-    be a table with a column scientific_name. Empty lines, lines that begin with `#`, and quotes
-    around a line are ignored. A name that appears twice is returned twice, with a note.
+    Of `Parus major_Great Tit`, the scientific name is returned; of a line with one name, that name (as `parse_label`
+    reads it). The file may also be a table with a column scientific_name. Empty lines, lines that begin with `#`, and
+    quotes around a line are ignored. A name that appears twice is returned twice, with a note.
 
     Raises:
         InputError: no such file, or no names.
@@ -125,9 +125,9 @@ def _species_lines(path: Path, text: str) -> list[str]:
 def read_thresholds(path: Path, labels: Sequence[Label] = ()) -> InputTable[dict[str, float]]:
     """Read minimum scores by species name, from a table with columns scientific_name and min_score.
 
-    `labels` are the model's classes, by which different names of the same species are recognized. Each species has the
-    name in its first line; of `Parus major_Great Tit`, the scientific name. An empty table gives no thresholds, and a
-    note.
+    `labels` are the model's classes, by which different names of the same species are recognized. A species that is
+    in several lines is returned once, by its name in the first of them; of `Parus major_Great Tit`, by the scientific
+    name. An empty table gives no thresholds, and a note.
 
     Raises:
         InputError: no such file.
@@ -173,7 +173,8 @@ def read_recordings(path: Path) -> InputTable[dict[Path, RecordingMetadata]]:
 
     Raises:
         InputError: no such file.
-        FormatError: a column is missing, a value is invalid, or a recording appears twice with different values.
+        FormatError: the column of paths is missing, or those of both location and time, a value is invalid, or a
+            recording appears twice with different values.
     """
     _require_file(path)
     rows = NamedColumns(path)

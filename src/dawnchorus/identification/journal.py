@@ -46,7 +46,11 @@ NO_FILE: FileVersion = (None, None)
 
 
 def file_version(path: Path) -> FileVersion:
-    """Return the version of a file or object, by which changes are detected; `NO_FILE` if it does not exist."""
+    """Return the version of a file or of an object in a store, by which changes are detected.
+
+    It is (size in bytes, modification time in nanoseconds or the store's version); `NO_FILE` if there is no such file,
+    or if it cannot be accessed.
+    """
     try:
         if (version := listed_version(path)) is not None:
             return version
@@ -148,9 +152,9 @@ class Journal:
                 raise
 
     def parameters(self) -> dict[str, Any] | None:
-        """Return the parameters of the run, as given to `start`; None for a new journal.
+        """Return the parameters of the run by name, as given to `start`; None for a new journal.
 
-        Parameters that were renamed since have their new names.
+        Parameters that were renamed in later versions have their new names.
         """
         row = self._read_row("SELECT value FROM run WHERE key = 'parameters'")
         if row is None:
@@ -160,7 +164,7 @@ class Journal:
 
     @property
     def root(self) -> str | None:
-        """Common folder of the run's recordings; None if there is none."""
+        """Absolute path (or URL) of the common folder of the run's recordings; None if there is none."""
         row = self._read_row("SELECT value FROM run WHERE key = 'root'")
         root: str | None = shared_folder(self.paths()) if row is None else json.loads(row[0])
         return root
@@ -176,9 +180,9 @@ class Journal:
         return [self._as_given(path, given) for path, given in rows]
 
     def start(self, parameters: dict[str, Any], *, root: str | None = None) -> None:
-        """Clear the journal, and start a run with `parameters`.
+        """Clear the journal, and start a run with `parameters`, which must be JSON values.
 
-        `root` is the common folder of its recordings; None if there is none.
+        `root` is the absolute path (or URL) of the common folder of the run's recordings; None if there is none.
         """
         with self._transaction():
             for name in ("recordings", "analyses", "outputs", "run"):
@@ -187,7 +191,7 @@ class Journal:
             self._db.execute("INSERT INTO run VALUES ('root', ?)", [json.dumps(root)])
 
     def scored_version(self, path: Path) -> FileVersion | None:
-        """Return the version of a recording's file when it was scored; None if it was not scored, or failed."""
+        """Return the version of a recording's file at the time of scoring; None if it was not scored, or failed."""
         row = self._read_row(
             "SELECT size, mtime_ns, version FROM recordings WHERE path = ? AND status = 'done'", self._key(path)
         )
@@ -197,11 +201,10 @@ class Journal:
         return size, mtime_ns if version is None else version
 
     def is_done(self, path: Path, version: FileVersion, *, analyses: Collection[str] = ()) -> bool:
-        """Return True if the recording was scored, and its file has not changed since.
+        """Return True if the recording was scored with all `analyses`, and its file has not changed since.
 
-        `version` is the file's version now. Rows of all `analyses` must be stored as well, since a missing one has
-        failed. If the file does not exist any more, a scored recording counts as done, because it cannot be scored
-        again.
+        `version` is the file's version now. An analysis, given by name, without stored rows has failed. If the file
+        does not exist any more, a scored recording counts as done, because it cannot be scored again.
         """
         scored = self.scored_version(path)
         if scored is None or version == NO_FILE:
@@ -209,7 +212,10 @@ class Journal:
         return version == scored and all(self.read_analysis(path, name) is not None for name in analyses)
 
     def add(self, scored: ScoredRecording, version: FileVersion) -> None:
-        """Store a result durably, in place of a former one; `version` is the file's version before it was read."""
+        """Store the result of a recording durably, in place of a former result or failure.
+
+        `version` is the file's version before it was read.
+        """
         summary, hits = encode_recording(scored)
         self._replace(scored.path, version, ("done", None, scored.duration_s, summary, hits), scored.tables)
 
@@ -238,33 +244,43 @@ class Journal:
             )
 
     def output_signature(self, name: str) -> str | None:
-        """Return the signature of an output (a hash of all that determines it); None if it may be incomplete.
+        """Return the signature of an output (a hash of all that determines its content).
 
-        `name` is the output's name by `RunFiles.name`.
+        None if the output was not recorded as written, so that it may be missing or incomplete. `name` is the output's
+        name by `RunFiles.name`.
         """
         row = self._read_row("SELECT signature FROM outputs WHERE path = ?", os.fsencode(name))
         return None if row is None else row[0]
 
     def output_digest(self, name: str) -> str | None:
-        """Return the digest of an output's bytes (see `output.hash_file`); None if the output was not recorded."""
+        """Return the digest of an output's bytes (see `output.hash_file`); None if the output was not recorded.
+
+        `name` is the output's name by `RunFiles.name`.
+        """
         row = self._read_row("SELECT digest FROM outputs WHERE path = ?", os.fsencode(name))
         return None if row is None else row[0]
 
     def note_output(self, name: str, signature: str, *, digest: str) -> None:
         """Record that an output was written, with its signature and the digest of its bytes.
 
-        `name` is that of `RunFiles.name`.
+        `name` is the output's name by `RunFiles.name`.
         """
         with self._explain():
             self._db.execute("INSERT OR REPLACE INTO outputs VALUES (?, ?, ?)", [os.fsencode(name), signature, digest])
 
     def forget_output(self, name: str) -> None:
-        """Delete signature and digest of an output, if they are recorded; to be called before it is written."""
+        """Delete signature and digest of an output, if they are recorded; to be called before the output is written.
+
+        `name` is the output's name by `RunFiles.name`.
+        """
         with self._explain():
             self._db.execute("DELETE FROM outputs WHERE path = ?", [os.fsencode(name)])
 
     def earlier_layout(self) -> dict[str, Any] | None:
-        """Return `formats` and `provenance` of tables written by a version before 2026-12; None if there are none."""
+        """Return the record of tables that a version before 2026-12 wrote; None if there is none.
+
+        The keys are "formats" (names of table formats) and "provenance" (fields of `Provenance` by name).
+        """
         row = self._read_row("SELECT value FROM run WHERE key = 'written'")
         return None if row is None else json.loads(row[0])
 
@@ -283,7 +299,7 @@ class Journal:
             self._db.execute("DELETE FROM run WHERE key = 'written'")
 
     def read_failure(self, path: Path) -> str | None:
-        """Return the reason why a recording failed; None if it did not fail, or is unknown."""
+        """Return the reason why a recording failed; None if it did not fail, or is not in the journal."""
         row = self._read_row("SELECT reason FROM recordings WHERE path = ? AND status = 'failed'", self._key(path))
         return None if row is None else row[0]
 
@@ -295,12 +311,15 @@ class Journal:
         return None if row is None else decode_recording(path, *row)
 
     def read_analysis(self, path: Path, name: str) -> Table | None:
-        """Return the rows of an analysis of a recording; None if none are stored, an empty table if it gave none."""
+        """Return the rows of an analysis (given by name) of a recording; None if the analysis failed or was not run.
+
+        An analysis that ran without giving rows has an empty table.
+        """
         row = self._read_row("SELECT rows FROM analyses WHERE path = ? AND name = ?", self._key(path), name)
         return None if row is None else table_from_json(json.loads(row[0]))
 
     def read_summary(self, path: Path) -> RecordingSummary | None:
-        """Return a recording's summary, which is faster than reading its hits; None if it was not scored."""
+        """Return a recording's summary, faster than `read`; None if the recording failed or was not scored."""
         row = self._read_row(
             "SELECT duration_s, summary FROM recordings WHERE path = ? AND status = 'done'", self._key(path)
         )

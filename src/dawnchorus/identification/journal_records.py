@@ -37,7 +37,7 @@ class RecordingSummary:
 
 
 def encode_recording(scored: ScoredRecording) -> tuple[str, bytes]:
-    """Return the summary of a result in JSON, and the hits of all channels, one after the other, as bytes.
+    """Return the summary of a result in JSON, and the bytes of the hits (dtype `HIT`) of all channels in order.
 
     The summary has the keys `info`, `metadata`, `warnings`, `speech`, and `channels`, or for a mono signal `kept` if
     parts of it were left out; path and duration are not in it.
@@ -67,7 +67,10 @@ def decode_recording(path: Path, duration_s: float, summary: str, hits: bytes) -
 
 
 def decode_summary(path: Path, duration_s: float, summary: str) -> RecordingSummary:
-    """Return a recording's summary, for which its hits are not needed."""
+    """Return a recording's summary without reading its hits; `encode_recording` made the JSON text `summary`.
+
+    `duration_s` is the length of the recording in seconds.
+    """
     fields = json.loads(summary)
     speech_s = sum(end - start for start, end in fields.get("speech", ()))
     kept_s = tuple(each.kept_s(duration_s) for each in _decode_channels(fields, b""))

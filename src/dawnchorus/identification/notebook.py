@@ -11,6 +11,8 @@ from dawnchorus.types import Progress
 class NotebookProgress:
     """Progress bar for a notebook: `identify("recordings/", report=NotebookProgress())`.
 
+    A call with a `Progress` updates the bar; the first call displays it.
+
     Raises:
         MissingExtraError: IPython is not installed.
     """

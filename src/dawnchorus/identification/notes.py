@@ -21,7 +21,10 @@ MAX_UNKNOWN_NAMES = 20
 
 
 def describe_times(summaries: Iterable[RecordingSummary], builder: TableBuilder) -> Iterator[str]:
-    """Yield sentences on missing times, contradictory metadata, and audio at the end that is not scored."""
+    """Yield sentences on missing times, contradictory metadata, and audio at a recording's end that is not scored.
+
+    Each sentence is on all recordings that it applies to; there may be none.
+    """
     clocks, unscored = ClockReport(), UnscoredReport()
     for summary in summaries:
         name, metadata = builder.name(summary.path), builder.metadata(summary.path, summary.metadata)
@@ -34,7 +37,7 @@ def describe_times(summaries: Iterable[RecordingSummary], builder: TableBuilder)
 
 
 def describe_dropped(results: Iterable[ScoredRecording], builder: TableBuilder) -> Iterator[str]:
-    """Yield a sentence on detections that are left out because their species is out of range."""
+    """Yield one sentence on detections that are left out because their species is out of range; none without any."""
     counts: Counter[str] = Counter()
     example = ""
     for result in results:
@@ -49,9 +52,9 @@ def describe_dropped(results: Iterable[ScoredRecording], builder: TableBuilder) 
 
 
 def describe_unknown_names(bundle: Bundle, options: Options) -> Iterator[str]:
-    """Yield a sentence for each of the first `MAX_UNKNOWN_NAMES` unknown class names, and one for all others.
+    """Yield a sentence for each of the first `MAX_UNKNOWN_NAMES` unknown names, and one for all further names.
 
-    The names are those of the options `species` and `thresholds`.
+    Unknown are names in the options `species` and `thresholds` that are no class of the bundle.
     """
     names = dict.fromkeys([*(options.species or ()), *options.thresholds])
     known = find_classes(bundle, names)
@@ -62,9 +65,10 @@ def describe_unknown_names(bundle: Bundle, options: Options) -> Iterator[str]:
 
 
 def describe_thresholds(bundle: Bundle, options: Options) -> Iterator[str]:
-    """Yield sentences on thresholds without effect, and on species that are reported without their own threshold.
+    """Yield up to two sentences on the option `thresholds`, none without it.
 
-    Names in `thresholds` that the bundle lacks are left to `describe_unknown_names`.
+    They are on thresholds of species that the option `species` leaves out, and on reported species that have no
+    threshold. Names that are no class of the bundle are left to `describe_unknown_names`.
     """
     by_name = find_classes(bundle, options.thresholds)
     given = set(by_name.values())
@@ -89,7 +93,7 @@ def describe_thresholds(bundle: Bundle, options: Options) -> Iterator[str]:
 def describe_range_check(builder: TableBuilder, *, has_location: bool) -> Iterator[str]:
     """Yield a sentence if the range model knows no class, or if range options are set and nothing was checked.
 
-    `has_location` is True if a recording has a location and the model a range model.
+    `has_location` is True if a range filter is used, and at least one recording has a location.
     """
     options = builder.options
     if has_location and builder.range_filter is not None and (note := builder.range_filter.note()) is not None:

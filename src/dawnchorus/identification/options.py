@@ -51,9 +51,9 @@ class DecidesScores:
     """
 
     is_always_written: bool = False
-    """False for options that were added later.
+    """True if the journal always stores the option; False if it does not store the option's default value.
 
-    With its default value, such an option is not in the journal, so that older runs can be resumed.
+    False is for options that were added later, so that older runs can be resumed.
     """
 
 
@@ -118,22 +118,37 @@ class Options:
     """
 
     min_score: Annotated[MinScore, _FIRST] = DEFAULT_MIN_SCORE
+    """Minimum score of reported detections, 0 to 1; thresholds of the model's bundle take precedence."""
     overlap_s: Annotated[Overlap, _FIRST] = 0.0
+    """Overlap of neighboring windows in seconds."""
     tta_shifts: Annotated[TtaShifts, DecidesScores()] = 1
+    """Number of circular time shifts of each window (1 to 16) whose logits are averaged; 1: no augmentation."""
     channel: Annotated[ScoredChannel, DecidesScores()] = "mean"
+    """Channel to score: "mean" of all, "left" (the first), "right" (the second), "best", or "each" separately."""
     top: Annotated[Top, _FIRST] = None
+    """Maximum number of species reported in one window, those with the highest scores; None for no limit."""
     species: Annotated[tuple[str, ...] | None, Field(description="Names of the only species to report."), _FIRST] = None
+    """Scientific or common names of the only species to report; None for all."""
     thresholds: Annotated[
         dict[str, float], Field(ge=0, le=1, description="Minimum score by species name, in place of min_score."), _FIRST
     ] = field(default_factory=dict)
+    """Minimum score (0 to 1) by scientific or common name, in place of `min_score`."""
 
     merge: Merge = False
+    """True to join detections of a species in neighboring windows into one event."""
     latitude: Latitude = None
+    """Latitude of all recordings in degrees north; None: that of each recording, if known. Given with `longitude`."""
     longitude: Longitude = None
+    """Longitude of all recordings in degrees east; None: that of each recording, if known."""
     week: Week = None
+    """Week (1 to 48, four a month) for the range model; 0: all year; None: that of each recording's date."""
     range_threshold: RangeThreshold = DEFAULT_RANGE_THRESHOLD
+    """Minimum probability of occurrence, 0 to 1, for a species to be in range."""
     drop_out_of_range: DropOutOfRange = False
+    """True to leave out detections of species out of range; False to flag them."""
     speech: Speech = None
+    """Use of speech detection: "flag" the detections in human speech, also silence the speech in clips, plots and pages
+    ("blank"), or also leave out these detections ("drop"); None for no speech detection."""
 
     def __post_init__(self) -> None:
         """Check all values, and convert them to the types of their fields.
@@ -148,7 +163,7 @@ class Options:
 
     @classmethod
     def from_fields(cls, stored: Mapping[str, Any]) -> Options:
-        """Restore options that were stored as JSON; missing options get their defaults.
+        """Return options from `stored`, values by name that were stored as JSON; missing options get their defaults.
 
         Raises:
             InputError: a value has a wrong type or is out of range, or an option is unknown, since a newer version
@@ -160,7 +175,7 @@ class Options:
         return cls(**stored)
 
     def with_changes(self, changes: OptionFields) -> Options:
-        """Return a copy with some options changed.
+        """Return a copy with the options in `changes`, values by name, in place of the former values.
 
         Raises:
             TypeError: there is no such option; the message suggests a similar one.
@@ -172,10 +187,10 @@ class Options:
         return replace(self, **changes)
 
     def scoring(self) -> dict[str, Any]:
-        """Return the options that affect the contents of a journal.
+        """Return the values of the options that affect the contents of a journal, by name.
 
-        They are those marked by `DecidesScores`, by name, without later ones that have their default value. With speech
-        detection, "find_speech" is True; else it is missing.
+        These are the options marked by `DecidesScores`, but of those that are not `is_always_written` only the ones
+        that differ from their default. With speech detection, there is also "find_speech", which is True.
         """
         values = asdict(self)
         written = {spec.name: values[spec.name] for spec in option_specs().values() if spec.is_in_journal(self)}
@@ -199,7 +214,7 @@ def as_options(options: object) -> Options:
 
 
 class OptionFields(TypedDict, total=False):
-    """Keyword arguments of `identify` for the fields of `Options`, where they are documented."""
+    """Keyword arguments of `identify`, all optional; each is documented at the field of the same name in `Options`."""
 
     min_score: float
     overlap_s: float
@@ -222,18 +237,21 @@ class OptionSpec:
     """Declaration of one option: its name, type, limits, default, and description for users."""
 
     name: str
+    """Name of the field of `Options`."""
     type: type
     """Type of the value; without None, if that is allowed."""
     is_optional: bool
     """True if the value may be None."""
     choices: tuple[str, ...]
-    """Allowed values; empty if the option has a range instead."""
+    """Allowed values of an option that is chosen from a list, such as `channel`; empty for all other options."""
     low: int | None
     """Smallest allowed number (of `thresholds`, score); None for options without numbers."""
     high: int | None
     """Largest allowed number (of `thresholds`, score); None for no limit, and for options without numbers."""
     default: Any
+    """Default value; `dataclasses.MISSING` for `thresholds`, whose default is an empty dictionary."""
     description: str
+    """Description for users, one or two sentences."""
     decides_scores: DecidesScores | None
     """Marker of an option that affects scores or the hits in the journal; None for one that affects only the output."""
 
@@ -259,7 +277,7 @@ class OptionSpec:
         return get_origin(self.type) is tuple
 
     def is_in_journal(self, options: Options) -> bool:
-        """Return True if the journal of a run with these options stores this option."""
+        """Return True if the journal of a run with `options` stores this option."""
         if self.decides_scores is None:
             return False
         return self.decides_scores.is_always_written or getattr(options, self.name) != self.default
@@ -296,7 +314,7 @@ class OptionSpec:
 
 @cache
 def option_specs() -> dict[str, OptionSpec]:
-    """Return the declarations of all options by name, from the fields of `Options`."""
+    """Return the declarations of all options by name, in the order of the fields of `Options`."""
     hints = get_type_hints(Options, include_extras=True)
     defaults = {each.name: each.default for each in fields(Options)}
     return {name: _read_spec(name, hints[name], default) for name, default in defaults.items()}

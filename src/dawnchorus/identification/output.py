@@ -41,7 +41,7 @@ class OutputLocation:
     formats: tuple[TableFormat, ...]
     """Formats of the tables; one for a file."""
     combined: bool
-    """True for one table with all recordings in a folder, False for one table per recording."""
+    """In a folder, True for one table with all recordings, False for one table per recording; no effect for a file."""
     files: RunFiles
     """Paths of the other files of the run."""
     analyses: tuple[str, ...] = ()
@@ -49,17 +49,20 @@ class OutputLocation:
 
     @property
     def analysis_formats(self) -> tuple[str, ...]:
-        """Formats of the analyses' tables: Parquet if detections are written as Parquet, CSV if in another format."""
+        """Formats of the analyses' tables: "parquet" if detections are written as Parquet, "csv" for other formats."""
         return tuple(dict.fromkeys("parquet" if each.name == "parquet" else "csv" for each in self.formats))
 
 
 @dataclass(frozen=True, slots=True)
 class OutputTable:
-    """One output table: its path, format and recordings."""
+    """One table of detections to write."""
 
     path: Path
+    """Path of the table."""
     format: TableFormat
+    """Format of the table."""
     recordings: tuple[Path, ...]
+    """Paths of the recordings whose detections are in the table."""
 
 
 def choose_location(
@@ -68,13 +71,14 @@ def choose_location(
     """Return the output location: a file if `path` has a suffix and is not a folder, else a folder.
 
     Args:
-        path: path or URL.
+        path: path or URL of the output.
         formats: names of table formats; None or empty for the format of the path's suffix, or CSV in a folder.
-        combined: True for one table with all recordings in a folder.
+        combined: in a folder, True for one table with all recordings, False for one table per recording.
         analyses: names of the analyses whose tables are written.
 
     Raises:
         InputError: an unknown format, several formats for one file, or a suffix without a format.
+        PlugInError: a format is of a plug-in that cannot be used.
     """
     names = formats or (["csv"] if is_folder(path) else [detect_format(path).name])
     first, *others = (FORMATS.lookup(name) for name in names)
@@ -85,9 +89,11 @@ def choose_location(
 
 
 def list_outputs(location: OutputLocation, recordings: Sequence[Path], root: str | None = None) -> list[OutputTable]:
-    """Return a run's output tables: one file, one per format, or one per recording and format.
+    """Return a run's tables of detections.
 
-    Tables of single recordings have the recording's path relative to `root`, or else to the recordings' common folder.
+    If the output is a file, there is one; in a folder, one per format if `combined`, else one per recording and format.
+    Below the folder, the table of a recording has the recording's path relative to `root`, an absolute path or URL;
+    None for the recordings' common folder.
 
     Raises:
         InputError: a recording is not below `root`, so that two recordings might have the same table.
@@ -110,7 +116,10 @@ def list_outputs(location: OutputLocation, recordings: Sequence[Path], root: str
 
 
 def list_other_files(location: OutputLocation) -> list[Path]:
-    """Return the paths of the other files that a run may write: parameters, failures and analyses."""
+    """Return the paths of the files that a run may write besides tables of detections.
+
+    They are those of the parameters, the failures, and the tables of the analyses.
+    """
     tables = [
         _analysis_path(location, name, end, kind)
         for name in location.analyses
@@ -136,10 +145,10 @@ def _check_below(root: str, recordings: Sequence[Path], *, out: Path) -> None:
 
 
 def write_outputs(run: Run, location: OutputLocation) -> WrittenOutputs:
-    """Write missing and outdated tables, the failures and the tables of analyses, and last the parameters.
+    """Write missing and outdated tables of detections, the failures, the tables of analyses, and last the parameters.
 
     A written output is recorded in the journal, with a hash of everything that determines its content, and a digest of
-    its bytes. If a table was changed after that, it is renamed, and written again.
+    its bytes. A table of detections whose bytes were changed since by others is renamed, and written again.
 
     Raises:
         OutputError: no space, or no permission.
@@ -205,7 +214,7 @@ def _set_aside(path: Path) -> Path:
 
 
 def hash_file(path: Path) -> str:
-    """Return a digest of a file's bytes, or the version of an object, if its store has versions.
+    """Return the sha256 of a file's bytes in hexadecimal digits, or "version V" for an object whose store has versions.
 
     Raises:
         OutputError: the file cannot be read.
@@ -220,9 +229,9 @@ def hash_file(path: Path) -> str:
 
 
 def is_finished(journal: Journal, files: RunFiles) -> bool:
-    """Return True if the run's journal records that all of its outputs were written.
+    """Return True if the run's journal records that all outputs of the run were written.
 
-    Also for a journal with tables that a version before 2026-12 wrote.
+    Also True for a journal of a version before 2026-12 that records tables (`Journal.earlier_layout`).
     """
     return journal.output_signature(files.name(files.parameters)) is not None or journal.earlier_layout() is not None
 
@@ -270,7 +279,7 @@ def _note_earlier_outputs(run: Run, location: OutputLocation, outputs: Sequence[
 
 
 def as_json(value: dict[str, Any]) -> Any:
-    """Return a value after conversion to JSON and back."""
+    """Return a value after conversion to JSON and back, by which tuples become lists."""
     return json.loads(json.dumps(value))
 
 

@@ -53,7 +53,7 @@ class RunFiles:
     folder: Path
     """Folder of all files of the run, except journal and lock of a run in a store, which are in `runs_folder()`."""
     journal: Path
-    """Store of the results."""
+    """SQLite file with the results (`journal.Journal`)."""
     lock: Path
     """File that one process locks while it writes to the output."""
     parameters: Path
@@ -65,9 +65,9 @@ class RunFiles:
 
     @classmethod
     def next_to(cls, out: Path, suffix: str) -> RunFiles:
-        """Return the paths for a run whose output is `out`.
+        """Return the paths for a run whose output is `out`, a file or folder, also by URL.
 
-        If `out` is a file, `suffix` is that of its format, which is left out in `stem`.
+        If `out` is a file, `suffix` is that of its format, which is left out in `stem`; else it has no effect.
         """
         folder, state, name, stem = (
             (out, ".dawnchorus", "run", "detections")
@@ -85,7 +85,7 @@ class RunFiles:
         )
 
     def name(self, path: Path) -> str:
-        """Return the name of a file in `folder` for the run's journal; it stays valid if the folder is moved."""
+        """Return the name by which the run's journal records a file: its path relative to `folder`."""
         return path.relative_to(self.folder).as_posix()
 
 
@@ -96,23 +96,23 @@ def runs_folder() -> Path:
 
 
 def remote_state(out: Path) -> str:
-    """Return the name of the journal of a run in a store: the output's name and a digest of its URL."""
+    """Return the name of a run's journal, without suffix, for an output in a store: name and digest of the URL."""
     digest = hashlib.sha256(str(out).rstrip("/").encode("utf-8", "surrogateescape")).hexdigest()[:12]
     return f"{safe_name(out.name, max_bytes=_MAX_STATE_BYTES)}-{digest}"
 
 
 @dataclass(frozen=True)
 class WrittenOutputs:
-    """Tables that a run has written."""
+    """Tables that a call of `identify` has written."""
 
     paths: tuple[Path, ...] = ()
-    """Paths of the tables that this call wrote, without those that were up to date."""
+    """Paths of the written tables of detections and analyses, without tables that were up to date."""
     changed: Mapping[Path, Path] = field(default_factory=dict)
-    """New paths of tables that were changed by others since an earlier run wrote them, by their original path."""
+    """New paths of tables that others changed after an earlier call had written them, by their original path."""
 
 
 def unused_path(path: Path, word: str) -> Path:
-    """Return the first path NAME.WORD-1, NAME.WORD-2 and so on that does not exist."""
+    """Return the first of the paths PATH.WORD-1, PATH.WORD-2 and so on that does not exist."""
     names = (path.with_name(f"{path.name}.{word}-{k}") for k in count(1))
     return next(name for name in names if not name.exists())
 
@@ -135,7 +135,7 @@ def named_after(path: Path, suffix: str) -> Path:
 
 
 def shared_folder(paths: Iterable[Path]) -> str | None:
-    """Return the deepest common folder (or URL) of all recordings; None without one.
+    """Return the absolute path (or URL) of the deepest common folder of all recordings; None without a common folder.
 
     There is none if there are no recordings, or if they are on several drives or in several stores.
     """

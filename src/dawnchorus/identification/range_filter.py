@@ -51,17 +51,17 @@ class RangeFilter:
         return probabilities
 
     def note(self) -> str | None:
-        """Return a sentence if the range model has no class of the bundle; else None."""
+        """Return a sentence for users if the range model has no class of `bundle`; else None."""
         if (self._classes >= 0).any():
             return None
         source, bundle = self._names
         return f"location and week have no effect: the range model of {source} knows none of the classes of {bundle}."
 
     def expected(self, *, latitude: float, longitude: float, week: int | None) -> list[bool | None]:
-        """Return for each class if it is in range; None for classes that the range model lacks.
+        """Return whether each class of `bundle` is in range, in order; None for a class that the range model lacks.
 
-        `week` is from 1 to 48, see `week_of`; None is all year. Latitude and longitude are in degrees, and are
-        rounded to hundredths.
+        `week` is from 1 to 48, see `week_of`; None is all year. Latitude and longitude are in degrees north and east,
+        and are rounded to hundredths.
         """
         week = WHOLE_YEAR if week is None else week
         probabilities = self._predict(round(latitude, 2), round(longitude, 2), week)

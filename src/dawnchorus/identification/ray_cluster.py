@@ -32,9 +32,10 @@ _START = (
 
 @contextmanager
 def connect_to_cluster(address: str) -> Iterator[None]:
-    """Connect to a Ray cluster for a `with` block, unless this process is connected already.
+    """Connect to a Ray cluster for a `with` block, and disconnect at its end.
 
-    $RAY_AUTH_MODE becomes "token", unless it is set.
+    If this process is connected already, that connection is used and stays. $RAY_AUTH_MODE becomes "token", unless it
+    is set.
 
     Args:
         address: HOST:PORT of the cluster's head; "auto" for the cluster of $RAY_ADDRESS, or else on this machine;

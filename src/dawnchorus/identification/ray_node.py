@@ -42,7 +42,7 @@ class NodeTask:
 
     Attributes:
         archive: absolute path or URL of the archive.
-        run: id of the run, by which other software or another model on a node is noticed.
+        run: id of the run; a node that has other software or another model computes another id, and is refused.
         model: a built-in model's name, or the absolute path of a bundle's folder.
         models_folder: folder of the built-in models; None for the default folder of each node.
         options: options of the run.
@@ -62,9 +62,9 @@ class NodeTask:
 
     @classmethod
     def create(cls, archive: Archive, job: ArchivingJob, keep: tuple[Keep, ...]) -> NodeTask:
-        """Return the task for a job; built-in models are passed by name, since each node has its own copy of them.
+        """Return the task for a job; a built-in model is passed by name, since each node has a copy of the model.
 
-        `archive` is the archive to write to, and `keep` the argument of `archive_recordings`.
+        `archive` is the archive to write to, and `keep` the argument `keep` of `archive_recordings`.
         """
         bundle, store = job.model.bundle, job.model.store
         builtin = (name for name in BUILTIN_MODELS if store.bundle_folder(name) == bundle.folder)
@@ -85,11 +85,11 @@ class NodeReport:
     """State of a node during its work.
 
     Attributes:
-        counts: counts of the node's recordings since it started.
-        committed_counts: counts of the recordings in units that the node has committed.
-        committed_units: names of the units that were committed since the previous report.
-        failures: recordings in these units that failed.
-        n_wanted: number of recordings that the node requests.
+        counts: counts of the node's recordings since the node started.
+        committed_counts: counts of the recordings in units that the node has committed since it started.
+        committed_units: names of the node's units that were committed since the previous report, by any process.
+        failures: recordings that failed, in units that the node has committed since the previous report.
+        n_wanted: number of recordings that the node requests in addition to those that it has; 0 for none.
     """
 
     counts: RunCounts
@@ -102,10 +102,10 @@ class NodeReport:
 class RayNode:
     """Inference engine of a node, which writes to the archive.
 
-    `score` runs in a thread of its own; `add` adds units in the meantime.
+    `open` is called first. `score` runs in one thread, while another thread may call `add`.
 
     Args:
-        task: the work.
+        task: the arguments of the run.
         n_workers: number of cores to use.
     """
 
@@ -147,11 +147,13 @@ class RayNode:
         return host
 
     def add(self, units: Sequence[Sequence[Entry]]) -> None:
-        """Add units, each a batch of recordings, to the node's work; ignored if `score` has ended."""
+        """Add units, each a batch of recordings, to those that `score` processes; ignored if `score` has ended."""
         self._units.add(units)
 
     def score(self, units: Sequence[Sequence[Entry]]) -> Iterator[NodeReport]:
         """Score units, including those that `add` adds in the meantime, and yield reports.
+
+        There is a report after each commit, at least every `REPORT_S` seconds, and one at the end.
 
         Raises:
             ModelError: the model cannot be run, or its scores are not finite.

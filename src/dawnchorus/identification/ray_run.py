@@ -75,12 +75,15 @@ class _Node:
 class RayRun:
     """Scoring of units on the nodes of the cluster that this process is connected to.
 
-    It has the attributes `counts`, `n_units`, `n_ended`, `n_failed_before` and `failures` of `ShardRun`.
-
     Args:
-        listed: the units; none of them are scored in this process.
+        listed: object whose `list_missing` has listed and counted the units; it does not score any.
         task: the work of all nodes.
-        n_workers: number of cores to use on each node; None for all of its cores.
+        n_workers: number of cores to use on each node; None for all cores of the node.
+
+    Attributes:
+        n_units: number of units in the shard.
+        n_ended: number of committed units in the shard.
+        failures: recordings that failed, in units that the nodes have committed.
     """
 
     def __init__(self, listed: ShardRun, task: NodeTask, *, n_workers: int | None) -> None:
@@ -101,7 +104,7 @@ class RayRun:
 
     @property
     def counts(self) -> RunCounts:
-        """Counts of the recordings so far."""
+        """Counts of the recordings so far, of all nodes and of units that were committed before."""
         counts = self._before
         for node in self._nodes.values():
             if node.report is not None:
@@ -114,9 +117,9 @@ class RayRun:
         return max(self.counts.n_failed - len(self.failures), 0)
 
     def score(self, missing: Mapping[str, list[Entry]]) -> Generator[RunCounts, None, None]:
-        """Score the recordings of uncommitted units, and yield the counts.
+        """Score the recordings of uncommitted units, and yield the counts: at the start, and then every few seconds.
 
-        `missing` has the recordings by unit.
+        `missing` has the recordings of each unit by the unit's name. Waits for a node as long as the cluster has none.
 
         Raises:
             ModelError: no node can run the model, or a node with the same model and software failed to run it.

@@ -84,17 +84,17 @@ def rescore_archive(
         archive: folder of the archive, or its URL in a store.
         model: a head that was trained on the stored embeddings, such a head merged with its base, or the base itself;
             as the folder of a bundle or training run, or a loaded model.
-        runs: ids of the runs with the embeddings; default: all with suitable embeddings.
+        runs: id or ids of the runs with the embeddings; default: all with suitable embeddings.
         min_score: minimum score of stored detections.
         top: maximum number of stored detections in a window; None for no limit.
-        shard: part of the units, like "2/8"; default: all units.
+        shard: part of the units to process: "2/8" is the second of eight parts; default: all units.
         unit_size: limits of a unit, used when the recordings are listed.
         workers: number of cores to use; default: all that this process may use.
         resume: list the recordings again, and add those with new embeddings; not allowed with `shard`.
         report: function that is called with the progress, in the caller's thread.
 
     Returns:
-        The result of each new run.
+        The result of each new run, in the order of the runs with the embeddings.
 
     Raises:
         InputError: no run has embeddings that the model was trained on, a run in `runs` has others, or an option does
@@ -102,7 +102,7 @@ def rescore_archive(
         NotFoundError: there is no archive, or it has no run of `runs`.
         StoreError: the archive's store failed.
         BusyError: another process writes to a store that allows only one writer.
-        ModelError: the model cannot be loaded or run, or its scores need more than embeddings.
+        ModelError: the model cannot be loaded or run, its scores are not finite, or need more than embeddings.
         OutputError: the archive cannot be written.
         MissingExtraError: deltalake is not installed.
     """

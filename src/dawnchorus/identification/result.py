@@ -44,11 +44,11 @@ SOFTWARE = f"dawnchorus {__version__}"
 
 @dataclass(frozen=True)
 class RecordingFailure:
-    """A recording that could not be scored.
+    """A recording that could not be scored or, in `Run.warnings`, a problem of a recording or file.
 
     Attributes:
-        recording: name of the recording: its path, as in tables.
-        reason: a sentence on the reason.
+        recording: name of the recording, as in tables: its path, unless the sound was in memory.
+        reason: a sentence on the reason or problem.
     """
 
     recording: str
@@ -81,7 +81,7 @@ class RunCounts:
     """
 
     def after(self, step: ScoringStep, plan: WindowPlan) -> RunCounts:
-        """Return the counts after a step of scoring."""
+        """Return new counts that include a step of scoring; `plan` gives the length and spacing of its windows."""
         counts = replace(self, scored_s=self.scored_s + step.n_windows * plan.hop_samples / plan.rate_hz)
         if step.failed is not None:
             return replace(counts, n_failed=self.n_failed + 1)
@@ -97,9 +97,9 @@ class RunCounts:
         )
 
     def as_progress(self, stage: str) -> Progress:
-        """Return the progress in recordings; its metrics are all counts except `n_files`, by name.
+        """Return the progress in recordings; `metrics` are all counts except `n_files`, by name of the field.
 
-        `stage` is the name of the stage, such as "identifying".
+        Done are resumed, scored and failed recordings. `stage` is the name of the stage, such as "identifying".
         """
         n_finished = self.n_resumed + self.n_done + self.n_failed
         metrics = {name: value for name, value in vars(self).items() if name != "n_files"}
@@ -159,7 +159,7 @@ class Run(DetectionExports):
             yield self.builder.build(result)
 
     def table(self, path: Path) -> RecordingTable | None:
-        """Return the table of a recording, a path in `paths`; None if it failed, or is not in this run."""
+        """Return the table of a recording, by its path as in `paths`; None if it failed, or is not in this run."""
         result = self.journal.read(path)
         return None if result is None else self.builder.build(result)
 
@@ -172,21 +172,25 @@ class Run(DetectionExports):
         return counts
 
     def analysis_tables(self, name: str) -> dict[str, Table]:
-        """Return the tables of an analysis by name suffix; "" is the main table.
+        """Return the tables of an analysis, given by name, by suffix of the table's name; "" is the main table.
 
         A table without rows of any recording has no columns.
 
         Raises:
             InputError: the run has no such analysis.
+            PlugInError: the analysis is a plug-in's, and its summary failed.
         """
         tables = {end: list(pieces) for end, pieces in self.iter_analysis(name)}
         return {end: np.concatenate(pieces) if pieces else build_table({}) for end, pieces in tables.items()}
 
     def iter_analysis(self, name: str) -> Iterator[tuple[str, Iterable[Table]]]:
-        """Yield (name suffix, pieces of the table) for each table of an analysis; pieces are read one at a time.
+        """Yield (suffix of the table's name, pieces) for each table of an analysis, given by name.
+
+        The pieces are arrays whose concatenation is the table; they are read one at a time.
 
         Raises:
             InputError: the run has no such analysis.
+            PlugInError: the analysis is a plug-in's, and its summary failed.
         """
         if name not in self.analyses:
             expected = ", ".join(self.analyses) or "none"
@@ -224,7 +228,7 @@ class Run(DetectionExports):
 
     @cached_property
     def failures(self) -> tuple[RecordingFailure, ...]:
-        """Recordings that failed, in the order of `paths`."""
+        """Recordings that could not be scored, in the order of `paths`."""
         return tuple(
             RecordingFailure(self.builder.name(path), reason)
             for path in self.paths
@@ -233,10 +237,11 @@ class Run(DetectionExports):
 
     @cached_property
     def warnings(self) -> tuple[RecordingFailure, ...]:
-        """Problems of recordings, such as truncated audio, in the order of `paths`; problems with analyses are last.
+        """Problems that did not stop the run.
 
-        Before them are a damaged journal, recordings that no longer exist, and tables that others changed, named by
-        their path.
+        First are a damaged journal, recordings that no longer exist, and tables that others changed, each by its path;
+        then problems of recordings, such as truncated audio, in the order of `paths`; last are recordings whose rows of
+        an analysis are left out.
         """
         replaced = self.journal.replaced
         before = [] if replaced is None else [RecordingFailure(printable(replaced), _REPLACED)]
@@ -302,7 +307,7 @@ class Run(DetectionExports):
 
     @cached_property
     def provenance(self) -> Provenance:
-        """Model, software and options that made the rows."""
+        """Model, software and options that made the rows; `build_provenance` describes the parameters."""
         return build_provenance(self.bundle, self.builder.options, range_filter=self.has_location)
 
 
@@ -312,10 +317,10 @@ def has_range(detections: Sequence[Detection]) -> bool:
 
 
 def build_provenance(bundle: Bundle, options: Options, *, range_filter: bool) -> Provenance:
-    """Return the provenance of rows: bundle, software and options; `range_filter` is True if it was used.
+    """Return the provenance of rows: bundle, software and options.
 
-    Its parameters are all options by name and `range_filter`; `cleaning` if the bundle cleans recordings; and `kinds`,
-    True if a class has another kind than its name tells.
+    The parameters are all options by name; `range_filter`, True if a range filter was used; `cleaning`, the settings,
+    if the bundle cleans recordings; and `kinds`, True, if a class has another kind than `kind_of` infers from its name.
     """
     parameters = {**asdict(options), "range_filter": range_filter}
     if bundle.info.cleaning:

@@ -40,10 +40,10 @@ _TO_REPLACE = "to be replaced"
 
 @contextmanager
 def lock_output(location: OutputLocation) -> Iterator[None]:
-    """Lock the output against other processes, for a `with` block.
+    """Lock the output against other processes, for a `with` block, without waiting; create its folder if missing.
 
     Raises:
-        BusyError: another process is writing to the output.
+        BusyError: another process holds the lock, as it is writing to the output.
         OutputError: the path cannot be written.
     """
     lock = FileLock(location.files.lock, timeout=0)
@@ -78,13 +78,15 @@ def open_journal(
         key: settings that determine the contents of the journal: bundle_id, activation, the options in
             `Options.scoring` and, if there are any, cleaning and analyses.
         recordings: the recordings of the run.
-        resume: True to add to a finished run.
+        resume: True to add to a finished run; False to resume only an interrupted one.
         overwrite: True to replace a finished or interrupted run.
 
     Raises:
-        OutputExistsError: there is a finished run or another file, and neither `resume` nor `overwrite` is True.
+        OutputExistsError: there is a finished run, and neither `resume` nor `overwrite` is True; or there are output
+            files without a usable journal, and `overwrite` is not True.
         InputError: the run to resume had another model, other options, or recordings elsewhere.
         JournalDamagedError: the journal is damaged, `resume` is True, and `overwrite` is not.
+        OutputError: the journal cannot be created or written.
     """
     path = location.files.journal
     if not overwrite and not path.exists():
@@ -156,7 +158,7 @@ def _refuse_finished(location: OutputLocation, journal: Journal) -> None:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a damaged journal, and return its new path."""
+    """Rename a damaged journal and its SQLite side files, and return the new path: NAME.damaged-1 and so on."""
     kept = unused_path(path, "damaged")
     for suffix in ("-wal", "-shm", ""):
         part = path.with_name(path.name + suffix)

@@ -74,7 +74,8 @@ def identify(
         model: a built-in model's name, a bundle's or training run's folder, or a loaded model.
         out: a file for one table of all recordings, or a folder for one table per recording, also by URL; None returns
             the detections in the `Run` only.
-        formats: name or names of table formats; default: by the suffix of `out`, else csv.
+        formats: one or several of "csv", "raven", "audacity", "kaleidoscope", "parquet", "jsonl", "birdnet",
+            "opensoundscape" or plug-ins' formats; default: by the suffix of `out`, else "csv".
         combined: with a folder as `out`, write one table of all recordings in each format, instead of one per
             recording.
         recordings: location and time by path, which take precedence over the files' metadata; default: only the
@@ -90,14 +91,15 @@ def identify(
         changes: options by name, which take precedence: `identify("recordings/", latitude=52.5, longitude=13.4)`.
 
     Raises:
-        InputError: no recordings, an argument out of range, or another model or options than the run to resume.
+        InputError: no recordings, an argument out of range, an unknown format or analysis, a species list without a
+            class of the model, or another model or options than the run to resume.
         ModelError: the model cannot be loaded or run, or its scores are not finite.
         StoreError: a store refused access, or cannot be reached.
         MissingExtraError: the extra [cloud] is not installed, and there are URLs.
         TypeError: `changes` has an unknown option.
         OutputExistsError: `out` exists, and neither `resume` nor `overwrite` was given.
         JournalDamagedError: the journal of the run to resume is damaged.
-        PlugInError: a plug-in's format or analysis failed while tables were written.
+        PlugInError: a plug-in's format or analysis cannot be used, or failed while tables were written.
         OutputError: results cannot be written.
         BusyError: another process is writing to `out`.
     """
@@ -232,12 +234,15 @@ def _build_key(bundle: Bundle, options: Options, analyses: Sequence[str]) -> dic
 
 
 def build_run_plan(model: Model, options: Options, analyses: Sequence[str]) -> ScoringPlan:
-    """Return the scoring plan of a run, with a speech detector if needed; `analyses` are names of sample analyses.
+    """Return the scoring plan of a run, with a speech detector if the option `speech` is not None.
+
+    `analyses` are names of analyses of the recordings' original samples.
 
     Raises:
-        InputError: see `build_scoring_plan` and `Analysis.check`.
+        InputError: the overlap is as long as the model's window, none of the requested species is a class, two names of
+            a class have different thresholds, or the state of an analysis cannot be created or pickled.
         PlugInError: an analysis of a plug-in failed.
-        ModelError: see `speech_graph`.
+        ModelError: the speech detector cannot be downloaded.
     """
     detector = VoiceActivityDetector(speech_graph(model.store.folder)) if options.speech is not None else None
     sample_analyses = [ANALYSES[name] for name in analyses]
@@ -247,7 +252,11 @@ def build_run_plan(model: Model, options: Options, analyses: Sequence[str]) -> S
 
 
 def load_sessions(model: Model, options: Options) -> LoadedModel:
-    """Return the loaded model, with separate sessions for test-time augmentation if that is used."""
+    """Return the loaded model, with separate sessions for test-time augmentation if `options.tta_shifts` is above 1.
+
+    Raises:
+        ModelError: the model's cleaning removes speech, and the speech detector cannot be downloaded.
+    """
     if options.tta_shifts == 1:
         return model.loaded
     return replace(model.loaded, sessions=SessionPool(model.bundle, options.tta_shifts))
@@ -308,7 +317,7 @@ def build_scoring_plan(
         bundle: the model.
         options: options of the run.
         speech_detector: speech detector; None for no speech detection.
-        limits: limits of length and channels; None for none.
+        limits: limits of length and channels, beyond which a recording fails; None for no limits.
         sample_analyses: analyses of the recordings' original samples.
 
     Raises:
@@ -334,8 +343,12 @@ def open_range_filter(
 ) -> RangeFilter | None:
     """Open the range filter of a run.
 
-    The bundle's own range model is used, or else, if `options` or `recordings` have a location, that of the default
-    model. None if there is neither; locations in the files are not looked at.
+    The range model of the model's bundle is used. A bundle without a range model gets that of the default model if
+    `options` or `recordings` (location and time by path) have a location, else the result is None; locations in the
+    files are not looked at.
+
+    Raises:
+        ModelError: the default model cannot be loaded, or has no range model.
     """
     if model.bundle.range_path.is_file():
         source = model.bundle

@@ -18,10 +18,11 @@ def build_score_filter(bundle: Bundle, options: Options) -> ScoreFilter:
     """Return the score filter for a bundle and options.
 
     The minimum score of a class is that in the option `thresholds`, or else in the bundle, or else `min_score`; with
-    the option `species`, all other classes are left out. Unknown names are ignored.
+    the option `species`, all other classes are left out. Names that are no class of the bundle are ignored.
 
     Raises:
-        InputError: none of the requested species is a class of the bundle.
+        InputError: none of the requested species is a class of the bundle, or two names of a class have different
+            thresholds.
     """
     thresholds = np.full(len(bundle.labels), options.min_score, np.float32)
     known = bundle.class_by_scientific_name
@@ -45,7 +46,10 @@ def build_score_filter(bundle: Bundle, options: Options) -> ScoreFilter:
 
 
 def find_classes(bundle: Bundle, names: Iterable[str]) -> dict[str, int]:
-    """Return the class index by scientific or common name, as given; names that the bundle lacks are left out."""
+    """Return the index in the bundle's labels of each class, by its scientific or common name in `names`.
+
+    Names that are no class of the bundle are left out.
+    """
     names = tuple(names)
     known = bundle.class_by_scientific_name
     others = [name for name in names if name not in known]

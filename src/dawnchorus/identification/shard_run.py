@@ -69,7 +69,8 @@ class ShardRun:
     Attributes:
         counts: counts of the recordings so far; like the numbers below, 0 before `list_missing`.
         committed_counts: counts of the recordings in units that this process has committed; a crash does not lose them.
-        committed_units: names of the units that any process has committed since `list_missing`.
+        committed_units: names of the units that this process has committed, or has found committed by another process
+            when it was about to start them.
         n_units: number of units in the shard.
         n_ended: number of committed units in the shard.
         n_failed_before: number of the failures in `counts` from earlier calls.
@@ -91,9 +92,10 @@ class ShardRun:
         """Recordings that are being scored, by path."""
 
     def list_missing(self, manifests: Sequence[Manifest], shard: Shard) -> dict[str, list[Entry]]:
-        """Return the recordings of the shard's uncommitted units, by unit, and count those of its committed ones.
+        """Return the recordings of the shard's uncommitted units, by name of the unit.
 
-        Sets `n_units`, `n_ended` and `counts`.
+        Recordings of committed units are counted as done before. Sets `n_units`, `n_ended`, `n_failed_before` and
+        `counts`.
         """
         table = self.writer.archive.table(MANIFEST)
         units = shard.select(unit_sizes(table, manifests))
@@ -115,7 +117,7 @@ class ShardRun:
     def score(
         self, units: Iterator[Sequence[Entry]], model: LoadedModel, *, n_workers: int
     ) -> Generator[RunCounts, None, None]:
-        """Score the recordings of uncommitted units, and yield the counts.
+        """Score the recordings of uncommitted units, and yield the counts, at the start and after each scoring step.
 
         Scoring ends when `units` has ended and all its recordings are scored.
 
@@ -141,7 +143,7 @@ class ShardRun:
                 yield self.counts
 
     def start_unit(self, entries: Sequence[Entry]) -> Sequence[Entry]:
-        """Register a unit, a batch of recordings that are committed together, as started; return its recordings.
+        """Register a unit as started, and return its recordings (`entries`), which are committed together.
 
         If another worker has committed the unit, the recordings are counted as done before, and none are returned.
         """
@@ -253,7 +255,10 @@ class _Paths:
 
 
 def read_signature(path: Path) -> tuple[int | None, str | None]:
-    """Return size and version of a file, see `ListedFile.signature`; (None, None) if it does not exist."""
+    """Return size in bytes and version (as text) of a file; (None, None) if the file does not exist.
+
+    `ListedFile.signature` has the same values from the time of listing.
+    """
     n_bytes, changed = file_version(path)
     return n_bytes, None if changed is None else str(changed)
 

@@ -18,11 +18,15 @@ The number allows for machines that stop for other reasons, such as spot instanc
 class UnitQueue:
     """Queue of units in the order of the manifest, of which workers take some at a time.
 
-    Units of a worker that has ended are assigned to others. A unit that was being processed may be the cause, so it is
-    assigned alone from then on, after all others, until it is abandoned.
+    Units of a worker that has ended unexpectedly are assigned to other workers. A unit that was being processed may be
+    the cause, so it is assigned alone from then on, after all other units. It is abandoned once `MAX_ATTEMPTS` workers
+    have ended while processing it.
 
     Args:
-        units: number of recordings by name of the unit.
+        units: number of recordings of each unit by the unit's name, in the order of the manifest.
+
+    Attributes:
+        abandoned: names of the units that are no longer assigned.
     """
 
     def __init__(self, units: Mapping[str, int]) -> None:
@@ -50,7 +54,7 @@ class UnitQueue:
         Towards the end, workers get fewer units at a time, so that all end at about the same time.
 
         Args:
-            n_recordings: number of recordings that the worker requests.
+            n_recordings: number of recordings that the worker requests; units are taken until they have so many.
             n_workers: number of workers that share the units.
             held: names of the units that are assigned to the worker and not finished.
         """
@@ -72,15 +76,15 @@ class UnitQueue:
         self._n_assigned -= len(units)
 
     def put_back(self, units: Iterable[str]) -> None:
-        """Put assigned units, given by name, that their worker has not started back at the end of the queue."""
+        """Put units, given by name, that were assigned but not started by their worker, at the end of the queue."""
         for unit in units:
             self._n_assigned -= 1
             (self._suspects if self._attempts[unit] else self._waiting).append(unit)
 
     def requeue_lost(self, units: Iterable[str]) -> list[str]:
-        """Return units to the queue whose worker ended while processing them; return those that are now abandoned.
+        """Put units, given by name, whose worker ended while processing them into the queue again, or abandon them.
 
-        Units are given and returned by name.
+        Returns the names of the units that are now abandoned, after `MAX_ATTEMPTS` such ends.
         """
         abandoned = []
         for unit in units:

@@ -25,10 +25,11 @@ class EmbeddingScorer:
     Args:
         bundle: a head that was trained on the base's embeddings, or the base itself.
         dim: length of an embedding.
-        n_threads: number of threads of a run.
+        n_threads: number of threads that compute in `run`.
 
     Raises:
-        ModelError: the bundle's scores need more than embeddings, or embeddings of another length.
+        ModelError: the bundle has no ONNX graph, or its scores need more than embeddings, or embeddings of another
+            length.
     """
 
     def __init__(self, bundle: Bundle, *, dim: int, n_threads: int) -> None:
@@ -43,7 +44,7 @@ class EmbeddingScorer:
             raise ModelError(f"expected embeddings of {width} numbers, got {dim}.", subject=bundle.folder)
 
     def run(self, embeddings: Embeddings) -> Scores:
-        """Return the scores [n, classes] of embeddings [n, dim].
+        """Return the scores [n, classes], 0 to 1, of embeddings [n, dim].
 
         Raises:
             ModelError: the graph does not run on these embeddings, or its scores are not finite.

@@ -68,10 +68,16 @@ class _Batch:
 class InferenceEngine:
     """Thread pool that scores recordings; the module's docstring describes the scheduling.
 
+    In a `with` statement, the engine is closed at the end.
+
     Args:
         n_threads: number of threads, each of which uses one core.
         max_active: maximum number of recordings that are decoded at the same time.
-        max_batch_delay_s: maximum time for which an incomplete batch waits for windows of other recordings.
+        max_batch_delay_s: maximum seconds for which an incomplete batch waits for windows of other recordings.
+
+    Attributes:
+        decoders: pool of decoder processes, from which recordings borrow.
+        n_windows: number of windows scored so far.
     """
 
     def __init__(self, *, n_threads: int, max_active: int, max_batch_delay_s: float = 0.0) -> None:
@@ -108,12 +114,14 @@ class InferenceEngine:
             return sum(entry.work_s for entry in self._waiting if not entry.future.cancelled())
 
     def submit(self, work: Work[ResultT], *, work_s: float = 0.0, wait_s: float = math.inf) -> WorkFuture[ResultT]:
-        """Submit a recording for scoring, and return its future.
+        """Submit a recording for scoring, and return the future of its result, `Work.result()`.
+
+        The future raises what a method of `work` or the model raises, such as AudioError or ModelError.
 
         Args:
             work: the recording.
             work_s: estimated seconds of work, for `waiting_s`.
-            wait_s: maximum time until the recording is admitted; after that, its future raises OverloadedError.
+            wait_s: maximum seconds until the recording is admitted; after that, its future raises OverloadedError.
 
         Raises:
             OverloadedError: the engine is closing.
@@ -130,10 +138,13 @@ class InferenceEngine:
     def complete(
         self, recordings: Iterable[Work[ResultT]], *, interval_s: float
     ) -> Generator[WorkFuture[ResultT] | None, None, None]:
-        """Score recordings, and yield their futures as they complete.
+        """Score recordings, and yield their futures as they complete, also those of recordings that failed.
 
-        Recordings are read lazily, a few ahead. If none completes for `interval_s` seconds, None is yielded, so that
-        the caller can show progress.
+        `recordings` are read lazily, a few ahead. If no recording completes for `interval_s` seconds, None is yielded,
+        so that the caller can show progress.
+
+        Raises:
+            OverloadedError: the engine is closing.
         """
         done: SimpleQueue[WorkFuture[ResultT]] = SimpleQueue()
         left = iter(recordings)
@@ -153,7 +164,7 @@ class InferenceEngine:
                 yield future
 
     def close(self, *, grace_s: float = 0.0) -> None:
-        """Stop the engine: let recordings finish for up to `grace_s` seconds, then cancel the others."""
+        """Stop the engine: let recordings finish for up to `grace_s` seconds, then cancel the futures of the others."""
         until_s = time.monotonic() + grace_s
         with self._changed:
             self._is_closing = True

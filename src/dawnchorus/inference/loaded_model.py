@@ -19,8 +19,11 @@ class LoadedModel:
     """An opened bundle: its inference sessions, and the cleaning of audio before it is scored."""
 
     bundle: Bundle
+    """Files of the model: graph, labels and description."""
     cleaner: Cleaner
+    """Opener of recordings that applies the bundle's cleaning."""
     sessions: SessionPool
+    """Inference sessions, one for each thread in use."""
     others: tuple[LoadedModel, ...] = ()
     """Other models with equal windows and cleaning, which score the same windows, so that audio is decoded once."""
 
@@ -28,18 +31,20 @@ class LoadedModel:
     def open(cls, bundle: Bundle, models_folder: Path, *, tta_shifts: int = 1) -> LoadedModel:
         """Open a bundle, with a speech detector from `models_folder` if its cleaning removes speech.
 
-        Sessions are opened when they are first used. `open_session` describes `tta_shifts`.
+        Sessions are opened when they are first used. `tta_shifts` is the number of circular time shifts of each window
+        whose logits are averaged (test-time augmentation); 1: none.
 
         Raises:
-            ModelError: see `open_cleaner`.
+            ModelError: a speech detector is needed, and cannot be downloaded.
         """
         return cls(bundle, open_cleaner(bundle.info.cleaning, models_folder), SessionPool(bundle, tta_shifts))
 
     def load(self, n_threads: int) -> None:
-        """Open one session in advance for this model and each of `others`, unless it has `n_threads` open already.
+        """Open a session in advance for this model and each of `others`; none for a model that has opened `n_threads`.
 
         Raises:
             ModelError: the graph cannot be loaded.
+            MissingExtraError: the library that runs the graph is not installed.
         """
         for each in (self, *self.others):
             each.sessions.load(n_threads)
@@ -48,9 +53,9 @@ class LoadedModel:
         """Return the error for output that is not finite.
 
         Args:
-            kind: "scores" or "embeddings".
+            kind: kind of the output: "scores" or "embeddings".
             path: the recording.
-            at_s: start of the window in the recording.
+            at_s: start in seconds of the window in the recording.
         """
         return ModelError(
             f"expected finite {kind}, got NaN or infinity for the window at {at_s:g} s of {path.name}. Export the "
@@ -59,11 +64,12 @@ class LoadedModel:
         )
 
     def run(self, windows: Windows, *, embeddings: bool = False) -> WindowOutput:
-        """Run the model, and those in `others`, on windows [n, samples]; `embeddings` is True to compute embeddings.
+        """Run the model, and those in `others`, on windows [n, samples]; compute embeddings if `embeddings` is True.
 
         Raises:
             InputError: the windows are not float32 of the bundle's window length.
-            ModelError: the graph cannot be run.
+            ModelError: the graph cannot be loaded or run.
+            MissingExtraError: the library that runs the graph is not installed.
         """
         output = self.sessions.run(windows, embeddings=embeddings)
         scores = apply_activation(output.logits, self.bundle.info.activation)

@@ -70,7 +70,7 @@ class Model:
 
     @property
     def sample_rate_hz(self) -> int:
-        """Sample rate of the windows."""
+        """Sample rate of the windows in Hz; recordings are resampled to it."""
         return self.bundle.info.sample_rate_hz
 
     @property
@@ -93,18 +93,22 @@ class Model:
     ) -> Scores:
         """Return the scores [windows, classes] of a recording, from 0 to 1.
 
+        A rest at the recording's end has a window, padded with silence, if it is a quarter of a window or longer; a
+        recording shorter than a window has one window.
+
         Args:
             audio: a path, a sound file's bytes, an open sound file, or samples [frames] or [frames, channels], alone or
                 in a tuple with their sample rate.
-            sample_rate_hz: rate of samples without a tuple; it may differ from the model's.
+            sample_rate_hz: rate of samples without a tuple; it may differ from the model's. None for all other audio.
             overlap_s: seconds that neighboring windows share; window k starts at `k * (window_s - overlap_s)`.
-            channel: channel to score, by name or number from 1; "mean" is the mean of all channels.
+            channel: channel to score: "mean" of all channels, "left" (the first), "right" (the second), "best" (the
+                one whose frequency bands vary most over time), or its number, from 1.
 
         Raises:
-            ModelError: the model's scores are not finite.
-            InputError: samples of a wrong shape or type, or without a rate, an overlap that is not from 0 to below the
-                window, or no such channel name.
-            AudioError: the file cannot be decoded.
+            ModelError: the model cannot be loaded or run, or its scores are not finite.
+            InputError: samples of a wrong shape or type, or without a rate, a rate for audio that has one, an overlap
+                that is not from 0 to below the window, or no such channel name.
+            AudioError: the file cannot be decoded, or has no channel of this number.
         """
         analysis = DenseScores(np.arange(len(self.labels)))
         rows = self._compute(analysis, audio, sample_rate_hz, overlap_s=overlap_s, channel=channel)
@@ -121,10 +125,10 @@ class Model:
         """Return the embeddings [windows, dim] of a recording; the arguments are those of `predict`.
 
         Raises:
-            ModelError: the model has no embeddings, or they are not finite.
-            InputError: samples of a wrong shape or type, or without a rate, an overlap that is not from 0 to below the
-                window, or no such channel name.
-            AudioError: the file cannot be decoded.
+            ModelError: the model has no embeddings, they are not finite, or the model cannot be loaded or run.
+            InputError: samples of a wrong shape or type, or without a rate, a rate for audio that has one, an overlap
+                that is not from 0 to below the window, or no such channel name.
+            AudioError: the file cannot be decoded, or has no channel of this number.
         """
         if self.embedding_dim is None:
             raise ModelError(f"{self.name}: this model has no embeddings. Use one that has, such as birdnet.")
@@ -137,7 +141,7 @@ class Model:
         """The opened bundle, with its inference sessions, which are opened when they are first used.
 
         Raises:
-            ModelError: see `open_cleaner`.
+            ModelError: the bundle's cleaning needs a speech detector, which cannot be downloaded.
         """
         cleaner = open_cleaner(self.bundle.info.cleaning, self.store.folder)
         return LoadedModel(self.bundle, cleaner, SessionPool(self.bundle))
@@ -216,8 +220,11 @@ def load_model(
 
     Raises:
         InputError: `model` is neither a name, a path nor a loaded model.
-        ModelNotFoundError: neither a folder nor a built-in model's name, or the weights cannot be downloaded.
+        ModelNotFoundError: neither a folder nor a built-in model's name, the weights cannot be downloaded, or the
+            training run has no bundle yet.
         InvalidBundleError: the folder is not a bundle.
+        ModelError: the weights of a built-in model are not the published ones.
+        OutputError: the folder of the built-in models cannot be written.
     """
     if isinstance(model, Model):
         return model

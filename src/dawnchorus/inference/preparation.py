@@ -62,9 +62,9 @@ class KeptSegments:
         return min(self.segments[k].start_s + kept_s - self._starts_s[k], self.segments[k].end_s)
 
     def kept_s(self, recording_s: float) -> float:
-        """Convert a time in the recording to the time in the remaining audio.
+        """Convert a time in the recording to the time in the remaining audio, both in seconds.
 
-        A removed time becomes that of the cut.
+        A time in a removed segment becomes the time of the cut in the remaining audio.
         """
         if self.is_whole or not self.segments:
             return recording_s
@@ -73,7 +73,7 @@ class KeptSegments:
         return self._starts_s[k] + inside_s
 
     def removed(self, duration_s: float) -> tuple[Segment, ...]:
-        """Return the removed segments of a recording that is `duration_s` long."""
+        """Return the removed segments, in order, of a recording that is `duration_s` seconds long."""
         if self.is_whole:
             return ()
         ends = [0.0, *(segment.end_s for segment in self.segments)]
@@ -122,12 +122,13 @@ class Cleaner:
             decoder: process that decodes.
             path: the recording.
             rate_hz: sample rate of the cleaned audio.
-            max_samples: maximum number of frames x channels.
-            channel: channel to read.
-            analyses: analyses by name, which get the original samples.
+            max_samples: maximum number of frames x channels of the recording; decoding fails beyond it.
+            channel: channel to read: "mean", "left", "right", "best", or its number, from 1.
+            analyses: analyses by name, which get the original samples of all channels; None for none.
 
         Raises:
-            AudioError: the recording cannot be decoded, or the decoder crashed or hung on it.
+            AudioError: cleaning removes segments, and the recording cannot be decoded, or the decoder crashed or hung
+                on it. If cleaning removes nothing, such errors are raised at the start of the `with` block or in it.
         """
         kept = WHOLE
         if self.cleaning.removes:
@@ -162,7 +163,7 @@ class CleanedRecording:
     Args:
         source: the recording, as decoded.
         cleaning: settings of the cleaning, of which only noise reduction is done here.
-        kept: segments to yield.
+        kept: segments of the recording that `blocks()` yields.
         rate_hz: sample rate of the blocks of `source`.
     """
 
@@ -196,7 +197,7 @@ class CleanedRecording:
 
     @property
     def metadata(self) -> RecordingMetadata:
-        """Location and time of the recording."""
+        """Location and time in the metadata of the file."""
         return self._source.metadata
 
     @property
@@ -211,7 +212,7 @@ class CleanedRecording:
 
     @property
     def duration_s(self) -> float:
-        """True length in seconds including removed segments, after the last block; 0 before."""
+        """Decoded length of the recording in seconds, including removed segments, after the last block; 0 before."""
         return self._source.duration_s
 
     def blocks(self) -> Iterator[FloatArray]:
@@ -239,8 +240,10 @@ class CleanedRecording:
 def open_cleaner(cleaning: Cleaning | None, folder: Path) -> Cleaner:
     """Return the cleaner for a bundle's settings (None: no cleaning), with a speech detector from `folder` if needed.
 
+    `folder` is the folder of the built-in models.
+
     Raises:
-        ModelError: see `speech_graph`.
+        ModelError: the cleaning removes speech, and the speech detector cannot be downloaded.
     """
     steps = cleaning or Cleaning()
     return Cleaner(steps, VoiceActivityDetector(speech_graph(folder)) if steps.cut_speech else None)
@@ -261,9 +264,9 @@ def _chunks(blocks: Iterator[FloatArray], rate_hz: int) -> Iterator[FloatArray]:
 
 
 def sample_ranges(segments: Sequence[Segment], n_before: int, n: int, rate_hz: int) -> list[tuple[int, int]]:
-    """Return (start, stop) of each segment within a block of `n` samples that starts at sample `n_before`.
+    """Return (start, stop) of the samples of each segment within a block of `n` samples, counted in the block from 0.
 
-    Segments without samples in the block are left out.
+    The block starts at sample `n_before` of the recording. Segments without samples in the block are left out.
     """
     ranges = []
     for segment in segments:

@@ -31,7 +31,8 @@ class ScoringPlan:
     Args:
         windows: length and spacing of the windows.
         analyses: analyses of windows and model outputs, by the names of their tables.
-        channel: channel to score; "each" scores every channel like a recording of its own.
+        channel: channel to score: "mean" of all, "left" (the first), "right" (the second), "best", its number, from 1,
+            or "each", which scores every channel separately.
         speech_detector: speech detector; None for no speech detection.
         limits: limits of length and channels, beyond which recordings fail; None for none.
         sample_analyses: analyses of the original samples, which run in the decoder process.
@@ -51,7 +52,10 @@ class ScoringPlan:
 
     @property
     def max_samples(self) -> int:
-        """Maximum number of frames x channels: `limits.max_duration_s` at the rate of `windows`, or the default."""
+        """Maximum number of frames x channels of a recording that is decoded.
+
+        It is `limits.max_duration_s` at the rate of `windows`; without limits, `MAX_DECODED_SAMPLES`.
+        """
         return MAX_DECODED_SAMPLES if self.limits is None else round(self.limits.max_duration_s * self.windows.rate_hz)
 
 
@@ -125,17 +129,18 @@ class RecordingWork:
         self._windows = self._pull_signals(self._request(self._decoder, first), first)
 
     def is_ready(self, *, within_s: float) -> bool:
-        """Return True if decoded samples are available, or will be within `within_s` seconds.
+        """Return True if the decoder has replied (with samples or an error) or ended; wait up to `within_s` seconds.
 
-        Also True without a decoder: before `open`, and after the last samples.
+        Also True without a decoder, before `open` and after the last samples, and always on Windows.
         """
         return self._decoder is None or self._decoder.is_ready(within_s=within_s)
 
     def next_windows(self) -> NumberedWindows | None:
-        """Return the next windows; None after the last ones.
+        """Return the next windows, at most `BATCH_WINDOWS`; None after the last windows, and before `open`.
 
         Raises:
             AudioError: the recording cannot be decoded, or exceeds the limits.
+            MissingExtraError: the bundle's cleaning reduces noise, and noisereduce is not installed.
         """
         return None if self._windows is None else next(self._windows, None)
 
@@ -204,10 +209,13 @@ class RecordingWork:
     # ------------------------------------------------------------------ output
 
     def add(self, first_window: int, output: WindowOutput) -> None:
-        """Pass the outputs of windows to the analyses in temporal order; early outputs are buffered.
+        """Pass the model's output for windows from number `first_window` on to the analyses.
+
+        Outputs may arrive in any order; the analyses get them in the order of the windows.
 
         Raises:
             ModelError: a score or an embedding is not finite.
+            InputError: an analysis needs embeddings, and the output has none.
         """
         with self._lock:
             self._outputs[first_window] = output
@@ -228,7 +236,7 @@ class RecordingWork:
                 raise model.invalid_output(kind, self.path, at_s=start_s)
 
     def result(self) -> ScoredRecording:
-        """Return the results of all analyses, after the last output."""
+        """Return the results of all analyses; called after the last output was added."""
         recordings = [signal.recording for signal in self._signals]
         return ScoredRecording(
             path=self.path,

@@ -32,16 +32,19 @@ class ScoredChannel:
         """Return start and end of a window in the recording, in seconds.
 
         Args:
-            window: number of the window.
+            window: number of the window in the signal, from 0.
             plan: length and spacing of the windows.
-            duration_s: length of the recording.
+            duration_s: length of the recording in seconds.
         """
         kept_s = plan.start_s(window)
         start_s = self.kept.start_s(kept_s)
         return start_s, max(min(self.kept.end_s(kept_s + plan.window_s), duration_s), start_s)
 
     def kept_s(self, duration_s: float) -> float:
-        """Return the length in seconds of the audio from which windows were cut, of a recording of `duration_s`."""
+        """Return the length in seconds of the audio from which windows were cut.
+
+        `duration_s` is the length of the recording, including removed segments.
+        """
         return duration_s if self.kept.is_whole else sum(segment.length_s for segment in self.kept.segments)
 
 
@@ -50,6 +53,7 @@ class ScoredRecording:
     """Results of a recording that was scored completely."""
 
     path: Path
+    """Path of the recording."""
     info: AudioInfo
     """Properties in the file's header."""
     metadata: RecordingMetadata
@@ -78,7 +82,9 @@ class ScoredRecording:
 
 @dataclass(frozen=True)
 class FailedRecording:
-    """A recording that could not be scored, with the reason."""
+    """A recording that could not be scored."""
 
     path: Path
+    """Path of the recording."""
     reason: str
+    """Sentence on why it could not be scored."""

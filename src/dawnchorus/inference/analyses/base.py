@@ -22,7 +22,7 @@ class AnalyzedRecording:
     recording: str
     """Name of the recording in tables."""
     duration_s: float
-    """Duration in seconds."""
+    """Duration of the recording in seconds."""
     metadata: RecordingMetadata
     """Location and time, including those that the user gave."""
     rows: Table
@@ -37,10 +37,11 @@ class Analysis:
         name: in lower case, as users type it.
         summary: a phrase for lists of analyses.
         create: function that returns a new state for one recording; it must be importable, since the state is pickled.
-        summarize: function that returns the tables of a run, given all recordings in order; None if the only table has
-            the rows of all recordings, one after the other.
-        tables: suffixes of these tables' names; existing files with these names are refused before a run.
-        plug_in: entry point of the package that adds the analysis; None for our own.
+        summarize: function that returns the tables of a run by suffix of their name, given all recordings in order;
+            None if the only table has the rows of all recordings, one after the other.
+        tables: suffixes of the names of the run's tables, "" for the main table; existing files with these names are
+            refused before a run.
+        plug_in: entry point of the package that adds the analysis; None for an analysis of Dawn Chorus itself.
     """
 
     name: str

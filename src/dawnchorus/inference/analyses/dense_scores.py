@@ -14,10 +14,12 @@ from dawnchorus.inference.analyses.windows import Table, WindowBatch
 
 @dataclass(frozen=True)
 class DenseScores:
-    """Settings of the analysis; `classes` are the classes' indices in the model's output."""
+    """Settings of the analysis that stores scores; implements `WindowAnalysis`."""
 
     classes: npt.NDArray[np.intp]
+    """Indices [n] of the stored classes in the model's output, in the order of the stored scores."""
     needs_embeddings: ClassVar[bool] = False
+    """False: the model need not compute embeddings."""
 
     def create(self) -> ScoreRows:
         """Create the state for one signal, the mono mix or one channel of a recording."""
@@ -28,7 +30,7 @@ class ScoreRows:
     """Collector of the scores of one signal (a channel, or the mix of all), in the column `scores`.
 
     Args:
-        classes: indices of the classes in the model's output.
+        classes: indices [n] of the stored classes in the model's output.
     """
 
     def __init__(self, classes: npt.NDArray[np.intp]) -> None:
@@ -40,14 +42,14 @@ class ScoreRows:
         self._scores.append(batch.output.scores[:, self._classes])
 
     def finish(self) -> Table:
-        """Return the table, with one row per window."""
+        """Return the table, with one row per window, in order; values of the column `scores` are arrays [n]."""
         return as_rows("scores", self._scores, len(self._classes))
 
 
 def as_rows(column: str, arrays: list[FloatArray], n: int) -> Table:
-    """Concatenate arrays [windows, n] to a table with one column, whose values are arrays [n].
+    """Concatenate arrays [windows, n] to a table with one column, whose values are float32 arrays [n].
 
-    `column` is its name, and `n` is given for tables without windows.
+    `column` is the name of the column; `n` is needed if there are no arrays.
     """
     rows = np.empty(sum(map(len, arrays)), [(column, "<f4", (n,))])
     if arrays:

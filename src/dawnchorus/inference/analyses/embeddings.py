@@ -13,9 +13,10 @@ from dawnchorus.inference.analyses.windows import Table, WindowBatch
 
 @dataclass(frozen=True)
 class Embeddings:
-    """Settings of the analysis."""
+    """Settings of the analysis that stores embeddings, which has no options; implements `WindowAnalysis`."""
 
     needs_embeddings: ClassVar[bool] = True
+    """True: the model must compute embeddings."""
 
     def create(self) -> EmbeddingRows:
         """Create the state for one signal, the mono mix or one channel of a recording."""
@@ -40,5 +41,5 @@ class EmbeddingRows:
         self._embeddings.append(embeddings)
 
     def finish(self) -> Table:
-        """Return the table, with one row per window."""
+        """Return the table, with one row per window, in order; values of the column `embedding` are arrays [dim]."""
         return as_rows("embedding", self._embeddings, self._embeddings[0].shape[1] if self._embeddings else 0)

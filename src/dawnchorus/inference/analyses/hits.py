@@ -17,25 +17,26 @@ HIT = np.dtype([("window", "<i4"), ("class", "<i4"), ("score", "<f4")])
 
 @dataclass(frozen=True)
 class ScoreFilter:
-    """Settings of the analysis.
+    """Settings of the analysis that stores hits, scores at or above a threshold; implements `WindowAnalysis`.
 
     Args:
-        thresholds: minimum score by class [classes].
+        thresholds: minimum score of each class [classes], in the order of the model's output.
         top: maximum number of hits in a window, those with the highest scores; None for no limit.
     """
 
     thresholds: FloatArray
     top: int | None = None
     needs_embeddings: ClassVar[bool] = False
+    """False: the model need not compute embeddings."""
 
     def create(self) -> Hits:
         """Create the state for one signal, the mono mix or one channel of a recording."""
         return Hits(self)
 
     def apply(self, scores: FloatArray, first_window: int) -> npt.NDArray[np.void]:
-        """Return the hits in `scores` [n, classes] of the windows from number `first_window` on.
+        """Return the hits (dtype `HIT`) in `scores` [n, classes] of the windows from number `first_window` on.
 
-        They are ordered by window and, within a window, by descending score; equal scores by class.
+        Hits are ordered by window and, within a window, by descending score; equal scores by index of the class.
         """
         is_kept = scores >= self.thresholds
         if self.top is not None and self.top < scores.shape[1]:
@@ -70,5 +71,5 @@ class Hits:
         self._hits.append(self._score_filter.apply(batch.output.scores, batch.first))
 
     def finish(self) -> Table:
-        """Return all hits, of type `HIT`."""
+        """Return all hits as an array of dtype `HIT`: number of the window, index of the class, and score."""
         return np.concatenate([np.empty(0, HIT), *self._hits])

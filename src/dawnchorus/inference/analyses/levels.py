@@ -10,14 +10,18 @@ from dawnchorus.arrays import FloatArray
 
 
 class Moments:
-    """Running mean and variance of samples."""
+    """Running mean and variance of samples.
+
+    Attributes:
+        n: number of samples so far.
+    """
 
     def __init__(self) -> None:
         self.n = 0
         self._sum = self._squares = 0.0
 
     def add(self, frames: FloatArray) -> FloatArray:
-        """Add samples [frames, samples], and return the sum of each frame.
+        """Add float32 samples [frames, samples], and return the sum of each frame [frames].
 
         Float32 sums of short frames stay accurate even if the signal has a large constant offset.
         """
@@ -40,11 +44,14 @@ class Moments:
 
 
 def reduce_frames(function: np.ufunc, frames: FloatArray) -> FloatArray:
-    """Reduce each frame [frames, samples] with `np.maximum` or `np.minimum`, in half the time of an `axis`."""
+    """Return `function.reduce(frames, axis=1)` for frames [frames, samples], in half the time.
+
+    `function` is `np.maximum` or `np.minimum`.
+    """
     reduced: FloatArray = function.reduceat(frames.reshape(-1), np.arange(0, frames.size, frames.shape[1]))
     return reduced
 
 
 def decibels(power: float) -> float:
-    """Convert a mean square to dB of full scale (a full-scale sine has -3 dB); -inf for 0."""
+    """Convert a mean square of samples (-1 to 1) to dB of full scale (a full-scale sine has -3 dB); -inf for 0."""
     return 10 * math.log10(power) if power > 0 else -math.inf

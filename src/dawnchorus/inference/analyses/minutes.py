@@ -12,14 +12,21 @@ MINUTE_S = 60
 
 
 class MinuteSplitter:
-    """Splitter of a recording's blocks at minute boundaries."""
+    """Splitter of a recording's blocks at minute boundaries.
+
+    Attributes:
+        n_frames: number of frames (samples per channel) since the last complete minute.
+    """
 
     def __init__(self) -> None:
         self.n_frames = 0
         """Number of frames (samples per channel) since the last complete minute."""
 
     def split(self, block: FloatArray, sample_rate_hz: int) -> Iterator[tuple[FloatArray, bool]]:
-        """Yield parts of a block [frames, channels] at `sample_rate_hz`, each with True if it completes a minute."""
+        """Yield (part, completes a minute) for the parts of a block [frames, channels] that are in different minutes.
+
+        Minutes are counted from the recording's first block, at `sample_rate_hz`. Parts are views of the block.
+        """
         minute_frames = MINUTE_S * sample_rate_hz
         while len(block):
             part = block[: minute_frames - self.n_frames]
@@ -48,7 +55,10 @@ class Framer:
         return self._frame[: self._n]
 
     def push(self, samples: FloatArray) -> Iterator[FloatArray]:
-        """Append samples [n], and yield each completed frame [length], which is valid until the next one."""
+        """Append samples [n], and yield each completed frame [length]; a frame is valid until the next is requested.
+
+        Samples are appended while the frames are iterated over.
+        """
         while len(samples):
             part = samples[: len(self._frame) - self._n]
             samples = samples[len(part) :]

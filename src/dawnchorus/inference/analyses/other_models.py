@@ -12,6 +12,8 @@ from dawnchorus.inference.analyses.windows import SignalAnalysis, Table, WindowA
 class OtherModelAnalysis:
     """Settings of a window analysis that gets the output of an additional model in place of the main model's.
 
+    Implements `WindowAnalysis`.
+
     Args:
         number: index of the additional model in `LoadedModel.others`.
         analysis: the window analysis.
@@ -20,6 +22,7 @@ class OtherModelAnalysis:
     number: int
     analysis: WindowAnalysis
     needs_embeddings: ClassVar[bool] = False
+    """False: for `analysis`, the models need not compute embeddings."""
 
     def create(self) -> OtherModelSignalAnalysis:
         """Create the state for one signal, the mono mix or one channel of a recording."""
@@ -27,11 +30,11 @@ class OtherModelAnalysis:
 
 
 class OtherModelSignalAnalysis:
-    """State of the window analysis for one signal; it gets the output of the additional model.
+    """State of an `OtherModelAnalysis` for one signal; implements `SignalAnalysis`.
 
     Args:
         number: index of the additional model in `LoadedModel.others`.
-        state: state of the window analysis.
+        state: state of the window analysis that gets the output of the additional model.
     """
 
     def __init__(self, number: int, state: SignalAnalysis) -> None:

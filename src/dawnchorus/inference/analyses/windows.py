@@ -13,10 +13,12 @@ from dawnchorus.audio.sample_analyses import Table as Table  # noqa: PLC0414 - a
 
 @dataclass(frozen=True)
 class WindowOutput:
-    """Output of a model for n windows: scores [n, classes], 0 to 1, and, if requested, embeddings [n, dim]."""
+    """Output of a model for n windows."""
 
     scores: FloatArray
+    """Scores [n, classes], 0 to 1."""
     embeddings: FloatArray | None = None
+    """Embeddings [n, dim]; None if they were not requested, or the model has none."""
     others: tuple[WindowOutput, ...] = ()
     """Output of other models for the same windows, in the order of `LoadedModel.others`."""
 
@@ -29,17 +31,20 @@ class WindowOutput:
 
 @dataclass(frozen=True)
 class WindowBatch:
-    """Consecutive windows of one signal, and the model's output for them; `first` is the number of the first window."""
+    """Consecutive windows of one signal (the mono mix or one channel), and the model's output for them."""
 
     first: int
+    """Number of the first window in the signal, from 0."""
     samples: FloatArray
-    """Samples [n, samples]."""
+    """Samples [n, samples], -1 to 1, of the n windows."""
     output: WindowOutput
+    """Output of the model for the n windows."""
 
     def find_invalid(self) -> tuple[int, str] | None:
-        """Return the first window with a value that is not finite, and the kind of the value; None if there is none.
+        """Return the number of the first window with scores that are not finite, and "scores"; None if all are finite.
 
-        The window's number is counted like `first`; the kind is "scores" or "embeddings".
+        If only embeddings are not finite, the result is the first window with such an embedding, and "embeddings".
+        Windows are numbered as in `first`.
         """
         for kind, values in (("scores", self.output.scores), ("embeddings", self.output.embeddings)):
             if values is not None and not np.isfinite(values).all():

@@ -24,29 +24,35 @@ More deviations from the usual interval are taken for a part of the schedule.
 
 @dataclass(frozen=True)
 class TimedRecording:
-    """Name, start and duration in seconds of a recording; `start_time` may have a zone."""
+    """Name, start and duration of a recording."""
 
     recording: str
+    """Name of the recording: its path."""
     start_time: datetime
+    """Clock time of the first sample; in the recorder's local time if it has no time zone."""
     duration_s: float
+    """Duration in seconds."""
 
     @property
     def start(self) -> datetime:
-        """Start in UTC; in the recorder's local time if its zone is unknown."""
+        """Start in UTC, or in the recorder's local time if its zone is unknown; a `datetime` without `tzinfo`."""
         is_aware = self.start_time.tzinfo is not None
         return (self.start_time.astimezone(UTC) if is_aware else self.start_time).replace(tzinfo=None)
 
     @property
     def end(self) -> datetime:
-        """End, in the same zone as `start`."""
+        """End of the recording, in the same zone as `start`; a `datetime` without `tzinfo`."""
         return self.start + timedelta(seconds=self.duration_s)
 
 
 def find_jumps(recordings: Sequence[TimedRecording]) -> list[str]:
-    """Return a phrase for each jump of the clock; the recordings are ordered by name.
+    """Return a phrase for each jump of a recorder's clock.
 
-    A jump is a recording that starts before the previous one of its folder, or before another one ends, that follows a
-    pause of more than `RESET_S`, or that deviates from a schedule.
+    A jump is at a recording that starts before the previous recording of its folder, or before another recording ends,
+    that follows a pause of more than `RESET_S` seconds, or that deviates from a schedule of equal intervals.
+
+    Args:
+        recordings: recordings of one recorder, ordered by name.
     """
     in_time = sorted(recordings, key=lambda recording: recording.start)
     return [*_steps_back(recordings), *_overlaps(in_time), *_resets(in_time), *_off_schedule(in_time)]

@@ -36,10 +36,13 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Fault:
-    """A kind of fault; `describe` returns the fault in a row of the table in words, or None without the fault."""
+    """A kind of fault of a channel of a recording."""
 
     name: str
+    """Name of the fault, such as "clipping"."""
     describe: Callable[[Row], str | None]
+    """Function that describes the fault in words, given a row of the health table (values by column); None if the row
+    does not have the fault."""
 
 
 def _no_sound(row: Row) -> str | None:
@@ -121,11 +124,14 @@ OK = "ok"
 
 
 def find_faults(row: Row) -> dict[str, str]:
-    """Return descriptions of the faults in a row, by the fault's name; a row without sound has only that fault."""
+    """Return a description of each fault in a row, by the fault's name, in the order of `FAULTS`.
+
+    A row without sound has only the fault "no sound".
+    """
     faults = {fault.name: words for fault in FAULTS if (words := fault.describe(row)) is not None}
     return {NO_SOUND.name: faults[NO_SOUND.name]} if NO_SOUND.name in faults else faults
 
 
 def verdict(words: list[str]) -> str:
-    """Return the verdict: the descriptions of faults joined by semicolons, or "ok"."""
+    """Return the verdict: `words`, the descriptions of faults, joined by semicolons; "ok" without faults."""
     return "; ".join(words) or OK

@@ -29,7 +29,7 @@ class HumMeter:
     """Detector of mains hum in one channel, by a mean spectrum up to 1 kHz that is updated second by second.
 
     Args:
-        sample_rate_hz: sample rate of the samples.
+        sample_rate_hz: sample rate of the channel.
     """
 
     def __init__(self, sample_rate_hz: int) -> None:
@@ -41,7 +41,7 @@ class HumMeter:
         self._n_spectra = 0
 
     def add(self, seconds: FloatArray) -> None:
-        """Process samples [seconds, samples]; a row has one second."""
+        """Process samples [seconds, sample_rate_hz], one second in each row."""
         pieces = seconds[:, : self._n * self._step].reshape(len(seconds), self._n, self._step)
         reduced = pieces @ self._weights
         reduced -= reduced.mean(axis=1, keepdims=True)
@@ -49,9 +49,10 @@ class HumMeter:
         self._n_spectra += len(seconds)
 
     def measure(self) -> tuple[float, float]:
-        """Return the mains frequency in Hz with the most prominent lines, and their prominence in dB.
+        """Return the mains frequency (50 or 60 Hz) with the most prominent lines, and their prominence in dB.
 
-        Both are NaN for less than 5 s; only the frequency is NaN if no line reaches `MIN_LINE_DB`.
+        Prominence is the level above the neighboring frequencies. Both values are NaN for less than 5 s of samples;
+        only the frequency is NaN if the prominence is below `MIN_LINE_DB`.
         """
         if self._n_spectra < MIN_SPECTRA:
             return np.nan, np.nan

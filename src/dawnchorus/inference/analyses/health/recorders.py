@@ -48,9 +48,10 @@ class _Recorder:
 
 
 def summarize(recordings: Iterable[AnalyzedRecording]) -> Tables:
-    """Return the tables of recordings (name "", one row per channel) and of recorders (name "recorders").
+    """Return the tables of recordings (suffix "", one row per channel of each) and of recorders (suffix "recorders").
 
-    docs/ANALYSES.md lists the columns. Without recordings, the tables have no columns.
+    `AnalyzedRecording.rows` are those of `Health.finish`. docs/ANALYSES.md lists the columns. Without recordings, the
+    tables have no columns.
     """
     recorders: dict[str, _Recorder] = {}
     rows: list[Row] = []

@@ -42,7 +42,7 @@ class WeatherMeter:
     """Detector of rain and wind in one channel, minute by minute, from a few short spectra per second.
 
     Args:
-        sample_rate_hz: sample rate of the samples.
+        sample_rate_hz: sample rate of the channel.
     """
 
     def __init__(self, sample_rate_hz: int) -> None:
@@ -60,7 +60,7 @@ class WeatherMeter:
         self._can_judge = sample_rate_hz >= MIN_RATE_HZ
 
     def add(self, seconds: FloatArray) -> None:
-        """Process samples [seconds, samples]; a row has one second."""
+        """Process samples [seconds, sample_rate_hz], one second in each row."""
         if not self._can_judge:
             return
         frames = np.concatenate([seconds[:, start : start + self._n] for start in self._starts])
@@ -72,9 +72,9 @@ class WeatherMeter:
         self._fourth_powers += float(np.vdot(squares, squares))
 
     def end_minute(self) -> tuple[bool, bool] | None:
-        """Return (is rain, is wind) for the minute, and start the next one; None without a result.
+        """Return (is rain, is wind) for the samples since the last call, and start the next minute.
 
-        There is none from fewer than `MIN_SPECTRA` spectra, or at a sample rate below `MIN_RATE_HZ`.
+        None if there are fewer than `MIN_SPECTRA` spectra, or the sample rate is below `MIN_RATE_HZ`.
         """
         powers = np.concatenate(self._powers) if self._powers else np.empty((0, 1))
         kurtosis = self._n_differences * self._fourth_powers / max(self._squares**2, 1e-30)
