@@ -47,7 +47,7 @@ def extend_classes(base: Bundle, head: Bundle, folder: Path, *, name: str) -> Bu
     recordings is copied. A bundle that is in `folder` is replaced.
 
     Raises:
-        ModelError: the two cannot be merged, or the merged graph's outputs differ from theirs.
+        ModelError: base and head cannot be merged, or the merged graph's logits differ from theirs.
         OutputExistsError, OutputError: see `bundle.new_bundle`.
     """
     if not can_extend(base, head):
