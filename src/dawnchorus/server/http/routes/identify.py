@@ -67,6 +67,8 @@ def _read_degrees(parse: Callable[[str], float | None], value: object) -> object
 class IdentifyRequest(RequestParameters):
     """Parameters of the identification of a recording.
 
+    The parameters from `min_score` to `range_threshold` are those of `identification.options.Options`.
+
     Without `background`, an identification becomes a job if the audio to score is longer than `Limits.max_sync_s`.
     Audio in overlapping windows, and in channels that are scored separately, counts several times.
     """
@@ -192,6 +194,7 @@ class Identified:
     """An identified upload."""
 
     result: IdentifyResult
+    """Detections and warnings."""
     options: Options
     """Options that were used, which may differ from the request's (`own_location_first`)."""
     sha256: str | None
@@ -199,7 +202,7 @@ class Identified:
 
 
 async def identify_upload(service: Service, query: IdentifyRequest, path: Path, name: str) -> Identified | Job:
-    """Identify an upload, and store it if the request says so; or add a job that identifies and stores it.
+    """Identify an upload, and store it if the request says `store`; or add a job that identifies and stores it.
 
     A job is added if the request says `background`, or by default if the recording is long (see `IdentifyRequest`).
 
@@ -216,7 +219,7 @@ async def identify_upload(service: Service, query: IdentifyRequest, path: Path, 
         OverloadedError: the queue of the inference pool is full (`InferencePool.check_room`), or the recording has
             waited for longer than `Limits.wait_s`.
         BusyError: the queue of jobs is full (`job_queue.MAX_JOBS`).
-        OutputError: no space on the disk.
+        OutputError: the audio cannot be stored: no space, or no permission.
     """
     options, window_s = query.options(), service.pool.bundle.info.window_s
     _check_overlap(options, window_s, service.settings.limits)
@@ -308,7 +311,7 @@ def enqueue(service: Service, path: Path, name: str, options: Options, site: str
 
     Raises:
         BusyError: the queue of jobs is full (`job_queue.MAX_JOBS`).
-        OutputError: no space on the disk.
+        OutputError: the audio cannot be stored: no space, or no permission.
     """
     with service.files.keep(path) as (session, sha256):
         parameters = {"sha256": sha256, "name": name, "options": asdict(options), "site": site}
