@@ -63,7 +63,7 @@ def score_recordings(
 
     Raises:
         ModelError: the model cannot be run, or its scores are not finite.
-        MissingExtraError: the library that runs the model is not installed.
+        MissingExtraError: the library that runs the model, or noisereduce for its cleaning, is not installed.
     """
     n_reported = 0
     with InferenceEngine(

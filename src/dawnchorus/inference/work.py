@@ -23,7 +23,7 @@ class NumberedWindows:
     samples: FloatArray
     """Mono samples of the windows [n, samples]."""
     is_last: bool = False
-    """True if these are known to be the recording's last windows; False if `Work.next_windows` has to be called."""
+    """True if no windows follow; False if more windows may follow, so that `Work.next_windows` has to be called."""
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -57,7 +57,7 @@ class Work(Protocol[ResultT_co]):
         ...
 
     def is_ready(self, *, within_s: float) -> bool:
-        """Return True if `next_windows` need not wait, after waiting here for that for at most `within_s` seconds."""
+        """Wait for at most `within_s` seconds until `next_windows` can return at once; return True if it can."""
         ...
 
     def next_windows(self) -> NumberedWindows | None:

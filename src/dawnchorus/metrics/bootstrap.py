@@ -50,7 +50,7 @@ class Interval:
     """A value with the limits of its 95 % confidence interval; NaN where the value is not defined."""
 
     value: float
-    """Value of the metric on all recordings."""
+    """Value on all recordings: of a metric, of the difference of a metric between two models, or of a ratio."""
     low: float
     """Lower limit of the interval."""
     high: float

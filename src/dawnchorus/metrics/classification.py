@@ -206,7 +206,7 @@ def expected_calibration_error(truth: npt.ArrayLike, probabilities: npt.ArrayLik
 
 
 def average_known(values: FloatArray) -> FloatArray:
-    """Return the mean over the last axis of the values that are not NaN [...]; NaN if there are none."""
+    """Return the mean over the last axis of the values [..., n] that are not NaN, as [...]; NaN if there are none."""
     known = ~np.isnan(values)
     return _over(np.where(known, values, 0).sum(-1), known.sum(-1))
 

@@ -67,9 +67,9 @@ class TrainingSummary(BaseModel):
     n_clips: int
     """Number of training clips, without those for validation."""
     licenses: dict[str, int]
-    """Number of recordings, those for validation included, by license; "unknown" without one."""
+    """Number of recordings, those for validation included, by license; "unknown" for recordings without a license."""
     backbone: str | None = None
-    """Name and id of the bundle whose embeddings or weights were used, separated by a space; None without one."""
+    """Name and id, separated by a space, of the bundle whose embeddings or weights were used; None if none was used."""
     metrics: dict[str, float] = Field(default_factory=dict)
     """Metrics of the best epoch by name, such as "val_auc"; see `training.fitting.FitResult`."""
     recipe: dict[str, Any] | None = None
@@ -86,6 +86,7 @@ class BundleDescription(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     schema_version: Literal[1] = SCHEMA_VERSION
+    """Version of the format of `bundle.json`."""
     name: str = Field(min_length=1)
     """Name of the model."""
     version: str
@@ -104,11 +105,11 @@ class BundleDescription(BaseModel):
     window_s: float = Field(gt=0, le=120)
     """Length of a window in seconds."""
     activation: Activation
-    """Function from logits to scores; "identity" if the graph's outputs are scores already."""
+    """Function from logits to scores: "sigmoid", "softmax", or "identity" if the graph's outputs are scores already."""
     embedding_dim: int | None = Field(default=None, ge=1)
     """Length of an embedding; None without embeddings."""
     graph_outputs: dict[OutputName, int] | None = None
-    """Positions of logits and embeddings among the outputs of a graph that is not ONNX, from 0.
+    """Positions, from 0, of "logits" and "embeddings" among the outputs of a graph that is not ONNX.
 
     None if the logits are the only output of the right size, and for ONNX graphs, whose outputs have these names.
     """

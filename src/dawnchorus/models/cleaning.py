@@ -8,7 +8,10 @@ from dawnchorus.audio.noise import NoiseKind
 
 
 class Cleaning(BaseModel):
-    """Processing steps of recordings before scoring, in order of application; by default none."""
+    """Processing steps of recordings before scoring; by default none.
+
+    Segments to remove are found in the original audio, and cut out after noise reduction.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

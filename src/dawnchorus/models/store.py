@@ -91,7 +91,7 @@ DEFAULT_MODEL = "birdnet"
 
 
 def default_folder() -> Path:
-    """Return the folder of built-in models: `$DAWNCHORUS_MODELS`, or the user's cache."""
+    """Return the folder of built-in models: `$DAWNCHORUS_MODELS` if it is set, else a folder in the user's cache."""
     given = os.environ.get("DAWNCHORUS_MODELS")
     return Path(given) if given else platformdirs.user_cache_path("dawnchorus") / "models"
 

@@ -34,7 +34,7 @@ class Curves:
     result: float | None
     """Value of the compared metric (`draw_runs(metric=...)`) after the training; None if the run has no such value."""
     limits: tuple[float, float] | None
-    """Limits of the 95 % confidence interval of the result; None without an interval."""
+    """Lower and upper limit of the 95 % confidence interval of the result; None without an interval."""
 
 
 def draw_runs(runs: Sequence[Curves], *, setting: str, metric: str) -> bytes:

@@ -97,7 +97,7 @@ class Tile:
     def stretches(self) -> range:
         """Numbers of the stretches (segments of 11.6 minutes) from which the tile is pooled; only for coarse tiles.
 
-        Some may start after the end of the recording.
+        Some of the stretches may start after the end of the recording.
         """
         first = self.index * TILE_COLUMNS * self.n_pooled
         end = first + TILE_COLUMNS * self.n_pooled

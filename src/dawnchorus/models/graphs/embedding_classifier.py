@@ -27,9 +27,10 @@ def base_id(bundle: Bundle) -> str:
 
 
 def cut_classifier(bundle: Bundle) -> onnx.ModelProto:
-    """Return the part of a bundle's graph from the base's embeddings to the logits, to be run on stored embeddings.
+    """Return the part of a bundle's graph that computes logits from embeddings, to be run on stored embeddings.
 
-    The only input is the embeddings [batch, dim], the only output `logits` [batch, classes].
+    The only input is the embeddings [batch, dim] of the model that `base_id` names, the only output `logits` [batch,
+    classes].
 
     Raises:
         ModelError: the graph is not ONNX, or its logits need more than embeddings, such as the audio.

@@ -52,7 +52,7 @@ def make_ensemble(
     weights: Sequence[float] | None = None,
     average: Average = "mean",
 ) -> Bundle:
-    """Write a bundle whose scores are the average of its members' scores.
+    """Write a bundle whose scores are the average of its members' scores, and return it.
 
     Its classes are in the order of the first member's. It has the highest sample rate and the longest window of its
     members. A member with another sample rate gets a resampled window. A member with a shorter window scores several

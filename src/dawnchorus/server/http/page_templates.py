@@ -33,8 +33,9 @@ def render_page(
         request: the request.
         status: HTTP status code.
         headers: additional headers by name, which may replace `Cache-Control: no-store`; None for no additional ones.
-        values: values for the template by name, in addition to those of all pages, which they may replace: `error`,
-            `notes`, `base`, `here`, `csrf`, `may_train`, `is_admin`, `bundle` and `min_score`.
+        values: values for the template by name, in addition to those of all pages, which they may replace: `error`
+            (message), `notes`, `base` (root path), `here` (path), `csrf` (token), `may_train`, `is_admin`, `bundle` (of
+            the active model) and `min_score` (default of identifications).
     """
     service = request.app.state.service
     common = {

@@ -34,7 +34,10 @@ class RecordingPageParameters(RequestParameters):
     """Parameters in the URL of the HTML page of a recording."""
 
     t: float | None = Field(None, ge=0, le=MAX_S)
-    """Middle of the viewer in seconds; None for the middle of the selected detection, or the start without one."""
+    """Time in the middle of the viewer, in seconds from the start of the recording.
+
+    None for the middle of the selected detection or, without a detection, the start of the recording.
+    """
     zoom: float = Field(VIEW_S, gt=0, le=MAX_S)
     """Seconds that the viewer shows."""
     d: int | None = Field(None, ge=1, le=2**63 - 1)

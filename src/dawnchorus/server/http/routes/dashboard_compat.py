@@ -140,7 +140,10 @@ _BODY = {"requestBody": {"required": True, "content": {"multipart/form-data": {"
 
 
 class PredictRequest(RequestParameters):
-    """Parameters of a request for a prediction, in the URL or in the form."""
+    """Parameters of a request for a prediction, in the URL or in the form.
+
+    `channel` is "mean" (of all channels), "left" (the first), "right" (the second) or "best" (the clearest).
+    """
 
     channel: Channel = Field(
         default="mean", description="Channel to score: the mean of all, the first, the second or the clearest."

@@ -213,8 +213,9 @@ async def identify_upload(service: Service, query: IdentifyRequest, path: Path, 
         name: client's name of the file.
 
     Raises:
-        AudioError: the recording cannot be decoded, exceeds `Limits`, or is in quarantine. If the request says
-            `store`, the recording is listed with this reason, unless it was identified before.
+        AudioError: the recording cannot be decoded, exceeds `Limits`, or is in quarantine, since decoders crashed on it
+            repeatedly. If the request says `store`, the recording is listed with this reason, unless it was identified
+            before.
         InputError: a parameter is invalid, or has no effect because the identification becomes a job.
         OverloadedError: the queue of the inference pool is full (`InferencePool.check_room`), or the recording has
             waited for longer than `Limits.wait_s`.

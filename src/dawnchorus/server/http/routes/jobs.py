@@ -77,8 +77,9 @@ def cancel(service: ServiceDependency, job_id: JobId) -> dict[str, Any]:
 def restart(service: ServiceDependency, job_id: JobId) -> dict[str, Any]:
     """Start a new job with the arguments of a job that was cancelled or failed, and return the new job.
 
-    404 if the job's audio file was deleted: an hourly clean-up deletes the files of cancelled identifications. 409 if
-    the job has not ended, another retraining is queued or running, or the queue is full; 400 if the job is done.
+    404 if there is no such job, or its audio file was deleted: an hourly clean-up deletes the files of cancelled
+    identifications. 409 if the job has not ended, another retraining is queued or running, or the queue is full; 400 if
+    the job is done, or a retraining has no training data.
     """
     return job_fields(service.restart(job_id))
 
@@ -109,7 +110,7 @@ async def events(
         str | None, Header(description="Id of the last event that the client has received.")
     ] = None,
 ) -> AsyncIterator[ServerSentEvent]:
-    """Stream the events of a job as server-sent events, until the job ends (event `end`).
+    """Stream the events of a job as server-sent events, until the job ends (event `end`) or the server shuts down.
 
     The stream starts with the first event, or with the event after the id in the header Last-Event-ID. The data of an
     event are its time `at`, and `status`, `stage`, `progress` and `error` of the job. Events of a retraining may have

@@ -48,7 +48,10 @@ router = APIRouter(prefix="/api/v1", tags=["recordings"], route_class=JsonRoute)
 
 
 class RecordingFilter(RequestParameters):
-    """Filter of the lists of recordings and of detections, for the pages and the API; None means no condition."""
+    """Filter of the lists of recordings and of detections, for the pages and the API; None means no condition.
+
+    `species` is a part of the scientific or common name of a detected species.
+    """
 
     name: str | None = Field(default=None, max_length=MAX_TEXT, description="Part of the recording's name.")
     species: str | None = Field(default=None, max_length=MAX_TEXT, description=SPECIES)
@@ -72,7 +75,10 @@ class RecordingFilter(RequestParameters):
 
 
 class RecordingPageFilter(RecordingFilter):
-    """Filter of the HTML page of recordings."""
+    """Filter of the HTML page of recordings.
+
+    `state` is "detections" or "no_detections" for identified recordings, or "failed" for those that could not be.
+    """
 
     state: RecordingState | None = Field(default=None, description="State of the recording's identification.")
 
@@ -82,7 +88,10 @@ class RecordingPageFilter(RecordingFilter):
 
 
 class DetectionPageFilter(RecordingFilter):
-    """Filter of the HTML page of detections."""
+    """Filter of the HTML page of detections.
+
+    `reviewed` is True for reviewed detections, False for others, or a verdict of the review (`tables.Verdict`).
+    """
 
     min_score: float = Field(default=0.0, ge=0, le=1, description="Minimum score of the detections.")
     reviewed: Reviewed | None = Field(default=None, description=REVIEWED)
