@@ -24,7 +24,9 @@ class Scale:
     """Quantization of integers: value = `scale` * (integer - `zero`)."""
 
     scale: float
+    """Difference in value between neighboring integers."""
     zero: int
+    """Integer that stands for the value 0."""
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,10 @@ def _read_degrees(parse: Callable[[str], float | None], value: object) -> object
 class IdentifyRequest(RequestParameters):
     """Parameters of the identification of a recording.
 
-    The parameters from `min_score` to `range_threshold` are those of `identification.options.Options`.
+    The parameters from `min_score` to `range_threshold` are those of `identification.options.Options`: minimum score of
+    detections, overlap of windows in seconds, maximum number of species per window, channel to score ("mean", "left",
+    "right", "best", or "each" separately), joining of detections in neighboring windows, degrees north and east, week
+    (1 to 48; 0: all year; None: that of the recording), and minimum probability of occurrence of species in range.
 
     Without `background`, an identification becomes a job if the audio to score is longer than `Limits.max_sync_s`.
     Audio in overlapping windows, and in channels that are scored separately, counts several times.
