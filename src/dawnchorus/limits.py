@@ -15,7 +15,7 @@ class ZipLimits:
     max_members: int = 10_000
     """Maximum number of files in the archive."""
     max_path_bytes: int = 1000
-    """Maximum length of a file's path in the archive."""
+    """Maximum length of a file's path in the archive, in bytes."""
     max_ratio: int = 200
     """Maximum ratio of unpacked to packed size: audio stays below this ratio, decompression bombs do not."""
     unchecked_bytes: int = 1 << 20
@@ -31,10 +31,13 @@ class Limits:
     max_duration_s: float = 6 * 3600.0
     """Maximum length of a recording in seconds."""
     max_channels: int = 8
+    """Maximum number of channels of a recording."""
     min_rate_hz: int = 4_000
     """Minimum sample rate of a recording."""
     max_rate_hz: int = 500_000
+    """Maximum sample rate of a recording."""
     zip: ZipLimits = field(default_factory=ZipLimits)
+    """Limits of uploaded zip archives."""
 
     headers_timeout_s: float = 20.0
     """Maximum time from the start of a connection, or of a request on it, to the end of the request's headers."""
@@ -46,18 +49,21 @@ class Limits:
     max_sync_s: float = 600.0
     """Length up to which a recording is identified while its client waits; a longer recording becomes a job."""
     min_step_s: float = 0.1
-    """Minimum time from the start of a window to the start of the next window."""
+    """Minimum time from the start of a window to the start of the next window; half a window if that is less."""
     wait_s: float = 30.0
     """Maximum time in the queue; a request that has waited longer is rejected."""
     max_queue_s: float = 10.0
-    """Maximum estimated work in the queue, in seconds of computation for each inference thread."""
+    """Maximum estimated work in the queue, in seconds of computation for each inference thread.
+
+    An upload that would exceed it is rejected.
+    """
     max_active_per_thread: int = 4
     """Maximum number of recordings in progress for each inference thread; each recording has a decoder process."""
 
     session_max_age_s: int = 30 * 86_400
-    """Age at which a browser's session ends."""
+    """Age at which a browser's login session ends."""
     page_rows: int = 1000
-    """Maximum number of rows of a response that are in memory at once."""
+    """Maximum number of detections of a response that are in memory at once."""
 
     def check(
         self, subject: str | os.PathLike[str], *, n_channels: int, rate_hz: int, duration_s: float | None

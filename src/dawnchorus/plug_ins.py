@@ -17,7 +17,7 @@ class PlugIn:
     """An entry that another package adds to a registry.
 
     Args:
-        noun: kind of the entry, such as "format".
+        noun: what the entry is, such as "format" or "engine".
         name: name of the entry point.
         package: name and version of the package that has the plug-in.
         target: value of the entry point, `module:OBJECT`.
@@ -50,8 +50,8 @@ class PlugIn:
 
 
 def describe_failure(error: BaseException) -> str:
-    """Return type and message of an exception in one line, such as `ValueError: no such band`.
+    """Return the type and the message of an exception in one line, such as `ValueError: no such band`.
 
-    Without a message, the type alone is returned.
+    If the exception has no message, only the type is returned.
     """
     return ": ".join(filter(None, (type(error).__name__, " ".join(str(error).split()))))

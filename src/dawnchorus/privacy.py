@@ -20,7 +20,8 @@ OPT_OUTS = {
 def opt_out(environment: MutableMapping[str, str]) -> None:
     """Turn the libraries' reporting off for this process and its children.
 
-    Libraries read these variables when they are imported, so `dawnchorus` calls this function on its own import.
+    Libraries read the variables of `OPT_OUTS` when they are imported, so `dawnchorus` calls this function on its own
+    import. If onnxruntime was imported before, its reporting is turned off by a call.
 
     Args:
         environment: environment variables, such as `os.environ`. Missing variables of `OPT_OUTS` are added; variables

@@ -37,7 +37,7 @@ class Registry(Mapping[str, EntryT], Generic[EntryT]):
     A plug-in that cannot be loaded is in `broken`, and does not affect the other entries.
 
     Args:
-        kind: type of the entries. The entry point of a plug-in names an object of this type.
+        kind: type of the entries. The entry point of a plug-in must name an object of this type.
         builtin: built-in entries.
         noun: what an entry is, such as "format", for messages.
         group: group of the entry points, such as "dawnchorus.formats".
@@ -87,18 +87,20 @@ class Registry(Mapping[str, EntryT], Generic[EntryT]):
 
     @property
     def plug_ins(self) -> Mapping[str, PlugIn]:
-        """Usable plug-ins by the name of their entry."""
+        """Plug-ins whose entries are in the registry, by the name of the entry."""
         self._load()
         return self._plug_ins
 
     @property
     def broken(self) -> Mapping[PlugIn, PlugInError]:
-        """Errors by plug-in, of the plug-ins that cannot be used."""
+        """Plug-ins that cannot be used, each with the error of its loading."""
         self._load()
         return self._broken
 
     def lookup(self, name: str) -> EntryT:
         """Return the entry of a name, ignoring case.
+
+        If another plug-in of this name cannot be used, a warning is logged.
 
         Raises:
             InputError: there is no entry of this name; the message lists all names and suggests the most similar one.
@@ -114,7 +116,7 @@ class Registry(Mapping[str, EntryT], Generic[EntryT]):
         return entry
 
     def raise_broken(self, name: str) -> None:
-        """Raise the error of the plug-in of this name if the plug-in cannot be used; do nothing for other names.
+        """Raise the error of the plug-in of this name, ignoring case, if it cannot be used; do nothing for other names.
 
         Raises:
             PlugInError: the plug-in cannot be used.
@@ -127,14 +129,14 @@ class Registry(Mapping[str, EntryT], Generic[EntryT]):
         """Log a warning once for each plug-in that cannot be used.
 
         Args:
-            name: name of the plug-ins, ignoring case; None for all plug-ins.
+            name: name of the entry point, ignoring case; None for all plug-ins.
         """
         for plug_in, error in self.broken.items():
             if name is None or plug_in.name.lower() == name.lower():
                 self.log_once(error)
 
     def log_once(self, error: PlugInError) -> None:
-        """Log the error of a skipped plug-in as a warning, unless this registry has logged the same error before."""
+        """Log the error of a plug-in as a warning, unless this registry has logged the same message before."""
         with self._lock:
             if str(error) not in self._logged:
                 self._logged.add(str(error))

@@ -45,7 +45,7 @@ class RetrainOutcome(_Message):
     bundle: str
     """Folder of the new bundle."""
     bundle_id: str
-    """Id of the new bundle, a digest of its files."""
+    """Id of the new bundle (`Bundle.id`), a digest of its graph."""
     meets_promotion_rule: bool
     """True if the new model may replace the active one; `training.retraining` has the rule."""
     reasons: tuple[str, ...]
@@ -53,13 +53,14 @@ class RetrainOutcome(_Message):
     report: dict[str, Any]
     """Comparison with the active model, with the keys that `training.retraining.compare` describes."""
     splits: dict[str, str]
-    """Split by group: recordings of a group (a column of the recordings table) are in the same split."""
+    """Split ("train", "validation" or "test") of each group, by the group's name (`RecordingRow.given_group`)."""
 
 
 class RetrainEvent(_Message):
     """An event of a retraining, printed by its process as a line of JSON."""
 
     stage: Literal["checking", "training", "comparing", "done", "failed"]
+    """Stage of the retraining; "done" and "failed" are the last events."""
     progress: float | None = None
     """Progress of the whole retraining, 0 to 1; None with the stages "done" and "failed"."""
     message: str | None = None

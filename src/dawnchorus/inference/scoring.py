@@ -24,14 +24,17 @@ MAX_BATCH_DELAY_S = 0.1
 
 @dataclass(frozen=True)
 class ScoringStep:
-    """Progress of scoring many recordings: number of newly scored windows, and a finished recording, if any."""
+    """Progress of scoring many recordings: number of newly scored windows, and a finished recording, if any.
+
+    At most one of `scored` and `failed` is set.
+    """
 
     n_windows: int
-    """Number of windows that were scored since the previous step."""
+    """Number of windows, of all recordings, that were scored since the previous step."""
     scored: ScoredRecording | None = None
     """Results of a recording that has just finished; None if there is none."""
     failed: FailedRecording | None = None
-    """A recording that has just failed; None if there is none."""
+    """A recording that has just failed, with the reason; None if there is none."""
 
 
 def score_recordings(
@@ -49,14 +52,18 @@ def score_recordings(
     analyses of plug-ins is scored again without these analyses.
 
     Args:
-        paths: the recordings, read lazily.
+        paths: files of the recordings, read lazily.
         model: the model.
-        plan: settings.
+        plan: settings of the scoring.
         n_workers: number of threads that score.
-        max_active: maximum number of recordings that are decoded at the same time; default: `n_workers`.
+        max_active: maximum number of recordings that are decoded at the same time; None for `n_workers`.
+
+    Yields:
+        Steps, in order of completion: one with the outcome of each recording, and others with only the progress.
 
     Raises:
         ModelError: the model cannot be run, or its scores are not finite.
+        MissingExtraError: the library that runs the model, or noisereduce for its cleaning, is not installed.
     """
     n_reported = 0
     with InferenceEngine(

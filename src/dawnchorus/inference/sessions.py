@@ -16,7 +16,11 @@ from dawnchorus.models.runner import GraphOutput, Session, open_session
 class SessionPool:
     """Pool of inference sessions for one bundle, with one session for each thread in use.
 
-    `open_session` describes `tta_shifts`. A session is opened when a thread finds no idle one.
+    A session is opened when a thread finds no idle one.
+
+    Args:
+        bundle: the bundle.
+        tta_shifts: number of circular time shifts of each window to average (test-time augmentation); 1 for none.
     """
 
     def __init__(self, bundle: Bundle, tta_shifts: int = 1) -> None:
@@ -29,19 +33,21 @@ class SessionPool:
         return SessionPool, (self._bundle, self._tta_shifts)
 
     def load(self, n_threads: int) -> None:
-        """Open one session in advance, unless `n_threads` are open already.
+        """Open one session in advance, unless `n_threads` sessions are open already.
 
         Raises:
             ModelError: the graph cannot be loaded.
+            MissingExtraError: the library that runs the graph is not installed.
         """
         if self._n_opened < n_threads:
             self._idle.append(self._open())
 
     def warm_up(self, n_threads: int) -> None:
-        """Open `n_threads` sessions, and run each once on silence.
+        """Open `n_threads` more sessions, and run each once on silence.
 
         Raises:
-            ModelError: the graph cannot be loaded, or its output is not finite.
+            ModelError: the graph cannot be loaded or run, or its logits are not finite.
+            MissingExtraError: the library that runs the graph is not installed.
         """
         silence = np.zeros((1, self._bundle.window_samples), np.float32)
         for _ in range(n_threads):
@@ -55,7 +61,8 @@ class SessionPool:
 
         Raises:
             InputError: the windows are not float32 of the bundle's window length.
-            ModelError: the graph cannot be loaded.
+            ModelError: the graph cannot be loaded or run.
+            MissingExtraError: the library that runs the graph is not installed.
         """
         check_windows(windows, window_samples=self._bundle.window_samples)
         if os.getpid() != self._process_id:  # after a fork, the threads of the parent's sessions are missing

@@ -41,7 +41,10 @@ class VoiceActivityDetector:
     """Silero's voice-activity detection; stateless, so that threads may share it.
 
     Args:
-        graph: file of the graph in ONNX; see `speech_graph`.
+        graph: file of the graph in ONNX; `models.catalog.silero.speech_graph` returns its path.
+
+    Raises:
+        InvalidBundleError: the graph cannot be loaded.
     """
 
     def __init__(self, graph: Path) -> None:
@@ -50,18 +53,22 @@ class VoiceActivityDetector:
     def probabilities(
         self, frames: FloatArray, state: FloatArray, cell: FloatArray
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Return the speech probability [n] of successive frames [n, 576], and the new states of the network.
+        """Return the speech probability [n] of successive frames [n, 576], and the new `state` and `cell`.
 
-        A frame has 512 samples at `RATE_HZ`, after the 64 samples before them.
+        All arrays are float32. A frame has 512 samples at `RATE_HZ`, after the 64 samples before them.
 
-        `state` and `cell` [1, 1, 128] are those of the call before, or zeros at the start.
+        `state` and `cell` [1, 1, 128], the states of the recurrent network, are those that the previous call returned,
+        or zeros at the start of a recording.
         """
         names = ["speech_probs", "hn", "cn"]
         values, state, cell = self._graph.run({"input": frames, "h": state, "c": cell}, names)
         return values.reshape(-1), state, cell
 
     def find(self, samples: FloatArray, *, rate_hz: int = RATE_HZ) -> tuple[Segment, ...]:
-        """Return the segments with speech in mono samples [n] at `rate_hz`, which are resampled if need be."""
+        """Return the segments with speech, in order, in mono samples [n] at `rate_hz`, which are resampled if need be.
+
+        Times are in seconds from the first sample.
+        """
         vad_stream = VadStream(self, rate_hz=rate_hz)
         vad_stream.add(samples)
         return vad_stream.finish()
@@ -72,7 +79,7 @@ class VadStream:
 
     Args:
         detector: the detector.
-        rate_hz: sample rate of the blocks.
+        rate_hz: sample rate of the blocks; audio of another rate than `RATE_HZ` is resampled.
     """
 
     def __init__(self, detector: VoiceActivityDetector, *, rate_hz: int) -> None:
@@ -84,11 +91,14 @@ class VadStream:
         self._probabilities: list[FloatArray] = []
 
     def add(self, block: FloatArray) -> None:
-        """Append a block of mono samples [n]."""
+        """Append the next block of mono samples [n], float32; blocks may differ in length."""
         self._append(block.copy() if self._resampler is None else self._resampler.resample_chunk(block))
 
     def finish(self) -> tuple[Segment, ...]:
-        """Return the segments with speech, after the last block."""
+        """Return the segments with speech in all blocks, in order; called once, after the last block.
+
+        Times are in seconds from the first sample of the first block.
+        """
         if self._resampler is not None:
             self._append(self._resampler.resample_chunk(np.zeros(0, np.float32), last=True))
         self._score_frames(np.concatenate([*self._waiting, np.zeros(-self._n_waiting % _FRAME, np.float32)]))
@@ -115,10 +125,14 @@ class VadStream:
 
 
 def build_segments(probabilities: FloatArray, *, duration_s: float) -> tuple[Segment, ...]:
-    """Return segments of speech from frame probabilities, by hysteresis.
+    """Return segments of speech, in order, from frame probabilities, by hysteresis (thresholds `ON` and `OFF`).
 
     Pauses of up to `MAX_GAP_S` are closed, segments shorter than `MIN_SPEECH_S` are dropped, and the remaining ones are
-    padded by `PAD_S` at each end, at most to `duration_s`.
+    padded by `PAD_S` at each end, within the recording.
+
+    Args:
+        probabilities: speech probability of each frame of `FRAME_S` seconds [frames], from the recording's start on.
+        duration_s: length of the recording.
     """
     raw: list[tuple[float, float]] = []
     start: int | None = None
@@ -135,7 +149,7 @@ def build_segments(probabilities: FloatArray, *, duration_s: float) -> tuple[Seg
 
 
 def join_overlapping(segments: Iterable[Segment]) -> tuple[Segment, ...]:
-    """Return the union of the segments, in order; segments that touch are joined as well."""
+    """Return the union of the segments, in order of time; segments that touch are joined as well."""
     joined: list[Segment] = []
     for segment in sorted(segments, key=lambda segment: segment.start_s):
         if joined and segment.start_s <= joined[-1].end_s:

@@ -16,14 +16,14 @@ ResultT_co = TypeVar("ResultT_co", covariant=True)
 
 @dataclass(frozen=True)
 class NumberedWindows:
-    """Windows [n, samples] of a recording from number `first` on.
-
-    `is_last` is True for the recording's last windows.
-    """
+    """Consecutive windows of a recording."""
 
     first: int
+    """Number of the first of these windows in the recording, from 0."""
     samples: FloatArray
+    """Mono samples of the windows [n, samples]."""
     is_last: bool = False
+    """True if no windows follow; False if more windows may follow, so that `Work.next_windows` has to be called."""
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -44,24 +44,24 @@ class Work(Protocol[ResultT_co]):
 
     @property
     def share_done(self) -> float:
-        """Share of the windows that are scored, 0 to 1; 0 as long as it is not known."""
+        """Share of the windows that are scored, 0 to 1; 0 if the share is not known."""
         ...
 
     def open(self) -> None:
         """Start decoding; called once, before all other methods.
 
         Raises:
-            AudioError: the recording has to be decoded before its windows can be, for cleaning, and that failed.
-            OverloadedError: no decoder is available, since the pool is closed.
+            AudioError: the bundle's cleaning has to decode the recording first, and that failed.
+            OverloadedError: no decoder is available, since the pool of decoders is closed.
         """
         ...
 
     def is_ready(self, *, within_s: float) -> bool:
-        """Return True if windows are available, or will be within `within_s` seconds."""
+        """Wait for at most `within_s` seconds until `next_windows` can return at once; return True if it can."""
         ...
 
     def next_windows(self) -> NumberedWindows | None:
-        """Return at most `BATCH_WINDOWS` windows; None after the last ones.
+        """Return the next windows, at most `BATCH_WINDOWS`, in temporal order; None after the last windows.
 
         Raises:
             AudioError: the recording cannot be decoded, or exceeds the limits.
@@ -69,7 +69,9 @@ class Work(Protocol[ResultT_co]):
         ...
 
     def add(self, first_window: int, output: WindowOutput) -> None:
-        """Add the model's output for windows from number `first_window` on; called by any thread, in any order.
+        """Add the model's output for the windows from number `first_window` on; called by any thread, in any order.
+
+        `first_window` is the `first` of the `NumberedWindows`.
 
         Raises:
             ModelError: a score or an embedding is not finite.
@@ -77,16 +79,20 @@ class Work(Protocol[ResultT_co]):
         ...
 
     def result(self) -> ResultT_co:
-        """Return the result, after the last output was added."""
+        """Return the result of the recording; called once, after the last output was added."""
         ...
 
     def close(self) -> None:
-        """Cancel the remaining decoding, and release the decoder."""
+        """Cancel the remaining decoding, and release the decoder; called also after an error."""
         ...
 
 
 class WorkFuture(Future[ResultT]):
-    """Future of a recording in the engine; cancelling it stops the work."""
+    """Future of a recording in the engine; cancelling the future stops the decoding and scoring of the recording.
+
+    Args:
+        work: the recording.
+    """
 
     def __init__(self, work: Work[ResultT]) -> None:
         super().__init__()

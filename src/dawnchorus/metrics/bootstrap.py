@@ -17,7 +17,7 @@ Metric = Callable[[BoolArray, FloatArray], FloatArray]
 
 @dataclass(frozen=True)
 class RowMean:
-    """A metric that is the mean of values per row; the values are computed once for all bootstrap samples."""
+    """A metric that is the mean of one value per row; the values are computed once for all bootstrap samples."""
 
     of_rows: Metric
     """Function of truth and scores [..., rows, classes] that returns values [..., rows]; NaN leaves a row out."""
@@ -50,8 +50,11 @@ class Interval:
     """A value with the limits of its 95 % confidence interval; NaN where the value is not defined."""
 
     value: float
+    """Value on all recordings: of a metric, of the difference of a metric between two models, or of a ratio."""
     low: float
+    """Lower limit of the interval."""
     high: float
+    """Upper limit of the interval."""
 
     @property
     def has_no_width(self) -> bool:
@@ -70,7 +73,8 @@ def interval(metric: Metric, truth: BoolArray, scores: FloatArray, *, seed: int 
     A `RowShare` of 0 or 1 has the exact binomial interval instead, since all bootstrap samples would be equal.
 
     Args:
-        metric: function of truth and scores.
+        metric: function of truth and scores [..., recordings, classes] that returns one value for each leading
+            dimension [...].
         truth: True if the class is present in the recording [recordings, classes].
         scores: scores of the recordings [recordings, classes].
         seed: seed of the bootstrap samples.
@@ -85,7 +89,7 @@ def describe_no_width(intervals: Mapping[str, Interval], n_recordings: int) -> s
     """Return a sentence that names the metrics whose intervals have no width; None if there are none.
 
     Args:
-        intervals: intervals by name of the metric, such as "top_1_accuracy".
+        intervals: interval of each metric, by name, such as "top_1_accuracy".
         n_recordings: number of recordings that were resampled.
     """
     names = [name.replace("_", " ") for name, each in intervals.items() if each.has_no_width]
@@ -101,7 +105,8 @@ def paired_interval(
     """Compute the difference of a metric between two models on the same recordings, with its bootstrap interval.
 
     Args:
-        metric: function of truth and scores.
+        metric: function of truth and scores [..., recordings, classes] that returns one value for each leading
+            dimension [...].
         truth: True if the class is present in the recording [recordings, classes].
         first: scores of the first model [recordings, classes].
         second: scores of the second model [recordings, classes], whose metric is subtracted.
@@ -131,8 +136,8 @@ def ratio_interval(numerator: FloatArray, denominator: FloatArray, *, seed: int 
 
     Args:
         numerator: value of each recording [recordings].
-        denominator: value of each recording [recordings]; the ratio is NaN if the sum is 0, and bootstrap samples
-            whose sum is 0 are left out of the interval.
+        denominator: value of each recording [recordings], not below 0; the ratio is NaN if their sum is 0, and
+            bootstrap samples in which their sum is 0 are left out of the interval.
         seed: seed of the bootstrap samples.
     """
     values = np.stack([numerator, denominator], axis=1).astype(np.float64)

@@ -21,7 +21,8 @@ SMALLEST_PROBABILITY = 1e-12
 def roc_auc(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArray:
     """Return the area under the ROC curve of each class [..., classes].
 
-    A class without a positive row, or without a negative row, is NaN.
+    `truth` and `scores` are [..., rows, classes]; see the module. A class without a positive row, or without a negative
+    row, is NaN.
 
     Computed from mean ranks (Mann and Whitney, 1947): a positive and a negative row with equal scores count as half a
     correct pair.
@@ -61,14 +62,17 @@ def _find_first_equal(ordered: FloatArray) -> npt.NDArray[np.int64]:
 
 
 def macro_roc_auc(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArray:
-    """Return the mean of `roc_auc` over the classes that have positive and negative rows [...]; NaN without such."""
+    """Return the mean of `roc_auc` over the classes that have positive and negative rows [...].
+
+    `truth` and `scores` are [..., rows, classes]; see the module. The mean is NaN if there is no such class.
+    """
     return average_known(roc_auc(truth, scores))
 
 
 def average_precision(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArray:
     """Return the average precision of each class [..., classes], as scikit-learn defines it.
 
-    A class without a positive row is NaN.
+    `truth` and `scores` are [..., rows, classes]; see the module. A class without a positive row is NaN.
     """
     truth, scores = np.asarray(truth, bool), np.asarray(scores, np.float64)
     order = np.argsort(-scores, axis=-2, kind="stable")
@@ -80,7 +84,7 @@ def average_precision(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArray
 
 
 def cmap(truth: npt.ArrayLike, scores: npt.ArrayLike, *, n_padding: int = 0) -> FloatArray:
-    """Return cmAP, the mean of the average precision of the classes [...]; NaN if no row has a species.
+    """Return cmAP, the mean of the average precision of the classes [...]; NaN if no class has a positive row.
 
     Args:
         truth: ground truth [..., rows, classes].
@@ -101,7 +105,8 @@ def cmap(truth: npt.ArrayLike, scores: npt.ArrayLike, *, n_padding: int = 0) -> 
 def label_ranking_average_precision(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArray:
     """Return the average precision of each row's true species in the row's ranking of classes [..., rows].
 
-    A row without a species is NaN; scikit-learn counts such a row as 1.
+    `truth` and `scores` are [..., rows, classes]; see the module. A row without a true species is NaN; scikit-learn
+    counts such a row as 1.
     """
     by_class, scores_by_class = (np.swapaxes(np.asarray(values), -1, -2) for values in (truth, scores))
     return average_precision(by_class, scores_by_class)
@@ -110,7 +115,7 @@ def label_ranking_average_precision(truth: npt.ArrayLike, scores: npt.ArrayLike)
 def top_k_hits(truth: npt.ArrayLike, scores: npt.ArrayLike, k: int) -> FloatArray:
     """Return 1 for each row with a true species among its k highest-scoring classes, else 0 [..., rows].
 
-    A row without a species is NaN.
+    `truth` and `scores` are [..., rows, classes]; see the module. A row without a true species is NaN.
     """
     truth, scores = np.asarray(truth, bool), np.asarray(scores)
     best = np.argsort(-scores, axis=-1, kind="stable")[..., :k]
@@ -120,7 +125,7 @@ def top_k_hits(truth: npt.ArrayLike, scores: npt.ArrayLike, k: int) -> FloatArra
 def top_k_accuracy(truth: npt.ArrayLike, scores: npt.ArrayLike, k: int) -> FloatArray:
     """Return the share of rows with a true species among their k highest-scoring classes [...].
 
-    Rows without a species are left out.
+    `truth` and `scores` are [..., rows, classes]; see the module. Rows without a true species are left out.
     """
     return average_known(top_k_hits(truth, scores, k))
 
@@ -128,7 +133,8 @@ def top_k_accuracy(truth: npt.ArrayLike, scores: npt.ArrayLike, k: int) -> Float
 def precision_recall_f1(y_true: npt.ArrayLike, y_pred: npt.ArrayLike) -> FloatArray:
     """Return precision, recall and F1 of each class, in this order [3, ..., classes].
 
-    Precision is NaN for a class that is never predicted, recall for one that is never present, F1 if both hold.
+    Precision is NaN for a class that is never predicted, recall for a class that is never present, and F1 for a class
+    that is neither predicted nor present.
 
     Args:
         y_true: True if the class is present [..., rows, classes].
@@ -140,14 +146,17 @@ def precision_recall_f1(y_true: npt.ArrayLike, y_pred: npt.ArrayLike) -> FloatAr
 
 
 def best_index(scores: npt.ArrayLike) -> npt.NDArray[np.int64]:
-    """Return the index of the highest-scoring class of each row [..., rows]: the first of equal ones; NaN is lowest."""
+    """Return the index of the highest-scoring class of each row of scores [..., rows, classes], as [..., rows].
+
+    Of classes with equal scores, the first counts; NaN counts as the lowest score.
+    """
     scores = np.asarray(scores, np.float64)
     best: npt.NDArray[np.int64] = np.where(np.isnan(scores), -np.inf, scores).argmax(-1)
     return best
 
 
 def best_class(scores: npt.ArrayLike) -> BoolArray:
-    """Return a mask that is True for the class of `best_index` in each row only [..., rows, classes]."""
+    """Return a mask [..., rows, classes] for scores of this shape: True only for the class of `best_index` in a row."""
     is_best = np.zeros(np.shape(scores), bool)
     np.put_along_axis(is_best, best_index(scores)[..., None], values=True, axis=-1)
     return is_best
@@ -157,7 +166,8 @@ def log_loss(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArray:
     """Return the log loss of each row, with its scores normalized to sum to 1 [..., rows].
 
     The loss is the negative logarithm of the sum of the normalized scores of the row's true species: for a row with one
-    species, the cross-entropy. Scores of NaN count as 0. A row without a species is NaN.
+    true species, the cross-entropy. `truth` and `scores` are [..., rows, classes]; see the module. Scores of NaN count
+    as 0. A row without a true species is NaN.
     """
     truth, scores = np.asarray(truth, bool), np.nan_to_num(np.asarray(scores, np.float64))
     shares = (scores * truth).sum(-1) / np.maximum(scores.sum(-1), SMALLEST_PROBABILITY)
@@ -165,7 +175,10 @@ def log_loss(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArray:
 
 
 def multilabel_log_loss(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArray:
-    """Return the binary cross-entropy of each row, averaged over classes whose score is not NaN [..., rows]."""
+    """Return the binary cross-entropy of each row, averaged over classes whose score is not NaN [..., rows].
+
+    `truth` and `scores` are [..., rows, classes]; see the module. A row with only NaN is NaN.
+    """
     truth, scores = np.asarray(truth, bool), np.asarray(scores, np.float64)
     return average_known(-np.log(np.maximum(np.where(truth, scores, 1 - scores), SMALLEST_PROBABILITY)))
 
@@ -173,12 +186,12 @@ def multilabel_log_loss(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArr
 def expected_calibration_error(truth: npt.ArrayLike, probabilities: npt.ArrayLike, *, n_bins: int = 10) -> float:
     """Return the expected calibration error, the mean gap between probability and accuracy (Guo et al., 2017).
 
-    NaN without predictions.
+    The gap of each bin is weighted by the bin's number of predictions. NaN without predictions.
 
     Args:
         truth: True for correct predictions, of any shape.
         probabilities: predicted probabilities of the same shape; NaN is ignored.
-        n_bins: number of bins of equal width from 0 to 1, weighted by their number of predictions.
+        n_bins: number of bins of equal width, from 0 to 1.
     """
     each = np.asarray(probabilities, np.float64)
     known = ~np.isnan(each)
@@ -193,7 +206,7 @@ def expected_calibration_error(truth: npt.ArrayLike, probabilities: npt.ArrayLik
 
 
 def average_known(values: FloatArray) -> FloatArray:
-    """Return the mean over the last axis of the values that are not NaN [...]; NaN if there are none."""
+    """Return the mean over the last axis of the values [..., n] that are not NaN, as [...]; NaN if there are none."""
     known = ~np.isnan(values)
     return _over(np.where(known, values, 0).sum(-1), known.sum(-1))
 

@@ -48,7 +48,9 @@ class Calibration(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     scale: float
+    """Factor of the score's log odds."""
     offset: float
+    """Term that is added to the scaled log odds."""
     n_recordings: int
     """Number of recordings that the scaling was fitted on."""
 
@@ -65,15 +67,16 @@ class TrainingSummary(BaseModel):
     n_clips: int
     """Number of training clips, without those for validation."""
     licenses: dict[str, int]
-    """Number of recordings, those for validation included, by license; "unknown" without one."""
+    """Number of recordings, those for validation included, by license; "unknown" for recordings without a license."""
     backbone: str | None = None
-    """Name and id of the bundle whose embeddings or weights were used, separated by a space; None without one."""
+    """Name and id, separated by a space, of the bundle whose embeddings or weights were used; None if none was used."""
     metrics: dict[str, float] = Field(default_factory=dict)
     """Metrics of the best epoch by name, such as "val_auc"; see `training.fitting.FitResult`."""
     recipe: dict[str, Any] | None = None
-    """Settings of `dawnchorus train` for this training, without classes and paths of data.
+    """Settings of `dawnchorus train` for this training, by name, without classes and paths of data.
 
-    A backbone or weights that were given as a folder are named by its path.
+    A backbone or weights that were given as a folder are named by the folder's path. None if the settings are not
+    known.
     """
 
 
@@ -83,12 +86,16 @@ class BundleDescription(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     schema_version: Literal[1] = SCHEMA_VERSION
+    """Version of the format of `bundle.json`."""
     name: str = Field(min_length=1)
     """Name of the model."""
     version: str
     """Version of the weights, as their publisher names it; "1" for models trained here."""
     family: str
-    """Kind of network: the model family that it was trained with, or another word, such as "outside"."""
+    """Kind of network: name of the model family that it was trained with.
+
+    For other models, a word such as "birdnet", "ensemble" or "outside" (made by another program).
+    """
     graph: str = Field(default="model.onnx", pattern=r"^model\.[a-z0-9]+$")
     """Name of the graph's file, whose suffix decides on the engine."""
     engine: str | None = None
@@ -98,13 +105,13 @@ class BundleDescription(BaseModel):
     window_s: float = Field(gt=0, le=120)
     """Length of a window in seconds."""
     activation: Activation
-    """Function from logits to scores; "identity" if the graph's outputs are scores already."""
+    """Function from logits to scores: "sigmoid", "softmax", or "identity" if the graph's outputs are scores already."""
     embedding_dim: int | None = Field(default=None, ge=1)
     """Length of an embedding; None without embeddings."""
     graph_outputs: dict[OutputName, int] | None = None
-    """Positions of logits and embeddings among the outputs of a graph that is not ONNX.
+    """Positions, from 0, of "logits" and "embeddings" among the outputs of a graph that is not ONNX.
 
-    None if the logits are the only output of the right size.
+    None if the logits are the only output of the right size, and for ONNX graphs, whose outputs have these names.
     """
     license: str
     """SPDX identifier of the weights' license."""
@@ -117,9 +124,9 @@ class BundleDescription(BaseModel):
     thresholds: dict[str, float] = Field(default_factory=dict)
     """Minimum score by scientific name, for classes whose minimum differs from the run's."""
     cleaning: Cleaning | None = None
-    """Processing of recordings before they are cut into windows; None for none."""
+    """Processing of recordings before they are cut into windows; None for no processing."""
     calibration: Calibration | None = None
-    """Scaling of scores to probabilities; None without one."""
+    """Scaling of scores to probabilities; None if the model has no probabilities."""
     training: TrainingSummary | None = None
     """Training data and settings; None for models that were not trained with Dawn Chorus."""
 
@@ -138,8 +145,11 @@ class Bundle:
     """An opened and validated bundle: its folder, the content of `bundle.json`, and the labels in output order."""
 
     folder: Path
+    """Folder with the bundle's files."""
     info: BundleInfo = field(repr=False)
+    """Content of `bundle.json`."""
     labels: tuple[Label, ...] = field(repr=False)
+    """Label of each class, in the order of the graph's outputs."""
 
     @property
     def id(self) -> str:
@@ -153,7 +163,7 @@ class Bundle:
 
     @property
     def range_path(self) -> Path:
-        """Path of the range model, which may not exist."""
+        """Path of the range model (where and when species occur); a bundle without a range model has no such file."""
         return self.folder / RANGE_NAME
 
     @property
@@ -206,7 +216,7 @@ def read_bundle(folder: Path) -> Bundle:
 
 
 def validation_lines(error: ValidationError) -> str:
-    """Describe validation errors in one line."""
+    """Return one line with the location and the message of each of Pydantic's validation errors."""
     return "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
 
 
@@ -239,12 +249,12 @@ class BundleDraft:
     """Final path of the bundle."""
 
     def describe(self, description: BundleDescription, labels: Sequence[Label]) -> Bundle:
-        """Write the labels and `bundle.json` with the checksums, and open the draft as a bundle.
+        """Write the labels and `bundle.json` with the checksums, and open the draft, in its folder, as a bundle.
 
         The graph, and the range model if there is one, have to be in the draft's folder already.
 
         Raises:
-            InvalidBundleError: the graph is missing.
+            InvalidBundleError: the graph is missing, or two of the labels are the same class.
         """
         graph, range_graph = self.folder / description.graph, self.folder / RANGE_NAME
         if not graph.is_file():
@@ -264,7 +274,7 @@ class BundleDraft:
     def finish(self, card: str) -> Bundle:
         """Write the model card, and move the draft to its final path; an older bundle there is replaced.
 
-        `card` is the card's text in Markdown.
+        `card` is the card's text in Markdown. The bundle at the final path is returned.
 
         Raises:
             InvalidBundleError: the draft is not complete; `describe` comes first.

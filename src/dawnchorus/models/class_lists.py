@@ -69,11 +69,11 @@ def read_classes(path: Path, *, kind: Kind | None = None) -> tuple[Label, ...]:
     `idx` or `id` if its values are whole numbers. Lines that all begin with a number, or all end in one, are sorted by
     this number. Numbers may start at 0 or 1.
 
-    `kind` is the kind of all classes; None to infer it from each name.
+    `kind` ("species" or "sound") is the kind of all classes; None to infer the kind of each class from its name.
 
     Raises:
-        FormatError: the file is not text, a class has no name or appears twice, the indices are not 0, 1, 2..., or only
-            some lines have an index.
+        FormatError: the file is not text, a class has no name or appears twice, the indices have gaps or repetitions,
+            only some lines have an index, or a line is not a name (such as a comment).
         InputError: no such file, a file of another kind, no labels, or a CSV without a column of names.
     """
     if not path.is_file():

@@ -8,20 +8,23 @@ from dawnchorus.audio.noise import NoiseKind
 
 
 class Cleaning(BaseModel):
-    """Processing steps of recordings before scoring, in order of application; by default none."""
+    """Processing steps of recordings before scoring; by default none.
+
+    Segments to remove are found in the original audio, and cut out after noise reduction.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     trim_db: float | None = Field(default=None, gt=0, le=120)
     """Trim start and end that are this many dB below the loudest frame, as librosa.effects.trim; None: no trimming."""
     denoise: NoiseKind | None = None
-    """Kind of noise reduction by spectral gating (noisereduce); None for none."""
+    """Kind of noise reduction by spectral gating (noisereduce), "stationary" or "nonstationary"; None for none."""
     cut_speech: bool = False
-    """True to remove human speech (Silero VAD)."""
+    """True to remove segments with human speech (Silero VAD)."""
 
     @property
     def removes(self) -> bool:
-        """True if segments of a recording are removed."""
+        """True if segments of a recording are removed: if `trim_db` or `cut_speech` is set."""
         return self.cut_speech or self.trim_db is not None
 
     def __bool__(self) -> bool:

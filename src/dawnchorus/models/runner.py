@@ -30,16 +30,19 @@ class GraphOutput:
     """Outputs of a graph for n windows: logits [n, classes] and, if requested and available, embeddings [n, dim]."""
 
     logits: FloatArray
+    """Logits [n, classes]."""
     embeddings: FloatArray | None
+    """Embeddings [n, dim]; None if they were not requested, or the graph has none."""
 
 
 def milliseconds(bundle: Bundle, *, audio_s: float = 5.0) -> float:
     """Return the median computing time in milliseconds for `audio_s` seconds of audio on one core.
 
-    It is that of one window, in proportion to `audio_s`.
+    The time of one window is measured several times, and scaled to `audio_s`.
 
     Raises:
         InvalidBundleError, MissingExtraError: see `open_session`.
+        ModelError: the computation fails.
     """
     session = open_session(bundle)
     window = np.random.default_rng(1).normal(0, 0.05, (1, bundle.window_samples)).astype(np.float32)
@@ -56,9 +59,9 @@ class Session(Protocol):
     """Protocol of a loaded graph; not thread-safe."""
 
     def run(self, windows: FloatArray, *, embeddings: bool = False) -> GraphOutput:
-        """Run the graph on windows [n, samples], float32; compute embeddings only if `embeddings` is True.
+        """Run the graph on windows [n, samples], float32, of which there must be at least one.
 
-        There is at least one window.
+        Embeddings are computed only if `embeddings` is True and the graph has them.
 
         Raises:
             ModelError: the windows have another length than the graph expects, or the computation fails.
@@ -81,19 +84,19 @@ def open_session(bundle: Bundle, *, tta_shifts: int = 1) -> Session:
 
 
 def apply_activation(logits: FloatArray, activation: Activation) -> FloatArray:
-    """Convert logits [n, classes] to scores by the bundle's activation."""
+    """Convert logits [n, classes] to scores [n, classes] by the bundle's activation."""
     return _ACTIVATIONS[activation](logits)
 
 
 def log_odds(scores: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    """Return log(score / (1 - score)), of scores clipped to 1e-9 from 0 and 1, so that it is finite."""
+    """Return log(score / (1 - score)) of scores of any shape; they are clipped to 1e-9 from 0 and 1 before."""
     inside = np.clip(np.asarray(scores, np.float64), 1e-9, 1 - 1e-9)
     odds: npt.NDArray[np.float64] = np.log(inside / (1 - inside))
     return odds
 
 
 def apply_calibration(scores: npt.NDArray[np.floating], calibration: Calibration) -> npt.NDArray[np.float64]:
-    """Convert scores to probabilities by the bundle's calibration."""
+    """Convert scores of any shape to probabilities by the bundle's calibration."""
     return 1 / (1 + np.exp(-(calibration.scale * log_odds(scores) + calibration.offset)))
 
 

@@ -91,7 +91,7 @@ DEFAULT_MODEL = "birdnet"
 
 
 def default_folder() -> Path:
-    """Return the folder of built-in models: `$DAWNCHORUS_MODELS`, or the user's cache."""
+    """Return the folder of built-in models: `$DAWNCHORUS_MODELS` if it is set, else a folder in the user's cache."""
     given = os.environ.get("DAWNCHORUS_MODELS")
     return Path(given) if given else platformdirs.user_cache_path("dawnchorus") / "models"
 
@@ -101,6 +101,7 @@ class ModelStore:
     """Folder with the bundles of built-in models."""
 
     folder: Path
+    """The folder, which `pull` creates if it does not exist."""
 
     def bundle_folder(self, name: str) -> Path:
         """Return the path of the bundle of a built-in model, which may not exist yet.
@@ -122,14 +123,19 @@ class ModelStore:
         return read_bundle(folder) if folder.is_dir() else None
 
     def pull(self, name: str, *, source: Path | None = None) -> Bundle:
-        """Create the bundle of a built-in model.
+        """Create the bundle of a built-in model in the store, and return it.
 
         The published files are taken from `source`, else from an installed package, else downloaded. A bundle that the
         store has already is replaced.
 
+        Args:
+            name: name of the built-in model.
+            source: file or folder with the published files; None to find or download them.
+
         Raises:
             ModelNotFoundError: unknown name, or the weights are not available.
             ModelError: the weights are not the published ones.
+            InputError, FormatError, MissingExtraError: see `catalog.yamnet.make_yamnet`.
             OutputError: the store cannot be written; this is checked before the download.
             OutputExistsError: there is something else than a bundle at the bundle's path.
         """
@@ -154,6 +160,7 @@ class ModelStore:
             ModelNotFoundError: neither a folder nor a built-in model's name, or the training run has no bundle yet.
             InvalidBundleError: the folder is not a bundle.
             ModelError: the weights of a built-in model are not the published ones.
+            MissingExtraError: the model is "yamnet", which is not in the store yet, and LiteRT is not installed.
             OutputError: the store cannot be written.
         """
         name = str(name_or_folder)

@@ -33,6 +33,7 @@ class DetectionClip:
     path: Path
     """File of the recording."""
     detection: Detection
+    """The detection."""
     time: datetime | None
     """Clock time of the detection's start, local if it has no time zone; None if unknown."""
     recording_s: float
@@ -40,13 +41,13 @@ class DetectionClip:
     silent: tuple[Segment, ...] = ()
     """Segments of the recording to silence, such as speech."""
     channel: ChannelSource = "mean"
-    """Channel of the recording to show."""
+    """Channel of the recording to show: its number, from 1, or "mean", "left", "right" or "best"."""
 
 
 def clip_png_and_mp3(clip: DetectionClip, decoder: DecoderProcess) -> tuple[bytes, bytes]:
-    """Return the PNG of a spectrogram and the MP3 of a detection, with `CLIP_MARGIN_S` of audio before and after it.
+    """Return the spectrogram (PNG) and the audio (MP3) of a detection, with `CLIP_MARGIN_S` before and after it.
 
-    The clip ends with the recording, or after `MAX_CLIP_S`. `clip.silent` is silenced in both.
+    The clip ends at the latest with the recording, or after `MAX_CLIP_S`. `clip.silent` is silenced in both.
 
     Args:
         clip: the detection.
@@ -66,7 +67,7 @@ def clip_png_and_mp3(clip: DetectionClip, decoder: DecoderProcess) -> tuple[byte
 
 
 def draw_clip(spectrogram: Spectrogram, edges_s: Sequence[float] = ()) -> bytes:
-    """Draw a small PNG of a spectrogram.
+    """Draw a small spectrogram with axes, and return it as PNG.
 
     Args:
         spectrogram: the spectrogram.

@@ -30,19 +30,19 @@ class Curves:
     label: str
     """Value of the setting that varies between the runs; several runs may have the same value."""
     metrics: Mapping[str, Points]
-    """Curve of each metric by name."""
+    """Curve of each metric, as points (epoch, value), by the metric's name in the training log."""
     result: float | None
     """Value of the compared metric (`draw_runs(metric=...)`) after the training; None if the run has no such value."""
     limits: tuple[float, float] | None
-    """Limits of the 95 % confidence interval of the result; None without an interval."""
+    """Lower and upper limit of the 95 % confidence interval of the result; None without an interval."""
 
 
 def draw_runs(runs: Sequence[Curves], *, setting: str, metric: str) -> bytes:
-    """Draw a PNG with the curve of each metric in `SHOWN` by epoch, and the result of each run by its label.
+    """Draw the curve of each metric in `SHOWN` by epoch, and the result of each run by its label; return the PNG.
 
     Args:
         runs: runs to compare.
-        setting: name of the setting that varies between the runs, the title of the labels.
+        setting: name of the setting that varies between the runs, the title of the legend and of the labels.
         metric: name of the metric of `Curves.result`, for the title; a run without a result has no point.
     """
     figure = draw_figure(runs, setting=setting, metric=metric)
@@ -52,7 +52,7 @@ def draw_runs(runs: Sequence[Curves], *, setting: str, metric: str) -> bytes:
 
 
 def draw_figure(runs: Sequence[Curves], *, setting: str, metric: str) -> Figure:
-    """Draw the matplotlib figure that `draw_runs` saves; the arguments are the same."""
+    """Draw and return the matplotlib figure that `draw_runs` saves as PNG; the arguments are the same."""
     labels = _in_order({run.label for run in runs})
     figure = Figure(figsize=(13, min(max(7, 0.25 * len(labels)), 40)), dpi=110, layout="constrained")
     figure.set_facecolor(NIGHT)

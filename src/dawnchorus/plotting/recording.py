@@ -44,7 +44,7 @@ _AXES_WIDTH = 0.918
 
 
 def draw_recording(path: Path, table: RecordingTable, *, decoder: DecoderProcess) -> bytes:
-    """Draw a PNG of a recording's spectrogram with the detections of `table` boxed and named.
+    """Draw a recording's spectrogram with the detections of `table` boxed and named, and return it as PNG.
 
     Args:
         path: file of the recording.
@@ -61,7 +61,7 @@ def draw_recording(path: Path, table: RecordingTable, *, decoder: DecoderProcess
 
 
 def draw_recording_with_waveform(path: Path, table: RecordingTable, *, decoder: DecoderProcess) -> bytes:
-    """Draw the same PNG as `draw_recording`, with the waveform above each row of the spectrogram.
+    """Draw the same as `draw_recording`, with the waveform above each row of the spectrogram, and return it as PNG.
 
     Args:
         path: file of the recording.
@@ -83,13 +83,15 @@ def draw_recording_with_waveform(path: Path, table: RecordingTable, *, decoder: 
 def draw_table(
     spectrogram: Spectrogram, table: RecordingTable, *, title: str, waveform: Waveform | None = None
 ) -> bytes:
-    """Draw a PNG of a spectrogram with the detections of `table`; the time axis shows clock time if it is known.
+    """Draw a spectrogram with the detections of `table` boxed and named, and return it as PNG.
+
+    The time axis shows clock time if it is known, else the time from the start of the recording.
 
     Args:
         spectrogram: spectrogram of the whole recording.
         table: detections, and metadata for the title and the time axis.
         title: name of the recording, the first part of the plot's title.
-        waveform: waveform to draw above the spectrogram; None for none.
+        waveform: waveform to draw above each row of the spectrogram; None for no waveform.
     """
     row_s = _row_length(spectrogram.end_s)
     starts = [k * row_s for k in range(max(math.ceil(spectrogram.end_s / row_s - 1e-6), 1))]

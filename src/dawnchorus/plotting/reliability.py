@@ -12,11 +12,11 @@ from dawnchorus.plotting.style import FAINT, GRID, INK, NIGHT, SPECIES_COLORS
 
 
 def draw_reliability(curves: Mapping[str, Sequence[tuple[float, float, int]]]) -> bytes:
-    """Draw a PNG of reliability curves.
+    """Draw reliability curves, and return the plot as PNG.
 
     Args:
-        curves: at most ten curves by name; further ones are not drawn. A point is the mean score of a bin, the bin's
-            share of correct detections, and its number of detections.
+        curves: points of each curve, by its name for the legend; only the first ten curves are drawn. A point is the
+            mean score of a bin, the bin's share of correct detections, and the bin's number of detections.
     """
     figure = Figure(figsize=(4.6, 4.2), dpi=100)
     figure.set_facecolor(NIGHT)

@@ -36,6 +36,7 @@ class Spectrogram:
     levels_db: FloatArray
     """Levels in dB relative to a power of 1 (see `power_columns`) [bins, columns], low frequencies first."""
     top_hz: float
+    """Frequency of the last bin; the first bin has the frequency 0, and the others are evenly spaced."""
     start_s: float
     """Time of the first column in seconds from the start of the recording."""
     end_s: float
@@ -47,14 +48,17 @@ class Spectrogram:
         return float(self.levels_db.shape[1] / (self.end_s - self.start_s))
 
     def between(self, start_s: float, end_s: float) -> Spectrogram:
-        """Return the columns from `start_s` to `end_s` (seconds from the start of the recording), at least one."""
+        """Return the columns from `start_s` to `end_s` (seconds from the start of the recording), at least one column.
+
+        The values are not copied.
+        """
         first = max(round((start_s - self.start_s) * self.columns_per_s), 0)
         last = max(round((end_s - self.start_s) * self.columns_per_s), first + 1)
         levels_db = self.levels_db[:, first:last]
         return Spectrogram(levels_db, self.top_hz, start_s, start_s + levels_db.shape[1] / self.columns_per_s)
 
     def limits_db(self) -> tuple[float, float]:
-        """Return the levels of the darkest and the brightest color: the 40th and the 99.95th percentile.
+        """Return the levels in dB of the darkest and the brightest color: the 40th and the 99.95th percentile.
 
         The brightest color is at least 35 dB above the darkest, so that faint noise stays dark.
         """
@@ -72,14 +76,14 @@ def recording_spectrogram(
 ) -> Spectrogram:
     """Compute the spectrogram of a recording in constant memory, up to 12 kHz (`RATE_HZ` / 2).
 
-    It has at most about `MAX_COLUMNS` columns.
+    It ends at half the recording's sample rate if that is lower, and has at most about `MAX_COLUMNS` columns.
 
     Args:
         path: file of the recording.
         decoder: process that decodes the recording.
         duration_s: approximate length of the recording, from which the number of columns follows.
         silent: segments that are replaced by silence before the computation.
-        channel: channel to use.
+        channel: number of the channel to use, from 1, or "mean", "left", "right" or "best".
 
     Raises:
         AudioError: the recording cannot be decoded.
@@ -104,7 +108,7 @@ def stretch_spectrogram(path: Path, *, decoder: DecoderProcess, start_s: float, 
         end_s: end of the segment in seconds from the start of the recording, which may be after the recording's end.
 
     Raises:
-        AudioError: the segment cannot be decoded.
+        AudioError: the segment cannot be decoded, or the recording has no audio at `start_s`.
     """
     pool = max(math.ceil((end_s - start_s) * RATE_HZ / N_HOP / MAX_COLUMNS), 1)
     with decoder.open_clip(path, start_s=start_s, end_s=end_s, rate_hz=RATE_HZ) as clip:
@@ -113,25 +117,29 @@ def stretch_spectrogram(path: Path, *, decoder: DecoderProcess, start_s: float, 
 
 
 def clip_spectrogram(samples: FloatArray, *, rate_hz: int, start_s: float = 0.0) -> Spectrogram:
-    """Compute the spectrogram of mono samples [samples].
+    """Compute the spectrogram of a clip, from 0 to half its sample rate.
 
     Args:
-        samples: samples from -1 to 1.
+        samples: mono samples [samples], -1 to 1.
         rate_hz: sample rate of the samples.
-        start_s: time of the first sample in the recording.
+        start_s: time of the first sample in seconds from the start of the recording.
     """
     levels = np.concatenate(list(_columns([samples])), axis=1)
     return Spectrogram(levels, rate_hz / 2, start_s, start_s + len(samples) / rate_hz)
 
 
 def power_columns(blocks: Iterable[FloatArray], *, n_fft: int = N_FFT) -> Iterator[FloatArray]:
-    """Yield the power [columns, bins] of Hann windows of `n_fft` samples that overlap by half.
+    """Yield the power of Hann windows of `n_fft` samples that overlap by half, as columns of a spectrogram.
 
     Column k is centered at sample k * n_fft / 2; the audio is padded with zeros at both ends.
 
     Args:
-        blocks: consecutive blocks [samples] of mono audio.
+        blocks: consecutive blocks [samples] of mono audio, read lazily.
         n_fft: window length in samples, even.
+
+    Yields:
+        Squared magnitudes [columns, n_fft / 2 + 1] of consecutive columns: an array for each block that completes a
+        column, and one for the last column.
     """
     window = np.hanning(n_fft).astype(np.float32)
     rest = np.zeros(n_fft // 2, np.float32)

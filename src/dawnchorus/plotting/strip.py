@@ -14,7 +14,7 @@ _COLORS = (DAWN(np.arange(DAWN.N))[:, :3] * 255).astype(np.uint8)
 
 
 def draw_strip(spectrogram: Spectrogram, *, width: int, height: int) -> bytes:
-    """Draw a PNG of the spectrogram without axes and margins, `width` times `height` pixels in size."""
+    """Draw the spectrogram without axes and margins, and return it as PNG of `width` times `height` pixels."""
     low, high = spectrogram.limits_db()
     steps = (spectrogram.levels_db[::-1] - low) * (len(_COLORS) / (high - low))
     colors = _COLORS[np.clip(steps, 0, len(_COLORS) - 1, out=steps).astype(np.uint8)]

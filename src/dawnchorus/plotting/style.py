@@ -31,6 +31,6 @@ SPECIES_COLORS = (
 
 
 def colors_by_name(names: Iterable[str]) -> dict[str, str]:
-    """Return a color (`#rrggbb`) for each distinct name, in order of first appearance; ten colors are repeated."""
+    """Return a color (`#rrggbb`) by name, in order of first appearance; ten colors are used in turn."""
     distinct = dict.fromkeys(names)
     return {name: SPECIES_COLORS[k % len(SPECIES_COLORS)] for k, name in enumerate(distinct)}

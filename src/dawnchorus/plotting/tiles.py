@@ -54,21 +54,23 @@ class ColumnRange:
     level: int
     """Zoom level: 0 has the shortest columns, and those of each next level are twice as long."""
     first: int
+    """Number of the first column at this zoom level, from 0 at the start of the recording."""
     n: int
+    """Number of columns."""
 
     @property
     def first_decoded(self) -> int:
-        """Number of the first column of level 0 to compute, margin included."""
+        """Number of the first column of level 0 to compute, with the margin of `MARGIN_COLUMNS` before the range."""
         return max((self.first << self.level) - MARGIN_COLUMNS, 0)
 
     @property
     def start_s(self) -> float:
-        """Start of the audio to decode, in seconds."""
+        """Start of the audio to decode, margin included, in seconds from the start of the recording."""
         return self.first_decoded / COLUMNS_PER_S
 
     @property
     def end_s(self) -> float:
-        """End of the audio to decode, in seconds."""
+        """End of the audio to decode, margin included, in seconds from the start of the recording."""
         return (((self.first + self.n) << self.level) + MARGIN_COLUMNS) / COLUMNS_PER_S
 
 
@@ -77,7 +79,9 @@ class Tile:
     """Position of a tile: its zoom level, and its number in the level from 0 at the start of the recording."""
 
     level: int
+    """Zoom level, from 0 for the shortest columns."""
     index: int
+    """Number of the tile in its level, from 0."""
 
     @property
     def columns(self) -> ColumnRange:
@@ -91,9 +95,9 @@ class Tile:
 
     @property
     def stretches(self) -> range:
-        """Numbers of the stretches from which the tile is pooled; only for coarse tiles.
+        """Numbers of the stretches (segments of 11.6 minutes) from which the tile is pooled; only for coarse tiles.
 
-        Some may start after the end of the recording.
+        Some of the stretches may start after the end of the recording.
         """
         first = self.index * TILE_COLUMNS * self.n_pooled
         end = first + TILE_COLUMNS * self.n_pooled
@@ -111,12 +115,15 @@ def stretch(number: int) -> ColumnRange:
 
 
 def find_top_khz(rate_hz: int) -> int:
-    """Return the lowest of `TOPS_KHZ` that shows all frequencies of audio of this sample rate, or the last one."""
+    """Return the lowest of `TOPS_KHZ` that shows all frequencies of audio of this sample rate.
+
+    If none of them does, the highest is returned.
+    """
     return next((top for top in TOPS_KHZ if 2000 * top >= rate_hz), TOPS_KHZ[-1])
 
 
 def count_tiles(duration_s: float, level: int) -> int:
-    """Return the number of tiles of a recording at a zoom level.
+    """Return the number of tiles of a recording of `duration_s` seconds at a zoom level.
 
     The coarsest level is the first in which one tile shows the whole recording; levels above it have 0 tiles.
     """
@@ -130,12 +137,13 @@ def compute_columns(blocks: Iterable[FloatArray], columns: ColumnRange, *, top_k
     """Compute columns of a spectrogram as gray values from audio.
 
     Args:
-        blocks: mono audio from `columns.start_s` on, in blocks [samples], with a sample rate of 2000 * `top_khz` Hz.
+        blocks: mono audio from `columns.start_s` to `columns.end_s` or the end of the recording, in blocks [samples],
+            with a sample rate of 2000 * `top_khz` Hz.
         columns: columns to compute.
         top_khz: upper limit of the frequency axis, one of `TOPS_KHZ`.
 
     Returns:
-        Gray values [columns, bins], low frequencies first; columns after the end of the audio are black.
+        Gray values [columns, `TILE_BINS`], low frequencies first; columns after the end of the audio are black.
     """
     scale = top_khz // TOPS_KHZ[0]
     power = np.zeros((columns.n, TILE_BINS), np.float32)
@@ -160,10 +168,10 @@ def cut_from_stretch(tile: Tile, number: int, columns: GrayArray) -> GrayArray:
     Args:
         tile: the tile.
         number: number of the stretch, one of `tile.stretches`.
-        columns: gray values of the whole stretch [columns, bins].
+        columns: gray values of the whole stretch [columns, bins], from `compute_columns`.
 
     Returns:
-        Gray values at the tile's zoom level [columns, bins].
+        Gray values at the tile's zoom level [columns, bins], each the maximum of `tile.n_pooled` columns.
     """
     first = tile.index * TILE_COLUMNS * tile.n_pooled - number * STRETCH_COLUMNS
     part = columns[max(first, 0) : first + TILE_COLUMNS * tile.n_pooled]
@@ -175,7 +183,8 @@ def encode_tile(parts: Sequence[GrayArray]) -> bytes:
     """Encode the gray values of a tile as a PNG; if there are fewer than `TILE_COLUMNS` columns, the rest is black.
 
     Args:
-        parts: consecutive gray values [columns, bins], low frequencies first, with at most `TILE_COLUMNS` columns.
+        parts: consecutive gray values [columns, bins], low frequencies first, with at most `TILE_COLUMNS` columns in
+            all.
     """
     gray = np.zeros((TILE_COLUMNS, TILE_BINS), np.uint8)
     columns = np.concatenate(parts)

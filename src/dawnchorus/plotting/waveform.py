@@ -21,18 +21,21 @@ class Waveform:
     """Minimum (`low`) and maximum (`high`) sample of each column [columns], evenly spaced from 0 to `end_s`."""
 
     low: FloatArray
+    """Minimum sample of each column [columns]."""
     high: FloatArray
+    """Maximum sample of each column [columns]."""
     end_s: float
+    """Length of the recording in seconds."""
 
     @property
     def times_s(self) -> npt.NDArray[np.float64]:
-        """Center of each column in seconds [columns]."""
+        """Center of each column in seconds from the start of the recording [columns]."""
         n = len(self.low)
         return np.linspace(0, self.end_s, n, endpoint=False, dtype=np.float64) + self.end_s / n / 2
 
     @property
     def peak(self) -> float:
-        """Largest absolute sample."""
+        """Largest absolute value of a sample."""
         return float(max(self.high.max(initial=0.0), -self.low.min(initial=0.0)))
 
 
@@ -51,7 +54,7 @@ def recording_waveform(
         decoder: process that decodes the recording.
         duration_s: approximate length of the recording, from which the number of columns follows.
         silent: segments that are replaced by silence.
-        channel: channel to use.
+        channel: number of the channel to use, from 1, or "mean", "left", "right" or "best".
 
     Raises:
         AudioError: the recording cannot be decoded.

@@ -80,8 +80,8 @@ def draw_data_set(summary: DataSetSummary) -> dict[str, bytes]:
 
     Returns:
         PNG by name of the plot, in the order of the page: "species-recordings", "species-minutes", "long-tail",
-        "lengths", the names in `summary.counts` with hyphens for spaces, "recordists", "map" and "month-hour". Plots
-        without data, and counts and recordists with only one value, are omitted.
+        "lengths", the names in `summary.counts` (such as "license") with hyphens for spaces, "recordists", "map" and
+        "month-hour". Plots without data, and plots of counts and recordists with only one value, are omitted.
     """
     plots: dict[str, bytes] = {}
     named = [(s.common_name, s) for s in summary.species[:MAX_SPECIES]]
@@ -187,7 +187,12 @@ class ExampleClips:
 
 
 def show_examples(examples: Iterable[Example], decoder: DecoderProcess) -> ExampleClips:
-    """Decode and draw the examples, with `Example.silent` silenced; examples that cannot be decoded are left out."""
+    """Decode and draw the examples, with `Example.silent` silenced; examples that cannot be decoded are left out.
+
+    Args:
+        examples: segments of recordings.
+        decoder: process that decodes the recordings.
+    """
     rendered: list[_RenderedExample] = []
     spectra: dict[str, list[FloatArray]] = {}
     for example in examples:
@@ -228,7 +233,7 @@ def _draw_spectra(spectra: dict[str, list[FloatArray]]) -> bytes:
 def render_data_page(
     summary: DataSetSummary, plots: dict[str, bytes], examples: ExampleClips, *, name: str, advice: dict[str, str]
 ) -> str:
-    """Render the page of a data set as HTML with embedded images and audio.
+    """Return the page of a data set as HTML with embedded images and audio.
 
     Args:
         summary: numbers and tables of the page.

@@ -39,15 +39,15 @@ class _Mistake:
 def render_evaluation(
     table: RecordingsTable, results: Sequence[tuple[Evaluation, Scores]], differences: Sequence[Comparison]
 ) -> str:
-    """Render the page of an evaluation as HTML with embedded images and audio.
+    """Return the page of an evaluation as HTML with embedded images and audio.
 
-    Mistakes whose recordings cannot be decoded are left out.
+    Mistakes (misclassified recordings) that cannot be decoded are left out.
 
     Args:
         table: recordings of the data set.
         results: evaluation and scores of each bundle. The page has the confusions and mistakes of the first bundle, and
-            the metrics of all.
-        differences: comparison of each further bundle with the first [len(results) - 1].
+            the metrics of all bundles.
+        differences: comparison of each further bundle, in the order of `results`, with the first.
     """
     first, scores = results[0]
     with closing(DecoderProcess()) as decoder:

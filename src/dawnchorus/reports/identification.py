@@ -38,7 +38,7 @@ def render_page(
     failures: Sequence[tuple[str, str]] = (),
     warnings: Sequence[tuple[str, str]] = (),
 ) -> str:
-    """Render the report as HTML.
+    """Return the report as HTML.
 
     If a species' best clip cannot be decoded, for example because its recording was moved, the page has the reason in
     the place of the clip.
@@ -47,8 +47,8 @@ def render_page(
         summary: counts, and the best clip of each species.
         provenance: model, software and options of the run.
         license_note: sentence on the license of the model's weights.
-        failures: name of each recording that could not be identified, and the reason.
-        warnings: name of a recording, and a warning about it.
+        failures: pairs of the name of a recording that could not be identified, and the reason.
+        warnings: pairs of the name of a recording, and a warning about the recording.
     """
     species = summary.of_kind("species")
     with closing(DecoderProcess()) as decoder:

@@ -31,12 +31,13 @@ class _Card:
 
 
 def render_page(hits: Sequence[Mapping[str, Any]], *, title: str) -> str:
-    """Render the page of a search as HTML.
+    """Return the page of a search as HTML.
 
-    A hit has no spectrogram and audio if its recording cannot be decoded, or if speech was detected in or near it.
+    A hit has no spectrogram and audio if its recording cannot be decoded, or if speech was detected in or near it. Hits
+    after the first `MAX_CLIPS` are only in the table.
 
     Args:
-        hits: rows of `Archive.search`, by column.
+        hits: rows of the table that `Archive.search` returns, each as a mapping of column to value.
         title: title of the page.
     """
     with closing(DecoderProcess()) as decoder:

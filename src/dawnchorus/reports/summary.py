@@ -24,16 +24,19 @@ class ClassSummary:
     """Summary of the detections of one class (a species, or another sound) in a run."""
 
     scientific_name: str
+    """Scientific name of the species, or the name of the sound."""
     common_name: str
+    """Common name of the species, or the name of the sound."""
     kind: str
     """Kind of the class: "species" or "sound"."""
     n_detections: int = 0
+    """Number of all detections of the class."""
     n_out_of_range: int = 0
     """Number of detections where the range model does not expect the species."""
     n_recordings: int = 0
     """Number of recordings with a detection of the class."""
     by_hour: list[int] = field(default_factory=lambda: [0] * N_HOURS)
-    """Number of detections by hour of the day; detections without a clock time are left out."""
+    """Number of detections in each hour of the day, from 0 to 23; detections without a clock time are left out."""
     best: DetectionClip | None = None
     """Clip of the highest-scoring detection without human speech in the clip; None if there is none, or for sounds.
 
@@ -51,9 +54,11 @@ class RunSummary:
     """Summary of an identification run."""
 
     n_recordings: int = 0
+    """Number of recordings."""
     duration_s: float = 0.0
-    """Length of all recordings."""
+    """Length of all recordings in seconds."""
     n_detections: int = 0
+    """Number of detections in all recordings."""
     has_clock_time: bool = False
     """True if the start time of at least one recording is known."""
     first_time: datetime | None = None
@@ -61,14 +66,14 @@ class RunSummary:
     last_time: datetime | None = None
     """Latest start of a recording by the recorder's clock, without time zone."""
     locations: set[tuple[float, float]] = field(default_factory=set)
-    """Latitudes and longitudes in degrees, rounded to three decimals."""
+    """Locations (latitude, longitude) of the recordings in degrees, rounded to three decimals."""
     classes: dict[str, ClassSummary] = field(default_factory=dict)
     """Summary of each detected class by scientific name."""
 
     def of_kind(self, kind: str) -> list[ClassSummary]:
         """Return the classes of a kind ("species" or "sound") by falling number of detections.
 
-        Classes of which all detections are out of range come last.
+        Classes come last if the range model does not expect any of their detections.
         """
         classes = [c for c in self.classes.values() if c.kind == kind]
         return sorted(classes, key=lambda c: (c.n_out_of_range == c.n_detections, -c.n_detections, c.common_name))
@@ -80,7 +85,7 @@ def summarize(tables: Iterable[tuple[Path, RecordingTable]]) -> RunSummary:
     Memory grows with the number of classes, not with the number of recordings.
 
     Args:
-        tables: file and table of each recording.
+        tables: file and table of each recording, read lazily.
     """
     summary = RunSummary()
     for path, table in tables:

@@ -22,13 +22,14 @@ class CostEstimate:
         self._cost_s = FIRST_COST_S
 
     def work_s(self, n_bytes: int) -> float:
-        """Return the estimated seconds of work for an upload of `n_bytes`; smaller ones count as `LEAST_BYTES`."""
+        """Return the estimated seconds of work for an upload of `n_bytes`; less than `LEAST_BYTES` counts as that."""
         return max(n_bytes, LEAST_BYTES) * self._cost_s
 
     def update(self, n_bytes: int, elapsed_s: float) -> None:
         """Update the average with an upload of `n_bytes` that took `elapsed_s` seconds of work.
 
-        A cost per byte of more than `MAX_JUMP` times the average counts as `MAX_JUMP` times the average.
+        A cost per byte of more than `MAX_JUMP` times the average counts as `MAX_JUMP` times the average, and less than
+        `LEAST_BYTES` counts as `LEAST_BYTES`.
         """
         with self._lock:
             cost_s = min(elapsed_s / max(n_bytes, LEAST_BYTES), MAX_JUMP * self._cost_s)

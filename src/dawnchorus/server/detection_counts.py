@@ -50,30 +50,37 @@ DATED_UNITS: tuple[Unit, ...] = ("day", "month", "year")
 
 
 class CountKey(NamedTuple):
-    """Primary key of a row of `DetectionCount`; see there."""
+    """Primary key of a row of the table `DetectionCount`."""
 
     site: str
+    """Name of the site; "" in rows with the sums of all recordings, with or without a site."""
     unit: Unit
+    """Length of the time span: "day", "month", "year", or "undated" for recordings without a start time."""
     start: str
     """First day of the time span, ISO 8601; "" if undated."""
     scientific_name: str
+    """Scientific name of the species; "" in rows with the sums of all species."""
 
 
 class CountedDetection(NamedTuple):
     """Values of a detection on which the counts depend."""
 
     scientific_name: str
+    """Scientific name of the species: the reviewer's if a reviewer corrected it, else the model's."""
     common_name: str
+    """Common name of the same species."""
     start_s: float
+    """Start in seconds from the start of the recording."""
     score: float
+    """Score of the model's species, 0 to 1."""
 
 
 @dataclass
 class Counts:
     """Counts in memory: named numbers for each key. All numbers are sums, so counts of recordings can be added.
 
-    Names of the numbers, where LEVEL is an index of `LEVELS` and HOUR is an hour of the day, 00 to 23, or empty if
-    undated:
+    Names of the numbers, where LEVEL is an index of `LEVELS` (minimum scores; see `find_level`) and HOUR is an hour of
+    the day, 00 to 23, or empty if undated:
 
     - `recordings`: recordings that start in the row's time (in rows of all species only)
     - `failed`: recordings that could not be identified (in rows of all species only)
@@ -85,23 +92,24 @@ class Counts:
     """
 
     rows: dict[CountKey, Counter[str]] = field(default_factory=dict)
+    """Numbers by name, by the key of their row."""
     common_names: dict[str, str] = field(default_factory=lambda: {ALL: ""})
-    """Common name of each counted species by scientific name."""
+    """Common name of each counted species by scientific name; "" for `ALL`, the sums of all species."""
 
     def add(self, key: CountKey, name: str, n: int) -> None:
-        """Add `n` to the number `name` of a row."""
+        """Add `n` to the number called `name` in the row of `key`; a missing row or number counts as 0."""
         self.rows.setdefault(key, Counter())[name] += n
 
     def update(self, other: Counts) -> None:
-        """Add the numbers of other counts; common names in `other` replace those here."""
+        """Add the numbers of `other` to these counts; common names in `other` replace those here."""
         for key, numbers in other.rows.items():
             self.rows.setdefault(key, Counter()).update(numbers)
         self.common_names.update(other.common_names)
 
     def subtract(self, other: Counts) -> None:
-        """Subtract the numbers of other counts, and remove numbers that become 0.
+        """Subtract the numbers of `other` from these counts, and remove numbers that become 0.
 
-        Common names of `other` are added for species that have none here.
+        Common names in `other` are added for species that have none here.
         """
         for key, numbers in other.rows.items():
             self.rows.setdefault(key, Counter()).subtract(numbers)
@@ -111,12 +119,15 @@ class Counts:
 
 
 def find_level(score: float) -> int:
-    """Return the index of the highest of `LEVELS` that is not above the score."""
+    """Return the index of the highest of `LEVELS` that is not above the score, from 0."""
     return max(bisect_right(LEVELS, score) - 1, 0)
 
 
 def is_by_hour(name: str) -> bool:
-    """Return True if a number is stored in `DetectionCount.hours`, False if it is in `DetectionCount.totals`."""
+    """Return True if numbers of this name are stored in `DetectionCount.hours`, False for `DetectionCount.totals`.
+
+    `name` is one of the names that `Counts` describes.
+    """
     return name.startswith(("detections:", "recorded_ms:"))
 
 
@@ -131,8 +142,8 @@ def count_recording(
     Args:
         site: site of the recording; None or "" if unknown.
         recorded_at: start by the recorder's clock, ISO 8601; None if unknown.
-        duration_s: length of the recording.
-        detections: detections with the species that reviewers corrected, without rejected detections.
+        duration_s: length of the recording in seconds.
+        detections: all detections of the recording except rejected ones, with the species that reviewers corrected.
     """
     hours = _Hours.of_recording(recorded_at, duration_s)
     counts = Counts()
@@ -153,7 +164,10 @@ def count_recording(
 
 
 def count_failed(site: str | None) -> Counts:
-    """Return the counts of one recording that could not be identified; such a recording is undated."""
+    """Return the counts of one recording that could not be identified; such a recording is undated.
+
+    `site` is the site of the recording; None or "" if unknown.
+    """
     counts = Counts()
     for each_site in (ALL,) if not site else (ALL, site):
         counts.add(CountKey(each_site, "undated", "", ALL), "failed", 1)
@@ -273,21 +287,20 @@ def _add_top(
 class CountChange:
     """Update of the rows of `DetectionCount` for a transaction that changes some recordings.
 
-    It is made before the recordings are changed, and written afterwards; see the module.
+    It is made before the recordings are changed, and written afterwards; see the module. The construction counts the
+    recordings, and locks their rows until the end of the transaction.
+
+    Args:
+        session: session of the write transaction.
+        sha256s: hashes of the recordings; a recording may be added or deleted before `write`.
     """
 
     def __init__(self, session: Session, sha256s: Collection[str]) -> None:
-        """Count the recordings before the change, and lock their rows until the end of the transaction.
-
-        Args:
-            session: session of the write transaction.
-            sha256s: hashes of the recordings; a recording may be added or deleted before `write`.
-        """
         self._session, self._sha256s = session, sha256s
         self._before = read_counts(session, sha256s, for_update=True)
 
     def write(self) -> None:
-        """Count the recordings again, and add the difference to the rows of `DetectionCount`."""
+        """Count the recordings again, and add the difference to the rows of `DetectionCount`; the caller commits."""
         change = read_counts(self._session, self._sha256s)
         change.subtract(self._before)
         add_counts(self._session, change)
@@ -298,8 +311,8 @@ def read_counts(session: Session, sha256s: Collection[str], *, for_update: bool 
 
     Args:
         session: session of the database.
-        sha256s: hashes of the recordings; unknown hashes and recordings that were never identified count nothing.
-        for_update: lock the recordings' rows until the end of the transaction.
+        sha256s: SHA-256 hashes of the recordings; those of unknown or never identified recordings count nothing.
+        for_update: True to lock the recordings' rows until the end of the transaction.
     """
     listed = select(Recording).where(Recording.sha256.in_(sha256s)).order_by(Recording.sha256)
     counts = Counts()
@@ -333,7 +346,14 @@ def _read_detections(session: Session, identification: int) -> Iterable[CountedD
 
 
 def add_counts(session: Session, change: Counts) -> None:
-    """Add a change to the rows of `DetectionCount`; numbers that become 0 and rows without numbers are deleted."""
+    """Add a change to the rows of `DetectionCount`; numbers that become 0 and rows without numbers are deleted.
+
+    The table is locked until the end of the transaction, which the caller commits.
+
+    Args:
+        session: session of the write transaction.
+        change: numbers to add, which may be negative.
+    """
     if not change.rows:
         return
     lock(session, DetectionCount.__tablename__)  # until the end of the transaction: rows are read and written

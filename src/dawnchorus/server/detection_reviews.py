@@ -26,17 +26,17 @@ from dawnchorus.types import Detection
 
 
 def model_label(row: DetectionRow) -> Label:
-    """Return the species that the model detected, also if a reviewer corrected the species."""
+    """Return the label of the species that the model detected, also if a reviewer corrected the species."""
     return Label(row.model_scientific_name or row.scientific_name, row.model_common_name or row.common_name)
 
 
 def set_verdict(row: DetectionRow, verdict: str | None, species: Label | None = None) -> None:
-    """Set the verdict and the species of a detection.
+    """Set the verdict and the species of a detection in its row; the row of the review is not changed.
 
     Args:
         row: row of the detection.
-        verdict: verdict of the review; None if the review was deleted.
-        species: species by the reviewer, for "relabeled"; None to show the model's species.
+        verdict: verdict of the review, one of `tables.Verdict`; None if the review was deleted.
+        species: species by the reviewer, for the verdict "relabeled"; None to show the model's species.
     """
     detected = model_label(row)
     shown = species or detected
@@ -60,16 +60,17 @@ def corrected_values(row: DetectionRow) -> dict[str, Any]:
 
 
 def apply_reviews(records: Iterable[DetectionRecord]) -> Iterator[Detection]:
-    """Yield the detections with the reviewers' species, without rejected detections."""
+    """Yield the detections with the reviewers' species, in the order of `records`, without rejected detections."""
     for record in records:
         if record.detection.verdict not in REJECTED:
             yield Detection(**corrected_values(record.detection))
 
 
 def count_species(session: Session, recording: Recording, names: Collection[str] | None = None) -> None:
-    """Update the rows of `RecordingSpecies` from the detections of a recording's latest identification.
+    """Replace the rows of `RecordingSpecies` by counts of the detections of a recording's latest identification.
 
-    Rejected detections are not counted; a species with only rejected detections has a row with the count 0.
+    Rejected detections are not counted; a species with only rejected detections has a row with the count 0. New species
+    are added to the table `Species`.
 
     Args:
         session: session of a write transaction.
@@ -117,6 +118,8 @@ def _add_species(session: Session, names: set[tuple[str, str]]) -> None:
 
 def copy_reviews(session: Session, sha256: str, identification: int) -> None:
     """Move the reviews of a recording's earlier detections to the detections of a new identification.
+
+    The history of answers and the clips in the training data move with a review.
 
     A review moves to the new detection of the same species (by the model) and channel that overlaps most in time; the
     channel None matches every channel. Each new detection gets at most one review, and reviews of later identifications

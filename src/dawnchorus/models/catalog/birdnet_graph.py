@@ -79,13 +79,13 @@ class _Tensor:
 
 
 def convert_birdnet(source: Path, out_path: Path) -> None:
-    """Convert the TFLite file of BirdNET V2.4 to ONNX.
+    """Convert the TFLite file of BirdNET V2.4 at `source` to ONNX, and write the graph to `out_path`.
 
     The graph has the input `waveform` float32 [batch, samples], and the outputs `logits` [batch, classes] and
     `embeddings` [batch, dim].
 
     Raises:
-        ModelError: the file has an operator or a structure that the converter does not know.
+        ModelError: the file is not TFLite, or has an operator or a structure that the converter does not know.
     """
     _Converter(TfliteFile(source)).write(out_path)
 

@@ -17,13 +17,13 @@ _UNARY = {"SIN": "Sin", "LOGISTIC": "Sigmoid"}
 
 
 def convert_range_model(source: Path, out_path: Path) -> None:
-    """Convert the TFLite file of BirdNET's range model to ONNX.
+    """Convert the TFLite file of BirdNET's range model at `source` to ONNX, and write the graph to `out_path`.
 
     The graph has the input `location` float32 [batch, 3] (latitude, longitude, week 1 to 48, or -1 for no week), and
     the output `probabilities` [batch, classes].
 
     Raises:
-        ModelError: the file has an operator that the converter does not know.
+        ModelError: the file is not TFLite, or has an operator that the converter does not know.
     """
     model, onnx = TfliteFile(source), OnnxWriter()
     names = {model.inputs[0]: "location"}

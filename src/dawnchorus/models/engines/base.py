@@ -24,7 +24,9 @@ class Scale:
     """Quantization of integers: value = `scale` * (integer - `zero`)."""
 
     scale: float
+    """Difference in value between neighboring integers."""
     zero: int
+    """Integer that stands for the value 0."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,10 @@ class Port:
         return self.dtype in FLOATS or (self.dtype in QUANTIZED and self.scale is not None)
 
     def encode(self, values: FloatArray) -> Array:
-        """Convert float32 values to the port's type; if it is quantized, quantize them, and clip them to its range."""
+        """Convert float32 values of any shape to the port's type.
+
+        For a quantized port, the values are quantized, and clipped to the range of the integer type.
+        """
         if self.scale is None:
             return np.asarray(values, self.dtype)
         limits = np.iinfo(self.dtype)
@@ -63,7 +68,7 @@ class Port:
         return np.asarray(np.clip(whole, limits.min, limits.max), self.dtype)
 
     def decode(self, values: Array) -> FloatArray:
-        """Convert values of the port's type to float32, and dequantize them if it is quantized."""
+        """Convert values of the port's type, of any shape, to float32; those of a quantized port are dequantized."""
         decoded = np.asarray(values, np.float32)
         return decoded if self.scale is None else (decoded - self.scale.zero) * np.float32(self.scale.scale)
 
@@ -77,7 +82,7 @@ class LoadedGraph(Protocol):
 
     @property
     def inputs(self) -> Sequence[Port]:
-        """Inputs in file order; with a batch of 1 if the engine runs one window at a time."""
+        """Inputs in file order, with unique names; their batch size is 1 if the engine runs one window at a time."""
         ...
 
     @property
@@ -86,7 +91,14 @@ class LoadedGraph(Protocol):
         ...
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> list[Any]:
-        """Run the graph with one array per input, and return the named outputs in this order.
+        """Run the graph, and return the named outputs in the order of `outputs`.
+
+        Args:
+            inputs: array of each input, by the input's name, with the type and shape of its `Port`.
+            outputs: names of the outputs to return.
+
+        Returns:
+            An array for each output; another object for an output that is not a tensor.
 
         Raises:
             ModelError: the arrays have wrong names, types or shapes, or the computation fails.
@@ -97,7 +109,10 @@ class LoadedGraph(Protocol):
 def check_inputs(path: Path, ports: Sequence[Port], inputs: Mapping[str, Array]) -> None:
     """Check the arrays for a graph, for engines that do not check them.
 
-    `path` is that of the graph, for the error message.
+    Args:
+        path: file of the graph, for the error message.
+        ports: inputs of the graph.
+        inputs: array of each input, by the input's name.
 
     Raises:
         ModelError: the names, types or shapes of the arrays differ from those of the graph's inputs.
@@ -115,7 +130,11 @@ def _fits(port: Port, values: Array) -> bool:
 
 
 class OpenGraph(Protocol):
-    """Function that loads a graph from a file."""
+    """Function `open(path, n_threads=n)` that loads a graph from a file; each run uses up to `n_threads` threads.
+
+    The function raises `InvalidBundleError` for a file that it cannot load, and `MissingExtraError` if the engine's
+    library is not installed.
+    """
 
     def __call__(self, path: Path, *, n_threads: int) -> LoadedGraph:
         """Load a graph from its file; each run uses up to `n_threads` threads.
@@ -132,7 +151,7 @@ class Engine:
     """An inference library, such as ONNX Runtime.
 
     Args:
-        name: in lower case, as users type it.
+        name: name of the engine in lower case, as users type it.
         summary: a phrase for lists of engines.
         suffixes: suffixes of the files that the engine reads, with dot.
         package: import name of the library.

@@ -46,10 +46,10 @@ class LiteRtGraph:
             raise InvalidBundleError(f"cannot be loaded: {reason}", subject=path) from error
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> list[Any]:
-        """Run the graph, and return the named outputs in this order.
+        """Run the graph, and return the named outputs as arrays, in the order of `outputs`; see `LoadedGraph.run`.
 
         Raises:
-            ModelError: the graph does not run on these arrays.
+            ModelError: the arrays have wrong names, types or shapes, or the computation fails.
         """
         check_inputs(self._path, self.inputs, inputs)  # a graph that was given a wrong size would keep it
         with self._lock:

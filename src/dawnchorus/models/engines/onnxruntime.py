@@ -47,10 +47,10 @@ class OnnxGraph:
         self.outputs = tuple(map(_port, self._session.get_outputs()))
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> list[Any]:
-        """Run the graph, and return the named outputs in this order.
+        """Run the graph, and return the named outputs in the order of `outputs`; see `LoadedGraph.run`.
 
         Raises:
-            ModelError: the graph does not run on these arrays.
+            ModelError: the arrays have wrong names, types or shapes, or the computation fails.
         """
         try:
             values: list[Any] = self._session.run(outputs, dict(inputs))

@@ -18,11 +18,11 @@ from dawnchorus.registry import Registry
 
 
 class GuardedGraph:
-    """Graph in a plug-in's engine, whose errors name the plug-in; implements `base.LoadedGraph`.
+    """Graph that a plug-in's engine has loaded, with errors that name the plug-in; implements `base.LoadedGraph`.
 
     Args:
         plug_in: the plug-in.
-        graph: the graph that its engine loaded.
+        graph: the graph that the plug-in's engine loaded.
     """
 
     def __init__(self, plug_in: PlugIn, graph: LoadedGraph) -> None:
@@ -41,20 +41,20 @@ class GuardedGraph:
             return self._graph.outputs
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> list[Any]:
-        """Run the graph, and return the named outputs in this order.
+        """Run the graph, and return the named outputs in the order of `outputs`; see `LoadedGraph.run`.
 
         Raises:
             ModelError: the engine reports that the graph does not run on these arrays.
-            PlugInError: the engine failed with another error.
+            PlugInError: the engine failed with an unexpected exception (see `PlugIn.guard`).
         """
         with self._plug_in.guard():
             return self._graph.run(inputs, outputs)
 
 
 def guard_engine(entry: Engine, plug_in: PlugIn) -> Engine:
-    """Return a plug-in's engine, with its functions wrapped so that errors name the plug-in; see `PlugIn.guard`.
+    """Return a copy of a plug-in's engine in which errors of its code name the plug-in; see `PlugIn.guard`.
 
-    The suffixes of its files become lower case.
+    This includes errors of the graphs that the engine loads. The suffixes of the engine's files become lower case.
     """
     return replace(
         entry, open=partial(_open_guarded, plug_in, entry.open), suffixes=tuple(map(str.lower, entry.suffixes))
@@ -70,13 +70,14 @@ ENGINES = Registry(Engine, (ONNXRUNTIME, LITERT), noun="engine", group="dawnchor
 
 
 def open_graph(path: Path, *, engine: str | None = None, n_threads: int = 1) -> LoadedGraph:
-    """Load a graph with the named engine, or the first one that supports the file.
+    """Load a graph with the engine of the name `engine`; None for the first engine that reads files of this suffix.
 
     Each run uses up to `n_threads` threads. Use 1 if as many graphs run in parallel as there are cores.
 
     Raises:
         InvalidBundleError: no engine (of this name) reads such files, or the file is damaged or refers to other files.
         MissingExtraError: the engine's library is not installed.
+        PlugInError: the engine is a plug-in, and failed with an unexpected exception.
     """
     chosen = _find_engine(path, engine)
     if path.suffix.lower() == ".onnx":

@@ -18,13 +18,19 @@ are an output of the head. In the base itself, and in a head that was merged wit
 
 
 def base_id(bundle: Bundle) -> str:
-    """Return the id of the bundle whose embeddings a bundle classifies: that of its base, or the bundle's own."""
+    """Return the id of the bundle whose embeddings `bundle` classifies.
+
+    It is the id of its base (`TrainingSummary.backbone`) or, if it was trained without a base, its own id.
+    """
     training = bundle.info.training
     return bundle.id if training is None or training.backbone is None else training.backbone.rpartition(" ")[2]
 
 
 def cut_classifier(bundle: Bundle) -> onnx.ModelProto:
-    """Return the graph from the base's embeddings [batch, dim], as only input, to `logits` [batch, classes].
+    """Return the part of a bundle's graph that computes logits from embeddings, to be run on stored embeddings.
+
+    The only input is the embeddings [batch, dim] of the model that `base_id` names, the only output `logits` [batch,
+    classes].
 
     Raises:
         ModelError: the graph is not ONNX, or its logits need more than embeddings, such as the audio.

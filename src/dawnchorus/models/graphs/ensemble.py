@@ -52,12 +52,13 @@ def make_ensemble(
     weights: Sequence[float] | None = None,
     average: Average = "mean",
 ) -> Bundle:
-    """Write a bundle whose scores are the average of its members' scores.
+    """Write a bundle whose scores are the average of its members' scores, and return it.
 
     Its classes are in the order of the first member's. It has the highest sample rate and the longest window of its
-    members. For other members, the window is resampled; the score of a class is the highest of those in the shorter
-    windows that cover it. Thresholds and calibrations of the members are left out; their tables of recordings are
-    joined, and the training summary is the first member's, without metrics, if all were trained on the same data.
+    members. A member with another sample rate gets a resampled window. A member with a shorter window scores several
+    windows that together cover the ensemble's, and the highest score of each class counts. Thresholds and calibrations
+    of the members are left out; their tables of recordings are joined, and the training summary is the first member's,
+    without metrics, if all were trained on the same data.
 
     Args:
         bundles: the members.
@@ -65,13 +66,14 @@ def make_ensemble(
         name: name of the new bundle.
         license_name: SPDX identifier of the new bundle's license.
         weights: weight of each member, above 0; None for equal weights.
-        average: "mean" or "geometric" mean of the scores, or mean of the "rank" of the classes within a window, as a
-            fraction of the number of classes.
+        average: "mean" for the mean of the scores, "geometric" for their geometric mean, or "rank" for the mean of the
+            ranks: a class's rank is the share of the other classes that have a lower score in the window.
 
     Raises:
         InputError: fewer than two members, a repeated member, members with different classes or cleaning, or `weights`
             that are not a number above 0 for each member.
-        ModelError: a member is not an ONNX graph, or the ensemble's scores differ from the members' average.
+        ModelError: a member is not an ONNX graph, or takes a fixed number of windows above 1, or the ensemble's scores
+            differ from the members' average.
         OutputExistsError, OutputError: see `bundle.new_bundle`.
     """
     if any(bundle.info.cleaning != bundles[0].info.cleaning for bundle in bundles):

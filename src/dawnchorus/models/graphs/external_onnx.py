@@ -37,13 +37,13 @@ class ExternalOnnx:
     """An ONNX graph from another program, which can be saved with a bundle's input and outputs.
 
     Args:
-        path: the graph.
+        path: file of the graph.
         window_samples: number of samples in a window.
-        engine: name of the engine that runs the graph; None for the first one that reads it.
+        engine: name of the engine that runs the graph; None for the first engine that reads the file.
 
     Attributes:
         layout: shape of the input.
-        outputs: outputs with their shapes for `n_windows` windows.
+        outputs: outputs of the graph in file order, with their shapes for `n_windows` windows.
         n_windows: number of windows in the run that measured the shapes.
 
     Raises:
@@ -52,6 +52,7 @@ class ExternalOnnx:
     """
 
     file_name: Literal["model.onnx"] = "model.onnx"
+    """Name of the graph's file in a bundle."""
 
     def __init__(self, path: Path, window_samples: int, *, engine: str | None = None) -> None:
         self._window_samples = window_samples
@@ -92,9 +93,9 @@ class ExternalOnnx:
         return port
 
     def last_operator(self, position: int) -> str:
-        """Return the name of the operator that computes the output at `position`; reshapes and casts are skipped.
+        """Return the type of the operator, such as "Sigmoid", that computes the output at `position` in `outputs`.
 
-        Empty if no operator does.
+        Reshapes, casts and (de)quantization are skipped. Empty if no operator computes the output.
         """
         producers = {name: node for node in self._model.graph.node for name in node.output}
         node = producers.get(self.outputs[position].name)
@@ -103,16 +104,22 @@ class ExternalOnnx:
         return "" if node is None else node.op_type
 
     def random_operators(self) -> list[str]:
-        """Return the names of operators that draw random numbers, including subgraphs and functions."""
+        """Return the types of operators, such as "Bernoulli", that draw random numbers, without repetition.
+
+        Operators in subgraphs and functions are included.
+        """
         nodes = list(_walk(self._model.graph.node))
         nodes += [node for function in self._model.functions for node in _walk(function.node)]
         return list(dict.fromkeys(node.op_type for node in nodes if _is_random(node, self._constants)))
 
     def save(self, folder: Path, chosen: Chosen) -> dict[OutputName, int] | None:
-        """Write the graph with input `waveform` [batch, samples] and the chosen outputs [batch, width], all float32.
+        """Write the graph to `folder` with the input `waveform` [batch, samples] and the `chosen` outputs, all float32.
 
-        Return None, for `BundleDescription.graph_outputs`: the outputs are found by their names, `logits` and
-        `embeddings`.
+        The outputs are called `logits` [batch, classes] and `embeddings` [batch, dim]. Call this method once and last:
+        it changes the graph in memory.
+
+        Returns:
+            None, the value of `BundleDescription.graph_outputs` for outputs that are found by their names.
         """
         outputs = {"logits": (chosen.scores, chosen.n_classes)}
         if chosen.embeddings is not None and chosen.embedding_dim is not None:

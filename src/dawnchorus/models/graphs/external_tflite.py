@@ -23,12 +23,12 @@ class ExternalTflite:
     """A TFLite graph from another program with one input.
 
     Args:
-        path: the graph.
+        path: file of the graph.
         window_samples: number of samples in a window.
-        engine: name of the engine that runs the graph; None for the first one that reads it.
+        engine: name of the engine that runs the graph; None for the first engine that reads the file.
 
     Attributes:
-        outputs: outputs with their shapes for `n_windows` windows.
+        outputs: outputs of the graph in file order, with their shapes for `n_windows` windows.
         n_windows: number of windows in the run that measured the shapes.
 
     Raises:
@@ -38,6 +38,7 @@ class ExternalTflite:
     """
 
     file_name: Literal["model.tflite"] = "model.tflite"
+    """Name of the graph's file in a bundle."""
 
     def __init__(self, path: Path, window_samples: int, *, engine: str | None = None) -> None:
         self._path = path
@@ -47,9 +48,10 @@ class ExternalTflite:
         self.outputs = measure_outputs(graph, layout, given=graph.inputs[0])
 
     def last_operator(self, position: int) -> str:
-        """Return the ONNX name of the operator that computes the output at `position`, without reshapes and casts.
+        """Return the type of the operator that computes the output at `position` in `outputs`.
 
-        Empty if no operator does.
+        It is ONNX's name if there is one ("Sigmoid", not "LOGISTIC"). Reshapes, casts and (de)quantization are skipped.
+        Empty if no operator computes the output.
         """
         file = TfliteFile(self._path)
         producers = {tensor: operator for operator in file.operators for tensor in operator.outputs}
@@ -59,11 +61,14 @@ class ExternalTflite:
         return "" if operator is None else _OPERATORS.get(operator.name, operator.name)
 
     def random_operators(self) -> list[str]:
-        """Return the names of operators that draw random numbers, without repetition."""
+        """Return the TFLite names of operators that draw random numbers, such as "MULTINOMIAL", without repetition."""
         return list(dict.fromkeys(each.name for each in TfliteFile(self._path).operators if each.name in _RANDOM))
 
     def save(self, folder: Path, chosen: Chosen) -> dict[OutputName, int]:
-        """Copy the graph to `folder`; return the positions of its outputs for `BundleDescription.graph_outputs`."""
+        """Copy the graph to `folder`, and return the positions of the `chosen` outputs in `outputs`, by their role.
+
+        The result is the value of `BundleDescription.graph_outputs`.
+        """
         shutil.copyfile(self._path, folder / self.file_name)
         positions: dict[OutputName, int] = {"logits": self.outputs.index(chosen.scores)}
         if chosen.embeddings is not None:

@@ -24,16 +24,19 @@ KAISER_BETA = 9.0
 
 
 def crop_starts(n_long: int, n_short: int) -> list[int]:
-    """Return the starts of windows of `n_short` samples that cover `n_long` samples, evenly spaced."""
+    """Return the starts, in samples, of the fewest windows of `n_short` samples that cover `n_long`, evenly spaced."""
     n = math.ceil(n_long / n_short)
     return [round((n_long - n_short) * k / max(n - 1, 1)) for k in range(n)]
 
 
 def resampling_filters(from_hz: int, to_hz: int) -> tuple[FloatArray, int, int]:
-    """Return filters [L, 1, taps] for resampling by L / M as a convolution, M, and the padding before the input.
+    """Return the filters for resampling by `to_hz` / `from_hz` = L / M (in lowest terms) as a strided convolution.
 
     Output sample q * L + p is filter p applied to the input around sample q * M. The filters are a windowed sinc
     (Kaiser window, beta 9).
+
+    Returns:
+        Filters [L, 1, taps], the stride M, and the number of zeros to put before the input.
     """
     shared = math.gcd(from_hz, to_hz)
     n_out, n_step = to_hz // shared, from_hz // shared
@@ -51,7 +54,13 @@ def adapt_input(bundle: Bundle, *, rate_hz: int, window_s: float) -> onnx.ModelP
     """Return the bundle's graph with an input of a higher or equal sample rate and window length.
 
     The waveform is resampled and covered evenly by windows of the bundle's length; for every class, the maximum of
-    their logits is taken. A graph whose input fits already is returned unchanged; otherwise it has no embeddings.
+    their logits (with softmax, of the logarithms of their scores) is taken. A graph whose input fits already is
+    returned unchanged; an adapted graph has no embeddings.
+
+    Args:
+        bundle: the bundle.
+        rate_hz: sample rate of the new input.
+        window_s: length of the new input.
 
     Raises:
         InvalidBundleError: the graph is not an ONNX model, or refers to other files.

@@ -47,10 +47,13 @@ def load_graph(path: Path) -> onnx.ModelProto:
 
 
 def check_self_contained(path: Path) -> None:
-    """Check that a graph refers to no other files, such as weights; usually without parsing it.
+    """Check that an ONNX graph refers to no other files, such as weights; usually without parsing the graph.
+
+    A file that is not parsed may still be no ONNX model.
 
     Raises:
-        InvalidBundleError: the graph refers to other files, or is not an ONNX model.
+        InvalidBundleError: the graph refers to other files, or the file cannot be read, is empty or, if it has to be
+            parsed, is not an ONNX model.
     """
     try:
         status = path.stat()

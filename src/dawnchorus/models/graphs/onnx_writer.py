@@ -24,7 +24,7 @@ class OnnxWriter:
         self._constants: dict[str, onnx.TensorProto] = {}
 
     def constant(self, values: npt.ArrayLike, *, dtype: npt.DTypeLike = np.float32) -> str:
-        """Add a constant, and return its name."""
+        """Add a constant tensor with `values` of the type `dtype`, and return its name."""
         name = f"constant_{len(self._constants)}"
         array = np.ascontiguousarray(np.asarray(values, dtype=dtype))
         self._constants[name] = numpy_helper.from_array(array, name)
@@ -35,8 +35,8 @@ class OnnxWriter:
 
         Args:
             kind: operator type of ONNX, such as "Conv".
-            inputs: names of the inputs.
-            output: name of the output; None for a new name.
+            inputs: names of the input tensors.
+            output: name of the output tensor; None for a new name.
             **attributes: attributes of the operator.
         """
         name = output or f"{kind.lower()}_{len(self._nodes)}"
@@ -50,7 +50,13 @@ class OnnxWriter:
         inputs: Mapping[str, Shape],
         outputs: Mapping[str, Shape],
     ) -> None:
-        """Check the graph and write it to `path`; inputs and outputs are float32 tensors of the given shapes."""
+        """Check the graph with `onnx.checker`, and write it to `path`.
+
+        Args:
+            path: the file; an existing file is replaced.
+            inputs: shapes of the graph's inputs by name; all are float32 tensors.
+            outputs: shapes of the graph's outputs by name; all are float32 tensors.
+        """
         model = self.model(inputs=inputs, outputs=outputs)
         onnx.checker.check_model(model, full_check=True)
         onnx.save(model, path)
@@ -58,7 +64,13 @@ class OnnxWriter:
     def model(
         self, *, inputs: Mapping[str, Shape], outputs: Mapping[str, Shape], opset: int = OPSET
     ) -> onnx.ModelProto:
-        """Return the graph with operator version `opset`; inputs and outputs are float32 tensors of these shapes."""
+        """Return the graph, unchecked.
+
+        Args:
+            inputs: shapes of the graph's inputs by name; all are float32 tensors.
+            outputs: shapes of the graph's outputs by name; all are float32 tensors.
+            opset: version of ONNX's operator set.
+        """
         graph = helper.make_graph(
             self._nodes,
             "dawnchorus",

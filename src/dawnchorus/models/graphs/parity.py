@@ -14,22 +14,25 @@ NOISE_LEVEL = 0.05
 
 
 def noise_windows(bundle: Bundle, n: int) -> FloatArray:
-    """Return windows of noise [n, samples] with a fixed seed."""
+    """Return `n` windows of Gaussian noise [n, samples] of the bundle's length, always the same."""
     return np.random.default_rng(1).normal(0, NOISE_LEVEL, (n, bundle.window_samples)).astype(np.float32)
 
 
 def largest_difference(logits: FloatArray, expected: FloatArray) -> float:
-    """Return the maximum absolute difference, relative to the largest absolute expected logit if that exceeds 1."""
+    """Return the maximum absolute difference of logits [n, classes] from the `expected` logits.
+
+    It is relative to the largest absolute expected logit, if that exceeds 1.
+    """
     return float(np.abs(logits - expected).max() / max(np.abs(expected).max(), 1.0))
 
 
 def check_parity(bundle: Bundle, windows: FloatArray, expected: FloatArray, *, tolerance: float, source: str) -> None:
-    """Check that the bundle's logits of windows [n, samples] equal the `expected` ones.
+    """Check that the bundle's logits for test windows equal the `expected` logits.
 
     Args:
         bundle: the new bundle.
-        windows: test windows.
-        expected: logits of the source [n, classes].
+        windows: test windows [n, samples].
+        expected: logits [n, classes] of the source, the model from which the bundle was made.
         tolerance: maximum of `largest_difference`.
         source: name of the source, for the error message.
 

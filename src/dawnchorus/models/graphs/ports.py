@@ -27,14 +27,17 @@ class Layout:
     """Shape of the input array; -1 stands for any number of windows."""
 
     def with_batch(self, batch: int) -> Layout:
-        """Return the layout with this batch size if the batch size is free, else the layout itself."""
+        """Return the layout with this batch size if `self.batch` is None, else the layout itself."""
         return self if self.batch else Layout(batch, tuple(batch if size == -1 else size for size in self.shape))
 
 
 def find_layout(path: Path, inputs: Sequence[Port], window_samples: int) -> Layout:
     """Return the layout of a graph's only input: [samples] or [batch, samples], with any further axes of size 1.
 
-    `path` is that of the graph's file, for the error.
+    Args:
+        path: file of the graph, for the error message.
+        inputs: all inputs of the graph.
+        window_samples: number of samples in a window.
 
     Raises:
         ModelError: there are several inputs, or the input does not take waveforms of `window_samples` samples.
@@ -75,14 +78,16 @@ class Chosen:
     """Outputs of a graph that a bundle uses: scores or logits and, if there are any, embeddings."""
 
     scores: Port
+    """Output with the scores or logits."""
     n_classes: int
-    """Number of classes, one value of `scores` each."""
+    """Number of classes, each of which has one value in `scores`."""
     embeddings: Port | None
+    """Output with the embeddings; None without embeddings."""
     embedding_dim: int | None
     """Length of an embedding; None without embeddings."""
 
     def describe(self, outputs: Sequence[Port]) -> str:
-        """Return in words which outputs are used, and which are not."""
+        """Return a sentence that says which of the graph's `outputs` are used, and which are not."""
         others = [port for port in outputs if port not in (self.scores, self.embeddings)]
         parts = [f"scores are {self.scores.name}", f"embeddings are {self.embeddings.name}" if self.embeddings else ""]
         parts.append(f"not used: {_describe_ports(others)}" if others else "")
@@ -102,14 +107,16 @@ def choose_outputs(
 
     Args:
         path: path of the graph, for error messages.
-        outputs: outputs with their shapes for `n_windows` windows.
+        outputs: outputs of the graph, with their shapes for `n_windows` windows (`measure_outputs`).
         n_windows: number of windows in the run that measured the shapes.
         n_classes: number of classes.
-        scores_output: name of the output with scores; None to choose it by its size.
-        embeddings_output: name of the output with embeddings; None to choose it by its name.
+        scores_output: name of the output with scores; None for the only output with `n_classes` values per window that
+            is not called an embedding.
+        embeddings_output: name of the output with embeddings; None for the output that is called an embedding, if any.
 
     Raises:
-        ModelError: no output fits, or more than one.
+        ModelError: no output or more than one fits for the scores, more than one fits for the embeddings, or no output
+            fits that has the name `embeddings_output`.
     """
     rows = [port for port in outputs if port.is_convertible and _width(port, n_windows) is not None]
     fitting = [port for port in rows if _width(port, n_windows) == n_classes]
@@ -162,7 +169,14 @@ def _describe_set_aside(fitting: Sequence[Port], embeddings_output: str | None) 
 
 
 def measure_outputs(graph: LoadedGraph, layout: Layout, *, given: Port) -> list[Port]:
-    """Return the outputs with the shapes that they have in a run on silence; `given` is the graph's only input.
+    """Return the outputs, in file order, with the shapes that they have in a run on silence.
+
+    The `dtype` of an output that is not a tensor becomes "no tensor".
+
+    Args:
+        graph: the graph.
+        layout: shape of the input, with a fixed batch size.
+        given: the only input of the graph.
 
     Raises:
         ModelError: the graph does not run.

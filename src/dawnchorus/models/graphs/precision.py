@@ -27,7 +27,7 @@ _QUANTIZED = ("Conv", "Gemm", "MatMul")
 
 
 def to_float16(graph: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the graph with large weights stored as float16; computation stays in float32.
+    """Return a copy of the graph with large weights stored as float16; computation stays in float32.
 
     Runtimes convert the weights to float32 when they load the graph, so that the speed is the same at half the file
     size. Tensors of fewer than `MIN_FLOAT16` values, and those with values too large for float16, stay as they are.
@@ -53,11 +53,11 @@ def to_float16(graph: onnx.ModelProto) -> onnx.ModelProto:
 def quantize(graph: Path, out: Path, windows: Iterable[FloatArray]) -> None:
     """Write a copy of a graph with 8-bit weights and activations after its front end.
 
-    The front end, which stays in float32, computes the spectrogram: the layers before the first two-dimensional
-    convolution or, without one, the nodes of our front ends by their names.
+    The front end, which stays in float32, computes the spectrogram. It is the layers before the first two-dimensional
+    convolution; in a graph without such a convolution, the nodes that have the names of Dawn Chorus's own front ends.
 
     Args:
-        graph: path of the graph.
+        graph: path of the graph, whose only input is `waveform` [batch, samples].
         out: path of the new graph; an existing file is replaced.
         windows: some dozens of windows [samples] of real recordings, from which the range of each activation is
             measured.

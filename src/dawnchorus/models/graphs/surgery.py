@@ -13,17 +13,20 @@ Shape = tuple[int | str, ...]
 
 
 def cut_graph(model: onnx.ModelProto, inputs: Sequence[str], outputs: Sequence[str]) -> onnx.ModelProto:
-    """Return the subgraph that computes `outputs` from `inputs`."""
+    """Return the subgraph that computes the tensors named `outputs` from the tensors named `inputs`."""
     return utils.Extractor(model).extract_model(list(inputs), list(outputs))
 
 
 def opset_version(model: onnx.ModelProto) -> int:
-    """Return the version of the operator set that a graph uses."""
+    """Return the version of ONNX's default operator set that a graph uses."""
     return next(int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
 
 
 def unify_opsets(models: Sequence[onnx.ModelProto]) -> list[onnx.ModelProto]:
-    """Convert the graphs to the newest opset and IR version among them."""
+    """Return the graphs in the same order, converted to the newest opset and IR version among them.
+
+    Graphs with the newest opset are not copied; their IR version is changed in place.
+    """
     newest = max(map(opset_version, models))
     converted = [
         model if opset_version(model) == newest else version_converter.convert_version(model, newest)
@@ -35,11 +38,11 @@ def unify_opsets(models: Sequence[onnx.ModelProto]) -> list[onnx.ModelProto]:
 
 
 def join_graphs(models: Mapping[str, onnx.ModelProto], links: Sequence[tuple[str, str]]) -> onnx.ModelProto:
-    """Merge graphs to one, in which names are prefixed by those of the graphs: "head.logits".
+    """Merge graphs to one graph, in which the prefix of each graph and a dot precede its names: "head.logits".
 
     Args:
-        models: graphs by prefix; a graph comes before those that use its outputs.
-        links: pairs of a prefixed output and the prefixed input that it is connected to.
+        models: graphs by prefix, such as "head"; a graph comes before the graphs that use its outputs.
+        links: pairs of an output and the input that it is connected to, both with prefix.
     """
     unified = zip(models, unify_opsets(list(models.values())), strict=True)
     return reduce(
@@ -54,9 +57,9 @@ def _links_into(model: onnx.ModelProto, links: Sequence[tuple[str, str]]) -> lis
 
 
 def rename_values(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
-    """Rename values of a graph and its subgraphs; `names` has new names by old ones.
+    """Rename values (inputs, outputs, constants, intermediate tensors) of a graph and its subgraphs in place.
 
-    Values that are not in `names` keep theirs.
+    `names` has new names by old names; other values keep their names.
     """
     for values in (graph.input, graph.output, graph.initializer, graph.value_info):
         for value in values:
@@ -70,7 +73,7 @@ def rename_values(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
 
 
 def declare_ports(graph: onnx.GraphProto, *, inputs: Mapping[str, Shape], outputs: Mapping[str, Shape]) -> None:
-    """Replace a graph's declared inputs and outputs by float32 tensors of these shapes."""
+    """Replace a graph's declared inputs and outputs, in place, by float32 tensors of these shapes by name."""
     del graph.input[:], graph.output[:]
     graph.input.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in inputs.items())
     graph.output.extend(

@@ -29,14 +29,16 @@ class Operator:
     """An operator of the graph, with the indices of its input and output tensors."""
 
     name: str
-    """Name in TFLite's schema, such as "CONV_2D", or "operator" and a number."""
+    """Name in TFLite's schema, such as "CONV_2D"; "operator" and its number if the package `tflite` lacks the name."""
     inputs: tuple[int, ...]
+    """Indices of the input tensors in the graph; negative for an optional input that is not given."""
     outputs: tuple[int, ...]
+    """Indices of the output tensors in the graph."""
     table: Any
     """The `Operator` of the package `tflite`."""
 
     def options(self, kind: type[Any]) -> Any:
-        """Return the operator's options; `kind` is their class in the package `tflite`."""
+        """Return the operator's options; `kind` is their class in the package `tflite`, such as `Conv2DOptions`."""
         options = kind()
         raw = self.table.BuiltinOptions()
         options.Init(raw.Bytes, raw.Pos)
@@ -98,29 +100,31 @@ class TfliteFile:
         return {tensor: position for position, operator in enumerate(self.operators) for tensor in operator.outputs}
 
     def producer(self, tensor: int) -> Operator:
-        """Return the operator that computes `tensor`.
+        """Return the operator that computes the tensor with the index `tensor`.
 
         Raises:
-            KeyError: none does: the tensor is an input or stored.
+            KeyError: no operator computes the tensor: it is an input or stored in the file.
         """
         return self.operators[self._producers[tensor]]
 
     def position(self, operator: Operator) -> int:
-        """Return the position of `operator` in the execution order."""
+        """Return the position of `operator` in `operators`, from 0."""
         return self._producers[operator.outputs[0]]
 
     def is_integer(self, tensor: int) -> bool:
-        """Return True if `tensor` has integer values."""
+        """Return True if the tensor with the index `tensor` has the type int32 or int64."""
         kind = self._graph.Tensors(tensor).Type()
         return kind in (tflite.TensorType.INT32, tflite.TensorType.INT64)
 
     def shape(self, tensor: int) -> tuple[int, ...]:
-        """Return the shape of `tensor` as stated in the file."""
+        """Return the shape of the tensor with the index `tensor` as stated in the file; empty if none is stated."""
         shape = self._graph.Tensors(tensor).ShapeAsNumpy()
         return () if isinstance(shape, int) else tuple(int(n) for n in shape)
 
     def constant(self, tensor: int) -> npt.NDArray[Any] | None:
-        """Return the stored values of `tensor`; None if it is computed, or the index is negative.
+        """Return the stored values of the tensor with the index `tensor`, in its shape and type.
+
+        None if the tensor is computed or an input, or the index is negative.
 
         Raises:
             ModelError: the values have a type that this reader does not know.

@@ -43,11 +43,14 @@ _NO_LOGITS = {
 def try_scores(bundle: Bundle, last_operator: str) -> None:
     """Run the bundle on test signals, and check that its scores match its activation.
 
-    `last_operator` is the ONNX name of the operator that computes the logits. Doubts that are not errors are logged.
+    `last_operator` is the ONNX name of the operator that computes the logits, or empty. Doubts that are not errors are
+    logged.
 
     Raises:
-        InvalidBundleError: scores are not finite, have a wrong shape, vary from run to run or with the batch, or do not
-            match the activation.
+        InvalidBundleError: the graph cannot be loaded, scores or embeddings are not finite, or scores have a wrong
+            shape, vary from run to run or with the batch, or do not match the activation.
+        ModelError: the computation fails.
+        MissingExtraError: the library that runs the graph is not installed.
     """
     inputs = _make_inputs(bundle)
     session = open_session(bundle)

@@ -38,20 +38,28 @@ KERAS_HINT = (
 
 @dataclass(frozen=True, kw_only=True)
 class ModelDescription:
-    """Properties of a model that its graph does not state; `BundleDescription` describes them."""
+    """Properties of a model that its graph does not state."""
 
     name: str
+    """Name of the model."""
     version: str
+    """Version of the weights, as their publisher names it."""
     sample_rate_hz: int
+    """Sample rate of the windows."""
     window_s: float
+    """Length of a window."""
     activation: Activation
+    """Function from the graph's outputs to scores: "sigmoid", "softmax", or "identity" if they are scores already."""
     license: str
+    """SPDX identifier of the weights' license."""
     attribution: str = "not stated"
+    """Authors to credit, and the publication to cite."""
     family: str = "outside"
+    """Kind of network; the default stands for any model of another program."""
     cleaning: Cleaning | None = None
-    """Processing of recordings that the model expects; None for none."""
+    """Processing of recordings that the model expects; None for no processing."""
     engine: str | None = None
-    """Name of the engine that runs the graph; None for the first one that reads it."""
+    """Name of the engine that runs the graph; None for the first engine that reads the file."""
 
 
 def wrap_model(
@@ -72,7 +80,7 @@ def wrap_model(
     Args:
         graph: an ONNX or TFLite file.
         folder: path of the bundle; a bundle that is there is replaced.
-        labels: class of each output value, in order.
+        labels: label of each class, in the order of the output's values.
         description: properties that the graph does not state.
         scores_output: name of the output with one number per class; None for the only output with as many numbers as
             labels that is not called an embedding.
@@ -82,6 +90,7 @@ def wrap_model(
         InputError: no such file, a file that is neither ONNX nor TFLite, a class that appears twice, or a number of the
             description out of range.
         ModelError: the graph is not a classifier of waveforms that fits the description.
+        MissingExtraError: the library that runs the graph is not installed.
         OutputExistsError, OutputError: see `bundle.new_bundle`.
     """
     if (duplicate := find_duplicate_class(labels)) is not None:

@@ -93,7 +93,7 @@ SECURITY_HEADERS = {
 
 
 def create_app(service: Service) -> FastAPI:
-    """Create the FastAPI application of a server.
+    """Create the FastAPI application of a server, with all routes, middleware and error handlers.
 
     Args:
         service: opened components of the server.
@@ -124,7 +124,10 @@ class RevalidatedFiles(StaticFiles):
     """Static files that browsers must revalidate at each use, so that no page runs an outdated script."""
 
     def file_response(self, *args: Any, **options: Any) -> Response:
-        """Return the file with the header `Cache-Control: no-cache`, or status 304 if the browser's copy is current."""
+        """Return the file with the header `Cache-Control: no-cache`, or status 304 if the browser's copy is current.
+
+        The arguments are those of Starlette's `StaticFiles.file_response`.
+        """
         response = super().file_response(*args, **options)
         response.headers["Cache-Control"] = "no-cache"
         return response
@@ -177,7 +180,7 @@ class RequestMiddleware:
 
     Args:
         app: next ASGI application.
-        service: components of the server.
+        service: components of the server, of which metrics and limits are used.
         authorizer: authorization of requests.
     """
 
@@ -229,7 +232,10 @@ class _Reply:
 
 
 def refuse_encoded(request: Request) -> Response | None:
-    """Return an error response (415) if the Content-Encoding is another than "identity" (such as "gzip"), else None."""
+    """Return an error response (415) if the body has a Content-Encoding other than "identity", such as "gzip".
+
+    None if there is no such encoding.
+    """
     encoding = request.headers.get("content-encoding", "").strip()
     if encoding.lower() in ("", "identity"):
         return None

@@ -54,7 +54,8 @@ BEARER = HTTPBearer(auto_error=False, description="A token of the server. A serv
 class RouteRole:
     """Route dependency that requires a role, and refuses parameters and bodies that the route does not read.
 
-    `Authorizer` uses `is_probe` and `is_form` before the route is called.
+    A client without a token or session gets the status 401, a client with a lower role 403. `Authorizer` uses
+    `is_probe` and `is_form` before the route is called.
 
     Args:
         role: minimum role of the client.
@@ -94,7 +95,7 @@ class RouteRole:
 
 
 class TokenRole(RouteRole):
-    """Route dependency for roles above PUBLIC, which adds the bearer token to the route's OpenAPI description."""
+    """Route dependency for roles above PUBLIC: a `RouteRole` that adds the bearer token to the OpenAPI description."""
 
     async def __call__(self, request: Request, _token: Annotated[object, Security(BEARER)] = None) -> None:
         """Check a request like `RouteRole`; `Authorizer` has read the token and set the role."""
@@ -102,18 +103,24 @@ class TokenRole(RouteRole):
 
 
 def require_role(role: Role, *, is_probe: bool = False, is_form: bool = False, is_page: bool = False) -> Any:
-    """Return a dependency for a route that requires at least `role`; the flags are attributes of `RouteRole`."""
+    """Return a dependency, for `dependencies=` of a route, that requires at least `role`.
+
+    `RouteRole` describes the other arguments.
+    """
     kind = RouteRole if role is Role.PUBLIC else TokenRole
     return Depends(kind(role, is_probe=is_probe, is_form=is_form, is_page=is_page))
 
 
 def find_role(route: APIRoute) -> RouteRole | None:
-    """Return the dependency from `require_role` of a route, or None."""
+    """Return the dependency of a route that `require_role` made; None if the route has none."""
     return next((each.dependency for each in route.dependencies if isinstance(each.dependency, RouteRole)), None)
 
 
 def roles_by_path(routes: Iterable[BaseRoute]) -> dict[tuple[str, str], RouteRole]:
-    """Return the dependencies from `require_role` by HTTP method and path pattern, of the routes that have one."""
+    """Return the dependency that `require_role` made for each route, by the route's HTTP method and path pattern.
+
+    Routes without such a dependency are left out.
+    """
     return {
         (method, route.path): role
         for route in routes
@@ -140,9 +147,10 @@ class RateLimiter:
         self._lock = threading.Lock()
 
     def acquire(self, client: str) -> float:
-        """Count an event of a client, and return 0 if it is allowed, else the seconds until it would be.
+        """Count an event of a client, and return 0 if the event is allowed, else the seconds until it would be allowed.
 
-        An event that is not allowed is not counted.
+        An event that is not allowed is not counted. `client` is any text that identifies the client, such as its IP
+        address.
         """
         now, full_s = self._clock(), self._burst / self.per_s
         with self._lock:
@@ -157,16 +165,15 @@ class RateLimiter:
 
 
 class Authorizer:
-    """Authorization of all requests, with limits on each client's requests and wrong tokens."""
+    """Authorization of all requests, with limits on each client's requests and wrong tokens.
+
+    Args:
+        settings: tokens with their roles, host names and rate limit of the server.
+        sessions: login sessions.
+        roles: result of `roles_by_path` for the routes of the application.
+    """
 
     def __init__(self, settings: Settings, sessions: SessionStore, roles: Mapping[tuple[str, str], RouteRole]) -> None:
-        """Create the authorizer.
-
-        Args:
-            settings: tokens with their roles, host names and rate limit of the server.
-            sessions: login sessions.
-            roles: result of `roles_by_path` for the routes of the application.
-        """
         self._tokens, self._hosts, self._sessions, self._roles = settings.tokens, settings.own_hosts, sessions, roles
         per_s = settings.requests_per_s
         self._requests = None if per_s is None else RateLimiter(per_s=per_s, burst=per_s * BURST_S)
@@ -180,11 +187,13 @@ class Authorizer:
     async def check(self, request: Request) -> Response | None:
         """Return an error response (400, 401, 403, 421 or 429) if the request is not allowed, else None.
 
-        Sets `request.state.role`, and `request.state.csrf` to the CSRF token of the session ("" without a session).
+        Sets `request.state.role` to the client's role, and `request.state.csrf` to the CSRF token of the session (""
+        without a session). `RouteRole` then checks whether the route allows this role.
 
-        A server without tokens only listens on this machine, and gives every client that can connect the role ADMIN. It
-        checks the Host header against DNS rebinding: pages of another site whose host name resolves to 127.0.0.1 send
-        this name. Cross-origin requests are recognized by headers that the browser sets and a page cannot change.
+        A server without tokens only listens on this machine, and gives every client that can connect the role ADMIN.
+        Such a server checks the Host header against DNS rebinding: pages of another site whose host name resolves to
+        127.0.0.1 send this name. Cross-origin requests are recognized by headers that the browser sets and a page
+        cannot change.
         """
         request.state.role, request.state.csrf = Role.PUBLIC, ""
         query = "" if is_page(request) else request.scope["query_string"].decode("latin-1")  # pages note it themselves
@@ -236,14 +245,15 @@ class Authorizer:
         return None
 
     def log_in(self, request: Request, token: str) -> str | None:
-        """Start a session, and return the value of its cookie; None if the access token is not valid.
+        """Start a session with an access token of the server, and return the value of the session's cookie.
 
-        After `MAX_WRONG_TOKENS` wrong tokens of a client, its valid tokens are still accepted.
+        None if the token is not valid. After `MAX_WRONG_TOKENS` wrong tokens of a client, its valid tokens are still
+        accepted.
         """
         return None if self._check_token(request, token) is not None else self._sessions.start(token)
 
     async def log_out(self, request: Request) -> None:
-        """End the session of the request's cookie, if it is valid, on all servers that share the database."""
+        """End the session of the request's cookie on all servers that share the database; do nothing without one."""
         session = await run_in_threadpool(self._sessions.find, request.cookies.get(COOKIE, ""))
         if session is not None:
             await run_in_threadpool(self._sessions.end, session)
@@ -282,14 +292,14 @@ def _refuse_rate(detail: str, wait_s: float) -> Response:
 
 
 def check_form(request: Request, given: str) -> None:
-    """Check the CSRF token of a form, if the client has a session cookie.
+    """Check the CSRF token of a form if the client has a session; other clients need none.
 
     Args:
         request: request with the form.
         given: value of the form's field `CSRF_FIELD`; a valid token in the header `CSRF_HEADER` is accepted as well.
 
     Raises:
-        HTTPException: 403, if neither has the session's token.
+        HTTPException: 403, if neither the field nor the header has the session's token.
     """
     csrf = request.state.csrf
     if csrf and not _is_same(given, csrf) and not _is_same(request.headers.get(CSRF_HEADER, ""), csrf):
@@ -297,7 +307,7 @@ def check_form(request: Request, given: str) -> None:
 
 
 def own_path(request: Request) -> str:
-    """Return the path of the request without the root path at which a proxy mounts the server."""
+    """Return the URL path of the request without the root path at which a proxy mounts the server."""
     path: str = request.scope["path"]
     base = request.scope.get("root_path", "")
     return path.removeprefix(base) if base and path.startswith(f"{base}/") else path

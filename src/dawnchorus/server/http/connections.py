@@ -22,7 +22,7 @@ def server_config(service: Service, *, port: int = 0, root_path: str = "", acces
     Args:
         service: components of the server.
         port: TCP port to listen on; 0 for any free port.
-        root_path: path at which a reverse proxy mounts the server.
+        root_path: path at which a reverse proxy mounts the server, such as "/birds"; empty for the root.
         access_log: True to log each request.
     """
     proxy, limits = service.settings.trusted_proxy, service.settings.limits
@@ -48,7 +48,8 @@ class TimeoutProtocol(HttpToolsProtocol):
 
     Args:
         options: positional arguments of uvicorn's protocol.
-        headers_timeout_s: maximum time from the start of the connection, or of a request, to the end of the headers.
+        headers_timeout_s: maximum time from the start of the connection, or of a further request on it, to the end of
+            the request's headers.
         named_options: keyword arguments of uvicorn's protocol.
     """
 

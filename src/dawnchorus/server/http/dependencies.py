@@ -28,15 +28,16 @@ async def receive_recording(
 ) -> AsyncIterator[tuple[Path, str]]:
     """Receive an uploaded recording into a temporary file, which is deleted at the end of the block.
 
-    Error messages of the request name the file as the client does.
+    The text fields of the form are set as `request.state.texts`. Error messages of the request name the file as the
+    client does.
 
     Args:
         service: components of the server.
         request: the request.
-        bypass_queue_limit: True to accept the upload with a full queue, for background jobs.
+        bypass_queue_limit: True to accept the upload even if the inference queue is full, for background jobs.
 
     Yields:
-        Path of the file, and the client's name of it.
+        Path of the temporary file, and the client's name of the file.
 
     Raises:
         OverloadedError: the queue has no room for the announced size (`InferencePool.check_room`), and
@@ -59,10 +60,10 @@ async def receive_batch(service: Service, request: Request) -> AsyncIterator[Bat
     """Receive a form with several files into a temporary folder, which is deleted at the end of the block.
 
     Yields:
-        Folder, text fields and files of the form (`uploads.Batch`).
+        Temporary folder, text fields of the form by name, and client's name and path of each file (`uploads.Batch`).
 
     Raises:
-        OverloadedError: `service.MAX_BATCHES` such forms are being received; the body was not read.
+        OverloadedError: `service.MAX_BATCHES` such forms are being received already; the body was not read.
         UploadTooLargeError, UploadTooSlowError, InputError, OutputError: see `uploads.receive_files`.
     """
     limit = service.settings.limits.max_bytes

@@ -85,8 +85,8 @@ def problem_response(
     Args:
         status: HTTP status code.
         detail: reason of the error, for the client.
-        headers: additional headers; None for none.
-        more: additional fields, which replace fields of the same name; None for none.
+        headers: additional headers by name; None for no additional headers.
+        more: additional fields by name, which replace fields of the same name; None for no additional fields.
     """
     number = uuid.uuid4().hex[:12]
     title = HTTPStatus(status).phrase
@@ -101,11 +101,11 @@ def is_page(request: Request) -> bool:
 
 
 async def render_if_page(request: Request, problem: Response) -> Response:
-    """Return the HTML page of an error if the request is for a page, else the response `problem` itself.
+    """Return the HTML page of an error if the request is for a page (`is_page`), else the response `problem` itself.
 
     Args:
-        request: the request.
-        problem: result of `problem_response`.
+        request: the request that failed.
+        problem: response with the error, from `problem_response`.
     """
     if not is_page(request):
         return problem
@@ -118,8 +118,8 @@ async def render_if_page(request: Request, problem: Response) -> Response:
 async def handle_known_error(request: Request, error: Exception) -> Response:
     """Return the response to a `DawnChorusError`, with the status of its class and its reason.
 
-    An error of a class without a status of its own is treated as unexpected, except for a `PlugInError`: this is
-    logged, and its response has the status 500 and the reason.
+    An error of a class without a status of its own is treated as unexpected, except for a `PlugInError`, which is
+    logged, and whose response has the status 500 and the reason.
     """
     assert isinstance(error, DawnChorusError)  # noqa: S101 - it is installed for no other
     status = http_status(error)
@@ -134,7 +134,7 @@ async def handle_known_error(request: Request, error: Exception) -> Response:
 
 
 def retry_header(error: DawnChorusError) -> dict[str, str]:
-    """Return the header Retry-After for an `OverloadedError`, no header for other errors."""
+    """Return the header Retry-After, by name, for an `OverloadedError`; an empty dict for other errors."""
     return {"Retry-After": f"{error.retry_after_s:.0f}"} if isinstance(error, OverloadedError) else {}
 
 
@@ -157,7 +157,10 @@ def error_message(request: Request, error: DawnChorusError) -> str:
 
 
 async def handle_error(request: Request, error: Exception) -> Response:
-    """Return the response to an exception outside of the application's routes, such as in the middleware."""
+    """Return the response to an exception outside of the application's routes, such as in the middleware.
+
+    The status is 503 if the database cannot be reached, is locked or is full, else 500. The exception is logged.
+    """
     return await (_database if isinstance(error, SQLAlchemyError) else handle_unexpected_error)(request, error)
 
 
@@ -202,7 +205,7 @@ async def _invalid(request: Request, error: Exception) -> Response:
 
 
 def invalid_line(error: Mapping[str, Any]) -> str:
-    """Return a message for an error of Pydantic or FastAPI: field, expected value, and the given value.
+    """Return a message for a validation error of Pydantic or FastAPI: field, Pydantic's message, and the given value.
 
     The given value is cut to `MAX_VALUE_CHARS`; values other than texts and numbers are left out.
 

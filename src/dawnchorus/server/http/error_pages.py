@@ -20,8 +20,11 @@ class ErrorText:
     """Text of an error page: heading, advice as a sentence, and links to other pages."""
 
     heading: str
+    """Heading that says what happened."""
     advice: str
+    """Sentence that says what to do next."""
     links: tuple[Link, ...] = (HOME,)
+    """Links to other pages: path on this server, and text of the link."""
 
 
 _MISSING = {
@@ -66,7 +69,7 @@ _TEXTS = {
 
 
 def describe_error(status: int, path: str) -> ErrorText:
-    """Return the text of the error page.
+    """Return the text of the error page for a status code.
 
     Args:
         status: HTTP status code.

@@ -14,7 +14,7 @@ MAX_FORM_BYTES = 4096
 
 
 async def read_form(request: Request) -> dict[str, str]:
-    """Read the form in the body of a request, and return its fields by name, without fields that have no value.
+    """Read the form in the body of a request, and return the fields' values by name, without fields of empty value.
 
     Raises:
         InputError: a field is repeated.

@@ -18,9 +18,10 @@ EMPTY_BODIES = (b"", b"{}", b"null")
 
 
 def refuse_other_body(request: Request) -> None:
-    """Check the body of a request to a `JsonRoute` (`routes.replies`).
+    """Check the body and the Content-Type of a request to a `JsonRoute` (`routes.replies`).
 
-    For a route that reads no body, `EMPTY_BODIES` count as no body.
+    The body is the one that `JsonRoute` has set as `request.state.body`; a request without this attribute counts as one
+    without a body. For a route that reads no body, `EMPTY_BODIES` count as no body.
 
     Raises:
         InputError: the route reads no body and the request has one, or the Content-Type is not JSON.
@@ -40,7 +41,7 @@ def refuse_other_body(request: Request) -> None:
 
 
 def parse_json(body: bytes) -> Any:
-    """Parse a JSON body.
+    """Parse a JSON body, and return its value.
 
     Raises:
         InputError: an object has a name twice (`json` would ignore the first value), or the body has NaN or Infinity,

@@ -32,9 +32,10 @@ def render_page(
         template: file name of the template.
         request: the request.
         status: HTTP status code.
-        headers: additional headers; None for none. They may replace `Cache-Control: no-store`.
-        values: values for the template by name, in addition to those of all pages, which they may replace: `error`,
-            `notes`, `base`, `here`, `csrf`, `may_train`, `is_admin`, `bundle` and `min_score`.
+        headers: additional headers by name, which may replace `Cache-Control: no-store`; None for no additional ones.
+        values: values for the template by name, in addition to those of all pages, which they may replace: `error`
+            (message), `notes`, `base` (root path), `here` (path), `csrf` (token), `may_train`, `is_admin`, `bundle` (of
+            the active model) and `min_score` (default of identifications).
     """
     service = request.app.state.service
     common = {
@@ -53,7 +54,7 @@ def render_page(
 
 
 def redirect(request: Request, path: str) -> Response:
-    """Return a redirection (303) to a path of this server; the root path of a proxy is added."""
+    """Return a redirection (303) to a path of this server, such as "/recordings"; the root path of a proxy is added."""
     return RedirectResponse(request.scope.get("root_path", "").rstrip("/") + path, 303)
 
 
@@ -76,11 +77,11 @@ def format_month(day: date) -> str:
 
 
 def heat_step(n: int, most: int) -> int:
-    """Return the color of a number in a heat map, from 1 to `HEAT_STEPS` on a logarithmic scale.
+    """Return the number of the color that shows `n` in a heat map, from 1 to `HEAT_STEPS`, on a logarithmic scale.
 
     Args:
-        n: the number, at least 1.
-        most: the highest number in the heat map.
+        n: the value to show, at least 1.
+        most: the highest value in the heat map.
     """
     return 1 + min(int(HEAT_STEPS * math.log(n) / math.log(most + 1)), HEAT_STEPS - 1)
 
@@ -98,7 +99,7 @@ def format_span(text: str, duration_s: float | None) -> str:
 
     Args:
         text: start in ISO 8601.
-        duration_s: length of the recording; None if unknown, for a text with the start only.
+        duration_s: length of the recording; None if unknown, which gives a text with the start only.
     """
     start = datetime.fromisoformat(text)
     try:

@@ -26,7 +26,7 @@ Parameters = TypeVar("Parameters", bound=BaseModel)
 
 
 class RequestParameters(BaseModel):
-    """Base class of parameter models; unknown fields are errors, and empty values count as absent."""
+    """Base class of parameter models; unknown fields are errors, and empty or blank texts count as absent."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -38,10 +38,10 @@ class RequestParameters(BaseModel):
         return {name: value for name, value in fields.items() if not (isinstance(value, str) and not value.strip())}
 
     def query_string(self, **changes: object) -> str:
-        """Return the query of a URL with the parameters that were given, without empty values.
+        """Return the query of a URL, without question mark, with the parameters that were given, except empty values.
 
         Args:
-            changes: new values by name, which replace given ones; None removes a parameter.
+            changes: new values by name, which are added or replace given values; None removes a parameter.
         """
         values = {**self.model_dump(mode="json", exclude_unset=True), **changes}
         return urlencode({name: to_text(value) for name, value in values.items() if value not in (None, "")})
@@ -53,10 +53,10 @@ def to_text(value: object) -> str:
 
 
 def refuse_unknown_query(request: Request) -> None:
-    """Check that the route reads all query parameters, and that each is given once.
+    """Check that the request's route reads all query parameters of the request, and that each is given once.
 
     Raises:
-        InputError: a parameter is unknown to the route, or repeated.
+        InputError: the route does not read a parameter, or a parameter is repeated.
     """
     route = request.scope.get("route")
     if not request.query_params or not isinstance(route, APIRoute):
@@ -69,7 +69,7 @@ def refuse_unknown_query(request: Request) -> None:
 
 
 def refuse_unknown(names: Collection[str], known: Collection[str], noun: str) -> None:
-    """Check that all names are known.
+    """Check that all names in a request are allowed.
 
     Args:
         names: names in the request.
@@ -90,7 +90,7 @@ def refuse_repeated(pairs: Sequence[tuple[str, object]], noun: str) -> None:
     """Check that each name occurs once, so that no value is ignored in favor of another.
 
     Args:
-        pairs: names and values in the request.
+        pairs: names and values in the request, of which only repeated ones are shown in the message.
         noun: what the names are, such as "parameter" or "field", for the message.
 
     Raises:
@@ -103,7 +103,9 @@ def refuse_repeated(pairs: Sequence[tuple[str, object]], noun: str) -> None:
 
 
 def note_empty(pairs: Iterable[tuple[str, str]]) -> list[str]:
-    """Return a list with a sentence that names the parameters with an empty value; empty if there are none.
+    """Return a list with one sentence that names the parameters with an empty or blank value.
+
+    The list is empty if there are no such parameters.
 
     Args:
         pairs: names and values in the request.
@@ -113,7 +115,7 @@ def note_empty(pairs: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def merge_fields(query: Parameters, fields: Mapping[str, str]) -> Parameters:
-    """Return the parameters of the query, completed by the text fields of a form.
+    """Return a copy of the parameters of the query, completed by the text fields of a form.
 
     Empty fields count as absent, because browsers send fields that were not filled in.
 
@@ -122,7 +124,7 @@ def merge_fields(query: Parameters, fields: Mapping[str, str]) -> Parameters:
         fields: text fields of the form by name.
 
     Raises:
-        InputError: a field is not a parameter, or has another value than the same parameter in the query.
+        InputError: a field is not a parameter of this model, or has another value than the same parameter in the query.
         RequestValidationError: a field's value is not valid.
     """
     model = type(query)
@@ -151,7 +153,7 @@ class PageQuery(Generic[Parameters]):
     and bookmarked for years.
 
     Args:
-        model: model of the parameters.
+        model: model of the parameters, an instance of which the route gets.
     """
 
     def __init__(self, model: type[Parameters]) -> None:
@@ -182,7 +184,7 @@ class PageQuery(Generic[Parameters]):
 
 
 def note(request: Request, sentence: str) -> None:
-    """Add a note on an invalid part of the request's URL; the page shows all notes of the request."""
+    """Add a sentence on an invalid part of the request's URL to the request; the page shows all of these notes."""
     if not hasattr(request.state, "notes"):
         request.state.notes = []
     request.state.notes.append(sentence)

@@ -31,10 +31,13 @@ MAX_S = 1e7
 
 
 class RecordingPageParameters(RequestParameters):
-    """Parameters in the URL of the page."""
+    """Parameters in the URL of the HTML page of a recording."""
 
     t: float | None = Field(None, ge=0, le=MAX_S)
-    """Middle of the viewer in seconds; None for the middle of the selected detection, or the start without one."""
+    """Time in the middle of the viewer, in seconds from the start of the recording.
+
+    None for the middle of the selected detection or, without a detection, the start of the recording.
+    """
     zoom: float = Field(VIEW_S, gt=0, le=MAX_S)
     """Seconds that the viewer shows."""
     d: int | None = Field(None, ge=1, le=2**63 - 1)
@@ -42,9 +45,11 @@ class RecordingPageParameters(RequestParameters):
     species: str = Field("", max_length=200)
     """Substring of the common or scientific name of the listed detections; empty for all."""
     min_score: float | None = Field(None, ge=0, le=1)
+    """Minimum score of the listed detections; None for all."""
     reviewed: Reviewed | None = None
+    """State of review of the listed detections: True (reviewed), False (not reviewed) or a verdict; None for all."""
     order: Order = "start"
-    """Order of the table of detections."""
+    """Order of the table of detections: "start" for rising start time, "score" for falling score."""
     after: int | None = Field(None, ge=1, le=2**63 - 1)
     """Id of the detection after which the table of detections starts."""
     before: int | None = Field(None, ge=1, le=2**63 - 1)
@@ -60,7 +65,13 @@ class RecordingPageParameters(RequestParameters):
 def drop_missing(
     service: Service, sha256: str, parameters: RecordingPageParameters
 ) -> tuple[RecordingPageParameters, list[str]]:
-    """Return the parameters without ids of detections that the recording does not have, and a sentence on each id."""
+    """Return the parameters without ids of detections that the recording does not have, and a sentence on each such id.
+
+    Args:
+        service: components of the server.
+        sha256: hash of the recording.
+        parameters: parameters in the URL, of which `d`, `after` and `before` are ids.
+    """
     problems = []
     for name in ("d", "after", "before"):
         number = getattr(parameters, name)
@@ -78,12 +89,12 @@ DOWNLOADS = {"csv": "CSV", "raven": "Raven table", "audacity": "Audacity labels"
 
 
 def read_recording_page(service: Service, row: Recording, parameters: RecordingPageParameters) -> dict[str, Any]:
-    """Return the values for the template of the page by name.
+    """Return the values for the template of a recording's page, by name.
 
     Args:
         service: components of the server.
         row: row of an identified recording.
-        parameters: result of `drop_missing`.
+        parameters: parameters in the URL, as `drop_missing` returns them.
     """
     query = TimelineQuery(
         row.sha256,

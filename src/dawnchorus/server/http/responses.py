@@ -26,7 +26,7 @@ class RenderedResponse(Response):
     Args:
         file: open file, from `Renderer`.
         media_type: value of the Content-Type header.
-        headers: further headers.
+        headers: further headers by name; None for no further headers.
     """
 
     def __init__(self, file: BinaryIO, *, media_type: str, headers: dict[str, str] | None = None) -> None:
@@ -49,7 +49,7 @@ async def while_connected(request: Request, work: Awaitable[Result]) -> Result:
     """Wait for `work` and return its result; cancel `work` if the client disconnects first.
 
     Raises:
-        ClientDisconnect: the client has disconnected.
+        ClientDisconnect: the client has disconnected before `work` was done.
     """
     task, disconnect = asyncio.ensure_future(work), asyncio.ensure_future(_wait_for_disconnect(request))
     try:

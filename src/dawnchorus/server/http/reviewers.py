@@ -17,7 +17,7 @@ MAX_AGE_S = 365 * 86_400
 
 
 async def find_reviewer(request: Request) -> str | None:  # async, since sync dependencies run in a thread
-    """Return the reviewer id in the request's cookie; None without a valid one."""
+    """Return the reviewer id in the request's cookie; None if there is no cookie or no valid id in it."""
     given = request.cookies.get(COOKIE, "")
     return given if re.fullmatch("[0-9a-f]{32}", given) else None
 
@@ -26,7 +26,13 @@ Reviewer = Annotated[str | None, Depends(find_reviewer)]
 
 
 def remember_reviewer(request: Request, response: Response, reviewer: str | None) -> Response:
-    """Return the response, with a cookie with a new reviewer id if the browser has none (`reviewer` is None)."""
+    """Return the same response; a cookie with a new reviewer id is set on it if the browser has no id yet.
+
+    Args:
+        request: the request.
+        response: response to the request.
+        reviewer: result of `find_reviewer`; None if the browser has no id.
+    """
     if reviewer is None:
         is_secure = request.url.scheme == "https"
         response.set_cookie(

@@ -39,7 +39,7 @@ def health(service: ServiceDependency) -> dict[str, Any]:
     `status` is always "healthy", and `model_loaded` always true. `error_count` is the number of responses with a status
     code of 400 or more; `last_retrain` is the time in UTC at which a retraining was last completed, or null. The other
     fields are `model` (name), `model_version` (bundle id), `num_classes`, `uptime_seconds`, `total_requests`,
-    `is_retraining` and `timestamp`.
+    `is_retraining` (true if a retraining is queued or running) and `timestamp` (of the response, in UTC).
     """
     bundle = service.pool.bundle
     n_requests, n_errors = service.metrics.count_replies()
@@ -60,11 +60,13 @@ def health(service: ServiceDependency) -> dict[str, Any]:
 def metrics(service: ServiceDependency) -> dict[str, Any]:
     """Return uptime, totals, mean confidence, the ten most frequent species and the latest predictions.
 
-    A prediction is the species with the highest score of an identified recording. `recent_predictions` are the last 20,
-    the oldest first; `latest` are the last 50, the newest first. `avg_confidence` is 0 and `average_confidence` is null
-    before the first prediction. `species_distribution` is the number of predictions by common name, `sound_seconds` the
-    length of all identified audio in seconds, and `waiting` the number of recordings in the queue. `uptime` and
-    `uptime_seconds` are equal, `total_predictions` is the number of all, and `model_version` the bundle id.
+    A prediction is the species with the highest score in an identified recording, and confidence is this score.
+    `recent_predictions` are the last 20, the oldest first; `latest` are the last 50, the newest first; each has
+    `species`, `confidence`, `timestamp` and `bundle_id`. `avg_confidence` is 0 and `average_confidence` is null before
+    the first prediction. `species_distribution` is the number of predictions by common name, `sound_seconds` the length
+    of all identified audio in seconds, and `waiting` the number of recordings in the queue. `uptime` and
+    `uptime_seconds` are equal, `total_predictions` is the number of all identified recordings, and `model_version` the
+    bundle id of the active model.
     """
     uptime_s, totals = round(service.uptime_s, 3), service.detections.totals()
     return {
@@ -117,12 +119,12 @@ def _memory_bytes() -> int | None:
 
 @router.get("/model_performance", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())
 def model_performance(service: ServiceDependency) -> dict[str, Any]:
-    """Return `model` (name), `model_version` (id) and `num_classes` of the active model, and its `report`.
+    """Return `model` (name), `model_version` (bundle id) and `num_classes` of the active model, and its `report`.
 
-    The report is the comparison with the model that was active before its retraining. The two were compared on held-out
-    recordings. Its fields are `meets_promotion_rule`, `reasons` (clauses with reasons against promotion) and `report`,
-    the numbers, with the keys that `training.retraining.compare` describes. `report` is null if the active model was
-    not made by a retraining.
+    The report is the comparison, on held-out recordings, with the model that was active when the active model was
+    trained; it is null if the active model was not made by a retraining. Its fields are `meets_promotion_rule`,
+    `reasons` (clauses with reasons against promotion) and `report`, the numbers, with the keys that
+    `training.retraining.compare` describes.
     """
     bundle = service.pool.bundle
     return {
@@ -138,7 +140,10 @@ _BODY = {"requestBody": {"required": True, "content": {"multipart/form-data": {"
 
 
 class PredictRequest(RequestParameters):
-    """Parameters of a request for a prediction."""
+    """Parameters of a request for a prediction, in the URL or in the form.
+
+    `channel` is "mean" (of all channels), "left" (the first), "right" (the second) or "best" (the clearest).
+    """
 
     channel: Channel = Field(
         default="mean", description="Channel to score: the mean of all, the first, the second or the clearest."
@@ -154,12 +159,12 @@ class PredictRequest(RequestParameters):
 async def predict(
     request: Request, service: ServiceDependency, query: Annotated[PredictRequest, Query()]
 ) -> dict[str, Any]:
-    """Return the five species of a clip with the highest scores in any window.
+    """Return the five classes (species or other sounds) with the highest scores in any window of a clip.
 
-    The clip is the form field `audio`; the channel may also be a field of the form. `predicted_species` is the first of
-    the five, `confidence` its score, 0 to 1, and `top_5_predictions` the score by common name, the highest first;
-    `model_version` is the bundle id. The other fields are `confidence_percent` (a text), `timestamp`, and the sentences
-    `warnings` and `notes`. 400 if the clip has no audio.
+    The clip is the form field `audio`; the channel may also be a field of the form. `predicted_species` is the common
+    name of the first of the five, `confidence` its score, 0 to 1, and `top_5_predictions` the score by common name, the
+    highest first; `model_version` is the bundle id. The other fields are `confidence_percent` (a text), `timestamp`
+    (UTC), and the sentences `warnings` and `notes`. 400 if the clip has no audio.
     """
     async with receive_recording(service, request) as (path, name):
         channel = merge_fields(query, request.state.texts).channel
@@ -196,8 +201,8 @@ async def upload_bulk(request: Request, service: ServiceDependency) -> Response:
 
     `uploaded` is the number of accepted files, `failed` that of rejected ones, `skipped_count` that of rejected files
     and duplicates, and `total_files_in_folder` the number of all labeled recordings in the training data.
-    `uploaded_count` equals `uploaded`; `message`, `files` and `notes` are further fields. 422 if every file was
-    rejected.
+    `uploaded_count` equals `uploaded`; `message`, `files` (the outcome of each file) and `notes` are further fields.
+    422 if every file was rejected.
     """
     result = await add_files(request, service)
     n_files, n_accepted = len(result.files), result.count("accepted")
@@ -216,8 +221,8 @@ async def upload_bulk(request: Request, service: ServiceDependency) -> Response:
 def trigger_retrain(service: ServiceDependency) -> dict[str, Any]:
     """Add a job that retrains on all training data; the new model is activated if it meets the promotion rule.
 
-    Returns `message`, the job's `status`, and `job_id`. 409 if another retraining is queued or running, or the queue is
-    full.
+    Returns `message`, the job's `status`, and `job_id`. 409 if another retraining is queued or running, or the queue of
+    jobs is full; 400 if there is no training data.
     """
     job = service.retraining.start(list(service.settings.retrain_overrides), require_approval=False)
     return {"message": "Retraining has started.", "status": job.status, "job_id": job.id}
@@ -227,9 +232,11 @@ def trigger_retrain(service: ServiceDependency) -> dict[str, Any]:
 def retrain_status(service: ServiceDependency) -> dict[str, Any]:
     """Return the progress of the latest retraining, and the time at which a retraining was last completed.
 
-    `status` is that of the job, or "idle" if there is none; `progress` is in percent; `message` is the stage of the
-    work, or the reason of a failure; `last_retrain` is the time in UTC, or null. `is_training` and `is_retraining` are
-    equal, and `model_version` is the active model's bundle id. With a job, its `job_id` and `result` are added.
+    `status` is that of the latest retraining job ("queued", "running", "done", "failed" or "cancelled"), or "idle" if
+    there is none; `progress` is in percent; `message` is the stage of the work, or the reason of a failure;
+    `last_retrain` is the time in UTC, or null. `is_training` and `is_retraining` are equal: true if a retraining is
+    queued or running. `model_version` is the active model's bundle id. If there is a job, its `job_id` and `result` are
+    added.
     """
     retraining = _retraining_fields(service)
     common = {"is_training": retraining["is_retraining"], **retraining}

@@ -67,6 +67,11 @@ def _read_degrees(parse: Callable[[str], float | None], value: object) -> object
 class IdentifyRequest(RequestParameters):
     """Parameters of the identification of a recording.
 
+    The parameters from `min_score` to `range_threshold` are those of `identification.options.Options`: minimum score of
+    detections, overlap of windows in seconds, maximum number of species per window, channel to score ("mean", "left",
+    "right", "best", or "each" separately), joining of detections in neighboring windows, degrees north and east, week
+    (1 to 48; 0: all year; None: that of the recording), and minimum probability of occurrence of species in range.
+
     Without `background`, an identification becomes a job if the audio to score is longer than `Limits.max_sync_s`.
     Audio in overlapping windows, and in channels that are scored separately, counts several times.
     """
@@ -192,6 +197,7 @@ class Identified:
     """An identified upload."""
 
     result: IdentifyResult
+    """Detections and warnings."""
     options: Options
     """Options that were used, which may differ from the request's (`own_location_first`)."""
     sha256: str | None
@@ -199,7 +205,7 @@ class Identified:
 
 
 async def identify_upload(service: Service, query: IdentifyRequest, path: Path, name: str) -> Identified | Job:
-    """Identify an upload, and store it if the request says so; or add a job that identifies and stores it.
+    """Identify an upload, and store it if the request says `store`; or add a job that identifies and stores it.
 
     A job is added if the request says `background`, or by default if the recording is long (see `IdentifyRequest`).
 
@@ -210,13 +216,14 @@ async def identify_upload(service: Service, query: IdentifyRequest, path: Path, 
         name: client's name of the file.
 
     Raises:
-        AudioError: the recording cannot be decoded, exceeds `Limits`, or is in quarantine. If the request says
-            `store`, the recording is listed with this reason, unless it was identified before.
+        AudioError: the recording cannot be decoded, exceeds `Limits`, or is in quarantine, since decoders crashed on it
+            repeatedly. If the request says `store`, the recording is listed with this reason, unless it was identified
+            before.
         InputError: a parameter is invalid, or has no effect because the identification becomes a job.
         OverloadedError: the queue of the inference pool is full (`InferencePool.check_room`), or the recording has
             waited for longer than `Limits.wait_s`.
         BusyError: the queue of jobs is full (`job_queue.MAX_JOBS`).
-        OutputError: no space on the disk.
+        OutputError: the audio cannot be stored: no space, or no permission.
     """
     options, window_s = query.options(), service.pool.bundle.info.window_s
     _check_overlap(options, window_s, service.settings.limits)
@@ -308,7 +315,7 @@ def enqueue(service: Service, path: Path, name: str, options: Options, site: str
 
     Raises:
         BusyError: the queue of jobs is full (`job_queue.MAX_JOBS`).
-        OutputError: no space on the disk.
+        OutputError: the audio cannot be stored: no space, or no permission.
     """
     with service.files.keep(path) as (session, sha256):
         parameters = {"sha256": sha256, "name": name, "options": asdict(options), "site": site}

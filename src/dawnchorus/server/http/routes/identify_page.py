@@ -46,9 +46,9 @@ def _home(request: Request, service: Service, **values: Any) -> Response:
 
 @router.post("/", dependencies=[require_role(Role.IDENTIFY, is_form=True)])
 async def upload(request: Request, service: ServiceDependency) -> Response:
-    """Identify and store the recording in the form, and redirect to its page, or to the job of a long recording.
+    """Identify and store the recording in the form, and redirect to its page, or to the page of a long recording's job.
 
-    After an error, the start page is shown with the error and its status.
+    After an error, the start page is shown with the error's message and status code.
     """
     try:
         async with receive_recording(service, request) as (path, name):

@@ -53,7 +53,7 @@ class Tensor(BaseModel):
     name: str
     """Name of the tensor, which must be "waveform"."""
     shape: list[int] = Field(min_length=1, max_length=4)
-    """Shape [windows, samples]."""
+    """Shape [windows, samples], with 1 to 8 windows of the model's length."""
     datatype: str
     """Type of the values, which must be "FP32"."""
     data: list[Any]
@@ -68,7 +68,7 @@ class RequestedOutput(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     name: Literal["scores"]
-    """Name of the tensor."""
+    """Name of the tensor, which must be "scores"."""
     parameters: dict[str, Any] = {}
     """Parameters of protocol extensions, which are ignored."""
 
@@ -79,13 +79,13 @@ class InferenceRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     id: str | None = None
-    """Id of the client for the request, which is copied to the response."""
+    """Id that the client gives the request, copied to the response; None for no id."""
     parameters: dict[str, Any] = {}
     """Parameters of protocol extensions, which are ignored."""
     inputs: list[Tensor] = Field(min_length=1, max_length=1)
     """The only input tensor, "waveform"."""
     outputs: list[RequestedOutput] = Field(default=[], max_length=1)
-    """Tensors to return; the scores are returned also if the list is empty."""
+    """Tensors to return, at most "scores"; the scores are returned also if the list is empty."""
 
 
 @router.get("", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())
@@ -134,7 +134,7 @@ async def model(service: ServiceDependency, name: ModelName, version: ModelVersi
     responses=error_responses(404, 503),
 )
 async def model_ready(service: ServiceDependency, name: ModelName, version: ModelVersion = None) -> dict[str, Any]:
-    """Return status 200 while the active model accepts requests, 503 while the server shuts down.
+    """Return status 200, `name` and `ready` (true) while the active model accepts requests, 503 while shutting down.
 
     404 if `name` is not the name, or `version` not the bundle id, of the active model.
     """
@@ -164,7 +164,8 @@ async def infer(
     """Score windows of audio [windows, samples] at the model's sample rate; return the scores [windows, classes].
 
     The body is an `InferenceRequest` with 1 to 8 windows. The scores, 0 to 1, are `outputs[0].data`, all windows in a
-    row. 404 if `name` is not the name, or `version` not the bundle id, of the active model.
+    row. The other fields are `model_name`, `model_version` (bundle id) and the request's `id`. 404 if `name` is not the
+    name, or `version` not the bundle id, of the active model.
     """
     active = _check_model(service.pool.bundle, name, version)
     service.pool.check_room(0)  # before the body is read

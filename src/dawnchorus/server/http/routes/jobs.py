@@ -47,18 +47,17 @@ def jobs(
 def job(service: ServiceDependency, job_id: JobId) -> dict[str, Any]:
     """Return a job: the columns of the table `Job` and the URL path of its `events`.
 
-    The columns `worker_id` and `heartbeat_at` are left out.
-    `status` is "queued", "running", "done", "failed" or "cancelled"; `progress` is from 0 to 1; `result` is null until
-    the job is done.
+    The columns `worker_id` and `heartbeat_at` are left out. `status` is "queued", "running", "done", "failed" or
+    "cancelled"; `progress` is from 0 to 1; `result` is null until the job is done.
     """
     return job_fields(service.jobs.get(job_id))
 
 
 @router.get("/{job_id}/log", dependencies=[require_role(Role.TRAIN)], responses=error_responses(404))
 def log(service: ServiceDependency, job_id: JobId) -> dict[str, Any]:
-    """Return the last 50 lines of a retraining's log (`lines`).
+    """Return the last 50 lines of a retraining's log, in order (`lines`).
 
-    There are none for other jobs, and on servers that did not run the retraining.
+    The list is empty for other jobs, and on servers that did not run the retraining.
     """
     return {"lines": service.retraining.log(service.jobs.get(job_id).id)}
 
@@ -78,8 +77,9 @@ def cancel(service: ServiceDependency, job_id: JobId) -> dict[str, Any]:
 def restart(service: ServiceDependency, job_id: JobId) -> dict[str, Any]:
     """Start a new job with the arguments of a job that was cancelled or failed, and return the new job.
 
-    404 if the job's audio file was deleted: an hourly clean-up deletes the files of cancelled identifications. 409 if
-    the job has not ended, another retraining is queued or running, or the queue is full; 400 if the job is done.
+    404 if there is no such job, or its audio file was deleted: an hourly clean-up deletes the files of cancelled
+    identifications. 409 if the job has not ended, another retraining is queued or running, or the queue is full; 400 if
+    the job is done, or a retraining has no training data.
     """
     return job_fields(service.restart(job_id))
 
@@ -110,10 +110,10 @@ async def events(
         str | None, Header(description="Id of the last event that the client has received.")
     ] = None,
 ) -> AsyncIterator[ServerSentEvent]:
-    """Stream the events of a job as server-sent events, until the job ends (event `end`).
+    """Stream the events of a job as server-sent events, until the job ends (event `end`) or the server shuts down.
 
     The stream starts with the first event, or with the event after the id in the header Last-Event-ID. The data of an
-    event are `at`, `status`, `stage`, `progress` and `error` of the job. Events of a retraining may also have
+    event are its time `at`, and `status`, `stage`, `progress` and `error` of the job. Events of a retraining may have
     `message`, `epoch`, `n_epochs`, `left_s`, `metrics` and `outcome` (schema `RetrainEvent`).
     """
     after = int(last_event_id) if last_event_id and re.fullmatch(r"[0-9]{1,18}", last_event_id) else 0

@@ -54,14 +54,14 @@ def detections(
     service: ServiceDependency,
     query: Annotated[DetectionPageFilter, Depends(PageQuery(DetectionPageFilter))],
 ) -> Response:
-    """Show a page of the list of detections, the latest upload first."""
+    """Show a page of the list of detections, those of the latest upload first."""
     page = _find(find_detections, request, service, query)
     return render_page("detections.html", request, **_list_values(service, query, page))
 
 
 @router.get("/history", dependencies=[require_role(Role.IDENTIFY, is_page=True)])
 def redirect_history(request: Request) -> Response:
-    """Redirect from the former URL of the page of detections."""
+    """Redirect from the former URL of the page of detections to its present URL, /detections."""
     return redirect(request, "/detections")
 
 

@@ -48,7 +48,10 @@ router = APIRouter(prefix="/api/v1", tags=["recordings"], route_class=JsonRoute)
 
 
 class RecordingFilter(RequestParameters):
-    """Filter of lists, for the pages and the API."""
+    """Filter of the lists of recordings and of detections, for the pages and the API; None means no condition.
+
+    `species` is a part of the scientific or common name of a detected species.
+    """
 
     name: str | None = Field(default=None, max_length=MAX_TEXT, description="Part of the recording's name.")
     species: str | None = Field(default=None, max_length=MAX_TEXT, description=SPECIES)
@@ -64,31 +67,37 @@ class RecordingFilter(RequestParameters):
     )
 
     def query_fields(self) -> dict[str, Any]:
-        """Return the values of the parameters that filter the list, by parameter, without those of paging.
+        """Return the values of the parameters that filter the list, by name, without `cursor` and `limit`.
 
-        Parameters that are not set are None.
+        Parameters that were not given have their default, mostly None.
         """
         return {name: value for name, value in self if name not in ("cursor", "limit")}
 
 
 class RecordingPageFilter(RecordingFilter):
-    """Filter of the HTML page of recordings."""
+    """Filter of the HTML page of recordings.
+
+    `state` is "detections" or "no_detections" for identified recordings, or "failed" for those that could not be.
+    """
 
     state: RecordingState | None = Field(default=None, description="State of the recording's identification.")
 
     def query(self) -> RecordingQuery:
-        """Return the filter as a query of the database."""
+        """Return the filter as the query for `server.listing.find_recordings`."""
         return RecordingQuery(**self.query_fields())
 
 
 class DetectionPageFilter(RecordingFilter):
-    """Filter of the HTML page of detections."""
+    """Filter of the HTML page of detections.
+
+    `reviewed` is True for reviewed detections, False for others, or a verdict of the review (`tables.Verdict`).
+    """
 
     min_score: float = Field(default=0.0, ge=0, le=1, description="Minimum score of the detections.")
     reviewed: Reviewed | None = Field(default=None, description=REVIEWED)
 
     def query(self) -> DetectionQuery:
-        """Return the filter as a query of the database."""
+        """Return the filter as the query for `server.listing.find_detections`."""
         return DetectionQuery(**self.query_fields())
 
 
@@ -99,11 +108,17 @@ class _ApiFilter(RecordingFilter):
 
 
 class RecordingApiFilter(RecordingPageFilter, _ApiFilter):
-    """Filter of the list of recordings in the API."""
+    """Filter of the list of recordings in the API, with the fields of the page and `since`, `until` and `limit`.
+
+    `since` and `until` are limits of the time of the upload, and `limit` is the number of rows in a response.
+    """
 
 
 class DetectionApiFilter(DetectionPageFilter, _ApiFilter):
-    """Filter of the list of detections in the API."""
+    """Filter of the list of detections in the API, with the fields of the page and `since`, `until` and `limit`.
+
+    `since` and `until` are limits of the time of the upload, and `limit` is the number of rows in a response.
+    """
 
     recording: Annotated[Sha256 | None, Field(description="SHA-256 of the only recording to list.")] = None
 
@@ -112,8 +127,9 @@ class DetectionApiFilter(DetectionPageFilter, _ApiFilter):
 def recordings(service: ServiceDependency, query: Annotated[RecordingApiFilter, Query()]) -> dict[str, Any]:
     """Return a page of `recordings`, the latest upload first; some could not be identified (state `failed`).
 
-    Each has the fields of a recording, and `species`, `n_species` and `n_reviewed`. `total` is at most 10,000 (see
-    `is_total_exact`); `next` and `previous` are cursors of the older and the newer page.
+    Each recording has the fields of `server.http.routes.replies.listed_recording_fields`. `total` is the length of the
+    whole list, at most 10,000 (`is_total_exact` is false if it is longer); `next` and `previous` are cursors of the
+    older and the newer page.
     """
     page = find_recordings(service.database, query.query(), limit=query.limit, cursor=query.cursor)
     return {**_page_fields(page), "recordings": [listed_recording_fields(each) for each in page.rows]}
@@ -123,8 +139,9 @@ def recordings(service: ServiceDependency, query: Annotated[RecordingApiFilter, 
 def detections(service: ServiceDependency, query: Annotated[DetectionApiFilter, Query()]) -> dict[str, Any]:
     """Return a page of the `detections` in stored recordings, the latest upload first, by start within a recording.
 
-    Each has the fields of `server.http.routes.replies.detection_fields`. `total` is at most 10,000 (see
-    `is_total_exact`); `next` and `previous` are cursors of the older and the newer page.
+    Each detection has the fields of `server.http.routes.replies.detection_fields`. `total` is the length of the whole
+    list, at most 10,000 (`is_total_exact` is false if it is longer); `next` and `previous` are cursors of the older and
+    the newer page.
     """
     page = find_detections(service.database, query.query(), limit=query.limit, cursor=query.cursor)
     return {**_page_fields(page), "detections": [detection_fields(each) for each in page.rows]}
@@ -145,9 +162,9 @@ def species(
     name: Annotated[str, Query(max_length=MAX_TEXT, description=SPECIES)] = "",
     limit: Limit = 20,
 ) -> dict[str, Any]:
-    """Return the species that were detected in stored recordings and whose name contains `name`, by common name.
+    """Return the species that were detected in stored recordings and whose name contains `name`, sorted by common name.
 
-    `limit` is their maximum number. Each element of `species` has `scientific_name` and `common_name`.
+    `limit` is the maximum number of species. Each element of `species` has `scientific_name` and `common_name`.
     """
     rows = find_species(service.database, name, limit=limit)
     return {"species": [{"scientific_name": row.scientific_name, "common_name": row.common_name} for row in rows]}
@@ -171,7 +188,7 @@ class DeleteRequest(BaseModel):
 async def delete_recordings(service: ServiceDependency, body: DeleteRequest) -> dict[str, Any]:
     """Delete recordings with their detections and reviews in one transaction.
 
-    `deleted` has the sha256 of each deleted recording, `missing` those of unknown recordings.
+    `deleted` has the sha256 of each deleted recording, `missing` the sha256 of each recording that does not exist.
     """
     deleted = await run_in_threadpool(service.detections.delete_all, body.recordings)
     for sha256 in deleted:
