@@ -50,18 +50,23 @@ class ServerMetrics:
         self._seconds.labels(route).observe(seconds)
 
     def count_replies(self) -> tuple[int, int]:
-        """Return the number of answered requests, and the number of answers with a status code of 400 or more."""
+        """Return the number of requests answered since the start, and how many had a status code of 400 or more."""
         (family,) = self._requests.collect()
         samples = [sample for sample in family.samples if sample.name.endswith("_total")]
         n_errors = sum(sample.value for sample in samples if int(sample.labels["status"]) >= 400)
         return int(sum(sample.value for sample in samples)), int(n_errors)
 
     def observe_stage(self, name: str, seconds: float) -> None:
-        """Add the duration of a processing stage of a recording (such as "decode") to the stage's histogram."""
+        """Add the duration of a processing stage of a recording to the stage's histogram.
+
+        Args:
+            name: name of the stage: "receive", "wait", "decode", "infer" or "table".
+            seconds: duration of the stage.
+        """
         self._stages.labels(name).observe(seconds)
 
     def count_audio(self, seconds: float) -> None:
-        """Add the length of an identified recording to the total."""
+        """Add the length of an identified recording, in seconds, to the total."""
         self._audio.inc(seconds)
 
     def render(self) -> bytes:

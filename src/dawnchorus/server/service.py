@@ -71,16 +71,23 @@ class Service:
     files: BlobStore
     """Files of recordings, training data and models."""
     pool: InferencePool
+    """Inference engine with the active model."""
     metrics: ServerMetrics
     detections: DetectionStore
+    """Stored recordings with their identifications and detections."""
     timeline: Timeline
+    """Queries for the detections of one recording."""
     jobs: JobQueue
     training_data: TrainingData
     reviews: Reviews
     retraining: RetrainingRunner
+    """Runner of retraining jobs."""
     catalog: ModelCatalog
+    """Models, and the history of activations."""
     switcher: ModelSwitcher
+    """Switcher of the active model."""
     renderer: Renderer
+    """Threads that render responses, with a cache."""
     spool: Path
     """Folder of uploads that are being processed."""
     memory: Path
@@ -148,7 +155,7 @@ class Service:
             raise
 
     async def identify(self, path: Path, options: Options, name: str) -> IdentifyResult:
-        """Identify an uploaded recording with the active model, and update the metrics.
+        """Identify an uploaded recording with the active model, and update the metrics; nothing is stored.
 
         Args:
             path: file of the upload.
@@ -158,6 +165,7 @@ class Service:
         Raises:
             AudioError: the recording cannot be decoded, exceeds `settings.limits`, or is in quarantine.
             InputError: the active model does not support the options.
+            ModelError: the range model cannot be opened, or a score is not finite.
             OverloadedError: the queue is full (`InferencePool.check_room`), or the recording has waited for longer than
                 `Limits.wait_s`.
         """
@@ -192,12 +200,12 @@ class Service:
             return self.jobs.insert(session, "identify", parameters, files=[sha256])
 
     def restart(self, job_id: str) -> Job:
-        """Queue a copy of a job that was cancelled or failed.
+        """Queue a copy of a job that was cancelled or failed, and return the new job.
 
         Raises:
             NotFoundError: there is no such job, or its audio file was deleted.
-            BusyError: the job is queued or running, another retraining is, or the queue of jobs is full
-                (`job_queue.MAX_JOBS`).
+            BusyError: the job itself is queued or running, the job is a retraining and another retraining is queued or
+                running, or the queue of jobs is full (`job_queue.MAX_JOBS`).
             InputError: the job is done, or the job is a retraining and there is no training data.
         """
         job = self.jobs.get(job_id)
@@ -232,10 +240,10 @@ class Service:
 
 @asynccontextmanager
 async def hold_slot(slots: asyncio.Semaphore, operations: str) -> AsyncIterator[None]:
-    """Hold a slot during the `async with` block, without waiting for one.
+    """Hold one of the slots during the `async with` block, without waiting for a free slot.
 
     Args:
-        slots: slots of the operation.
+        slots: slots of the operation, one for each operation at the same time.
         operations: plural noun for the operation, for the message, such as "comparisons".
 
     Raises:
@@ -255,7 +263,8 @@ def open_service(settings: Settings) -> Iterator[Service]:
 
     Raises:
         BusyError: another server uses the data folder, and `settings.database` is None.
-        InputError: the database's URL, the file store's URL or the overrides for retraining are invalid.
+        InputError: the database's URL, the file store's URL or the overrides for retraining are invalid, or a newer
+            version of this program has migrated the database.
         MissingExtraError: a package for the database or the file store is not installed.
         OutputError: the database or the data folder cannot be written.
         ModelError: the model cannot be run.
