@@ -11,7 +11,8 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 class ServerMetrics:
     """Counters, gauges and histograms of one server; thread-safe.
 
-    The gauges `waiting`, `jobs` and `model` are not set here, but by the route `/metrics` before each `render`.
+    The gauges `waiting` (recordings in the queue), `jobs` (by status) and `model` (the active model) are not set here,
+    but by the route `/metrics` before each `render`.
     """
 
     def __init__(self) -> None:

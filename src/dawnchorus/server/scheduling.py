@@ -49,7 +49,7 @@ class ServedModel:
         self._range_filter = lru_cache(maxsize=8)(self._new_range_filter)
 
     def warm_up(self, n_threads: int) -> None:
-        """Create the inference sessions of `n_threads` threads, and the range filter for uploads without location.
+        """Create the inference sessions of `n_threads` threads, and the range filter if the bundle has a range model.
 
         Raises:
             ModelError: the model cannot be run, or its range model cannot be opened.

@@ -73,13 +73,17 @@ class Service:
     pool: InferencePool
     """Inference engine with the active model."""
     metrics: ServerMetrics
+    """Prometheus metrics of this server."""
     detections: DetectionStore
     """Stored recordings with their identifications and detections."""
     timeline: Timeline
     """Queries for the detections of one recording."""
     jobs: JobQueue
+    """Queue of background jobs, shared by all servers of the database."""
     training_data: TrainingData
+    """Labeled recordings for retraining."""
     reviews: Reviews
+    """Reviews of detections."""
     retraining: RetrainingRunner
     """Runner of retraining jobs."""
     catalog: ModelCatalog
@@ -93,7 +97,9 @@ class Service:
     memory: Path
     """Folder of small uploads that are being processed: in memory if the system allows, else `spool`."""
     recent_clips: RecentClips = field(default_factory=RecentClips)
+    """Cache of the latest decoded clips."""
     quarantine: DecoderQuarantine = field(default_factory=DecoderQuarantine)
+    """Files on which decoders have crashed repeatedly."""
     blocking_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_BLOCKING))
     """Slots for operations that block a thread of the event loop's thread pool for long."""
     batches: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_BATCHES))
@@ -106,7 +112,9 @@ class Service:
     """Time of the server's start by the monotonic clock."""
 
     def spool_for(self, announced_bytes: int | None) -> Path:
-        """Return the folder for an upload: `memory` up to `MAX_IN_MEMORY`, while `MIN_MEMORY` is free; else `spool`.
+        """Return the folder for an upload: `memory` if the upload is small and the memory is large, else `spool`.
+
+        An upload is small up to `MAX_IN_MEMORY` bytes; more than `MIN_MEMORY` bytes must be free in `memory`.
 
         Args:
             announced_bytes: size by the Content-Length header; None if the client did not send the header.
@@ -243,7 +251,7 @@ async def hold_slot(slots: asyncio.Semaphore, operations: str) -> AsyncIterator[
     """Hold one of the slots during the `async with` block, without waiting for a free slot.
 
     Args:
-        slots: slots of the operation, one for each operation at the same time.
+        slots: semaphore with the number of operations that may run at the same time.
         operations: plural noun for the operation, for the message, such as "comparisons".
 
     Raises:

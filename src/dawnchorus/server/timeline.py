@@ -68,7 +68,7 @@ class SpeciesCount:
 class SpeciesActivity:
     """Detections of a species by column: a column is one of the equal intervals into which a range of time is divided.
 
-    The names are None for all species that are not among the `N_NAMED` most frequent ones.
+    Both names are None in the object with the sum of all species that are not among the `N_NAMED` most frequent ones.
     """
 
     scientific_name: str | None

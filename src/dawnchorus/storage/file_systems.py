@@ -28,8 +28,8 @@ class FileSystemStore:
     """Store on a file system of fsspec; implements `stores.Store`, which says what the methods raise.
 
     Args:
-        system: the file system.
-        root: path in the file system that keys are relative to.
+        system: the file system, an `fsspec.AbstractFileSystem`.
+        root: path of a folder in the file system; keys are paths below it, with slashes.
     """
 
     leaves_parts = True

@@ -171,8 +171,8 @@ def _literal_folders(pattern: str) -> Iterator[str]:
 def translate(pattern: str) -> str:
     """Return a regular expression for a glob pattern, which whole keys have to match (`re.fullmatch`).
 
-    `**` stands for any number of folders; `*`, `?` and `[...]` match within a name. Hidden names (with a dot at their
-    start) match only a pattern that begins with a dot.
+    `**` stands for any number of folders; `*`, `?` and `[...]` match within a name. Wildcards match a hidden name (with
+    a dot at its start) only if the pattern has this dot.
     """
     parts = pattern.split("/")
     regex = ""

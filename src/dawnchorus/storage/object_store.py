@@ -75,7 +75,7 @@ class ObjectStore:
     """Store of obstore; implements `stores.Store`, which says what the methods raise.
 
     Args:
-        store: the store of obstore.
+        store: the store of obstore, such as an `obstore.store.S3Store`.
         is_http: True for a web server, which cannot list objects.
         is_one_object: True if the store's URL is that of its only object, such as a signed URL.
         retry_s: seconds for which requests are repeated whose reply breaks off or has status 408 or 429. obstore
@@ -189,7 +189,7 @@ class ObjectStore:
         return False
 
     def write(self, key: str, file: BinaryIO, *, replaces: ObjectInfo | None) -> None:
-        """Write a whole object: create it if `replaces` is None, else replace that version.
+        """Write a whole object: create it if `replaces` is None, else replace the version `replaces`.
 
         The store itself checks the condition in the same step, unless the store cannot or the object is larger than
         `MAX_CONDITIONAL_BYTES`: then the condition is checked before. An object of at most this size is replaced

@@ -52,7 +52,7 @@ class _Silence:
 
 
 class JobQueue:
-    """Access of one server to the queue.
+    """Access of one server to the queue of jobs of the kinds "identify" and "retrain".
 
     A server that runs jobs writes heartbeats, and counts as dead when another server has seen no new heartbeat for
     `STALE_S` by its own monotonic clock. Times of two servers are never compared, because their clocks may differ.
@@ -279,7 +279,8 @@ class JobQueue:
     def heartbeat(self, active_ids: Collection[str]) -> None:
         """Write a heartbeat for this server's active jobs, and requeue the jobs of dead servers.
 
-        Of the latter, jobs whose cancellation was requested are cancelled, and jobs with `MAX_ATTEMPTS` attempts fail.
+        Jobs of dead servers whose cancellation was requested are cancelled, and those with `MAX_ATTEMPTS` attempts
+        fail.
 
         Args:
             active_ids: ids of the jobs on which this server is working; its other running jobs get no heartbeat, so

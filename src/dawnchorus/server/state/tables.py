@@ -347,7 +347,8 @@ class LabeledRecording(Base):
     """Scientific name of a species that is not in the recording, such as a species that a reviewer rejected; None if
     the label names none."""
     group: Mapped[str | None] = mapped_column("group_name", String(255))
-    """Key of the recording's group: recordings of a group are always in the same split."""
+    """Key of the recording's group, sha256 of the uploaded or reviewed recording; recordings of a group are always in
+    the same split."""
     source: Mapped[str] = mapped_column(String(255))
     """Source of the label: "upload" or "review"."""
     detection: Mapped[int | None] = mapped_column(unique=True)
@@ -367,7 +368,7 @@ class SplitAssignment(Base):
     __tablename__ = "split_assignments"
 
     group: Mapped[str] = mapped_column("group_name", String(255), primary_key=True)
-    """Key of the group."""
+    """Key of the group, `LabeledRecording.group`."""
     split: Mapped[str] = mapped_column(String(16))
     """Split of the group: "train" or "test"."""
 

@@ -61,7 +61,8 @@ def _model_fields(row: CatalogModel, active: str) -> dict[str, Any]:
 def active(service: ServiceDependency) -> dict[str, Any]:
     """Return the description of the active model from its bundle (`bundle.json`), with `bundle_id` and `n_classes`.
 
-    `thresholds` and values that are null are left out.
+    The fields of the description are those of `models.bundle.BundleInfo`; `thresholds` and values that are null are
+    left out.
     """
     bundle = service.pool.bundle
     fields = bundle.info.model_dump(mode="json", exclude_none=True, exclude={"thresholds"})

@@ -216,9 +216,9 @@ async def recording_detections(
 ) -> Response:
     """Return the detections in a recording's latest identification, at most 100,000, as JSON or in a table format.
 
-    They are ordered by start, then by falling score. JSON has the recording's name (`recording`) and all `detections`
-    with their reviews. Tables leave out detections with the verdicts "incorrect" and "none", have relabeled detections
-    under the reviewer's species, and have the verdict if the format has a column for it.
+    Detections are ordered by start, then by falling score. JSON has the recording's name (`recording`) and all
+    `detections` with their reviews. Tables leave out detections with the verdicts "incorrect" and "none", have
+    relabeled detections under the reviewer's species, and have the verdict if the format has a column for it.
     """
     row = await run_in_threadpool(service.detections.get_recording, sha256)
     if output == "json":

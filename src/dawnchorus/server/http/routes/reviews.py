@@ -149,8 +149,9 @@ def undo(service: ServiceDependency, body: UndoRequest, reviewer: Reviewer) -> d
     """Undo an answer of this browser; the answer before it becomes the review of the detection again.
 
     The cookie `dawnchorus_reviewer`, which the page Review sets, identifies the browser. The response has the undone
-    `answer`, its `detection` with the review after the undo, and as `undoable` the id of the answer that can be undone
-    next, or null. 404 if this browser has no such answer, 409 if a later answer to the detection exists.
+    `answer` (fields of `replies.answer_fields`), its `detection` after the undo (`replies.clip_fields`), and as
+    `undoable` the id of the answer that can be undone next, or null. 404 if this browser has no such answer, 409 if a
+    later answer to the detection exists.
     """
     undone = service.reviews.undo(reviewer, body.answer)
     return {

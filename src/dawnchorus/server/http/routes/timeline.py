@@ -39,7 +39,11 @@ class _RangeFilter(RequestParameters):
 
 
 class TimelineFilter(_RangeFilter):
-    """Parameters of a page of detections: filter, order and position of the page."""
+    """Parameters of a page of detections: filter, order and position of the page.
+
+    The filter also has `start_s` (start of the range in seconds), `species` (substring of a name), `min_score` and
+    `reviewed` (true, false or a verdict).
+    """
 
     end_s: float = Field(default=MAX_S, gt=0, le=MAX_S, description="End of the range in seconds.")
     order: Order = Field(
@@ -55,7 +59,11 @@ class TimelineFilter(_RangeFilter):
 
 
 class ActivityFilter(_RangeFilter):
-    """Parameters for counts of detections by column: filter, range of time and number of columns."""
+    """Parameters for counts of detections by column: filter, range of time and number of columns.
+
+    The filter also has `start_s` (start of the range in seconds), `species` (substring of a name), `min_score` and
+    `reviewed` (true, false or a verdict).
+    """
 
     end_s: float | None = Field(
         default=None, gt=0, le=MAX_S, description="End of the range in seconds. Default: the end of the recording."
