@@ -67,14 +67,15 @@ class RecordingQuery:
     name: str | None = None
     """Substring of the recording's name, ignoring case."""
     state: RecordingState | None = None
+    """State: "detections" or "no_detections" of an identified recording, or "failed"."""
     species: str | None = None
     """Substring of the common or scientific name of a detected species, ignoring case."""
     site: str | None = None
     """Exact name of the site."""
     recorded_from: date | None = None
-    """First day of the recording's start, by the recorder's clock."""
+    """Earliest day on which the recording starts, by the recorder's clock."""
     recorded_to: date | None = None
-    """Last day of the recording's start, by the recorder's clock."""
+    """Latest day on which the recording starts, by the recorder's clock."""
     since: datetime | None = None
     """Earliest time of the upload, with a time zone."""
     until: datetime | None = None
@@ -88,7 +89,9 @@ class DetectionQuery(RecordingQuery):
     recording: str | None = None
     """sha256 of the recording."""
     min_score: float = 0.0
+    """Minimum score of the detection, 0 to 1."""
     reviewed: Reviewed | None = None
+    """True for reviewed detections, False for detections without a review, or the verdict of the review."""
 
 
 @dataclass(frozen=True)
@@ -96,12 +99,16 @@ class RecordingRecord:
     """A row of the list of recordings."""
 
     recording: Recording
+    """Database row of the recording."""
     species: list[RecordingSpecies]
-    """Species with the highest scores in the recording, at most `N_BEST`, without rejected detections."""
+    """Species with the highest scores in the recording, the highest first, at most `N_BEST`.
+
+    Species with only rejected detections are left out.
+    """
     n_species: int
     """Number of all species in the recording with a detection that was not rejected."""
     n_reviewed: int
-    """Number of reviewed detections of the recording, also in earlier identifications."""
+    """Number of reviewed detections of the recording, including those of earlier identifications."""
     unexpected: frozenset[str] = frozenset()
     """Scientific names in `species` that the range model does not expect at the recording's location and week."""
 
@@ -120,6 +127,7 @@ class Page(Generic[Row]):
     """A page of a list."""
 
     rows: list[Row]
+    """Rows of the page, in the order of the list."""
     total: int
     """Number of rows in the whole list, at most `MAX_COUNTED`."""
     is_total_exact: bool
@@ -135,7 +143,9 @@ class Cursor:
     """Start of a page: the rows after the row with the sort key `key`, or before this row if `is_backward`."""
 
     key: Key
+    """Upload time (with a time zone) and sha256 of the recording, and in a list of detections the detection's id."""
     is_backward: bool
+    """True for the page that ends before the row, False for the page that starts after the row."""
 
     def encode(self) -> str:
         """Return the cursor as text for a URL."""
@@ -201,7 +211,10 @@ def _sort(key: Sequence[ColumnElement[Any]], cursor: Cursor | None) -> list[Colu
 
 @dataclass(frozen=True)
 class Position:
-    """Position of a detection in the order of falling scores, then rising ids; a deleted one has a position, too."""
+    """Position of a detection in the order of falling scores, then rising ids; stays valid if the detection is deleted.
+
+    `score` (0 to 1) and `id` are those of the detection.
+    """
 
     score: float
     id: int
@@ -226,7 +239,7 @@ class Position:
 def find_recordings(
     database: Database, query: RecordingQuery, *, limit: int, cursor: str | None = None
 ) -> Page[RecordingRecord]:
-    """Return a page of the list of recordings.
+    """Return a page of the list of recordings, which starts with the latest upload.
 
     With a species in the filter, recordings with only rejected detections of the species are left out.
 
@@ -276,7 +289,8 @@ def find_detections(
 ) -> Page[DetectionRecord]:
     """Return a page of the list of detections, from the latest identification of each recording.
 
-    Rejected detections are in the list, unless the filter `reviewed` leaves them out.
+    Detections of the latest upload come first, and those of a recording by rising id. Rejected detections are in the
+    list, unless the filter `reviewed` leaves them out.
 
     Args:
         database: the database.
@@ -303,11 +317,13 @@ def find_best(
 ) -> list[DetectionRecord]:
     """Return the detections with the highest scores, the highest first; equal scores by rising id.
 
+    Only the latest identification of each recording is searched.
+
     Args:
         database: the database.
-        query: filter.
+        query: filter; `species` is ignored.
         limit: maximum number of detections.
-        after: position of the last detection of the page before; None for the first page.
+        after: position of the last detection of the previous page; None for the first page.
     """
     # With the second condition, the index of scores can be read from its end, and recordings looked up.
     ids = _select_detections(None, query).with_only_columns(DetectionRow.id)
@@ -321,14 +337,17 @@ def find_best(
 
 
 def find_species(database: Database, name: str, *, limit: int) -> list[Species]:
-    """Return at most `limit` detected species with `name` in the common or scientific name, sorted by common name."""
+    """Return at most `limit` detected species whose common or scientific name contains `name`, by common name.
+
+    Upper and lower case are equal. A species with several common names has a row for each.
+    """
     query = select(Species).where(_is_named(name)).order_by(Species.common_name, Species.scientific_name)
     with database.read() as session:
         return list(session.scalars(query.limit(limit)))
 
 
 def list_species_names(database: Database) -> list[str]:
-    """Return the common names of all species that were detected in a stored recording, in any order."""
+    """Return the common names of all species that were ever detected in a stored recording, in any order."""
     with database.read() as session:
         return list(session.scalars(select(Species.common_name).distinct()))
 
@@ -341,7 +360,10 @@ def list_sites(database: Database, *, limit: int) -> list[str]:
 
 
 def count_reviews(database: Database, recording: str) -> int:
-    """Return the number of reviews of detections in a recording (sha256), also in its earlier identifications."""
+    """Return the number of reviews of detections in the recording with the sha256 `recording`.
+
+    Detections of earlier identifications are included.
+    """
     with database.read() as session:
         return session.scalar(select(func.count()).select_from(Review).where(Review.recording == recording)) or 0
 
@@ -428,7 +450,7 @@ def _read_recordings(session: Session, sha256s: Sequence[str]) -> list[Recording
 
 
 def find_detection(database: Database, detection_id: int) -> DetectionRecord | None:
-    """Return the detection with this id; None if there is none."""
+    """Return the detection with this id, its recording and its review; None if there is no such detection."""
     with database.read() as session:
         return next(iter(read_detections(session, [detection_id])), None)
 
@@ -535,7 +557,11 @@ def _select_detections(names: Names, query: DetectionQuery) -> Select[Any]:
 
 
 def is_reviewed(reviewed: Reviewed) -> ColumnElement[bool]:
-    """Return the SQL condition of a filter by review."""
+    """Return the SQL condition on `DetectionRow` of a filter by review.
+
+    Args:
+        reviewed: True for reviewed detections, False for detections without a review, or the verdict of the review.
+    """
     if isinstance(reviewed, str):
         return DetectionRow.verdict == reviewed
     return DetectionRow.verdict.is_not(None) if reviewed else DetectionRow.verdict.is_(None)

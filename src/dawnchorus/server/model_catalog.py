@@ -37,14 +37,31 @@ MAX_LISTED = 100
 
 @dataclass(frozen=True)
 class ActiveModel:
-    """The bundle of the active model, and the id of its activation."""
+    """The bundle with which a server starts, and the id of the latest activation."""
 
     bundle: Bundle
+    """Bundle of the latest activation, or of an earlier one if that bundle cannot be opened."""
     activation_id: int
+    """Id of the latest activation in the history, even if `bundle` is that of an earlier one."""
 
 
 class ModelCatalog:
-    """Models in the database, and their bundles in the file store. Each server unpacks the bundles that it opens."""
+    """Models in the database, and their bundles in the file store. Each server unpacks the bundles that it opens.
+
+    On construction, the model of the server's settings is added to the catalog.
+
+    Args:
+        database: database with the catalog's tables.
+        files: file store with the zipped bundles of retrained models.
+        store: store of the built-in models.
+        given: name or folder of the model in the server's settings.
+        folder: folder for unpacked bundles.
+        scratch: temporary folder on the same drive as `folder`.
+
+    Raises:
+        ModelError: the bundle `given` cannot be opened.
+        OutputError: a built-in model is not in `store` yet, and `store` cannot be written.
+    """
 
     def __init__(
         self,
@@ -56,19 +73,6 @@ class ModelCatalog:
         folder: Path,
         scratch: Path,
     ) -> None:
-        """Open the catalog, and add the model of the server's settings.
-
-        Args:
-            database: database with the catalog's tables.
-            files: file store with the zipped bundles of retrained models.
-            store: store of the built-in models.
-            given: name or folder of the model in the server's settings.
-            folder: folder for unpacked bundles.
-            scratch: temporary folder on the same drive as `folder`.
-
-        Raises:
-            ModelError: the bundle `given` cannot be opened.
-        """
         self._database, self._files, self._folder, self._scratch = database, files, folder, scratch
         self.store = store
         self._given = store.open(given)
@@ -81,17 +85,18 @@ class ModelCatalog:
     def add(self, bundle: Bundle, *, job: str, report: dict[str, Any]) -> None:
         """Add a retrained model to the catalog, and store its bundle for all servers of the database.
 
-        If the model is in the catalog already, at most the location of its bundle is updated.
+        If the model is in the catalog already, at most the location of its bundle is updated. The active model does not
+        change.
 
         Args:
             bundle: bundle of the model.
             job: id of the retraining job.
             report: comparison with the model that was active: `meets_promotion_rule`, `reasons` and `report` of
-                `RetrainOutcome`.
+                `retraining_messages.RetrainOutcome`.
 
         Raises:
-            ModelError: a file of the bundle is damaged.
-            OutputError: no space on the disk.
+            ModelError: a file of the bundle is missing or damaged.
+            OutputError: the zipped bundle cannot be stored: no space, or no permission.
         """
         verify_bundle(bundle)
         packed = self._scratch / f"{bundle.id}-{uuid.uuid4().hex}.zip"
@@ -182,7 +187,7 @@ class ModelCatalog:
             return [(activation, model) for activation, model in rows]
 
     def latest_activation(self) -> ModelActivation | None:
-        """Return the activation of the active model; None if no model was activated yet."""
+        """Return the latest activation, which is that of the active model; None if no model was activated yet."""
         with self._database.read() as session:
             return session.scalar(select(ModelActivation).order_by(ModelActivation.id.desc()).limit(1))
 
@@ -195,10 +200,10 @@ class ModelCatalog:
             return session.scalar(previous.order_by(latest_first).limit(1))
 
     def add_activation(self, bundle_id: str, reason: str) -> int:
-        """Add an activation to the history, and return the activation's id.
+        """Add an activation to the history, without loading the model, and return the activation's id.
 
         Args:
-            bundle_id: id of the model's bundle.
+            bundle_id: id of the model's bundle, which must be in the catalog.
             reason: reason for the activation, which the models page shows.
         """
         with self._database.write() as session:
@@ -211,14 +216,12 @@ class ModelCatalog:
         """Open the active model at the start of the server: the model of the latest activation.
 
         If no model was activated yet, the model of the server's settings is activated. A model whose bundle cannot be
-        opened is logged and skipped, and the model that was active before is used, or in the end that of the settings.
+        opened is logged and skipped, and the model that was active before it is used; if none of the latest
+        `MAX_LISTED` activations can be opened, the model of the settings is used.
 
         Args:
             is_only_server: True if no other server shares the database. The use of an earlier model is then added to
-                the history; otherwise it is not, since other servers may be able to open the latest one.
-
-        Returns:
-            The opened bundle, and the id of the latest activation, even if the bundle is that of an earlier one.
+                the history; otherwise it is not, since other servers may be able to open the latest model.
         """
         activations = [activation for activation, _ in self.list_activations()]
         bundle, reason = self._given, "the server was started with it"

@@ -11,16 +11,15 @@ from dawnchorus.server.scheduling import InferencePool
 
 
 class ModelSwitcher:
-    """Switcher of the active model: loads the model of the catalog's latest activation into the inference pool."""
+    """Switcher of the active model: loads the model of the catalog's latest activation into the inference pool.
+
+    Args:
+        catalog: models and the history of activations.
+        pool: inference pool, which has loaded the active model.
+        activation_id: id of the latest activation when the pool was opened; `follow` acts on later activations only.
+    """
 
     def __init__(self, catalog: ModelCatalog, pool: InferencePool, *, activation_id: int) -> None:
-        """Create the switcher.
-
-        Args:
-            catalog: models and the history of activations.
-            pool: inference pool, which has loaded the active model.
-            activation_id: id of the activation of the model in the pool.
-        """
         self._catalog, self._pool = catalog, pool
         self._activation_id = activation_id
         self._switching = threading.Lock()
@@ -39,7 +38,7 @@ class ModelSwitcher:
 
         Raises:
             NotFoundError: there is no model with this bundle id.
-            ModelError: the model cannot be run; the active model does not change.
+            ModelError: the model cannot be opened or run; the active model does not change.
         """
         bundle = self._catalog.open(bundle_id)
         with self._switching:
@@ -52,7 +51,7 @@ class ModelSwitcher:
 
         Raises:
             InputError: no other model was active before.
-            ModelError: the model cannot be run any more; the active model does not change.
+            ModelError: the earlier model cannot be opened or run any more; the active model does not change.
         """
         bundle_id = self._catalog.previous_id()
         if bundle_id is None:
@@ -62,6 +61,8 @@ class ModelSwitcher:
 
     def follow(self) -> None:
         """Switch to the model of the catalog's latest activation if another server added the activation.
+
+        Each server calls this method about every second.
 
         Raises:
             NotFoundError, ModelError: the model cannot be opened or run; the next call tries again.

@@ -11,7 +11,8 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 class ServerMetrics:
     """Counters, gauges and histograms of one server; thread-safe.
 
-    The gauges `waiting`, `jobs` and `model` are not set here, but by the route `/metrics` before each `render`.
+    The gauges `waiting` (recordings in the queue), `jobs` (by status) and `model` (the active model) are not set here,
+    but by the route `/metrics` before each `render`.
     """
 
     def __init__(self) -> None:
@@ -50,18 +51,23 @@ class ServerMetrics:
         self._seconds.labels(route).observe(seconds)
 
     def count_replies(self) -> tuple[int, int]:
-        """Return the number of answered requests, and the number of answers with a status code of 400 or more."""
+        """Return the number of requests answered since the start, and how many had a status code of 400 or more."""
         (family,) = self._requests.collect()
         samples = [sample for sample in family.samples if sample.name.endswith("_total")]
         n_errors = sum(sample.value for sample in samples if int(sample.labels["status"]) >= 400)
         return int(sum(sample.value for sample in samples)), int(n_errors)
 
     def observe_stage(self, name: str, seconds: float) -> None:
-        """Add the duration of a processing stage of a recording (such as "decode") to the stage's histogram."""
+        """Add the duration of a processing stage of a recording to the stage's histogram.
+
+        Args:
+            name: name of the stage: "receive", "wait", "decode", "infer" or "table".
+            seconds: duration of the stage.
+        """
         self._stages.labels(name).observe(seconds)
 
     def count_audio(self, seconds: float) -> None:
-        """Add the length of an identified recording to the total."""
+        """Add the length of an identified recording, in seconds, to the total."""
         self._audio.inc(seconds)
 
     def render(self) -> bytes:

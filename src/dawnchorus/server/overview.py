@@ -58,15 +58,19 @@ class OverviewQuery:
     """Filter of the overview page; None in a field means no condition, unless the field says otherwise."""
 
     period: Period = "all"
+    """Length of the period: "week" (7 days), "month" (31 days), "year" (12 months), or "all" for all recordings."""
     to: date | None = None
     """Last day of the period; None for the day of the latest recording. The period "all" ignores this field."""
     site: str | None = None
+    """Exact name of the recording site."""
     species: str | None = None
-    """Common or scientific name, or a substring. If a species has exactly this name, only this species matches."""
+    """Common or scientific name, or a substring, ignoring case. If a species has exactly this name, only this species
+    matches."""
     min_score: float = 0.0
-    """Minimum score, one of `LEVELS`."""
+    """Minimum score of the detections, one of `detection_counts.LEVELS`: 0, 0.25, 0.5, 0.75 or 0.9."""
     all_species: bool = False
-    """True for up to `MAX_SPECIES` rows in the table of species by time; False for `N_SPECIES` and `MAX_CELLS`."""
+    """True for at most `MAX_SPECIES` rows in the table of species by time; False for at most `N_SPECIES` rows and
+    `MAX_CELLS` cells (rows times time spans)."""
 
 
 @dataclass(frozen=True)
@@ -74,21 +78,24 @@ class TimeSpan:
     """A day, month or year, with its first and its last day."""
 
     unit: Unit
+    """Length of the time span: "day", "month" or "year"."""
     first: date
     last: date
 
     @property
     def start(self) -> str:
-        """Value of `DetectionCount.start` in the time span's rows."""
+        """The day `first` in ISO 8601, as in the column `DetectionCount.start`."""
         return self.first.isoformat()
 
 
 @dataclass(frozen=True)
 class HourCount:
-    """Number of detections in an hour of the day, and length of the recorded audio in hours."""
+    """Sums over a time span for one hour of the day, by the recorder's clock."""
 
     n_detections: int
+    """Number of detections in this hour on all days of the time span."""
     recorded_h: float
+    """Length in hours of the audio recorded in this hour on all days of the time span."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +109,7 @@ class SpeciesTimes:
 
     @property
     def sort_key(self) -> tuple[int, int, str]:
-        """Sort key: species detected in the most time spans first, then in the most recordings."""
+        """Sort key: species detected in most time spans first, then in most recordings, then by common name."""
         return -sum(n > 0 for n in self.n_recordings), -sum(self.n_recordings), self.common_name
 
 
@@ -113,6 +120,7 @@ class Prediction:
     species: str
     """Common name."""
     score: float
+    """Score of the detection, 0 to 1."""
     at: datetime
     """Time of the identification, in UTC."""
     recording: str | None
@@ -124,11 +132,11 @@ class Overview:
     """Data of the overview page, for the recordings and detections that match a filter."""
 
     spans: tuple[TimeSpan, ...]
-    """Days, months or years of the period; empty if no recording has a start time."""
+    """Days, months or years of the period, the earliest first; empty if no recording has a start time."""
     n_recordings: int
     """Number of identified recordings; the filters by species and score do not apply."""
     recorded_h: float
-    """Length in hours of the recordings in `n_recordings`."""
+    """Length in hours of the audio of these recordings in the period."""
     n_detections: int
     """Number of detections that reviewers did not reject."""
     n_species: int
@@ -138,15 +146,24 @@ class Overview:
     n_failed: int
     """Number of recordings that could not be identified; 0 unless the period is "all"."""
     hours: tuple[tuple[HourCount, ...], ...]
-    """Counts for each time span and hour of the day [time spans][24]."""
+    """Counts `hours[k][hour]` for the time span `spans[k]` and the hour of the day, 0 to 23."""
     species: tuple[SpeciesTimes, ...]
-    """Rows of the table of species by time, in the order of `SpeciesTimes.sort_key`."""
+    """Rows of the table of species by time, in the order of `SpeciesTimes.sort_key`.
+
+    Their maximum number depends on `OverviewQuery.all_species`.
+    """
     top: tuple[tuple[str, int], ...]
-    """Common names of the `N_TOP` most frequent species, and in how many recordings each has the highest score."""
+    """Common name of a species, and number of recordings in which the species has the highest score.
+
+    The `N_TOP` species with the highest numbers are listed, the highest first.
+    """
     latest: tuple[Prediction, ...]
-    """Latest predictions, the newest first, of the latest `MAX_LATEST` identifications; the period does not apply."""
+    """At most `N_LATEST` predictions that match site, species and minimum score, the newest first.
+
+    The latest `MAX_LATEST` identifications are searched, whatever the period.
+    """
     version: str
-    """Hash of the data, which pages compare to notice changes; see `read_version`."""
+    """Hash of the database's counts, which pages compare to notice changes; see `read_version`."""
 
 
 Numbers = Mapping[str, int]
@@ -228,7 +245,7 @@ def read_overview(database: Database, query: OverviewQuery) -> Overview:
 
 
 def read_version(session: Session) -> str:
-    """Return a hash of the overview's data, which changes with `DetectionCount` and with each identification."""
+    """Return a hash, 16 hexadecimal digits, of the sums over all recordings and of the latest identification."""
     columns = DetectionCount.start, DetectionCount.totals, DetectionCount.hours
     of_all = DetectionCount.site == ALL, DetectionCount.scientific_name == ALL
     is_longest = DetectionCount.unit.in_(("year", "undated"))

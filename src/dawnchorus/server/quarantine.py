@@ -15,7 +15,7 @@ MAX_CRASHES = 3
 class DecoderQuarantine:
     """Number of decoder crashes by sha256 of the uploaded file, since the server's start.
 
-    A file with `MAX_CRASHES` is in quarantine.
+    A file with at least `MAX_CRASHES` crashes is in quarantine: it is not decoded again.
 
     The object is true if any decoder has crashed; until then, files need not be hashed.
     """
@@ -27,7 +27,7 @@ class DecoderQuarantine:
         return bool(self._crashes)
 
     def add(self, path: Path) -> None:
-        """Add one crash of a decoder on this file."""
+        """Count one crash of a decoder on the file at `path`, by the sha256 of its content."""
         self._crashes[file_sha256(path)] += 1
 
     def check(self, path: Path) -> None:

@@ -13,7 +13,10 @@ MAX_CLIPS = 8
 
 
 class RecentClips:
-    """Thread-safe cache of the samples of the latest clips; concurrent reads of the same clip share one decoding."""
+    """Thread-safe cache of the samples of the `MAX_CLIPS` clips that were read last.
+
+    Concurrent reads of the same clip share one decoding.
+    """
 
     def __init__(self) -> None:
         self._clips: dict[Hashable, Future[FloatArray]] = {}
@@ -24,7 +27,7 @@ class RecentClips:
 
         Args:
             key: identification of the clip: recording, segment and channel.
-            decode: function that decodes the clip. Its exceptions are raised, and not cached.
+            decode: function that returns the clip's samples [n], float32. Its exceptions are raised, and not cached.
         """
         with self._lock:
             known = self._clips.pop(key, None)

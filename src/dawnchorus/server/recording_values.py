@@ -19,13 +19,14 @@ class RecordingValues:
     metadata: RecordingMetadata
     """Start time and location, from the request or from the file."""
     site: str | None
-    """Site in the request."""
+    """Name of the recording site in the request; None if the request has none."""
 
     @property
     def columns(self) -> dict[str, Any]:
         """Values for a new `Recording`, by column: `name`, `site`, `recorded_at`, `latitude` and `longitude`.
 
-        Without a site in the request, the site is read from the name.
+        `recorded_at` is in ISO 8601. Without a site in the request, the site is read from the name. Unknown values are
+        None.
         """
         return {"name": self.name, "site": self.site or find_site(self.name), **self._time, **self._location}
 
@@ -33,10 +34,10 @@ class RecordingValues:
         """Replace the values of a stored recording by the known values of this upload.
 
         The name `UNNAMED` replaces no name. If the stored site was read from the stored name, and the upload has no
-        site, the new name's site is stored.
+        site, the site in the upload's name is stored.
 
         Returns:
-            A sentence that names the changed values; None if nothing changed.
+            A clause for the client that names the changed values; None if nothing changed.
         """
         is_site_named = recording.site == find_site(recording.name)
         site = self.site or (find_site(self.name) if is_site_named else None)

@@ -63,7 +63,7 @@ class Renderer:
     A response in the cache is identified by the sha256 of its recording and by its parameters.
 
     Args:
-        folder: folder of the files.
+        folder: existing folder for the files.
         max_running: maximum number of responses that are rendered at the same time.
         max_waiting: maximum number of responses in the queue.
         max_cache_bytes: maximum size of the cached files in total; the latest file stays even if it is larger.
@@ -99,10 +99,10 @@ class Renderer:
         Args:
             sha256: sha256 of the recording.
             parameters: kind and options of the response; the same parameters must mean the same content.
-            write: function that renders the response.
+            write: function that writes the body of the response to an open binary file; called in a thread.
 
         Returns:
-            The open file, which the caller closes.
+            The open file, positioned at its start, which the caller closes.
 
         Raises:
             OverloadedError: `max_running` responses are being rendered, and `max_waiting` wait.
@@ -133,7 +133,10 @@ class Renderer:
     async def render_once(self, write: Write) -> BinaryIO:
         """Render a response into a temporary file without caching, and return the open file.
 
-        The file is deleted when the caller closes it.
+        The file is positioned at its start, and deleted when the caller closes it. Exceptions of `write` are raised.
+
+        Args:
+            write: function that writes the body of the response to an open binary file; called in a thread.
 
         Raises:
             OverloadedError: `max_running` responses are being rendered, and `max_waiting` wait.
@@ -149,7 +152,8 @@ class Renderer:
     async def run(self, work: Callable[[], Result]) -> Result:
         """Run `work` in a thread of the renderer, and return its result.
 
-        Cancellation removes `work` from the queue, but does not interrupt `work` that runs already.
+        Cancellation removes `work` from the queue, but does not interrupt `work` that runs already. Exceptions of
+        `work` are raised.
 
         Raises:
             OverloadedError: `max_running` responses are being rendered, and `max_waiting` wait.

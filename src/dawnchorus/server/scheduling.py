@@ -49,18 +49,22 @@ class ServedModel:
         self._range_filter = lru_cache(maxsize=8)(self._new_range_filter)
 
     def warm_up(self, n_threads: int) -> None:
-        """Create the inference sessions of `n_threads` threads, and the range filter for uploads without location.
+        """Create the inference sessions of `n_threads` threads, and the range filter if the bundle has a range model.
 
         Raises:
-            ModelError: the model cannot be run.
+            ModelError: the model cannot be run, or its range model cannot be opened.
         """
         self.loaded.sessions.warm_up(n_threads)
         self.range_filter(Options())
 
     def range_filter(self, options: Options) -> RangeFilter | None:
-        """Return the range filter for the options; None without a location, unless the bundle has a range model.
+        """Return the range filter for the options' threshold, with the bundle's range model or else the default one.
 
-        Filters are cached, since loading the range model takes longer than scoring a clip.
+        Return None if the options have no location and the bundle has no range model. Filters are cached, since loading
+        the range model takes longer than scoring a clip.
+
+        Raises:
+            ModelError: the range model cannot be opened.
         """
         return self._range_filter(options.range_threshold, options.latitude is not None)
 
@@ -71,22 +75,23 @@ class ServedModel:
 
 
 class InferencePool:
-    """The server's inference engine with its queue and the active model; see the module."""
+    """The server's inference engine with its queue and the active model, a context manager; see the module.
+
+    On construction, the active model is loaded and the threads are started.
+
+    Args:
+        bundle: bundle of the active model.
+        store: store of the built-in models.
+        n_inference_threads: number of threads that run the model; None for the number of usable cores.
+        limits: limits of recordings and of the queue; None for the default limits.
+
+    Raises:
+        ModelError: the model cannot be run.
+    """
 
     def __init__(
         self, bundle: Bundle, *, store: ModelStore, n_inference_threads: int | None = None, limits: Limits | None = None
     ) -> None:
-        """Load the active model and start the threads.
-
-        Args:
-            bundle: bundle of the active model.
-            store: store of the built-in models.
-            n_inference_threads: number of threads that run the model; None for the number of usable cores.
-            limits: limits of recordings and of the queue; None for the default limits.
-
-        Raises:
-            ModelError: the model cannot be run.
-        """
         self.limits = limits or Limits()
         self.n_inference_threads = n_inference_threads or usable_cores()
         self._store = store
@@ -116,7 +121,7 @@ class InferencePool:
         return self.engine.n_queued
 
     def activate(self, bundle: Bundle) -> None:
-        """Load a model and score new uploads with it; recordings submitted before keep the model of that time.
+        """Load a model, and score new uploads with it; recordings submitted before are finished with the old model.
 
         Raises:
             ModelError: the model cannot be run; the active model does not change.
@@ -134,11 +139,11 @@ class InferencePool:
         return model
 
     def switch_to(self, model: ServedModel) -> None:
-        """Score new uploads with a model from `load`; recordings submitted before keep the model of that time."""
+        """Score new uploads with a model from `load`; recordings submitted before are finished with the old model."""
         self._active = model
 
     def open_model(self, bundle: Bundle) -> ServedModel:
-        """Return a model for the argument `model` of `submit`; its sessions are created on first use.
+        """Return a model for the argument `model` of `submit`; the model's sessions are created on first use.
 
         Raises:
             ModelError: the bundle cannot be opened.
@@ -146,7 +151,11 @@ class InferencePool:
         return ServedModel(bundle, self._store)
 
     def warm(self, options: Options) -> None:
-        """Load the active model's range filter for the options, so that `submit` need not wait for it."""
+        """Load the active model's range filter for the options, so that `submit` need not wait for the loading.
+
+        Raises:
+            ModelError: the range model cannot be opened.
+        """
         self._active.range_filter(options)
 
     def submit(
@@ -165,15 +174,18 @@ class InferencePool:
             options: options of the identification.
             name: client's name of the file, which may contain the recording's start time; "" if unknown.
             model: model to use; None for the active model.
-            bypass_queue_limit: True for background jobs, which are accepted with a full queue and may wait any time.
+            bypass_queue_limit: True for background jobs, which are accepted with a full queue and may wait without
+                limit.
 
         Returns:
-            Future of the result. It raises AudioError if the recording cannot be decoded or exceeds `limits`, and
-            OverloadedError if the recording has waited longer than `Limits.wait_s`.
+            Future of the result. It raises AudioError if the recording cannot be decoded or exceeds `limits`,
+            OverloadedError if the recording has waited longer than `Limits.wait_s`, and ModelError if a score is not
+            finite.
 
         Raises:
             OverloadedError: the queue is full (`check_room`).
             InputError: the model does not support the options.
+            ModelError: the range model cannot be opened.
         """
         model = model or self._active
         plan = build_scoring_plan(model.bundle, options, limits=self.limits)
@@ -240,9 +252,15 @@ class InferencePool:
         return header
 
     def decoder(self) -> AbstractContextManager[DecoderProcess]:
-        """Return a context manager for a decoder process of the pool; it waits while all decoders are in use."""
+        """Return a context manager for a decoder process of the pool; entering waits while all decoders are in use.
+
+        Entering raises OverloadedError if the pool is closed.
+        """
         return self.engine.decoders.decoder()
 
     def close(self, *, grace_s: float = 30.0) -> None:
-        """Finish the recordings in progress and in the queue, for at most `grace_s` seconds, and stop the threads."""
+        """Finish the recordings in progress and in the queue, for at most `grace_s` seconds, and stop the threads.
+
+        The futures of recordings that are not finished by then are cancelled.
+        """
         self.engine.close(grace_s=grace_s)

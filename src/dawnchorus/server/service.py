@@ -71,22 +71,35 @@ class Service:
     files: BlobStore
     """Files of recordings, training data and models."""
     pool: InferencePool
+    """Inference engine with the active model."""
     metrics: ServerMetrics
+    """Prometheus metrics of this server."""
     detections: DetectionStore
+    """Stored recordings with their identifications and detections."""
     timeline: Timeline
+    """Queries for the detections of one recording."""
     jobs: JobQueue
+    """Queue of background jobs, shared by all servers of the database."""
     training_data: TrainingData
+    """Labeled recordings for retraining."""
     reviews: Reviews
+    """Reviews of detections."""
     retraining: RetrainingRunner
+    """Runner of retraining jobs."""
     catalog: ModelCatalog
+    """Models, and the history of activations."""
     switcher: ModelSwitcher
+    """Switcher of the active model."""
     renderer: Renderer
+    """Threads that render responses, with a cache."""
     spool: Path
     """Folder of uploads that are being processed."""
     memory: Path
     """Folder of small uploads that are being processed: in memory if the system allows, else `spool`."""
     recent_clips: RecentClips = field(default_factory=RecentClips)
+    """Cache of the latest decoded clips."""
     quarantine: DecoderQuarantine = field(default_factory=DecoderQuarantine)
+    """Files on which decoders have crashed repeatedly."""
     blocking_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_BLOCKING))
     """Slots for operations that block a thread of the event loop's thread pool for long."""
     batches: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_BATCHES))
@@ -99,7 +112,9 @@ class Service:
     """Time of the server's start by the monotonic clock."""
 
     def spool_for(self, announced_bytes: int | None) -> Path:
-        """Return the folder for an upload: `memory` up to `MAX_IN_MEMORY`, while `MIN_MEMORY` is free; else `spool`.
+        """Return the folder for an upload: `memory` if the upload is small and the memory is large, else `spool`.
+
+        An upload is small up to `MAX_IN_MEMORY` bytes; more than `MIN_MEMORY` bytes must be free in `memory`.
 
         Args:
             announced_bytes: size by the Content-Length header; None if the client did not send the header.
@@ -148,7 +163,7 @@ class Service:
             raise
 
     async def identify(self, path: Path, options: Options, name: str) -> IdentifyResult:
-        """Identify an uploaded recording with the active model, and update the metrics.
+        """Identify an uploaded recording with the active model, and update the metrics; nothing is stored.
 
         Args:
             path: file of the upload.
@@ -158,6 +173,7 @@ class Service:
         Raises:
             AudioError: the recording cannot be decoded, exceeds `settings.limits`, or is in quarantine.
             InputError: the active model does not support the options.
+            ModelError: the range model cannot be opened, or a score is not finite.
             OverloadedError: the queue is full (`InferencePool.check_room`), or the recording has waited for longer than
                 `Limits.wait_s`.
         """
@@ -192,12 +208,12 @@ class Service:
             return self.jobs.insert(session, "identify", parameters, files=[sha256])
 
     def restart(self, job_id: str) -> Job:
-        """Queue a copy of a job that was cancelled or failed.
+        """Queue a copy of a job that was cancelled or failed, and return the new job.
 
         Raises:
             NotFoundError: there is no such job, or its audio file was deleted.
-            BusyError: the job is queued or running, another retraining is, or the queue of jobs is full
-                (`job_queue.MAX_JOBS`).
+            BusyError: the job itself is queued or running, the job is a retraining and another retraining is queued or
+                running, or the queue of jobs is full (`job_queue.MAX_JOBS`).
             InputError: the job is done, or the job is a retraining and there is no training data.
         """
         job = self.jobs.get(job_id)
@@ -232,10 +248,10 @@ class Service:
 
 @asynccontextmanager
 async def hold_slot(slots: asyncio.Semaphore, operations: str) -> AsyncIterator[None]:
-    """Hold a slot during the `async with` block, without waiting for one.
+    """Hold one of the slots during the `async with` block, without waiting for a free slot.
 
     Args:
-        slots: slots of the operation.
+        slots: semaphore with the number of operations that may run at the same time.
         operations: plural noun for the operation, for the message, such as "comparisons".
 
     Raises:
@@ -255,7 +271,8 @@ def open_service(settings: Settings) -> Iterator[Service]:
 
     Raises:
         BusyError: another server uses the data folder, and `settings.database` is None.
-        InputError: the database's URL, the file store's URL or the overrides for retraining are invalid.
+        InputError: the database's URL, the file store's URL or the overrides for retraining are invalid, or a newer
+            version of this program has migrated the database.
         MissingExtraError: a package for the database or the file store is not installed.
         OutputError: the database or the data folder cannot be written.
         ModelError: the model cannot be run.

@@ -31,7 +31,8 @@ class Settings:
     """Settings of a server, validated on construction.
 
     Raises:
-        InputError: other machines can reach the server and no token is set, or a token is shorter than `MIN_TOKEN`.
+        InputError: other machines can reach the server (by `host` or `trusted_proxy`) and no token is set, or a token
+            has fewer than `MIN_TOKEN` characters.
     """
 
     data: Path
@@ -54,12 +55,13 @@ class Settings:
     tokens: dict[str, Role] = field(default_factory=dict, repr=False)
     """Role by bearer token; empty if no token is needed, which is only allowed if no other machine can connect."""
     requests_per_s: float | None = None
-    """Maximum rate of a client's requests that change or identify something; None for no limit."""
+    """Maximum number per second of a client's requests that change or identify something; None for no limit."""
     job_kinds: tuple[Kind, ...] = KINDS
-    """Kinds of jobs that this server runs; servers that share a database may divide the kinds."""
+    """Kinds of jobs that this server runs, "identify" and "retrain"; servers that share a database may divide them."""
     n_inference_threads: int | None = None
     """Number of threads that run the model; None for the number of usable cores."""
     limits: Limits = field(default_factory=Limits)
+    """Limits of uploads, recordings, the queue, sessions and responses."""
 
     def __post_init__(self) -> None:
         if not self.tokens and not is_loopback(self.host):
@@ -77,7 +79,7 @@ class Settings:
 
     @property
     def own_hosts(self) -> tuple[str, ...]:
-        """Values of the Host header, without port, that are accepted from browsers on this machine."""
+        """Host names (values of the Host header, without port) that are accepted from browsers on this machine."""
         own = f"[{self.host}]" if ":" in self.host else self.host
         return tuple(dict.fromkeys(("localhost", "127.0.0.1", "[::1]", own)))
 
@@ -97,7 +99,7 @@ def is_loopback(host: str) -> bool:
 
 
 def token_roles(*, identify: str | None, train: str | None, admin: str | None) -> dict[str, Role]:
-    """Return the role of each given token; None or "" means that there is no token for the role.
+    """Return the role of each given token, by token; None or "" means that there is no token for the role.
 
     Args:
         identify: value of $DAWNCHORUS_IDENTIFY_TOKEN.

@@ -32,18 +32,21 @@ class TimelineQuery:
     recording: str
     """sha256 of the recording."""
     start_s: float = 0.0
+    """Start of the range of time, in seconds from the start of the recording."""
     end_s: float = math.inf
     """End of the range of time; detections that overlap the range from `start_s` to `end_s` match."""
     species: str | None = None
     """Substring of the common or scientific name, ignoring case; None for all species."""
     min_score: float = 0.0
+    """Minimum score of the detections, 0 to 1."""
     reviewed: Reviewed | None = None
-    """Filter by review; None for all detections."""
+    """True for reviewed detections, False for detections without a review, or the verdict of the review; None for all
+    detections."""
 
 
 @dataclass(frozen=True)
 class SpeciesCount:
-    """Number of detections of a species in a recording."""
+    """Number of detections of a species in a recording, among those that match a filter."""
 
     scientific_name: str
     common_name: str
@@ -54,9 +57,9 @@ class SpeciesCount:
     best_score: float | None
     """Highest score; None if all detections were rejected."""
     first_s: float | None
-    """Start of the first detection; None if all detections were rejected."""
+    """Start of the first detection in seconds of the recording; None if all detections were rejected."""
     last_s: float | None
-    """Start of the last detection; None if all detections were rejected."""
+    """Start of the last detection in seconds of the recording; None if all detections were rejected."""
     is_unexpected: bool
     """True if the range model does not expect the species at the recording's location and week."""
 
@@ -65,17 +68,18 @@ class SpeciesCount:
 class SpeciesActivity:
     """Detections of a species by column: a column is one of the equal intervals into which a range of time is divided.
 
-    The names are None for all species that are not among the `N_NAMED` most frequent ones.
+    Both names are None in the object with the sum of all species that are not among the `N_NAMED` most frequent ones.
     """
 
     scientific_name: str | None
     common_name: str | None
     n_detections: int = 0
+    """Number of detections; a detection that overlaps several columns counts once."""
     columns: dict[int, tuple[int, float]] = field(default_factory=dict)
-    """Number of detections and highest score by index of the column; empty columns are left out."""
+    """Number of detections and highest score by index of the column, from 0; empty columns are left out."""
 
     def add(self, column: int, n: int, score: float) -> None:
-        """Add `n` detections, of which `score` is the highest score, to a column."""
+        """Add `n` detections with the highest score `score` to a column; `n_detections` does not change."""
         n_before, best = self.columns.get(column, (0, 0.0))
         self.columns[column] = n_before + n, max(best, score)
 
@@ -97,7 +101,13 @@ class Timeline:
             return DetectionRecord(row, _get_recording(session, recording), session.get(Review, detection_id))
 
     def find_at(self, query: TimelineQuery, time_s: float) -> DetectionRecord | None:
-        """Return, of the matching detections that contain the time `time_s`, the one that starts first, or None.
+        """Return the matching detection that contains the time `time_s`, the first to start if there are several.
+
+        Return None if there is none. Rejected detections are included.
+
+        Args:
+            query: filter; its range of time is ignored.
+            time_s: time in seconds from the start of the recording.
 
         Raises:
             NotFoundError: there is no such recording.
@@ -114,14 +124,14 @@ class Timeline:
         before: int | None = None,
         order: Order = "start",
     ) -> list[DetectionRecord]:
-        """Return matching detections in order, with those that reviewers rejected.
+        """Return matching detections in order, including those that reviewers rejected.
 
         Args:
             query: filter.
             limit: maximum number of detections.
             after: id of a detection; return the detections that follow it. None to start with the first.
             before: id of a detection; return the detections that directly precede it. None to start as `after` says.
-            order: order of the detections.
+            order: "start" for rising start times, "score" for falling scores; equal values by rising id.
 
         Raises:
             NotFoundError: there is no such recording, or the recording has no detection `after` or `before`.
@@ -139,9 +149,9 @@ class Timeline:
         return records[::-1] if is_reversed else records
 
     def count_by_species(self, query: TimelineQuery) -> list[SpeciesCount]:
-        """Return the number of matching detections of each species, those with most detections not rejected first.
+        """Return the number of matching detections of each species; the list is empty for an unknown recording.
 
-        The list is empty for an unknown recording.
+        Species with most detections that were not rejected come first.
         """
         n = func.count().filter(~IS_REJECTED)
         is_unexpected = DetectionRow.in_range.is_(False) & DetectionRow.model_scientific_name.is_(None)
@@ -170,7 +180,8 @@ class Timeline:
             n_columns: number of columns.
 
         Returns:
-            Activity of the `N_NAMED` most frequent species, the most frequent first, and then of all others together.
+            Activity of the `N_NAMED` most frequent species, the most frequent first, and then, if there are further
+            species, of all these together. Empty for an unknown recording.
         """
         column_s = (query.end_s - query.start_s) / n_columns
         times = DetectionRow.start_s, DetectionRow.end_s

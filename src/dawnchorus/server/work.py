@@ -41,7 +41,7 @@ class IdentifyResult:
     notes: tuple[str, ...]
     """Sentences on a start time that was not found, not understood or contradictory."""
     stage_s: Mapping[Stage, float]
-    """Seconds spent in each stage of the processing; "wait" is the time in queues."""
+    """Seconds spent in each stage of the processing, by stage: "wait" (in queues), "decode", "infer" and "table"."""
 
 
 class UploadWork:
@@ -53,8 +53,8 @@ class UploadWork:
         recording: decoding and scoring of the recording.
         builder: builder of the table from the scores.
         options: options of the identification, for warnings.
-        name: client's name of the file.
-        costs: estimate that is updated with the measured duration.
+        name: client's name of the file, which may contain the recording's start time; "" if unknown.
+        costs: estimate of the work per upload, which is updated with the measured duration.
     """
 
     def __init__(
@@ -74,7 +74,11 @@ class UploadWork:
         return self._recording.share_done
 
     def open(self) -> None:
-        """Start the decoding."""
+        """Start the decoding.
+
+        Raises:
+            AudioError, OverloadedError: see `Work.open`.
+        """
         self._recording.open()
 
     def is_ready(self, *, within_s: float) -> bool:
@@ -82,7 +86,11 @@ class UploadWork:
         return self._recording.is_ready(within_s=within_s)
 
     def next_windows(self) -> NumberedWindows | None:
-        """Return the next batch of windows to score, None at the end; see `RecordingWork`."""
+        """Return the next batch of windows to score, None at the end; see `RecordingWork`.
+
+        Raises:
+            AudioError: the recording cannot be decoded, or exceeds the limits.
+        """
         start_s = time.monotonic()
         windows = self._recording.next_windows()
         end_s = time.monotonic()
@@ -92,7 +100,11 @@ class UploadWork:
         return windows
 
     def add(self, first_window: int, output: WindowOutput) -> None:
-        """Add the model's output for the batch that starts with the window number `first_window`."""
+        """Add the model's output for the batch that starts with the window number `first_window`, from 0.
+
+        Raises:
+            ModelError: a score or an embedding is not finite.
+        """
         self._stage_s["infer"] += time.monotonic() - self._pulled_s.pop(first_window)
         self._recording.add(first_window, output)
 
@@ -121,7 +133,7 @@ class UploadWork:
 
 
 class DecodedWindows:
-    """Decoded windows as work for the inference engine; its result are the scores and the bundle.
+    """Decoded windows as work for the inference engine; the result is the scores and the bundle that computed them.
 
     Implements `inference.work.Work`. The engine calls the methods.
 
@@ -131,6 +143,7 @@ class DecodedWindows:
     """
 
     needs_embeddings = False
+    """False: only scores are computed."""
 
     def __init__(self, windows: FloatArray, model: LoadedModel) -> None:
         self.model = model
@@ -151,12 +164,12 @@ class DecodedWindows:
         return within_s >= 0
 
     def next_windows(self) -> NumberedWindows | None:
-        """Return the next batch of windows to score, None at the end."""
+        """Return the next batch of windows to score, at most `BATCH_WINDOWS`; None at the end."""
         start = next(self._starts, None)
         return None if start is None else NumberedWindows(start, self._windows[start : start + BATCH_WINDOWS])
 
     def add(self, first_window: int, output: WindowOutput) -> None:
-        """Add the scores of the batch that starts with the window number `first_window`."""
+        """Add the scores of the batch that starts with the window number `first_window`, from 0."""
         self._scores[first_window : first_window + len(output.scores)] = output.scores
 
     def result(self) -> tuple[FloatArray, Bundle]:

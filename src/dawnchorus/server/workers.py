@@ -39,10 +39,10 @@ CANCEL_CHECK_S = 0.2
 
 
 def repeat(interval_s: float, task: Callable[[], None], stop: threading.Event) -> None:
-    """Run a task every `interval_s` seconds until the event `stop` is set.
+    """Run a task at once, and again `interval_s` seconds after each end of the task, until the event `stop` is set.
 
-    An exception is logged, and the task is run again after the interval. The same exception in direct succession is
-    logged once.
+    An exception of the task is logged, and the task is run again after the interval. The same exception in direct
+    succession is logged once.
     """
     logged = ""
     while not stop.is_set():
@@ -66,7 +66,7 @@ class Workers:
         files: file store with the audio of the jobs.
         retraining: runner of jobs of the kind "retrain".
         switcher: switcher of the active model, which follows other servers.
-        kinds: kinds of jobs that this server runs.
+        kinds: kinds of jobs that this server runs: "identify", "retrain" or both.
     """
 
     def __init__(

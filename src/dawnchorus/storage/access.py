@@ -31,8 +31,8 @@ def store_access(path: str | os.PathLike[str]) -> StoreAccess:
     Of a local folder, return the absolute path without options.
 
     Raises:
-        InputError: AWS_PROFILE names a profile that does not exist, or whose credentials are of a kind that we cannot
-            read.
+        InputError: a configuration file of the cloud's tools is invalid, or AWS_PROFILE names a profile that does not
+            exist, or whose credentials are of a kind that we cannot read.
     """
     known = absolute_path(as_path(path))
     if not isinstance(known, RemotePath):

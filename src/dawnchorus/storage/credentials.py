@@ -33,13 +33,13 @@ _AZURE_OWN = ("AZURE_STORAGE_", "AZURE_CLIENT_", "AZURE_FEDERATED_", "AZURE_MSI_
 
 
 def store_options(scheme: str, environment: Mapping[str, str], home: Path) -> dict[str, str]:
-    """Return the options, such as keys, that the store libraries do not find themselves; the values are secret.
+    """Return the options, such as keys, that obstore and deltalake do not find themselves; the values are secret.
 
-    They are by the option names of the libraries. A profile's keys are used only if no environment variable provides
-    credentials.
+    The options are by name, as both libraries expect them. The keys of an AWS profile are used only if no environment
+    variable provides credentials.
 
     Args:
-        scheme: scheme of the store's URL; only S3 and Azure have such options.
+        scheme: scheme of the store's URL, such as "s3"; the result is empty unless the store is S3 or Azure.
         environment: environment variables.
         home: the user's home folder, in which the clouds' tools keep their configuration files.
 

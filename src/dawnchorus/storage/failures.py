@@ -48,12 +48,12 @@ def unknown_failure(error: Exception) -> str:
 
 
 def lacks_credentials(error: Exception) -> bool:
-    """Return True if a library failed because it found no credentials."""
+    """Return True if the error of a library such as deltalake means that it found no credentials."""
     return any(host in str(error) for host in _MACHINE_CREDENTIALS)
 
 
 def failure_detail(error: Exception) -> str:
-    """Return the first sentence of an error's message, without the server's reply and secrets in URLs.
+    """Return the first line of an error's message, without the server's reply and without secrets in URLs.
 
     The reply is removed since it may quote keys. At most 300 characters are returned.
     """

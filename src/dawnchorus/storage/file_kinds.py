@@ -17,8 +17,12 @@ _SIGNATURES = {".gz": (0, b"\x1f\x8b"), ".tflite": (4, b"TFL3"), ".onnx": (0, b"
 def find_page(path: Path, name: str) -> str | None:
     """Return the start of the text (such as an error page) that was received in place of the file `name`.
 
-    Returns None if the content is not text, or if the suffix of `name` is that of a text; for an empty file, an empty
-    text.
+    At most 60 characters are returned: "" if the file at `path` is empty, and None if its content is not text, or if
+    the suffix of `name` is that of a text.
+
+    Args:
+        path: the received file.
+        name: file name that the content should have, such as `model.onnx`.
     """
     if PurePath(name).suffix.lower() in _TEXTS:
         return None
@@ -30,9 +34,13 @@ def find_page(path: Path, name: str) -> str | None:
 
 
 def find_other_kind(path: Path, name: str) -> str | None:
-    """Return the expected kind of file, by the suffix of `name`, if the content is of another kind; else None.
+    """Return the expected kind of file, such as "a gz file", if the content is of another kind; else None.
 
-    Of suffixes, only those of zip archives, and .gz, .tflite and .onnx, are checked.
+    Only zip archives (.zip, .whl, .npz), .gz, .tflite and .onnx are checked.
+
+    Args:
+        path: the received file.
+        name: file name, whose suffix decides on the expected kind.
     """
     suffix = PurePath(name).suffix.lower()
     if suffix in _ZIPS:

@@ -25,20 +25,25 @@ _TIMES = ("mtime", "modified", "LastModified", "created")
 
 
 class FileSystemStore:
-    """Store on a file system of fsspec; implements `stores.Store`.
+    """Store on a file system of fsspec; implements `stores.Store`, which says what the methods raise.
 
     Args:
-        system: the file system.
-        root: path in the file system that keys are relative to.
+        system: the file system, an `fsspec.AbstractFileSystem`.
+        root: path of a folder in the file system; keys are paths below it, with slashes.
     """
 
     leaves_parts = True
+    """True: an interrupted write leaves a temporary file `KEY.32 digits.part`."""
 
     def __init__(self, system: Any, root: str) -> None:
         self._system, self._root = system, root
 
     def head(self, key: str) -> ObjectInfo:
-        """Return size and version of a file."""
+        """Return size and version of a file.
+
+        Raises:
+            FileNotFoundError: there is no file with this key.
+        """
         with _explained():
             info = self._system.info(self._path(key))
         if info["type"] != "file":
@@ -46,10 +51,12 @@ class FileSystemStore:
         return _info(info)
 
     def read(self, key: str, start: int, stop: int, *, expected: ObjectInfo | None = None) -> memoryview:
-        """Read bytes `start` to `stop` of a file, or fewer at its end, if the file is still the `expected` version.
+        """Read the bytes from `start` to before `stop` of a file, or fewer at its end.
+
+        `expected` is the version that the file must still have; None for any version.
 
         Raises:
-            ObjectChangedError: the file is another version.
+            ObjectChangedError: the file is no longer the `expected` version.
         """
         if expected is not None and not self.head(key).is_same(expected):
             raise changed()
@@ -62,7 +69,10 @@ class FileSystemStore:
             shutil.copyfileobj(content, file)
 
     def list(self, prefix: str) -> Iterator[tuple[str, ObjectInfo]]:
-        """Yield key, size and version of all files below a folder, at any depth; an empty prefix is the root."""
+        """Yield key, with size and version, of all files below a folder, at any depth; an empty prefix is the root.
+
+        Nothing is yielded if there is no such folder.
+        """
         folder = self._path(prefix.rstrip("/"))
         with _explained():
             entries = self._system.find(folder, detail=True) if self._system.isdir(folder) else {}
@@ -70,7 +80,10 @@ class FileSystemStore:
             yield prefix + path.removeprefix(folder).lstrip("/"), _info(info)
 
     def list_folders(self, prefix: str) -> Sequence[str]:
-        """Return the names of the folders directly in a folder; an empty prefix is the root."""
+        """Return the names of the folders directly in a folder; an empty prefix is the root.
+
+        The result is empty if there is no such folder.
+        """
         folder = self._path(prefix.rstrip("/"))
         with _explained():
             entries = self._system.ls(folder, detail=True) if self._system.isdir(folder) else []
@@ -153,7 +166,7 @@ def open_file_system(url: ObjectUrl) -> FileSystemStore:
 
 
 def open_folder(folder: Path) -> FileSystemStore:
-    """Return a local folder as a store."""
+    """Return a local folder, which need not exist yet, as a store."""
     return FileSystemStore(fsspec.filesystem("file"), folder.absolute().as_posix())
 
 

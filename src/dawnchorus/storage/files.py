@@ -14,10 +14,10 @@ from dawnchorus.storage.paths import RemotePath
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a binary file that replaces `path` if the block succeeds, and leaves `path` unchanged otherwise.
+    """Open a binary file for writing that replaces `path` if the block succeeds, and leaves `path` unchanged otherwise.
 
-    If `path` is a URL, the whole object is sent at the end, unless another program has written it since the block
-    began.
+    If `path` is a URL (`RemotePath`), the whole object is sent at the end, unless another program has written the
+    object since the block began. An OSError of the block itself is raised as OutputError, too.
 
     Raises:
         OutputError: no space, no permission, the folder does not exist, or the store failed.
@@ -69,7 +69,7 @@ def make_parent(path: Path) -> None:
 
 
 def cannot_write(path: Path, error: OSError) -> OutputError:
-    """Return the OutputError for a path that cannot be written."""
+    """Return, without raising, the OutputError for a path that cannot be written because of `error`."""
     return OutputError(
         f"cannot be written ({error.strerror or error}). Check free space and access rights; no results "
         f"were lost: run the same command again to resume.",

@@ -116,10 +116,11 @@ class HttpClient:
         self._next_at = 0.0
 
     def read(self, url: str) -> bytes:
-        """Return the content at `url`.
+        """Return the content at `url`, decompressed.
 
         Raises:
-            DownloadError: the server refused, or could not be reached in `max_tries` tries.
+            DownloadError: the URL is invalid, or the server refused, could not be reached in `max_tries` tries, or sent
+                an invalid reply.
             LongWaitError: the server demands a wait of more than `MAX_WAIT_S` before the next try.
         """
         return self._retry(url, lambda: self._read(url))
@@ -134,13 +135,15 @@ class HttpClient:
 
         Args:
             url: URL of the content.
-            path: the file to write.
-            sha256: expected checksum. Without it, the first bytes have to be those of a file with the suffix of `path`.
+            path: the file to write, in an existing folder; a file there is replaced.
+            sha256: expected checksum in hexadecimal. Without it, the first bytes have to be those of a file with the
+                suffix of `path`.
             check: function that is called with the path of the temporary file, before it is renamed to `path`; it
                 raises DownloadError if the file is not as expected. The file is then deleted.
 
         Raises:
-            DownloadError: the server refused, could not be reached, or sent something else than expected.
+            DownloadError: the URL is invalid, or the server refused, could not be reached in `max_tries` tries, or sent
+                something else than expected.
             LongWaitError: the server demands a wait of more than `MAX_WAIT_S` before the next try.
             OutputError: the file cannot be written.
         """
@@ -293,9 +296,12 @@ def _check_length(part: PartialFile, known: ContentVersion | None, *, has_known_
 
 
 def check_sha256(path: Path, expected: str, *, source: str) -> None:
-    """Compare a downloaded file with its expected checksum; delete it if they differ.
+    """Compare the checksum of a downloaded file with the expected one; delete the file if they differ.
 
-    `source` names the origin in the error's message.
+    Args:
+        path: the downloaded file.
+        expected: expected sha256 in lower-case hexadecimal.
+        source: origin of the file, such as its URL, for the error's message.
 
     Raises:
         DownloadError: the checksum differs.

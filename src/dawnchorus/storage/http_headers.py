@@ -56,7 +56,9 @@ def _validator(headers: Mapping[str, str]) -> str | None:
 def parse_content_range(content_range: str) -> tuple[int, int, int | None]:
     """Parse a Content-Range header such as `bytes 0-99/1000` or `bytes 0-99/*`.
 
-    Returns first byte, last byte and total length (None if unknown, `*`); (-1, -1, None) for an invalid range.
+    Returns:
+        Offset of the first byte, offset of the last byte (inclusive), and total length in bytes (None for `*`);
+        (-1, -1, None) for an invalid header.
     """
     match = _CONTENT_RANGE.fullmatch(content_range.strip())
     if match is None:
@@ -86,7 +88,7 @@ def reply_fault(reply: requests.Response, known: ContentVersion | None, n_before
     Args:
         reply: the reply, whose body has not been read yet.
         known: version of the bytes received before; None without such bytes.
-        n_before: number of bytes received before, where the requested range starts.
+        n_before: number of bytes received before, where the requested range starts; 0 if the whole was requested.
     """
     content_range = reply.headers.get("Content-Range")
     if reply.status_code not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
@@ -101,7 +103,7 @@ def reply_fault(reply: requests.Response, known: ContentVersion | None, n_before
 
 
 def reply_version(reply: requests.Response) -> ContentVersion:
-    """Return validator and length of the content in a reply; both None if it is compressed."""
+    """Return validator and length of the whole content by a reply's headers; both None if the reply is compressed."""
     if content_encoding(reply) != "identity":
         return ContentVersion(None, None)  # its bytes are decompressed: the server knows no offset in them
     content_range = reply.headers.get("Content-Range")
@@ -110,6 +112,6 @@ def reply_version(reply: requests.Response) -> ContentVersion:
 
 
 def content_encoding(reply: requests.Response) -> str:
-    """Return the content encoding of a reply in lower case, without a leading `x-`; `identity` if it has none."""
+    """Return the content encoding of a reply in lower case, without a leading `x-`; "identity" without the header."""
     encoding = reply.headers.get("Content-Encoding", "").strip().lower() or "identity"
     return encoding.removeprefix("x-")

@@ -29,23 +29,26 @@ class ListedObject:
     path: RemotePath
     """URL of the object, with size and version if they are known."""
     is_named: bool
-    """True for the object at the URL itself or one that matches the whole pattern; False for one in a folder."""
+    """True for the object at the URL itself, or an object whose key matches the whole pattern; False for an object in a
+    folder that the URL or its pattern names."""
     folder: str = ""
-    """Key of the folder that the URL or its pattern names, with a slash at its end; empty for the whole store."""
+    """Key of the folder that the URL or its pattern names, with a slash at its end; empty for the whole store, or if no
+    folder is named."""
     failure: StoreError | None = None
     """Error of the request for the object's size; None if the request succeeded or there is no such object."""
 
     @property
     def key_in_folder(self) -> str:
-        """Key relative to `folder`."""
+        """Key of the object relative to `folder`."""
         return self.path.url.key.removeprefix(self.folder)
 
 
 def list_objects(paths: Sequence[RemotePath]) -> list[list[ListedObject]]:
-    """Return the objects that each URL names, with sizes, ordered as the files of a local folder would be.
+    """Return the objects that each URL names (an object, a folder or a pattern), as a list for each of `paths`.
 
-    If a URL names neither an object nor a folder, its list has one entry without a size. If the size of an object
-    cannot be requested, its entry has the `failure`.
+    The objects of a folder are ordered by name, those directly in the folder before those in its subfolders, and have
+    sizes. If a URL names neither an object nor a folder, its list has one entry without a size. If the size of an
+    object cannot be requested, its entry has the `failure`. Each path of `paths` caches its list.
 
     Raises:
         StoreError: a store refused to list a folder, or cannot be reached.
@@ -57,7 +60,7 @@ def list_objects(paths: Sequence[RemotePath]) -> list[list[ListedObject]]:
 
 
 def existing_paths(paths: Iterable[Path]) -> list[Path]:
-    """Return the paths of files and objects that exist, in their order.
+    """Return those of `paths` at which a file, a folder or an object exists, in the given order.
 
     Raises:
         StoreError: a store refused access, or cannot be reached.
@@ -166,10 +169,10 @@ def _literal_folders(pattern: str) -> Iterator[str]:
 
 
 def translate(pattern: str) -> str:
-    """Return a regular expression for a glob pattern.
+    """Return a regular expression for a glob pattern, which whole keys have to match (`re.fullmatch`).
 
-    `**` stands for any number of folders; `*`, `?` and `[...]` match within a name. Hidden names (with a dot at their
-    start) match only a pattern that begins with a dot.
+    `**` stands for any number of folders; `*`, `?` and `[...]` match within a name. Wildcards match a hidden name (with
+    a dot at its start) only if the pattern has this dot.
     """
     parts = pattern.split("/")
     regex = ""

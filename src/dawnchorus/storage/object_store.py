@@ -72,10 +72,10 @@ class _BrokenReplyError(Exception):
 
 
 class ObjectStore:
-    """Store of obstore; implements `stores.Store`.
+    """Store of obstore; implements `stores.Store`, which says what the methods raise.
 
     Args:
-        store: the store of obstore.
+        store: the store of obstore, such as an `obstore.store.S3Store`.
         is_http: True for a web server, which cannot list objects.
         is_one_object: True if the store's URL is that of its only object, such as a signed URL.
         retry_s: seconds for which requests are repeated whose reply breaks off or has status 408 or 429. obstore
@@ -83,12 +83,13 @@ class ObjectStore:
     """
 
     leaves_parts = False
+    """False: an interrupted write leaves no temporary file."""
 
     def __init__(self, store: Any, *, is_http: bool = False, is_one_object: bool = False, retry_s: float = 0.0) -> None:
         self._store, self._is_http, self._is_one_object, self._retry_s = store, is_http, is_one_object, retry_s
 
     def head(self, key: str) -> ObjectInfo:
-        """Return size and version of an object.
+        """Return size and version of an object; raise FileNotFoundError if there is no object with this key.
 
         A web server gets a GET request for one byte, since a signed URL may not allow HEAD.
         """
@@ -103,7 +104,9 @@ class ObjectStore:
         return _info(obstore.head(self._store, path))
 
     def read(self, key: str, start: int, stop: int, *, expected: ObjectInfo | None = None) -> memoryview:
-        """Read bytes `start` to `stop` of an object, or fewer at its end, if it still has the `expected` version.
+        """Read the bytes from `start` to before `stop` of an object, or fewer at its end.
+
+        `expected` is the version that the object must still have; None for any version.
 
         Raises:
             NoRangesError, ObjectChangedError: see `Store.read`.
@@ -149,7 +152,7 @@ class ObjectStore:
                 file.write(chunk)
 
     def list(self, prefix: str) -> Iterator[tuple[str, ObjectInfo]]:
-        """Yield key, size and version of all objects below a prefix, which is empty or ends with a slash.
+        """Yield key, with size and version, of all objects below a prefix, which is empty or ends with a slash.
 
         Raises:
             OSError: the store failed, or is a web server, which cannot list objects.
@@ -167,7 +170,10 @@ class ObjectStore:
         return [folder.rstrip("/").rpartition("/")[2] for folder in listing["common_prefixes"]]
 
     def keeps_existing(self, key: str) -> bool:
-        """Return True if the store refuses to create an object whose key exists; tested with `key`, see `Store`."""
+        """Return True if the store refuses to create an object whose key exists.
+
+        This is tested by writing `key` twice; the object is then deleted where that is allowed.
+        """
         path = self._path(key)
         try:
             # Two contents: a second reply of "it is there" would else be taken for that of a repeated request.
@@ -183,10 +189,11 @@ class ObjectStore:
         return False
 
     def write(self, key: str, file: BinaryIO, *, replaces: ObjectInfo | None) -> None:
-        """Write a whole object: create it if `replaces` is None, else replace that version.
+        """Write a whole object: create it if `replaces` is None, else replace the version `replaces`.
 
-        The store itself checks that in the same step, unless it cannot or the object is larger than
-        `MAX_CONDITIONAL_BYTES`: then it is checked before.
+        The store itself checks the condition in the same step, unless the store cannot or the object is larger than
+        `MAX_CONDITIONAL_BYTES`: then the condition is checked before. An object of at most this size is replaced
+        without a check if `replaces` has no ETag.
 
         Raises:
             FileExistsError: another program has written the object: it exists, or is no longer the version `replaces`.
@@ -253,7 +260,9 @@ class ObjectStore:
 def open_object_store(url: ObjectUrl, *, retry_s: float) -> ObjectStore:
     """Set up the store of a URL; no request is sent.
 
-    `retry_s` is the number of seconds for which failed requests are repeated.
+    Args:
+        url: URL of the store's root, or of one object on a web server if it has a query (signed URL).
+        retry_s: number of seconds for which failed requests are repeated.
 
     Raises:
         InputError: the store's configuration is wrong, or AWS_PROFILE names a profile that we cannot read.

@@ -127,8 +127,8 @@ async def receive_files(request: Request, spool: Path, *, max_bytes: int) -> Asy
         max_bytes: maximum size of the body.
 
     Yields:
-        Folder, text fields and files of the form; the clients' names of the files keep their folders. Files without a
-        name are left out.
+        The temporary folder, the text fields of the form by name, and for each file the client's name, with its
+        folders, and the path in the temporary folder. Files without a name are left out.
 
     Raises:
         UploadTooLargeError: the body has more than `max_bytes`, by its Content-Length or when it is read.
@@ -199,7 +199,7 @@ def _writing(spool: Path) -> Iterator[None]:
 
 
 async def read_body(request: Request, *, max_bytes: int) -> bytes:
-    """Read the whole body of a request into memory.
+    """Read the whole body of a request, of at most `max_bytes` bytes, into memory.
 
     Raises:
         UploadTooLargeError: the body has more than `max_bytes`, by its Content-Length or when it is read.
@@ -216,6 +216,9 @@ async def receive_body(request: Request, spool: Path, *, max_bytes: int) -> Asyn
         request: the request.
         spool: folder for the file if it is larger.
         max_bytes: maximum size of the body.
+
+    Yields:
+        The file, positioned at its start.
 
     Raises:
         UploadTooLargeError: the body has more than `max_bytes`, by its Content-Length or when it is read.
@@ -262,7 +265,7 @@ class PacedBody:
         self._n, self._start_s, self._is_complete = 0, time.monotonic(), False
 
     async def receive(self) -> Message:
-        """Receive the next message of the request.
+        """Return the next ASGI message of the request; after the whole body, wait without a limit.
 
         Raises:
             UploadTooSlowError: the body arrives below the minimum rate, or pauses for `limits.body_timeout_s`.

@@ -39,25 +39,24 @@ _PART = re.compile(r"/([0-9a-f]{2})/([0-9a-f]{64})\.[0-9a-f]{32}\.part$")
 class BlobStore:
     """Store of files by their sha256; a file is complete or absent.
 
-    Files without a reference in the database (`tables.FILE_REFERENCES`) are deleted by `sweep`.
+    Files without a reference in the database (`tables.FILE_REFERENCES`) are deleted by `sweep`. Methods raise OSError
+    if the object store or the disk fails.
+
+    Args:
+        database: database with the rows that refer to the files.
+        root: folder of the files, or URL in an object store.
+        cache: folder for local copies, if `root` is a URL.
+        scratch: folder for incomplete local copies, on the same drive as `cache`.
+        grace: time for which a file without references stays.
+
+    Raises:
+        InputError: the URL's scheme is not supported.
+        MissingExtraError: the package for this kind of object store is not installed.
     """
 
     def __init__(
         self, database: Database, root: str | Path, *, cache: Path, scratch: Path, grace: timedelta = GRACE
     ) -> None:
-        """Open the store.
-
-        Args:
-            database: database with the rows that refer to the files.
-            root: folder of the files, or URL in an object store.
-            cache: folder for local copies, if `root` is a URL.
-            scratch: folder for incomplete local copies, on the same drive as `cache`.
-            grace: time for which a file without references stays.
-
-        Raises:
-            InputError: the URL's scheme is not supported.
-            MissingExtraError: the package for this kind of object store is not installed.
-        """
         self._root = as_path(root)
         try:
             self._store, self._prefix = _open(self._root)
@@ -68,10 +67,11 @@ class BlobStore:
 
     @contextmanager
     def keep(self, path: Path) -> Iterator[tuple[Session, str]]:
-        """Store a copy of a file, and open a write transaction in which the caller adds rows that refer to the file.
+        """Store a copy of the file at `path`, and open a write transaction to add rows that refer to the copy.
 
-        The copy is complete when the `with` block starts. If the block raises, the copy is deleted unless other rows
-        refer to it; if the server is killed, `sweep` deletes the copy later.
+        The copy is complete when the `with` block starts, and the transaction is committed at its end. If the block
+        raises, the copy is deleted unless other rows refer to it; if the server is killed, `sweep` deletes the copy
+        later.
 
         Yields:
             The session of the transaction, and the file's sha256.
@@ -99,6 +99,8 @@ class BlobStore:
     def protect(self, sha256: str) -> Iterator[Session]:
         """Open a write transaction during which a stored file is not deleted, to add rows that refer to the file.
 
+        The transaction is committed at the end of the `with` block.
+
         Yields:
             The session of the transaction.
 
@@ -112,9 +114,10 @@ class BlobStore:
             yield session
 
     def sweep(self) -> None:
-        """Delete files that no row refers to and that were last stored before the grace period, and abandoned parts.
+        """Delete files that no row refers to and that were last stored before the grace period.
 
-        The server calls this method at its start and every hour. Errors of single files are logged.
+        Partly written files older than `PART_AGE` are deleted, too. The server calls this method at its start and every
+        hour. Errors of single files are logged.
         """
         is_unused = StoredFile.sha256.not_in(select(FILE_REFERENCES.c.sha256))
         with self._database.write() as session:
@@ -130,7 +133,7 @@ class BlobStore:
         self._delete_abandoned_parts()
 
     def delete_unused(self, sha256: str) -> None:
-        """Delete a file at once, without the grace period, unless a row refers to it."""
+        """Delete a file at once, without the grace period; do nothing if a row refers to it or it does not exist."""
         with self._database.write() as session:
             lock(session, sha256)
             if session.scalar(select(exists().where(FILE_REFERENCES.c.sha256 == sha256))):

@@ -35,23 +35,23 @@ CONNECT_TIMEOUT_S = 10
 
 
 class Database:
-    """Connection pool of a database, with sessions for reading and for writing."""
+    """Connection pool of a database, with sessions for reading and for writing.
+
+    On construction, the tables are created or migrated to the latest revision. An SQLite file is copied to
+    `NAME.REVISION.backup` next to it before a migration.
+
+    Args:
+        url: SQLAlchemy URL of the database.
+        migrations: folder of Alembic's migration scripts.
+
+    Raises:
+        InputError: the URL is invalid, or the tables have a revision that is not in `migrations`, since a newer version
+            of this program has migrated them.
+        MissingExtraError: the driver of the URL is not installed.
+        OutputError: the database cannot be reached or written.
+    """
 
     def __init__(self, url: str | URL, *, migrations: Path = MIGRATIONS) -> None:
-        """Connect, and migrate the tables to the latest revision.
-
-        An SQLite file is copied to `NAME.REVISION.backup` next to it before a migration.
-
-        Args:
-            url: SQLAlchemy URL of the database.
-            migrations: folder of Alembic's migration scripts.
-
-        Raises:
-            InputError: the URL is invalid, or the tables have a revision that is not in `migrations`, since a newer
-                version of this program has migrated them.
-            MissingExtraError: the driver of the URL is not installed.
-            OutputError: the database cannot be reached or written.
-        """
         try:
             self.engine = _engine(url)
         except (ArgumentError, NoSuchModuleError) as error:
@@ -79,7 +79,8 @@ class Database:
     def write(self) -> Iterator[Session]:
         """Open a session for a write transaction, which is committed at the end of the `with` block.
 
-        If the block raises, the transaction is rolled back. On SQLite, other writers wait until the end.
+        If the block raises, the transaction is rolled back. On SQLite, other writers wait until the end. Objects stay
+        readable after the commit.
         """
         with Session(self._writing, expire_on_commit=False) as session, session.begin():
             yield session

@@ -18,7 +18,7 @@ def base_name(given: str) -> str:
 
 
 def find_site(name: str) -> str | None:
-    """Return the recording site in a file name, None if there is none.
+    """Return the name of the recording site in a recording's file name; None if there is none.
 
     Recorders write the site before the time: SITE7 in `SITE7_20260512_040000.wav`.
     """

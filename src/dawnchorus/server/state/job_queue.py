@@ -52,7 +52,7 @@ class _Silence:
 
 
 class JobQueue:
-    """Access of one server to the queue.
+    """Access of one server to the queue of jobs of the kinds "identify" and "retrain".
 
     A server that runs jobs writes heartbeats, and counts as dead when another server has seen no new heartbeat for
     `STALE_S` by its own monotonic clock. Times of two servers are never compared, because their clocks may differ.
@@ -71,7 +71,7 @@ class JobQueue:
         self._silences: dict[str, _Silence] = {}
 
     def add(self, kind: Kind, parameters: Mapping[str, Any]) -> Job:
-        """Add a job to the queue in a transaction of its own; see `insert`.
+        """Add a job to the queue in a transaction of its own, and return the job; see `insert` for the arguments.
 
         Raises:
             BusyError: see `insert`.
@@ -82,12 +82,12 @@ class JobQueue:
     def insert(
         self, session: Session, kind: Kind, parameters: Mapping[str, Any], *, files: Collection[str] = ()
     ) -> Job:
-        """Add a job to the queue in the caller's transaction.
+        """Add a job to the queue in the caller's transaction, and return the job.
 
         Args:
             session: session of the write transaction.
-            kind: kind of the job.
-            parameters: arguments of the job by name, as JSON values.
+            kind: kind of the job, "identify" or "retrain".
+            parameters: arguments of the job by name, as JSON values; see `Job.parameters`.
             files: sha256 of the stored files that must not be deleted before the job ends; empty if it needs none.
 
         Raises:
@@ -119,10 +119,10 @@ class JobQueue:
         return job
 
     def find(self, *, kind: Kind | None = None, limit: int = 50, offset: int = 0) -> tuple[int, list[Job]]:
-        """Return the number of all jobs of the kind, and a page of the list of these jobs, the latest first.
+        """Return the number of all jobs of the kind, and a page of the list of these jobs, the latest added first.
 
         Args:
-            kind: kind of the jobs; None for all kinds.
+            kind: kind of the jobs, "identify" or "retrain"; None for all kinds.
             limit: maximum number of jobs in the page.
             offset: number of jobs before the page.
         """
@@ -133,13 +133,16 @@ class JobQueue:
             return n, list(rows)
 
     def latest_done(self, kind: Kind) -> Job | None:
-        """Return the job of this kind that was completed last (status "done"), or None."""
+        """Return the job of this kind that was completed last (status "done"); None if no job was completed."""
         query = select(Job).where(Job.kind == kind, Job.status == "done").order_by(Job.ended_at.desc()).limit(1)
         with self._database.read() as session:
             return session.scalar(query)
 
     def count_by_status(self, statuses: tuple[str, ...], *, kind: Kind | None = None) -> dict[str, int]:
-        """Return the number of jobs by status, for each of `statuses`; of all kinds if `kind` is None."""
+        """Return the number of jobs by status, for each of `statuses` (values of `Job.status`).
+
+        Only jobs of the kind `kind` are counted; None for all kinds.
+        """
         query = select(Job.status, func.count()).where(Job.status.in_(statuses)).group_by(Job.status)
         query = query if kind is None else query.where(Job.kind == kind)
         with self._database.read() as session:
@@ -147,7 +150,7 @@ class JobQueue:
         return {**dict.fromkeys(statuses, 0), **counts}
 
     def events(self, job_id: str, *, after: int = 0) -> list[JobEvent]:
-        """Return the job's events with ids above `after` in order, at most 500; none for an unknown job."""
+        """Return the first 500 events of the job with ids above `after`, by rising id; empty for an unknown job."""
         query = select(JobEvent).where(JobEvent.job == job_id, JobEvent.id > after).order_by(JobEvent.id).limit(500)
         with self._database.read() as session:
             return list(session.scalars(query))
@@ -203,11 +206,11 @@ class JobQueue:
     ) -> None:
         """Write the progress of a job that this server runs, and add an event for clients.
 
-        Nothing is written if the server no longer owns the job, or the database cannot be reached.
+        Nothing is written if the job no longer runs on this server, or the database cannot be reached.
 
         Args:
             job_id: id of the job.
-            stage: stage of the work in one or two words.
+            stage: stage of the work in one or two words, for the user.
             progress: progress of the job, 0 to 1; a value lower than before is ignored.
             details: further fields of the event's data, such as those of a `RetrainEvent`, which replace fields of
                 `Job` of the same name; None for none.
@@ -220,7 +223,7 @@ class JobQueue:
             session.add(JobEvent(job=job_id, data={**_to_dict(job), **(details or {})}))
 
     def should_continue(self, job_id: str) -> bool:
-        """Return True while this server owns the job and no client has requested the job's cancellation."""
+        """Return True while the job runs on this server and no client has requested the job's cancellation."""
         with self._database.read() as session:
             job = session.get(Job, job_id)
             return (
@@ -231,7 +234,7 @@ class JobQueue:
             )
 
     def is_cancel_requested(self, job_id: str) -> bool:
-        """Return True if this server owns the job and a client has requested the job's cancellation."""
+        """Return True if the job runs on this server and a client has requested the job's cancellation."""
         with self._database.read() as session:
             job = session.get(Job, job_id)
             return (
@@ -241,7 +244,7 @@ class JobQueue:
     def finish(
         self, job_id: str, status: str, *, result: Mapping[str, Any] | None = None, error: str | None = None
     ) -> None:
-        """End a job that this server owns; nothing changes if the server no longer owns the job.
+        """End a job that runs on this server; nothing changes if the job no longer does, such as after a requeue.
 
         Args:
             job_id: id of the job.
@@ -276,10 +279,12 @@ class JobQueue:
     def heartbeat(self, active_ids: Collection[str]) -> None:
         """Write a heartbeat for this server's active jobs, and requeue the jobs of dead servers.
 
-        Of the latter, jobs whose cancellation was requested are cancelled, and jobs after `MAX_ATTEMPTS` fail.
+        Jobs of dead servers whose cancellation was requested are cancelled, and those with `MAX_ATTEMPTS` attempts
+        fail.
 
         Args:
-            active_ids: ids of the jobs on which this server is working.
+            active_ids: ids of the jobs on which this server is working; its other running jobs get no heartbeat, so
+                that they are requeued later.
         """
         with self._database.write() as session:
             active = update(Job).where(Job.worker_id == self.worker_id, Job.status == "running", Job.id.in_(active_ids))
@@ -316,7 +321,7 @@ class JobQueue:
     def requeue_orphans(self) -> None:
         """Requeue all running jobs of other servers; only for a server that uses the database alone, at its start.
 
-        Jobs whose cancellation was requested are cancelled, and jobs after `MAX_ATTEMPTS` fail.
+        Jobs whose cancellation was requested are cancelled, and jobs with `MAX_ATTEMPTS` attempts fail.
         """
         self._requeue(Job.worker_id != self.worker_id)
 
@@ -334,7 +339,7 @@ class JobQueue:
                 session.add(JobEvent(job=job.id, data=_to_dict(job)))
 
     def remove(self, job_id: str) -> None:
-        """Delete a job that has ended.
+        """Delete a job that has ended, with its events.
 
         Raises:
             NotFoundError: there is no such job.

@@ -58,7 +58,11 @@ class SessionStore:
         return str(self._serializers[token].dumps(secrets.token_hex(16)))
 
     def find(self, cookie: str) -> BrowserSession | None:
-        """Return the session of a cookie; None if the cookie's signature is invalid or the session has ended."""
+        """Return the session of a cookie; None if the cookie is invalid or too old, or the user has logged out.
+
+        Args:
+            cookie: value of the cookie, a result of `start`.
+        """
         for token, serializer in self._serializers.items():
             try:
                 session = BrowserSession(serializer.loads(cookie, max_age=self._max_age_s), token)
@@ -69,7 +73,7 @@ class SessionStore:
         return None
 
     def end(self, session: BrowserSession) -> None:
-        """End a session, and delete the rows of ended sessions whose cookies have expired."""
+        """End a session on all servers of the database, and delete old rows of sessions whose cookies have expired."""
         oldest = now() - timedelta(seconds=self._max_age_s)
         with self._database.write() as rows:
             rows.merge(EndedSession(id=session.id, ended_at=now()))

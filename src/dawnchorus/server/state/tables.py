@@ -50,9 +50,9 @@ class UtcTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Convert a value of Python to the database's value.
+        """Convert a `datetime` with a time zone to UTC without a zone; None stays None.
 
-        Times on the first and the last day of the calendar may keep the hour of their own time zone.
+        A time that UTC moves out of the years 1 to 9999 keeps the hour of its own time zone.
         """
         del dialect
         if value is None:
@@ -63,13 +63,13 @@ class UtcTime(TypeDecorator[datetime]):
             return value.replace(tzinfo=None)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Convert a value of the database to Python's value."""
+        """Return a `datetime` of the database with the time zone UTC; None stays None."""
         del dialect
         return None if value is None else value.replace(tzinfo=UTC)
 
 
 class Base(DeclarativeBase):
-    """Base class of all tables, with the names of constraints and the column types."""
+    """Base class of all tables, with the naming of constraints and indexes, and the column type of each Python type."""
 
     metadata = MetaData(
         naming_convention={
@@ -99,26 +99,30 @@ class Recording(Base):
     name: Mapped[str] = mapped_column(String(255))
     """Client's name of the file."""
     n_bytes: Mapped[int] = mapped_column(BigInteger)
+    """Size of the audio file."""
     duration_s: Mapped[float | None]
-    """Length in seconds; None if the recording could not be identified, as for the sample rate."""
+    """Length in seconds; None if the recording could not be identified."""
     rate_hz: Mapped[int | None]
+    """Sample rate; None if the recording could not be identified."""
     recorded_at: Mapped[str | None] = mapped_column(String(40))
     """Start of the recording by the recorder's clock, ISO 8601, with its UTC offset if known; None if unknown."""
     latitude: Mapped[float | None]
+    """Latitude in degrees, from the request or the file; None if unknown."""
     longitude: Mapped[float | None]
+    """Longitude in degrees, from the request or the file; None if unknown."""
     added_at: Mapped[datetime] = mapped_column(default=now)
     """Time of the first upload."""
     site: Mapped[str | None] = mapped_column(String(255), index=True)
-    """Name of the recording site, from the request or the file name."""
+    """Name of the recording site, from the request or the file name; None if unknown."""
     error: Mapped[str | None] = mapped_column(Text)
     """Reason why the recording could not be identified; None if it was identified."""
     latest_identification: Mapped[int | None]
-    """Id of the latest identification, whose detections lists and counts use.
+    """Id of the latest identification, whose detections lists and counts use; None if the recording was not identified.
 
-    It is no foreign key, since the table of identifications has a foreign key to this table.
+    The column is no foreign key, since the table of identifications has a foreign key to this table.
     """
     n_detections: Mapped[int] = mapped_column(default=0, server_default="0")
-    """Number of detections in the latest identification, with those that reviewers rejected."""
+    """Number of detections in the latest identification, including those that reviewers rejected."""
     best_score: Mapped[float | None]
     """Highest score in the latest identification, also of rejected detections; None without detections."""
 
@@ -141,13 +145,14 @@ class Identification(Base):
     bundle_id: Mapped[str] = mapped_column(String(12))
     """Id of the model's bundle."""
     duration_s: Mapped[float]
+    """Length of the recording."""
     species: Mapped[str | None] = mapped_column(String(255), index=True)
     """Common name in the detection with the highest score; None without detections."""
     score: Mapped[float | None]
     """Highest score of a detection; None without detections."""
     provenance: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
-    """Model, software and options (`types.Provenance`); None if the recording was not stored, or before revision 0004
-    of the database."""
+    """Fields of `types.Provenance` by name (model, software and options); None if the recording was not stored, or in
+    rows from before revision 0004 of the database."""
     latitude: Mapped[float | None]
     """Latitude that the range filter used: from the request or else the recording's metadata; None if unknown."""
     longitude: Mapped[float | None]
@@ -173,18 +178,19 @@ class RecordingSpecies(Base):
     )
 
     recording: Mapped[str] = mapped_column(ForeignKey("recordings.sha256", ondelete="CASCADE"), primary_key=True)
+    """sha256 of the recording."""
     scientific_name: Mapped[str] = mapped_column(String(255), primary_key=True)
     common_name: Mapped[str] = mapped_column(String(255))
     n_detections: Mapped[int]
     """Number of detections that were not rejected."""
     best_score: Mapped[float]
-    """Highest score of the detections that were not rejected; 0 if all were."""
+    """Highest score of the detections that were not rejected; 0 if all detections were rejected."""
     added_at: Mapped[datetime]
     """Copy of `Recording.added_at`, for an index in the order of lists."""
 
 
 class Species(Base):
-    """A species that was ever detected in a stored recording; it has a row for each of its common names."""
+    """A species that was ever detected in a stored recording; a species has a row for each of its common names."""
 
     __tablename__ = "species"
 
@@ -204,8 +210,9 @@ class DetectionCount(Base):
     start: Mapped[str] = mapped_column(String(10), primary_key=True)
     """First day of the time span by the recorder's clock, ISO 8601; "" if undated."""
     scientific_name: Mapped[str] = mapped_column(String(255), primary_key=True)
-    """Name of the species; "" in rows with the sums of all species."""
+    """Scientific name of the species; "" in rows with the sums of all species."""
     common_name: Mapped[str] = mapped_column(String(255))
+    """Common name of the species; "" in rows with the sums of all species."""
     totals: Mapped[dict[str, Any]]
     """Numbers by name (`detection_counts.Counts`) that are not divided by hour of the day."""
     hours: Mapped[dict[str, Any]]
@@ -224,10 +231,13 @@ class DetectionRow(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     identification: Mapped[int] = mapped_column(ForeignKey("identifications.id", ondelete="CASCADE"))
+    """Id of the identification in which the species was detected."""
     recording: Mapped[str] = mapped_column(ForeignKey("recordings.sha256", ondelete="CASCADE"), index=True)
     """sha256 of the recording."""
     start_s: Mapped[float]
+    """Start of the detection, in seconds from the start of the recording."""
     end_s: Mapped[float]
+    """End of the detection, in seconds from the start of the recording."""
     scientific_name: Mapped[str] = mapped_column(String(255), index=True)
     """Scientific name of the species by the reviewer if the detection was relabeled, else by the model."""
     common_name: Mapped[str] = mapped_column(String(255))
@@ -247,7 +257,9 @@ class DetectionRow(Base):
     human_voice: Mapped[bool | None]
     """True if the segment contains human speech; None if speech detection was off."""
     low_hz: Mapped[float | None]
+    """Lowest frequency of the sound; None if not annotated."""
     high_hz: Mapped[float | None]
+    """Highest frequency of the sound; None if not annotated."""
     verdict: Mapped[str | None] = mapped_column(String(16))
     """Copy of `Review.verdict` for filters, counts and tables; None without a review."""
     model_scientific_name: Mapped[str | None] = mapped_column(String(255))
@@ -259,7 +271,7 @@ class DetectionRow(Base):
     def is_unexpected(self) -> bool:
         """True if the range model does not expect the species at this location and week.
 
-        False for relabeled detections, since `in_range` is about the model's species.
+        False if that is unknown, and for relabeled detections, since `in_range` is about the model's species.
         """
         return self.in_range is False and self.model_scientific_name is None
 
@@ -270,8 +282,9 @@ class Review(Base):
     __tablename__ = "reviews"
 
     detection: Mapped[int] = mapped_column(ForeignKey("detections.id", ondelete="CASCADE"), primary_key=True)
+    """Id of the detection."""
     verdict: Mapped[str] = mapped_column(String(16))
-    """Verdict, one of `Verdict`."""
+    """Verdict (`Verdict`): "correct", "incorrect", "relabeled", "several", "unsure" or "none"."""
     scientific_name: Mapped[str | None] = mapped_column(String(255))
     """Scientific name of the correct species, for the verdict "relabeled" only."""
     common_name: Mapped[str | None] = mapped_column(String(255))
@@ -292,10 +305,11 @@ class ReviewAnswer(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     detection: Mapped[int] = mapped_column(ForeignKey("detections.id", ondelete="CASCADE"), index=True)
+    """Id of the detection."""
     reviewer: Mapped[str | None] = mapped_column(String(32))
     """Random id of the browser that sent the answer, which is never shown; None for other programs."""
     verdict: Mapped[str | None] = mapped_column(String(16))
-    """Verdict of the answer; None if the person deleted the review."""
+    """Verdict of the answer, with the values of `Review.verdict`; None if the person deleted the review."""
     scientific_name: Mapped[str | None] = mapped_column(String(255))
     """Scientific name of the correct species, for the verdict "relabeled" only."""
     common_name: Mapped[str | None] = mapped_column(String(255))
@@ -316,22 +330,32 @@ class LabeledRecording(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     sha256: Mapped[str] = mapped_column(String(64), index=True)
+    """Hash of the audio file, and key of the file in the store."""
     name: Mapped[str] = mapped_column(String(255))
+    """Client's name of the file; of a clip, the recording's name with the start of the detection."""
     n_bytes: Mapped[int] = mapped_column(BigInteger)
+    """Size of the audio file."""
     duration_s: Mapped[float]
+    """Length of the audio."""
     rate_hz: Mapped[int]
+    """Sample rate of the audio."""
     scientific_name: Mapped[str | None] = mapped_column(String(255), index=True)
     """Scientific name of the species; None for a recording without birds, or for which only `absent` is known."""
     common_name: Mapped[str | None] = mapped_column(String(255))
+    """Common name of the species; None if `scientific_name` is None."""
     absent: Mapped[str | None] = mapped_column(String(255))
-    """Scientific name of a species that is not in the recording, such as a species that a reviewer rejected."""
+    """Scientific name of a species that is not in the recording, such as a species that a reviewer rejected; None if
+    the label names none."""
     group: Mapped[str | None] = mapped_column("group_name", String(255))
-    """Key of the recording's group: recordings of a group are always in the same split."""
+    """Key of the recording's group, sha256 of the uploaded or reviewed recording; recordings of a group are always in
+    the same split."""
     source: Mapped[str] = mapped_column(String(255))
     """Source of the label: "upload" or "review"."""
     detection: Mapped[int | None] = mapped_column(unique=True)
-    """Id of the reviewed detection, for the source "review"; a later review of the detection replaces the row."""
+    """Id of the reviewed detection, for the source "review", else None; a later review of the detection replaces the
+    row."""
     added_at: Mapped[datetime] = mapped_column(default=now)
+    """Time at which the row was added."""
 
 
 class SplitAssignment(Base):
@@ -344,6 +368,7 @@ class SplitAssignment(Base):
     __tablename__ = "split_assignments"
 
     group: Mapped[str] = mapped_column("group_name", String(255), primary_key=True)
+    """Key of the group, `LabeledRecording.group`."""
     split: Mapped[str] = mapped_column(String(16))
     """Split of the group: "train" or "test"."""
 
@@ -354,10 +379,13 @@ class CatalogModel(Base):
     __tablename__ = "models"
 
     bundle_id: Mapped[str] = mapped_column(String(12), primary_key=True)
+    """Id of the model's bundle."""
     name: Mapped[str] = mapped_column(String(255))
+    """Name of the model."""
     family: Mapped[str] = mapped_column(String(64))
-    """Name of the model family that the bundle states."""
+    """Name of the model family (kind of network) that the bundle states."""
     n_classes: Mapped[int]
+    """Number of classes that the model scores."""
     storage_key: Mapped[str] = mapped_column(Text)
     """Location of the bundle: name or folder for the source "given", else sha256 of the zipped bundle in the store."""
     source: Mapped[str] = mapped_column(String(16))
@@ -367,9 +395,11 @@ class CatalogModel(Base):
     report: Mapped[dict[str, Any] | None]
     """Comparison of a retrained model with the model that was active; None for the source "given".
 
-    It has `meets_promotion_rule`, `reasons` and `report` of `RetrainOutcome`.
+    The keys are `meets_promotion_rule`, `reasons` and `report`, with the values of
+    `retraining_messages.RetrainOutcome`.
     """
     added_at: Mapped[datetime] = mapped_column(default=now)
+    """Time at which the model was added to the catalog."""
 
 
 class ModelActivation(Base):
@@ -379,9 +409,11 @@ class ModelActivation(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     bundle_id: Mapped[str] = mapped_column(ForeignKey("models.bundle_id"))
+    """Id of the activated model's bundle."""
     reason: Mapped[str] = mapped_column(String(255))
     """Reason of the activation, which the models page shows."""
     at: Mapped[datetime] = mapped_column(default=now)
+    """Time of the activation."""
 
 
 class Job(Base):
@@ -417,19 +449,21 @@ class Job(Base):
     """Values of the result by name; None unless the job is done.
 
     For "identify": `recording` (sha256), `n_detections`, `duration_s`, `bundle_id`, `warnings` and `notes`; for
-    "retrain": `bundle_id`, `is_promoted`, `meets_promotion_rule`, `reasons` and `report`.
+    "retrain": `bundle_id` of the new model, `is_promoted` (True if the model was activated), `meets_promotion_rule`,
+    `reasons` and `report`.
     """
     error: Mapped[str | None] = mapped_column(Text)
-    """Reason why the job failed; None unless it did."""
+    """Reason why the job failed; None unless the job failed."""
     attempts: Mapped[int] = mapped_column(default=0)
     """Number of times that a server started the job."""
     cancel_requested: Mapped[bool] = mapped_column(default=False)
     """True if a client requested the cancellation."""
     worker_id: Mapped[str | None] = mapped_column(String(64))
-    """Id of the server that runs the job, or ran it to its end; None while it is queued."""
+    """Id of the server that runs the job, or ran it to its end; None while the job is queued."""
     heartbeat_at: Mapped[datetime | None]
-    """Time of the last heartbeat of the server that runs the job."""
+    """Time of the last heartbeat of the server that runs the job; None before the job is first started."""
     created_at: Mapped[datetime] = mapped_column(default=now, index=True)
+    """Time at which the job was added to the queue."""
     started_at: Mapped[datetime | None]
     """Time at which a server first started the job; None before."""
     ended_at: Mapped[datetime | None]
@@ -442,7 +476,9 @@ class JobFile(Base):
     __tablename__ = "job_files"
 
     job: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    """Id of the job."""
     sha256: Mapped[str] = mapped_column(String(64), primary_key=True, index=True)
+    """Key of the file in the store."""
 
 
 class JobEvent(Base):
@@ -453,11 +489,13 @@ class JobEvent(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     job: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), index=True)
+    """Id of the job."""
     at: Mapped[datetime] = mapped_column(default=now)
+    """Time of the event."""
     data: Mapped[dict[str, Any]]
-    """Values of `status`, `stage`, `progress` and `error` of the job at this time.
+    """Values of `status`, `stage`, `progress` and `error` of the job at this time, by name.
 
-    For a retraining also the fields of its `RetrainEvent` that are not None.
+    For a retraining also the fields of its `retraining_messages.RetrainEvent` that are not None.
     """
 
 
@@ -467,6 +505,7 @@ class StoredFile(Base):
     __tablename__ = "stored_files"
 
     sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """Hash of the file, and its key in the store."""
     kept_at: Mapped[datetime]
     """Time at which the file was last written to the store, or would have been if it had not been there already."""
 
@@ -477,7 +516,9 @@ class EndedSession(Base):
     __tablename__ = "ended_sessions"
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    """Id of the session, `BrowserSession.id`."""
     ended_at: Mapped[datetime]
+    """Time at which the user ended the session."""
 
 
 FILE_REFERENCES = union_all(

@@ -34,17 +34,19 @@ _DAMAGED = (
 def unpack(path: Path, folder: Path, *, max_bytes: int, limits: ZipLimits) -> int:
     """Unpack a zip archive into a folder, and return the number of unpacked bytes.
 
+    After an error, files that were unpacked before the error stay in the folder.
+
     Args:
         path: file of the archive.
-        folder: folder for the unpacked files.
-        max_bytes: maximum size of all unpacked files.
+        folder: folder for the unpacked files, which is created if necessary.
+        max_bytes: maximum size of all unpacked files together.
         limits: limits on the archive's files, paths and compression ratio.
 
     Raises:
         InputError: the file is not a zip archive, is damaged or encrypted, or one of its files is a link, occurs twice,
             or has a path that leads out of the folder or is longer than `limits.max_path_bytes`.
         UploadTooLargeError: the archive has more than `limits.max_members` files, unpacks to more than `max_bytes`, or
-            has a compression ratio above `limits.max_ratio`.
+            unpacks to more than `limits.unchecked_bytes` with a compression ratio above `limits.max_ratio`.
         OutputError: the files cannot be written: no space, or no permission.
     """
     try:

@@ -36,13 +36,14 @@ class UploadOutcome:
     name: str
     """Client's name of the file; for a file in a zip, its path in the zip."""
     status: Literal["accepted", "duplicate", "rejected"]
-    """Outcome: "duplicate" if the same audio with the same label was uploaded before."""
+    """Outcome: "duplicate" if the same audio with the same label was uploaded before, so that nothing was stored."""
     species: str | None
-    """Common name of the species, or "no species"; None if the file was rejected."""
+    """Common name of the species, or "no species" for a recording without birds; None if the file was rejected."""
     reason: str | None = None
     """Reason of a rejection, or a remark on an accepted file; None without either."""
     suggestions: tuple[str, ...] | None = None
-    """Labels of similar known classes, if the file was rejected because its species is no known class; else None."""
+    """Labels of similar known classes, such as "Parus major_Great Tit", if the file was rejected because its species is
+    no known class; else None."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class UploadResult:
     """Outcome of an upload of several files."""
 
     files: tuple[UploadOutcome, ...]
-    """Outcome of each file."""
+    """Outcome of each file; of a zip archive, of each file in the archive. The order is not that of the upload."""
     notes: tuple[str, ...]
     """Sentences on how labels were read, contradictions, unread csv columns, times, locations and audio faults."""
 
@@ -68,13 +69,14 @@ class SpeciesTrainingData:
     common_name: str
     """Common name; "no species, or unknown" if `scientific_name` is None."""
     n_recordings: int
+    """Number of labeled recordings, including held-out recordings."""
     n_held_out: int
     """Number of recordings that are held out for testing, and never used for training."""
     duration_s: float
-    """Length of all recordings of the species."""
+    """Length of all recordings of the species together, in seconds."""
 
     def add(self, other: SpeciesTrainingData) -> SpeciesTrainingData:
-        """Return the sum of this count and `other`, with the names of this count."""
+        """Return the sums of the numbers and lengths of both objects, with the names of this object."""
         return replace(
             self,
             n_recordings=self.n_recordings + other.n_recordings,
@@ -91,7 +93,7 @@ def parse_bool(name: str, text: str) -> bool:
 
     Args:
         name: name of the field, for the message.
-        text: value of the field: yes, true, 1, on, no, false, 0 or off.
+        text: value of the field: yes, true, 1, on, no, false, 0 or off, ignoring case and surrounding spaces.
 
     Raises:
         InputError: `text` is another word.
@@ -131,14 +133,14 @@ class TrainingData:
         The species of a recording is read from the form's field `species`, the folder in the file's name or zip, or a
         csv; `noise` means a recording without birds. Without these, the file name may be a known species with a number,
         such as `Great Tit12.mp3`. A species must be one of `labels` or have training data already, unless the form's
-        field `new_class` allows new classes.
+        field `new_class` allows new classes. Audio that was uploaded before with another label gets the new label.
 
         Args:
             folder: temporary folder, in which the files are unpacked.
-            texts: text fields of the form by name.
-            files: client's name and path of each file.
+            texts: text fields of the form by name: `species` and `new_class` (see `parse_bool`), both optional.
+            files: client's name and path of each file; the files are moved.
             labels: labels of the active model's classes.
-            max_bytes: maximum size of all unpacked files of zip archives.
+            max_bytes: maximum size of all unpacked files of zip archives together.
 
         Returns:
             Outcome of each file; a file that cannot be used is rejected with a reason, and the others are stored.
@@ -257,7 +259,7 @@ class TrainingData:
     # ------------------------------------------------------------------ retraining
 
     def snapshot(self, folder: Path, job_id: str) -> RecordingsTable:
-        """Write all labeled recordings, with their splits, as a recordings table for a retraining job.
+        """Write and return a recordings table of all labeled recordings, with their splits, for a retraining job.
 
         The audio files are not copied; the file store keeps them until the job ends, even if recordings or reviews are
         deleted meanwhile. A recording whose file is missing is logged and left out.
@@ -304,7 +306,7 @@ class TrainingData:
         """Store the splits of groups that have none yet, so that no later model is trained on held-out recordings.
 
         Args:
-            splits: split by group.
+            splits: split, "train" or "test", by group (`LabeledRecording.group`).
         """
         with self._database.write() as session:
             for group, split in splits.items():

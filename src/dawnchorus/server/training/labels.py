@@ -46,12 +46,12 @@ def parse_species(text: str) -> Label:
 
 
 def resolve_class(given: Label, known: KnownClasses, *, is_new: bool) -> Label:
-    """Return the known class with a name of `given`; if there is none and `is_new` is True, add `given` to `known`.
+    """Return the known class with the scientific or common name of `given`, or else `given` as a new class.
 
     Args:
         given: label from a client.
         known: known classes, to which a new class is added.
-        is_new: True if `given` may be a new class.
+        is_new: True if `given` may be a new class; False to accept known classes only.
 
     Raises:
         UnknownClassError: `given` is no known class and `is_new` is False; the message names similar classes.
@@ -81,17 +81,19 @@ def _is_same(label: Label, given: Label) -> bool:
 
 
 def resolve_label(row: RecordingRow, known: KnownClasses, *, is_new: bool) -> tuple[Label | None, Label | None]:
-    """Return the class of a recording's species, and the class of a species that is absent; either may be None.
+    """Return the class of a recording's species, and the class of a species that is absent from the recording.
+
+    At least one of the two is None: the second if the species is known, and both for a recording without birds.
 
     Args:
-        row: row of the recording.
+        row: row of the recording in the recordings table.
         known: known classes, to which a new class is added.
-        is_new: True if the recording's species may be a new class.
+        is_new: True if the present or absent species may be a new class; False to accept known classes only.
 
     Raises:
         UnknownClassError: the present or the absent species is no known class, and `is_new` is False.
-        InputError: the recording cannot be used for training: it cannot be opened, is empty, or has no label or
-            labels of several species.
+        InputError: the recording cannot be used for training: it cannot be opened, is empty, or has no label, an
+            invalid label or labels of several species.
     """
     unopened = [problem for problem in row.problems if problem in (MISSING, UNREADABLE)]
     if unopened:

@@ -104,16 +104,17 @@ class Reviews:
         reviewer: str | None = None,
         replaces: int | None = None,
     ) -> Review:
-        """Store a person's answer as the review of a detection.
+        """Store a person's answer as the review of a detection, and return the review.
 
-        For the verdicts in `WITH_CLIP`, the detection's clip is added to the training data. "relabeled" to the species
-        that the model detected is stored as "correct". An answer that is equal to the reviewer's present answer is not
-        stored again.
+        For the verdicts "correct", "incorrect", "relabeled" and "none", the detection's clip is added to the training
+        data, or replaces its earlier clip there; for "several" and "unsure", an earlier clip is deleted. "relabeled" to
+        the species that the model detected is stored as "correct". An answer that is equal to the reviewer's present
+        answer is not stored again.
 
         Args:
             detection_id: id of the detection.
-            verdict: verdict of the person.
-            species: name of the correct species, for "relabeled" only.
+            verdict: verdict of the person; see `tables.Verdict`.
+            species: name of the correct species, for "relabeled" only, else None.
             labels: labels of the active model's classes.
             new_class: True if `species` may be a class that is neither in `labels` nor in the training data.
             reviewer: random id of the person's browser; None for other programs.
@@ -121,10 +122,11 @@ class Reviews:
                 refused if another reviewer has changed the review since. None to replace any review.
 
         Raises:
-            NotFoundError: there is no such detection.
+            NotFoundError: there is no such detection, or the recording's audio is not in the store.
             UnknownClassError: `species` is neither in `labels` nor in the training data, and `new_class` is False.
             InputError: "relabeled" without a species, another verdict with a species, or `species` is not one name.
             AudioError: the clip cannot be decoded.
+            OutputError: the clip cannot be stored: no space, or no permission.
             ConflictError: another reviewer has changed the review since the person saw it (`replaces`).
         """
         if (verdict == "relabeled") != bool(species):
@@ -144,7 +146,9 @@ class Reviews:
         return review
 
     def delete(self, detection_id: int, *, reviewer: str | None = None, replaces: int | None = None) -> None:
-        """Delete the review of a detection, and its clip from the training data; do nothing without a review.
+        """Delete the review of a detection, and the detection's clip from the training data.
+
+        The deletion is stored as an answer, which can be undone. Nothing happens without a review.
 
         Args:
             detection_id: id of the detection.
@@ -161,16 +165,19 @@ class Reviews:
     def undo(self, reviewer: str | None, answer_id: int | None = None) -> Undone:
         """Undo an answer; the answer before it becomes the detection's review again.
 
-        An answer that was undone before does not change.
+        The clip in the training data changes to match. For an answer that is undone already, nothing changes.
 
         Args:
-            reviewer: random id of the browser that sent the answer.
+            reviewer: random id of the browser that sent the answer; None for a client without an id, which has no
+                answers.
             answer_id: id of the answer; None for the browser's last answer that can be undone.
 
         Raises:
-            NotFoundError: this browser has no such answer, or the detection was deleted.
+            NotFoundError: this browser has no such answer, the detection was deleted, or the recording's audio is not
+                in the store.
             ConflictError: a later answer to the detection exists.
-            AudioError: the clip for the answer before cannot be decoded.
+            AudioError: the clip for the earlier answer cannot be decoded.
+            OutputError: the clip cannot be stored: no space, or no permission.
         """
         chosen = self.last_answer(reviewer) if answer_id is None else answer_id
         with self._database.read() as session:
@@ -193,10 +200,12 @@ class Reviews:
         raise NotFoundError(f"there is no detection {given.detection}.")
 
     def last_answer(self, reviewer: str | None) -> int | None:
-        """Return the id of the browser's last answer that can be undone, or None.
+        """Return the id of the browser's last answer that can be undone; None if there is no such answer.
 
-        An answer can be undone as long as there is no later answer to the same detection that was not undone. Without
-        an id (`reviewer` is None) there is none.
+        An answer can be undone as long as there is no later answer to the same detection that was not undone.
+
+        Args:
+            reviewer: random id of the browser; None for a client without an id, which has no answers.
         """
         if reviewer is None:
             return None

@@ -53,7 +53,7 @@ class RetrainingRunner:
         training_data: training data of the server.
         catalog: catalog to which new models are added.
         switcher: switcher of the active model.
-        folder: folder for the files of jobs.
+        folder: folder for the files of jobs, in a subfolder for each job, named by the job's id.
         backbone: name or folder of the model on whose embeddings new models are built.
         models: folder of the built-in models.
     """
@@ -77,8 +77,10 @@ class RetrainingRunner:
         """Add a retraining job to the queue, and return the job.
 
         Args:
-            overrides: training settings in the syntax of `dawnchorus train`, such as "optimizer.lr=3e-4".
-            require_approval: False to activate the new model automatically if it meets the promotion rule.
+            overrides: training settings in the syntax of `dawnchorus train`, such as "optimizer.lr=3e-4". They are not
+                checked here: an invalid setting makes the job fail.
+            require_approval: False to activate the new model automatically if it meets the promotion rule
+                (`training.retraining`), True to leave the activation to a user.
 
         Raises:
             BusyError: another retraining is queued or running, or the queue of jobs is full (`job_queue.MAX_JOBS`).
@@ -89,7 +91,7 @@ class RetrainingRunner:
         return self._jobs.add("retrain", {"overrides": overrides, "require_approval": require_approval})
 
     def check(self, overrides: Sequence[str]) -> None:
-        """Check training settings in a child process.
+        """Check training settings in a child process, without training.
 
         Args:
             overrides: training settings in the syntax of `dawnchorus train`.
@@ -107,7 +109,7 @@ class RetrainingRunner:
             raise InputError(f"--override: {error or 'the settings cannot be checked'}")
 
     def log(self, job_id: str) -> list[str]:
-        """Return the last `N_LOG_LINES` lines of a job's log; empty if there is no log on this server."""
+        """Return the last `N_LOG_LINES` lines of a job's log in order; empty if there is no log on this server."""
         path = self._folder / job_id / LOG_NAME
         if not path.is_file():
             return []
@@ -115,9 +117,10 @@ class RetrainingRunner:
             return [line.rstrip("\n") for line in deque(file, maxlen=N_LOG_LINES)]
 
     def run(self, job: Job, should_continue: Callable[[], bool]) -> None:
-        """Run a retraining job, and write its result to the queue; a job that was interrupted is resumed.
+        """Run a retraining job until its end, and write progress and result to the queue.
 
-        No result is written for a job that `should_continue` stopped.
+        A new model is added to the catalog, and activated if it meets the promotion rule and the job requires no
+        approval. A job that was interrupted is resumed. No result is written for a job that `should_continue` stopped.
 
         Args:
             job: job to run, which this server has claimed.
@@ -126,6 +129,7 @@ class RetrainingRunner:
 
         Raises:
             OutputError: the files of the retraining cannot be written: no space, or no permission.
+            ModelError: the new bundle is damaged, or the new model cannot be run.
         """
         folder = self._folder / job.id
         if not (folder / "recordings.parquet").is_file():
@@ -184,7 +188,7 @@ class RetrainingRunner:
         self.clear(job.id)
 
     def clear(self, job_id: str) -> None:
-        """Delete the files of an ended job that are only needed to resume the job; the log stays."""
+        """Delete the files in an ended job's folder that are only needed to resume the job; the log stays."""
         for name in ("runs", "bundle", "clips", "recordings.parquet", REQUEST_NAME):
             path = self._folder / job_id / name
             if path.is_dir():
@@ -193,7 +197,10 @@ class RetrainingRunner:
                 path.unlink(missing_ok=True)
 
     def clean_up(self) -> None:
-        """Clear the folders of jobs that have ended, also on other servers, and delete the folders of deleted jobs."""
+        """Clear the folders on this server of all jobs that have ended, and delete the folders of deleted jobs.
+
+        Jobs that ended on other servers are included.
+        """
         for folder in self._folder.glob("*/"):
             if not re.fullmatch(r"[0-9a-f]{32}", folder.name):
                 continue  # not a job's

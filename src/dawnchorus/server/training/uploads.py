@@ -49,22 +49,22 @@ class Upload:
 
     @property
     def base_name(self) -> str:
-        """File name without folders."""
+        """File name with its suffix, without folders."""
         return PurePosixPath(self.name).name
 
     @property
     def stem(self) -> str:
-        """File name without folders and suffix."""
+        """File name without folders and without suffix."""
         return PurePosixPath(self.name).stem
 
     @property
     def suffix(self) -> str:
-        """Suffix of the file name, in lower case."""
+        """Suffix of the file name with its dot, in lower case; "" without a suffix."""
         return PurePosixPath(self.name.lower()).suffix
 
     @property
     def folders(self) -> tuple[str, ...]:
-        """Folders in the file name, outermost first."""
+        """Names of the folders in the file name, outermost first."""
         return PurePosixPath(self.name).parts[:-1]
 
     @property
@@ -89,7 +89,7 @@ class LabeledFiles:
     recordings: tuple[LabeledUpload, ...]
     """Recordings with a row of the recordings table; the row may lack a species."""
     rejected: tuple[Rejection, ...] = ()
-    """Files that are not used."""
+    """Client's name of each file that is not used, and the reason."""
     notes: tuple[str, ...] = ()
     """Sentences for the client on how the labels were read, and on contradictions."""
 
@@ -106,11 +106,11 @@ class UploadedFiles:
     table: Upload | None
     """Csv among the form's files, which has the labels; None without one."""
     rejected: tuple[Rejection, ...]
-    """Files that could not be stored."""
+    """Client's name of each file that could not be stored, and the reason."""
 
     @property
     def uploads(self) -> list[Upload]:
-        """All stored files except `table`."""
+        """All files in `sources`: those that are stored, except `table`."""
         return [upload for source in self.sources for upload in source]
 
 
@@ -128,11 +128,12 @@ def unpack_files(
         tree: folder for the files.
         label: label in the form's field `species`; None without one.
         limits: limits of zip archives.
-        max_bytes: maximum size of all unpacked files of zip archives.
+        max_bytes: maximum size of all unpacked files of zip archives together.
 
     Raises:
         InputError: there are no files, or a zip archive is invalid.
         UploadTooLargeError: a zip archive exceeds `limits` or `max_bytes`.
+        OutputError: a file of a zip archive cannot be written: no space, or no permission.
     """
     if not files:
         raise InputError("expected recordings, a zip of folders named by species, or recordings and a csv; got none.")
@@ -202,7 +203,8 @@ def label_uploads(files: UploadedFiles, known: KnownClasses, *, is_new: bool) ->
     Args:
         files: uploaded files.
         known: classes of the active model, and classes with training data.
-        is_new: True if the name of any folder may be a new class.
+        is_new: True if the name of any folder may be a new class; False if a known species in the file name takes
+            precedence over a folder whose name is no known class.
 
     Raises:
         InputError: the csv among the form's files is not a table of recordings and species.

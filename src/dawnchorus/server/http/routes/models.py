@@ -34,10 +34,10 @@ router = APIRouter(prefix="/api/v1/models", tags=["models"], route_class=JsonRou
 
 @router.get("", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())
 def models(service: ServiceDependency) -> dict[str, Any]:
-    """Return all `models`, the bundle id of the `active` one, and the `history` of activations, the latest first.
+    """Return all `models`, the bundle id of the `active` model, and the `history` of at most 100 activations.
 
-    An activation has `bundle_id`, `at` (in UTC) and `reason`; the models have `is_active`, and the columns of the table
-    `CatalogModel` except `storage_key`. The history has at most 100 activations.
+    Models and activations are listed with the latest first. A model has `is_active`, and the columns of the table
+    `CatalogModel` except `storage_key`; an activation has `bundle_id`, `at` (ISO 8601, in UTC) and `reason`.
     """
     active = service.pool.bundle.id
     history = [
@@ -61,7 +61,8 @@ def _model_fields(row: CatalogModel, active: str) -> dict[str, Any]:
 def active(service: ServiceDependency) -> dict[str, Any]:
     """Return the description of the active model from its bundle (`bundle.json`), with `bundle_id` and `n_classes`.
 
-    `thresholds` and values that are null are left out.
+    The fields of the description are those of `models.bundle.BundleInfo`; `thresholds` and values that are null are
+    left out.
     """
     bundle = service.pool.bundle
     fields = bundle.info.model_dump(mode="json", exclude_none=True, exclude={"thresholds"})
@@ -82,9 +83,10 @@ def card(service: ServiceDependency, bundle_id: BundleId) -> Response:
 
 @router.post("/{bundle_id}/activate", dependencies=[require_role(Role.ADMIN)], responses=error_responses(404, 409))
 def activate(service: ServiceDependency, bundle_id: BundleId) -> dict[str, Any]:
-    """Activate a model, which scores new uploads; recordings in progress are finished with the model before.
+    """Activate a model, which then scores new uploads; recordings in progress are finished with the previous model.
 
-    The response has its bundle id as `active`. 404 if there is no such model, 409 if it cannot be run.
+    The response has the bundle id of the activated model as `active`. 404 if there is no such model, 409 if the model
+    cannot be run.
     """
     service.switcher.activate(bundle_id, "activated by hand")
     return {"active": service.pool.bundle.id}
@@ -94,7 +96,7 @@ def activate(service: ServiceDependency, bundle_id: BundleId) -> dict[str, Any]:
 def roll_back(service: ServiceDependency) -> dict[str, Any]:
     """Activate the model that was active before the active one, and return its bundle id as `active`.
 
-    400 if no other model was active before, 409 if it cannot be run any more.
+    400 if no other model was active before, 409 if that model cannot be run any more.
     """
     return {"active": service.switcher.roll_back()}
 
@@ -119,10 +121,10 @@ async def compare(
     """Return the species that two models detect in the latest `n_recordings` stored recordings.
 
     Of these, recordings longer than 5 minutes are left out. A species is detected if its score is at least `min_score`.
-    Each element of `recordings` has `recording` (sha256) and `name`, the highest score of each species by common name
-    for the `first` and the `second` model, and the common names that `only_first`, `only_second` or `both` detect; none
-    if the recording cannot be decoded. 404 if there is no such model, 409 if its bundle is damaged, 503 if another
-    comparison is running.
+    The response has the bundle ids of the models as `first` and `second`. Each element of `recordings` has `recording`
+    (sha256) and `name`, the highest score of each species by common name for the `first` and the `second` model, and
+    the common names that `only_first`, `only_second` or `both` detect; without species if the recording cannot be
+    decoded. 404 if there is no such model, 409 if its bundle is damaged, 503 if another comparison is running.
     """
     async with hold_slot(service.comparisons, "comparisons"):
         return await asyncio.to_thread(_compare, service, body, min_score)

@@ -49,11 +49,11 @@ def _check_level(score: float) -> float:
 class OverviewFilter(RequestParameters):
     """Filter of the overview, for the page and the API."""
 
-    period: Period = Field("all", description="Length of the period: 7 days, 31 days, 12 months, or all recordings.")
+    period: Period = Field("all", description="Period: week (7 days), month (31 days), year (12 months) or all.")
     to: date | None = Field(
         None, ge=FIRST_DAY, le=LAST_DAY, description="Last day of the period. Default: the day of the latest recording."
     )
-    site: str | None = Field(None, max_length=255, description="Site of the recordings.")
+    site: str | None = Field(None, max_length=255, description="Exact name of the recording site.")
     species: str | None = Field(
         None, max_length=MAX_TEXT, description="Scientific or common name of a species, or a part of it."
     )
@@ -69,11 +69,11 @@ class OverviewFilter(RequestParameters):
         return OverviewQuery(**dict(self))
 
     def link_to_list(self, *names: str, **more: object) -> str:
-        """Return the query of a URL of a list of recordings or detections, with parameters of this filter.
+        """Return a URL's query string, without `?`, for a list of recordings or detections with this filter's values.
 
         Args:
-            names: names of this filter's parameters to include, if they have a value.
-            more: further parameters of the list, which replace those in `names`; None leaves one out.
+            names: names of the filter's fields to include, if they have a value.
+            more: further parameters of the list by name, which replace those in `names`; None leaves one out.
         """
         values = {name: value for name in names if (value := getattr(self, name))} | more
         return urlencode({name: to_text(value) for name, value in values.items() if value is not None})
@@ -117,10 +117,11 @@ def _link_neighbors(query: OverviewFilter, result: Overview) -> dict[str, str]:
 def overview_fields(service: ServiceDependency, query: Annotated[OverviewFilter, Query()]) -> dict[str, Any]:
     """Return counts of recordings, detections and species, by time span, hour of the day and species.
 
-    `spans` are days, months or years. `hours` has 24 counts for each span, and each element of `species` a number of
-    recordings for each span. `top` are the species with the highest score in most recordings, with `common_name` and
-    `n_recordings`. Species that reviewers corrected and detections that they rejected are taken into account. The other
-    fields are those of `server.overview.Overview`.
+    `spans` are days, months or years (`unit`), from the day `first` to the day `last`. `hours` has 24 counts for each
+    span (`n_detections`, `recorded_h`), and each element of `species` a number of recordings for each span. `top` are
+    the species with the highest score in most recordings, with `common_name` and `n_recordings`. Detections count under
+    the species that reviewers corrected, and not at all if reviewers rejected them. The other fields are those of
+    `server.overview.Overview`.
     """
     result = read_overview(service.database, query.query())
     top = [{"common_name": name, "n_recordings": n} for name, n in result.top]
@@ -145,8 +146,8 @@ async def events(
 ) -> AsyncIterator[ServerSentEvent]:
     """Stream an event `change` whenever the overview has changed; the event's id is the overview's new version.
 
-    The stream ends after a minute. A client that sends no version gets the present version at once, and the stream
-    ends.
+    The stream ends after a minute, and when the server shuts down. A client that sends neither `version` nor
+    Last-Event-ID, which takes precedence, gets the present version at once, and the stream ends.
     """
     known = last_event_id or version
     yield ServerSentEvent(retry=RETRY_MS)

@@ -33,12 +33,12 @@ router = APIRouter(include_in_schema=False)
 
 
 async def error_page(request: Request, problem: Mapping[str, Any], headers: Mapping[str, str]) -> Response:
-    """Render the HTML page of an error.
+    """Return the HTML page of an error, with the error's status code.
 
     Args:
         request: the request.
-        problem: fields of the error's problem details.
-        headers: headers of the error response.
+        problem: fields of the error's problem details (RFC 9457), as in `replies.ProblemDetails`.
+        headers: headers for the response, by name in lower case.
     """
     status = problem["status"]
     return await asyncio.to_thread(
@@ -64,6 +64,8 @@ def recording(
 ) -> Response:
     """Show the page of a stored recording with its spectrogram, audio and detections.
 
+    A browser without a reviewer id (`reviewer` is None) gets one in a cookie, to be able to undo its answers.
+
     Raises:
         NotFoundError: there is no such recording, or it could not be identified.
     """
@@ -81,7 +83,11 @@ def recording(
 
 @router.get("/jobs/{job_id}", dependencies=[require_role(Role.IDENTIFY, is_page=True)])
 def job(request: Request, service: ServiceDependency, job_id: str) -> Response:
-    """Show the page with the progress of a job."""
+    """Show the page with the progress of a job.
+
+    Raises:
+        NotFoundError: there is no job with this id.
+    """
     row = service.jobs.get(job_id)
     then = f"/recordings/{row.parameters['sha256']}" if row.kind == "identify" else "/training"
     return render_page("job.html", request, job=row, then=then, can_restart=service.can_restart(row))
@@ -172,7 +178,7 @@ def login(request: Request) -> Response:
 
 @router.post("/login", dependencies=[require_role(Role.PUBLIC, is_form=True)])
 async def log_in(request: Request) -> Response:
-    """Log in with the access token in the form, set the session cookie, and redirect to the start page.
+    """Log in with the access token in the form's field `token`, set the session cookie, and redirect to the start page.
 
     After a wrong token, the login page is shown again, with the status 401.
     """
@@ -189,7 +195,11 @@ async def log_in(request: Request) -> Response:
 
 @router.post("/logout", dependencies=[require_role(Role.PUBLIC, is_form=True)])
 async def log_out(request: Request) -> Response:
-    """End the session, and delete the session cookie and the reviewer cookie."""
+    """End the session, delete the session cookie and the reviewer cookie, and redirect to the login page.
+
+    Raises:
+        HTTPException: 403, the form does not have the session's CSRF token.
+    """
     fields = await read_form(request)
     check_form(request, fields.get(CSRF_FIELD, ""))
     await request.app.state.authorizer.log_out(request)
@@ -201,7 +211,7 @@ async def log_out(request: Request) -> Response:
 
 @router.get("/api/openapi.json", dependencies=[require_role(Role.IDENTIFY)])
 def openapi(request: Request) -> Response:
-    """Return the OpenAPI description of the API."""
+    """Return the OpenAPI description of the API as JSON."""
     return JSONResponse(request.app.openapi())
 
 

@@ -95,7 +95,10 @@ def identify_again(service: ServiceDependency, sha256: Sha256) -> dict[str, Any]
     "/recordings/{sha256}", dependencies=[require_role(Role.ADMIN)], status_code=204, responses=error_responses(404)
 )
 async def delete_recording(service: ServiceDependency, sha256: Sha256) -> Response:
-    """Delete a recording with its detections and reviews."""
+    """Delete a recording with its detections and reviews; clips that are training data stay.
+
+    404 if there is no such recording.
+    """
     await run_in_threadpool(service.detections.delete, sha256)
     service.renderer.discard(sha256)
     return Response(status_code=204)
@@ -108,7 +111,10 @@ async def delete_recording(service: ServiceDependency, sha256: Sha256) -> Respon
     responses={200: {"content": {"audio/*": {}}}, 206: {"content": {"audio/*": {}}}, **error_responses(404, 416)},
 )
 def recording_audio(service: ServiceDependency, sha256: Sha256) -> Response:
-    """Return the uploaded audio file, or the bytes in a Range header; the ETag is the file's sha256."""
+    """Return the uploaded audio file, or the bytes that a Range header requests; the ETag is the file's sha256.
+
+    404 if there is no such recording, or its audio is not stored because it could not be identified.
+    """
     service.detections.get_recording(sha256)
     path = service.files.local(sha256)
     with path.open("rb") as file:
@@ -137,9 +143,9 @@ async def recording_clip(
     start_s: Annotated[float, Query(ge=0, le=1e7, description="Start of the segment in seconds.")],
     end_s: Annotated[float, Query(gt=0, le=1e7, description="End of the segment in seconds.")],
 ) -> Response:
-    """Return a segment of a recording (0.01 to 30 s) as MP3, for browsers that cannot play the uploaded file.
+    """Return a segment of a recording (0.01 to 30 s) as mono MP3, for browsers that cannot play the uploaded file.
 
-    400 for a segment of another length.
+    The channels are averaged, and the peak is normalized. 400 for a segment of another length.
     """
     await run_in_threadpool(service.detections.get_recording, sha256)
     if not 0.01 <= end_s - start_s <= MAX_CLIP_S:
@@ -204,14 +210,15 @@ async def recording_detections(
     service: ServiceDependency,
     sha256: Sha256,
     output: Annotated[
-        str, Query(alias="format", description="Format of the response: json, or the name of a table format.")
+        str,
+        Query(alias="format", description="Format of the response: json, or the name of a table format, such as csv."),
     ] = "json",
 ) -> Response:
-    """Return the detections of a recording as JSON or in a table format.
+    """Return the detections in a recording's latest identification, at most 100,000, as JSON or in a table format.
 
-    JSON has the recording's name (`recording`) and all `detections` with their reviews. Tables leave out detections
-    with the verdicts "incorrect" and "none", have relabeled detections under the reviewer's species, and have the
-    verdict if the format has a column for it.
+    Detections are ordered by start, then by falling score. JSON has the recording's name (`recording`) and all
+    `detections` with their reviews. Tables leave out detections with the verdicts "incorrect" and "none", have
+    relabeled detections under the reviewer's species, and have the verdict if the format has a column for it.
     """
     row = await run_in_threadpool(service.detections.get_recording, sha256)
     if output == "json":
@@ -276,8 +283,10 @@ class DownloadRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"recordings": ["0" * 64]}]})
 
-    recordings: Annotated[list[Sha256], Field(min_length=1, max_length=MAX_PAGE, description="Recordings to write.")]
-    format: Annotated[str, Field(max_length=40, description="Name of a table format.")] = "csv"
+    recordings: Annotated[
+        list[Sha256], Field(min_length=1, max_length=MAX_PAGE, description="SHA-256 of each recording to write.")
+    ]
+    format: Annotated[str, Field(max_length=40, description="Name of a table format, such as csv or raven.")] = "csv"
 
 
 @router.post(
@@ -289,7 +298,7 @@ class DownloadRequest(BaseModel):
 async def download(request: Request, service: ServiceDependency, body: DownloadRequest) -> Response:
     """Return a zip archive with a table of each recording's detections, with the corrections of reviewers.
 
-    404 if one of the recordings is unknown, 400 if one could not be identified.
+    A table is named after its recording. 404 if one of the recordings is unknown, 400 if one could not be identified.
     """
     output_format = FORMATS.lookup(body.format)
     unique = dict.fromkeys(body.recordings)
@@ -336,9 +345,9 @@ def _number_names(names: Sequence[str]) -> list[str]:
     responses={200: {"content": {"audio/mpeg": {}}}, **error_responses(404, 503)},
 )
 async def detection_audio(request: Request, service: ServiceDependency, number: DetectionId) -> Response:
-    """Return the audio of a detection with one second before and after it, normalized, as MP3.
+    """Return the audio of a detection with one second before and after it, with normalized peak, as mono MP3.
 
-    Of a detection longer than 30 s, only the first 30 s are used.
+    Of a detection longer than 30 s, only the first 30 s are used. 404 if there is no such detection.
     """
     row, channel = await run_in_threadpool(service.detections.get, number)
     parameters = "clip", row.start_s, row.end_s, channel
@@ -355,7 +364,7 @@ async def detection_audio(request: Request, service: ServiceDependency, number: 
 async def detection_spectrogram(request: Request, service: ServiceDependency, number: DetectionId) -> Response:
     """Return the spectrogram of a detection with one second before and after it, as PNG.
 
-    Of a detection longer than 30 s, only the first 30 s are used.
+    Of a detection longer than 30 s, only the first 30 s are used. 404 if there is no such detection.
     """
     row, channel = await run_in_threadpool(service.detections.get, number)
     parameters = "still", row.start_s, row.end_s, channel

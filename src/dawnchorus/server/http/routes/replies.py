@@ -38,15 +38,15 @@ MAX_JSON_BYTES = 64 << 10
 class JsonRoute(APIRoute):
     """Route that rejects bodies above `MAX_JSON_BYTES`, and JSON with repeated keys, NaN or infinity.
 
-    FastAPI accepts these.
-
-    The body is set as `request.state.body`, for `json_bodies.refuse_other_body`.
+    FastAPI's own routes accept all of these. The body's bytes are set as `request.state.body`, for
+    `json_bodies.refuse_other_body`.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return a handler that checks the body before FastAPI parses it.
 
-        The body is not checked if the route reads it from the request itself, or for GET and HEAD without a body.
+        The handler does not check requests of routes that declare no body, and either take the `Request` to read the
+        body themselves, or are for GET and HEAD only.
         """
         handle = super().get_route_handler()
         reads_itself = self.dependant.request_param_name is not None or (self.methods or set()) <= {"GET", "HEAD"}
@@ -94,7 +94,7 @@ class ProblemDetails(BaseModel):
     type: str
     """Type of the problem, a URI or about:blank."""
     title: str
-    """Phrase for the status code."""
+    """Standard phrase for the status code, such as Not Found."""
     status: int
     """HTTP status code."""
     detail: str
@@ -106,7 +106,7 @@ class ProblemDetails(BaseModel):
 
 
 def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the OpenAPI descriptions of a route's error responses, by status code.
+    """Return the OpenAPI descriptions of a route's error responses by status code, for FastAPI's `responses`.
 
     Args:
         statuses: status codes of errors of this route, in addition to those that every route may return: 400, 401,
@@ -126,15 +126,15 @@ def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def as_fields(row: Any) -> dict[str, Any]:
-    """Return the columns of a database row by name, with times as text in ISO 8601."""
+    """Return the columns of a database row (an object of a mapped class) by name, with times as text in ISO 8601."""
     values = {column.key: getattr(row, column.key) for column in row.__mapper__.column_attrs}
     return {k: v.isoformat(timespec="milliseconds") if hasattr(v, "isoformat") else v for k, v in values.items()}
 
 
 def recording_fields(row: Recording) -> dict[str, Any]:
-    """Return the columns of a recording by name, with `state`, and `audio` and `spectrogram` (URL paths).
+    """Return the columns of a recording by name, with `state` (see `recording_state`).
 
-    The column `latest_identification` is left out.
+    Other added fields are `audio` and `spectrogram` (URL paths). The column `latest_identification` is left out.
     """
     base = f"/api/v1/recordings/{row.sha256}"
     fields = {name: value for name, value in as_fields(row).items() if name != "latest_identification"}
@@ -149,7 +149,7 @@ def recording_state(row: Recording) -> RecordingState:
 def listed_recording_fields(record: RecordingRecord) -> dict[str, Any]:
     """Return the result of `recording_fields`, with `species`, `n_species` and `n_reviewed` of the record.
 
-    Each of the `species` has `scientific_name`, `common_name`, `n_detections` and `best_score`.
+    Each element of `species` has `scientific_name`, `common_name`, `n_detections` and `best_score`.
     """
     names = "scientific_name", "common_name", "n_detections", "best_score"
     species = [{name: getattr(each, name) for name in names} for each in record.species]
@@ -162,10 +162,11 @@ def listed_recording_fields(record: RecordingRecord) -> dict[str, Any]:
 
 
 def detection_fields(record: DetectionRecord) -> dict[str, Any]:
-    """Return the columns of a detection by name, with fields on its recording and its review.
+    """Return the columns of a detection by name, rounded, with fields on its recording and its review.
 
-    The values are those of `corrected_values`, rounded. Added fields are `recording_name`, `clock_time` (of the start,
-    by the recorder's clock), `review` (see `review_fields`), and the URL paths `audio` and `spectrogram`.
+    Relabeled detections have the values of `detection_reviews.corrected_values`. Added fields are `recording_name`,
+    `clock_time` (start by the recorder's clock, ISO 8601; None if unknown), `review` (see `review_fields`), and the URL
+    paths `audio` and `spectrogram`.
     """
     row = record.detection
     return {
@@ -179,9 +180,10 @@ def detection_fields(record: DetectionRecord) -> dict[str, Any]:
 
 
 def clip_fields(record: DetectionRecord) -> dict[str, Any]:
-    """Return the result of `detection_fields`, with `site` and `position`.
+    """Return the result of `detection_fields`, with `site` (name of the recording site or None) and `position`.
 
-    `position` is the text of the detection's `Position` in the review queue, by which the next clips are requested.
+    `position` is the text of the detection's `Position` in the review queue; clients send it to get the detections that
+    follow.
     """
     position = Position(record.detection.score, record.detection.id)
     return {**detection_fields(record), "site": record.recording.site, "position": position.encode()}
@@ -194,12 +196,15 @@ def answer_fields(answer: ReviewAnswer) -> dict[str, Any]:
 
 
 def review_fields(review: Review | None) -> dict[str, Any] | None:
-    """Return the columns of a review by name; None without a review."""
+    """Return the columns of a review by name; None if `review` is None."""
     return None if review is None else as_fields(review)
 
 
 def job_fields(job: Job) -> dict[str, Any]:
-    """Return the columns of a job by name, without `worker_id` and `heartbeat_at`, with the URL path `events`."""
+    """Return the columns of a job by name, without `worker_id` and `heartbeat_at`.
+
+    The added field `events` is the URL path of the job's stream of events.
+    """
     hidden = ("worker_id", "heartbeat_at")
     fields = {name: value for name, value in as_fields(job).items() if name not in hidden}
     return {**fields, "events": f"/api/v1/jobs/{job.id}/events"}

@@ -41,12 +41,12 @@ router = APIRouter(include_in_schema=False)
 
 
 class ReviewPageParameters(RequestParameters):
-    """Parameters in the URL of the page."""
+    """Parameters in the URL of the review page."""
 
     d: int | None = Field(default=None, ge=1, le=MAX_ID)
     """Id of the detection to show; None for the next unreviewed detection after the position `after`."""
     after: str | None = Field(default=None, max_length=60)
-    """Position in the queue of unreviewed detections; None for the start of the queue."""
+    """Position in the queue of unreviewed detections, a result of `Position.encode`; None for the queue's start."""
 
 
 class _AnswerForm(RequestParameters):
@@ -74,7 +74,10 @@ def review(
     reviewer: Reviewer,
     parameters: Annotated[ReviewPageParameters, Depends(PageQuery(ReviewPageParameters))],
 ) -> Response:
-    """Show the page with a detection to review: by default the unreviewed detection with the highest score."""
+    """Show the page with a detection to review: by default the unreviewed detection with the highest score.
+
+    A browser without a reviewer id (`reviewer` is None) gets one in a cookie, to be able to undo its answers.
+    """
     if parameters.after is not None:
         try:
             Position.decode(parameters.after)
@@ -86,14 +89,30 @@ def review(
 
 @router.post("/review", dependencies=[require_role(Role.TRAIN, is_form=True)])
 async def answer(request: Request, service: ServiceDependency, reviewer: Reviewer) -> Response:
-    """Store the answer in the form, or skip the detection, and redirect to the next detection or the recording."""
+    """Store the answer in the form, or skip the detection, and redirect to the next detection or the recording.
+
+    If the answer cannot be stored, the page is shown again with the error and its status code.
+
+    Raises:
+        HTTPException: 403, the form does not have the session's CSRF token.
+        InputError: a field of the form is unknown or repeated.
+        RequestValidationError: a value in the form is not valid.
+    """
     form = await _read(request, _AnswerForm)
     return await run_in_threadpool(_answer, request, service, reviewer, form)
 
 
 @router.post("/review/undo", dependencies=[require_role(Role.TRAIN, is_form=True)])
 async def undo(request: Request, service: ServiceDependency, reviewer: Reviewer) -> Response:
-    """Undo an answer of this browser, by default the last one, and redirect to the answer's detection."""
+    """Undo an answer of this browser, by default the last one, and redirect to the answer's detection.
+
+    If the answer cannot be undone, the page is shown with the error and its status code.
+
+    Raises:
+        HTTPException: 403, the form does not have the session's CSRF token.
+        InputError: a field of the form is unknown or repeated.
+        RequestValidationError: a value in the form is not valid.
+    """
     form = await _read(request, _UndoForm)
     return await run_in_threadpool(_undo, request, service, reviewer, form)
 

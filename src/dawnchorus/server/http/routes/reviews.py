@@ -25,12 +25,6 @@ from dawnchorus.server.listing import DetectionQuery, Position, find_best
 from dawnchorus.server.settings import Role
 from dawnchorus.server.state.tables import Verdict
 
-VERDICTS = (
-    "Verdict on the detection: correct (the species is audible), incorrect (it is not), relabeled (another species, "
-    "named in `species`), several (several species), unsure (not decidable) or none (no bird). Clips with the verdicts "
-    "several and unsure are not used as training data."
-)
-
 REPLACES = "Id of the answer that the client saw as the review, 0 for none; 409 if another reviewer changed it since."
 
 OWNER = "SHA-256 of the recording to which the detection should belong; if it does not: 404."
@@ -43,10 +37,12 @@ router = APIRouter(prefix="/api/v1", tags=["reviews"], route_class=JsonRoute)
 
 
 class QueueParameters(RequestParameters):
-    """Parameters of a page of the queue."""
+    """Parameters of a page of the queue of unreviewed detections; `limit` is the maximum number of detections in it."""
 
     after: str | None = Field(
-        default=None, max_length=60, description="Field `position` of the previous detection in the review queue."
+        default=None,
+        max_length=60,
+        description="Field `position` of the previous detection in the review queue. Default: the start of the queue.",
     )
     limit: Limit = 10
 
@@ -71,13 +67,19 @@ class ReviewRequest(BaseModel):
         json_schema_extra={"examples": [{"verdict": "relabeled", "species": "Parus major_Great Tit"}]},
     )
 
-    verdict: Annotated[Verdict, Field(description=VERDICTS)]
+    verdict: Verdict
+    """Verdict on the detection: correct (the species is audible), incorrect (it is not), relabeled (another species,
+    named in `species`), several (several species), unsure (not decidable) or none (no bird). Clips with the verdicts
+    several and unsure are not used as training data."""
     species: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     """Name of the correct species, for the verdict "relabeled" only."""
     new_class: bool = False
     """True to add `species` as a new class if it is no known class."""
-    replaces: Annotated[Replaces | None, Field(description=REPLACES)] = None
-    recording: Annotated[Sha256 | None, Field(description=OWNER)] = None
+    replaces: Replaces | None = None
+    """Id of the answer that the client saw as the review, 0 for none; 409 if another reviewer changed the review since.
+    Default: replace any review."""
+    recording: Sha256 | None = None
+    """SHA-256 of the recording to which the detection should belong; if it does not: 404. Default: any recording."""
 
 
 @router.put(
@@ -147,8 +149,9 @@ def undo(service: ServiceDependency, body: UndoRequest, reviewer: Reviewer) -> d
     """Undo an answer of this browser; the answer before it becomes the review of the detection again.
 
     The cookie `dawnchorus_reviewer`, which the page Review sets, identifies the browser. The response has the undone
-    `answer`, its `detection`, and as `undoable` the id of the answer that can be undone next, or null. 404 if this
-    browser has no such answer, 409 if a later answer to the detection exists.
+    `answer` (fields of `replies.answer_fields`), its `detection` after the undo (`replies.clip_fields`), and as
+    `undoable` the id of the answer that can be undone next, or null. 404 if this browser has no such answer, 409 if a
+    later answer to the detection exists.
     """
     undone = service.reviews.undo(reviewer, body.answer)
     return {

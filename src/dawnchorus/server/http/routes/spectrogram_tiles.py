@@ -68,9 +68,12 @@ router = APIRouter(prefix="/api/v1", tags=["recordings"], route_class=JsonRoute)
 async def spectrogram_tile(
     request: Request, service: ServiceDependency, sha256: Sha256, top_khz: TopKhz, level: Level, index: Index
 ) -> Response:
-    """Return a tile of a recording's spectrogram as a gray PNG of 512 columns and 256 frequencies, 0.6 dB per step.
+    """Return a tile of a recording's spectrogram as a gray PNG of 512 columns and 256 frequencies.
 
-    404 if the recording has no tile of this number at the zoom level, or has no tiles up to `top_khz`.
+    A step of the gray value is 0.6 dB. Frequencies go from 0 to `top_khz` (12, 24, 48, 96 or 192). The zoom level 0 has
+    93.75 columns per second, each further level half as many; `index` counts the tiles of a level from 0. 404 if the
+    recording has no tile of this number at the zoom level, or has no tiles up to `top_khz`; 503 if a coarse tile is not
+    computed within 15 s, or too many requests wait.
     """
     row = await run_in_threadpool(service.detections.get_recording, sha256)
     tile = Tile(level, index)

@@ -39,7 +39,11 @@ class _RangeFilter(RequestParameters):
 
 
 class TimelineFilter(_RangeFilter):
-    """Parameters of a page of detections: filter, order and position of the page."""
+    """Parameters of a page of detections: filter, order and position of the page.
+
+    The filter also has `start_s` (start of the range in seconds), `species` (substring of a name), `min_score` and
+    `reviewed` (true, false or a verdict).
+    """
 
     end_s: float = Field(default=MAX_S, gt=0, le=MAX_S, description="End of the range in seconds.")
     order: Order = Field(
@@ -55,7 +59,11 @@ class TimelineFilter(_RangeFilter):
 
 
 class ActivityFilter(_RangeFilter):
-    """Parameters for counts of detections by column: filter, range of time and number of columns."""
+    """Parameters for counts of detections by column: filter, range of time and number of columns.
+
+    The filter also has `start_s` (start of the range in seconds), `species` (substring of a name), `min_score` and
+    `reviewed` (true, false or a verdict).
+    """
 
     end_s: float | None = Field(
         default=None, gt=0, le=MAX_S, description="End of the range in seconds. Default: the end of the recording."
@@ -67,10 +75,9 @@ class ActivityFilter(_RangeFilter):
 def timeline(service: ServiceDependency, sha256: Sha256, query: Annotated[TimelineFilter, Query()]) -> dict[str, Any]:
     """Return a page of the `detections` that overlap a range of time in a recording, by time or by falling score.
 
-    Each has the fields of `server.http.routes.replies.detection_fields`.
-
-    `has_more` is true if further detections follow the page (with `before`: precede it). 400 if both `after` and
-    `before` are given.
+    A detection has the fields of `server.http.routes.replies.detection_fields`. `has_more` is true if further
+    detections follow the page (with `before`: precede it). 400 if both `after` and `before` are given, 404 if there is
+    no such recording or no such detection in it.
     """
     after, before, limit = query.after, query.before, query.limit
     if after is not None and before is not None:
@@ -86,11 +93,12 @@ def timeline(service: ServiceDependency, sha256: Sha256, query: Annotated[Timeli
 def activity(service: ServiceDependency, sha256: Sha256, query: Annotated[ActivityFilter, Query()]) -> dict[str, Any]:
     """Count the detections in a range of time, which is divided into columns of equal length.
 
-    The ten most frequent species are counted separately, and all other species together (with the name null). A
+    The ten most frequent species are counted separately, and all other species together, with null for both names. A
     detection is counted in each column that it overlaps. Detections with the verdicts "incorrect" and "none" are only
-    counted if `reviewed` is this verdict. Each element of `species` has its columns that are not empty, each as [index,
-    number of detections, highest score]; `columns` of the response is the number of columns, `n_detections` that of the
-    counted detections, and `start_s` and `end_s` are the limits of the range.
+    counted if `reviewed` is this verdict. Each element of `species` has `scientific_name`, `common_name`,
+    `n_detections`, and its `columns` that are not empty, each as [index from 0, number of detections, highest score].
+    The response also has the number of all `columns`, the number `n_detections` of counted detections, and the limits
+    `start_s` and `end_s` of the range. 400 if the range is empty, 404 if there is no such recording.
     """
     row = service.detections.get_recording(sha256)
     end_s = query.end_s or row.duration_s or 0.0

@@ -72,8 +72,8 @@ def upload_reply(result: UploadResult, fields: Mapping[str, Any]) -> Response:
     """Return the response to an upload of training data; an error response (422) if all files were rejected.
 
     Args:
-        result: outcome of each file.
-        fields: fields of the response in addition to `files` and `notes`.
+        result: outcome of each file, and notes.
+        fields: fields of the response by name, in addition to `files` and `notes`.
     """
     content = {**fields, "notes": result.notes, "files": [vars(each) for each in result.files]}
     if result.count("rejected") < len(result.files):
@@ -90,7 +90,8 @@ async def add_files(request: Request, service: Service) -> UploadResult:
     Raises:
         InputError: a field of the form, a zip archive or a csv is invalid, or there are no files.
         OverloadedError: `service.MAX_BATCHES` such uploads are being received.
-        UploadTooLargeError, UploadTooSlowError, OutputError: see `uploads.receive_files`.
+        UploadTooLargeError: the body is too large (`uploads.receive_files`), or a zip archive unpacks to too much.
+        UploadTooSlowError, OutputError: see `uploads.receive_files`.
     """
     async with receive_batch(service, request) as (folder, texts, files):
         refuse_unknown(texts, FIELDS, "field")
@@ -120,7 +121,8 @@ class RetrainRequest(BaseModel):
     require_approval: bool = False
     """True to leave the activation of the new model to a user even if the model meets the promotion rule."""
     overrides: tuple[str, ...] = Field(default=(), max_length=20)
-    """Numeric training settings in the syntax of `dawnchorus train`, such as trainer.epochs=60."""
+    """Training settings NAME=NUMBER, such as trainer.epochs=60; NAME is trainer.epochs, optimizer.lr,
+    optimizer.weight_decay, trainer.class_balance, loss.label_smoothing or seed."""
 
 
 @router.post(
@@ -129,8 +131,10 @@ class RetrainRequest(BaseModel):
 def retrain(service: ServiceDependency, body: RetrainRequest | None = None) -> dict[str, Any]:
     """Add a job that retrains on all training data, and compares the new and the active model on held-out recordings.
 
-    The new model is activated if it meets the promotion rule, unless `require_approval` is true. The response is the
-    job. 409 if another retraining is queued or running, or the queue is full.
+    The new model is activated if it meets the promotion rule (enough held-out recordings, and results at most slightly
+    worse than those of the active model), unless `require_approval` is true. The response is the job. 400 if a setting
+    in `overrides` is invalid or there is no training data, 409 if another retraining is queued or running, or the queue
+    is full.
     """
     body = body or RetrainRequest()
     settings = [(name, value) for name, _, value in (each.partition("=") for each in body.overrides)]

@@ -10,7 +10,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Upgrade to this revision."""
+    """Create the tables of revision 0001 in an empty database."""
     op.create_table(
         "jobs",
         sa.Column("id", sa.String(length=32), nullable=False),
@@ -185,7 +185,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Downgrade from this revision."""
+    """Delete all tables with their data."""
     op.drop_table("reviews")
     with op.batch_alter_table("detections", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_detections_score"))

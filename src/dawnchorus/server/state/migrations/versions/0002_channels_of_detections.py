@@ -10,10 +10,10 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Upgrade to this revision."""
+    """Add the column `channel` to the table `detections`; NULL in existing rows."""
     op.add_column("detections", sa.Column("channel", sa.Integer(), nullable=True))
 
 
 def downgrade() -> None:
-    """Downgrade from this revision."""
+    """Delete the column `channel` with its values."""
     op.drop_column("detections", "channel")

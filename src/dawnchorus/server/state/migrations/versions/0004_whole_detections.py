@@ -10,7 +10,10 @@ down_revision = "0003"
 
 
 def upgrade() -> None:
-    """Upgrade to this revision; existing identifications get the location of their recordings."""
+    """Add the new columns to the tables `detections` and `identifications`.
+
+    Existing identifications get the latitude and longitude of their recordings; the other columns have their defaults.
+    """
     op.add_column("detections", sa.Column("kind", sa.String(length=16), nullable=False, server_default="species"))
     op.add_column("detections", sa.Column("human_voice", sa.Boolean(), nullable=True))
     op.add_column("detections", sa.Column("low_hz", sa.Double(), nullable=True))
@@ -27,7 +30,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Downgrade from this revision."""
+    """Delete the columns of revision 0004 with their values."""
     for name in ("kind", "human_voice", "low_hz", "high_hz"):
         op.drop_column("detections", name)
     for name in ("provenance", "latitude", "longitude", "week"):

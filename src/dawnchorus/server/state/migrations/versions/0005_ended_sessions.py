@@ -10,7 +10,7 @@ down_revision = "0004"
 
 
 def upgrade() -> None:
-    """Upgrade to this revision."""
+    """Create the table `ended_sessions`."""
     op.create_table(
         "ended_sessions",
         sa.Column("id", sa.String(32), nullable=False),
@@ -20,5 +20,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Downgrade from this revision."""
+    """Delete the table `ended_sessions` with its rows."""
     op.drop_table("ended_sessions")

@@ -14,7 +14,11 @@ _JOBS = sa.table("jobs", sa.column("id"), sa.column("kind"), sa.column("status")
 
 
 def upgrade() -> None:
-    """Upgrade to this revision; files that rows and active jobs refer to get a row."""
+    """Create the tables `stored_files` and `job_files`, with rows for the files that the database refers to.
+
+    `stored_files` gets the files of recordings, training data, retrained models, and queued or running jobs;
+    `job_files` gets the files that these jobs need.
+    """
     job_files = op.create_table(
         "job_files",
         sa.Column("job", sa.String(32), nullable=False),
@@ -47,6 +51,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Downgrade from this revision."""
+    """Delete the tables `stored_files` and `job_files` with their rows; the files themselves stay."""
     op.drop_table("stored_files")
     op.drop_table("job_files")

@@ -23,7 +23,7 @@ _FILL = (
 
 
 def upgrade() -> None:
-    """Upgrade to this revision; the numbers that lists show are computed for existing recordings."""
+    """Add the columns, tables and indexes; the numbers that lists show are computed for existing recordings."""
     op.create_table(
         "recording_species",
         sa.Column("recording", sa.String(64), nullable=False),
@@ -65,7 +65,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Downgrade from this revision."""
+    """Delete the columns, tables and indexes of revision 0007 with their values."""
     op.drop_index("ix_reviews_recording", "reviews")
     op.drop_column("reviews", "recording")
     op.drop_index("ix_recordings_site", "recordings")

@@ -9,10 +9,10 @@ down_revision = "0007"
 
 
 def upgrade() -> None:
-    """Upgrade to this revision."""
+    """Create the index `ix_detections_start_s`."""
     op.create_index("ix_detections_start_s", "detections", ["identification", "start_s", "end_s"])
 
 
 def downgrade() -> None:
-    """Downgrade from this revision."""
+    """Delete the index `ix_detections_start_s`."""
     op.drop_index("ix_detections_start_s", "detections")

@@ -12,14 +12,17 @@ VERDICTS = {"right": "correct", "wrong": "incorrect", "other": "relabeled"}
 
 
 def upgrade() -> None:
-    """Upgrade to this revision."""
+    """Rename the verdicts right, wrong and other to correct, incorrect and relabeled, and the column `why` to `reason`.
+
+    The column is in the table `model_activations`.
+    """
     _set_verdict_length(16, was=8)
     _rename_verdicts(VERDICTS)
     op.execute("ALTER TABLE model_activations RENAME COLUMN why TO reason")
 
 
 def downgrade() -> None:
-    """Downgrade from this revision."""
+    """Rename the verdicts and the column back to those of revision 0008."""
     op.execute("ALTER TABLE model_activations RENAME COLUMN reason TO why")
     _rename_verdicts({new: old for old, new in VERDICTS.items()})
     _set_verdict_length(8, was=16)

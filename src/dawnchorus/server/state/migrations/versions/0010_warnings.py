@@ -10,10 +10,10 @@ down_revision = "0009"
 
 
 def upgrade() -> None:
-    """Upgrade to this revision; the warnings of older identifications are not known."""
+    """Add the column `warnings` to the table `identifications`; an empty list in existing rows."""
     op.add_column("identifications", sa.Column("warnings", sa.JSON(), nullable=False, server_default="[]"))
 
 
 def downgrade() -> None:
-    """Downgrade from this revision."""
+    """Delete the column `warnings` with its values."""
     op.drop_column("identifications", "warnings")

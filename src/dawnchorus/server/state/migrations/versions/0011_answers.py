@@ -44,7 +44,11 @@ _IS_COUNTED = "d.verdict IS NULL OR d.verdict NOT IN ('incorrect', 'none')"
 
 
 def upgrade() -> None:
-    """Upgrade to this revision; existing reviews change the species and the counts of their detections."""
+    """Create the table `review_answers`, and add the new columns to the tables `reviews` and `detections`.
+
+    Each existing review becomes an answer. Detections get the verdict of their review, and relabeled detections the
+    reviewer's species; the species counts of their recordings are computed again.
+    """
     op.create_table(
         "review_answers",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -81,7 +85,11 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Downgrade from this revision; reviews with verdicts that the revision before lacks are deleted."""
+    """Delete the table and the columns of revision 0011; relabeled detections get the species of the model again.
+
+    Reviews with the verdicts "several", "unsure" and "none", which revision 0010 lacks, are deleted with their clips in
+    the training data.
+    """
     op.execute(_DOWNGRADE[0])
     _count_species(n="count(*)", best="max(d.score)")
     for statement in _DOWNGRADE[1:]:

@@ -25,7 +25,11 @@ Key = tuple[str, str, str, str]
 
 
 def upgrade() -> None:
-    """Upgrade to this revision; existing recordings are counted by the rules of the server at this revision."""
+    """Create the table `detection_counts`, and add the column `scientific_name` to the table `identifications`.
+
+    Existing recordings are counted by the rules of the server at this revision. Identifications without a stored
+    recording get the scientific name of their species, or the common name if the scientific name is unknown.
+    """
     op.add_column("identifications", sa.Column("scientific_name", sa.String(255), nullable=True))
     _name_unstored()
     op.create_table(
@@ -56,7 +60,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Downgrade from this revision."""
+    """Delete the table `detection_counts`, and the column `scientific_name` of the table `identifications`."""
     op.drop_table("detection_counts")
     op.drop_column("identifications", "scientific_name")
 
