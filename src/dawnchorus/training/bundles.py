@@ -53,7 +53,7 @@ def write_trained_bundle(
     """Write a trained network as a bundle, calibrated on held-out recordings, and check it against PyTorch.
 
     Args:
-        folder: folder of the new bundle.
+        folder: folder of the new bundle; a bundle there is replaced.
         network: the trained network.
         config: the settings of the training, with the loss that was chosen.
         shape: sample rate and window of the network's input.
@@ -68,6 +68,7 @@ def write_trained_bundle(
 
     Raises:
         ModelError: the logits of the exported graph differ from the network's by more than `PARITY`.
+        OutputExistsError: there is something else than a bundle at `folder`.
         OutputError: no space, or no permission.
     """
     network = network.eval().cpu()
@@ -133,14 +134,14 @@ def choose_activation(config: TrainConfig) -> Activation:
 
 
 def sample_windows(examples: LabeledClips) -> FloatArray:
-    """Return at most `N_PARITY` training clips, and digital silence last [n, samples], for the parity check."""
+    """Return waveforms [n, samples] for the parity check: at most `N_PARITY` training clips, then digital silence."""
     chosen = examples.train[:: max(len(examples.train) // N_PARITY, 1)][:N_PARITY].tolist()
     clips = [examples.clips.samples(k) for k in chosen]
     return np.stack([*clips, np.zeros_like(clips[0])])
 
 
 def network_logits(network: Network, windows: FloatArray) -> FloatArray:
-    """Return the network's logits [n, classes] for windows [n, samples]."""
+    """Return the network's logits [n, classes of the bundle] for waveforms [n, samples]."""
     with torch.inference_mode():
         logits: FloatArray = network(torch.from_numpy(windows))[0].numpy()
     return logits
