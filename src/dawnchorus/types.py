@@ -25,7 +25,7 @@ class RecordingMetadata:
     """Location and time of a recording; None for each value that is not known.
 
     Attributes:
-        start_time: clock time of the first sample; in the recorder's local time if it has no time zone.
+        start_time: clock time of the first sample; without `tzinfo`, in the recorder's local time.
         latitude: in degrees north.
         longitude: in degrees east.
         recorder: name or serial number of the recorder.
@@ -55,8 +55,13 @@ class RecordingMetadata:
 class AudioInfo:
     """Properties in an audio file's header.
 
-    `container` and `codec` are names as the decoder gives them, such as "WAV" and "PCM_16". `n_frames` is the number of
-    samples per channel; None if the header does not have it. It may differ from the number of samples that are decoded.
+    Attributes:
+        container: name of the file format as the decoder gives it, such as "WAV".
+        codec: name of the encoding as the decoder gives it, such as "PCM_16".
+        rate_hz: sample rate in Hz.
+        n_channels: number of channels.
+        n_frames: number of samples per channel, which may differ from the number of samples that are decoded; None if
+            the header does not have it.
     """
 
     container: str
@@ -73,7 +78,7 @@ class AudioInfo:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A segment of a recording, in seconds from its start."""
+    """A segment of a recording; its start and end are in seconds from the start of the recording."""
 
     start_s: float
     end_s: float
@@ -95,11 +100,12 @@ class Detection:
         common_name: for example "Great Tit".
         kind: "species", or "sound" for other classes (an engine, a human voice).
         score: the model's score, from 0 to 1.
-        in_range: True if the range model expects the species at this location and week; None if that is unknown.
-        low_hz: lowest frequency of the sound, if annotated.
-        high_hz: highest frequency of the sound, if annotated.
+        in_range: True if the range model expects the species at the location and in the week of the recording, False if
+            not; None if that is unknown.
+        low_hz: lowest frequency of the sound in Hz; None if it is not annotated.
+        high_hz: highest frequency of the sound in Hz; None if it is not annotated.
         probability: calibrated probability that the species is present; None without a calibration.
-        human_voice: True if the segment contains human speech; None if speech detection was off.
+        human_voice: True if the segment contains human speech, False if not; None if speech detection was off.
         channel: number of the channel, from 1; None if one mono signal of the recording was scored.
         verdict: review by a person: "correct", "relabeled", "several" (several species) or "unsure"; None if the
             detection was not reviewed.
@@ -130,7 +136,7 @@ class Mark:
     """A row of a table of annotations, as written by Raven, Audacity or a detector."""
 
     line: int
-    """Number of the row's line in the file."""
+    """Number of the row's line in the file, from 1."""
     detection: Detection | None
     """Annotated segment and species; None if the row only records that the recording was annotated."""
     recording: str | None = None
@@ -139,17 +145,18 @@ class Mark:
     """True if the times start at 0 in each recording; False if they may continue from recording to recording, as in
     Raven tables without a file offset."""
     selection: str | None = None
-    """Number of the selection in Raven, which writes one row per view of the selection."""
+    """Number of the selection in Raven, which writes one row per view of the selection; None without a number."""
     view: str | None = None
-    """Name of the view in Raven, such as "Spectrogram 1"."""
+    """Name of the view in Raven, such as "Spectrogram 1"; None without a name."""
     problem: str = ""
     """Reason why the row could not be read; empty for a readable row."""
     is_scored: bool = False
-    """True if the row has the score of a model."""
+    """True if the row has the score of a model; False if it has no score."""
     review: Review = ""
-    """Review of the annotation in a column such as `Reject` or `Verified`."""
+    """Review of the annotation by a person, in a column such as `Reject` or `Verified`: "" for correct or without a
+    review, "rejected" for wrong, "unverified" for not confirmed yet."""
     folder: str | None = None
-    """Folder or site in a separate column, which distinguishes recordings of the same name."""
+    """Folder or site in a separate column, which distinguishes recordings of the same name; None without one."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +173,8 @@ class RecordingTable:
             (`formats.detection_columns`).
         speech: segments of human speech; empty if speech detection was off.
         is_silenced: True if `speech` must be silenced in clips and blank in plots of the recording.
-        channel: channel that was scored, for detections whose own `channel` is None.
+        channel: mono signal that was scored, for detections whose `channel` is None: "mean" of all channels, "left",
+            "right", "best" (the channel whose frequency bands vary most), or the number of a channel, from 1.
         n_channels: number of channels that were scored separately; None if one mono signal was scored.
     """
 
@@ -182,7 +190,7 @@ class RecordingTable:
     n_channels: int | None = None
 
     def by_channel(self) -> tuple[RecordingTable, ...]:
-        """Return one table for each channel, or only this table if channels were not scored separately."""
+        """Return one table for each channel, in order, or only this table if channels were not scored separately."""
         if self.n_channels is None:
             return (self,)
         return tuple(
@@ -196,7 +204,7 @@ class RecordingTable:
         return self.speech if self.is_silenced else ()
 
     def clock_time(self, start_s: float) -> datetime | None:
-        """Return the clock time `start_s` seconds after the start of the recording; None if the start is unknown."""
+        """Return the clock time `start_s` seconds after the recording's start; None if the start time is unknown."""
         start = self.metadata.start_time
         return None if start is None else start + timedelta(seconds=start_s)
 
@@ -231,7 +239,7 @@ class Progress:
         total: all work of the stage, counted in `unit`.
         unit: plural noun for the counted things, for example "recordings".
         metrics: further numbers by name, which depend on the operation, such as "loss" in training.
-        left_s: estimated seconds until the end; None if unknown.
+        left_s: estimated seconds until the end of the stage; None if unknown.
     """
 
     stage: str
