@@ -29,7 +29,7 @@ class RecordingMetadata:
         latitude: in degrees north.
         longitude: in degrees east.
         recorder: name or serial number of the recorder.
-        source: sources of the values, for example "guano" or "file name".
+        source: source of the time or, without a time, of the other values, for example "guano" or "file name".
         conflict: warning that names sources whose values contradict each other.
         unread: warning that names times and locations in the sources that could not be parsed.
     """
@@ -99,7 +99,7 @@ class Detection:
         scientific_name: for example "Parus major".
         common_name: for example "Great Tit".
         kind: "species", or "sound" for other classes (an engine, a human voice).
-        score: the model's score, from 0 to 1.
+        score: the model's score, from 0 to 1; 1 for an annotation without a score.
         in_range: True if the range model expects the species at the location and in the week of the recording, False if
             not; None if that is unknown.
         low_hz: lowest frequency of the sound in Hz; None if it is not annotated.
@@ -138,7 +138,8 @@ class Mark:
     line: int
     """Number of the row's line in the file, from 1."""
     detection: Detection | None
-    """Annotated segment and species; None if the row only records that the recording was annotated."""
+    """Annotated segment and species; None if the row only records that the recording was annotated, or has a
+    `problem`."""
     recording: str | None = None
     """Name or path of the recording; None if the row does not name the recording."""
     is_within_file: bool = True
@@ -166,9 +167,10 @@ class RecordingTable:
     Attributes:
         recording: path of the recording, as it is written in tables.
         duration_s: length of the recording in seconds.
-        rate_hz: sample rate of the recording.
+        rate_hz: sample rate of the recording in Hz.
         metadata: location and time of the recording.
-        week: week of BirdNET's year of 48 weeks (four in each month), from 1; None if it is unknown.
+        week: week of BirdNET's year of 48 weeks (four in each month), from 1; None if it is unknown, or if the run used
+            no week.
         detections: the detections. In results of `identify`, a sequence that makes each `Detection` on access
             (`formats.detection_columns`).
         speech: segments of human speech; empty if speech detection was off.
@@ -219,7 +221,7 @@ class Provenance:
         bundle_id: digest of the files of the model's bundle.
         software: name and version of the program.
         parameters: options of the identification run by name (`identification.options.Options`), and facts on the rows
-            such as `range_filter` (True if it was used) and `annotated`.
+            such as `range_filter` (True if it was used) and `annotated` (True if the rows are annotations by people).
     """
 
     model: str

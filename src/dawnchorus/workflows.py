@@ -65,15 +65,16 @@ def import_recordings(
         source: a folder with a subfolder per species, a Kaggle or BirdCLEF folder, a csv, results of xeno-canto's API,
             annotated soundscapes, or a table of detections.
         data_set: folder of the data set.
-        layout: kind of the source, a name that `dawnchorus data import --help` lists; "auto" detects the kind.
-        columns: columns of a csv by field of `RecordingRow`, such as `{"scientific_name": "Art"}`; None to find columns
-            by usual names.
+        layout: kind of the source: "folders", "csv", "xeno-canto", "voices", "annotations", "mixed", "detections", the
+            name of a plug-in, or the meaning of folder levels such as "species/site"; "auto" detects the kind.
+        columns: names of a csv's columns by field of `RecordingRow`, such as `{"scientific_name": "Art"}`; None to find
+            columns by usual names.
         audio: folder of the recordings that a table describes; None for the table's folder.
         per_species: maximum number of recordings of a species, of which the first are used; None for all recordings.
         checklists: path or paths of csv files in which species names are looked up, in addition to the labels of
             BirdNET, to checklists next to the source, and to installed checklists.
-        append: add rows to an existing recordings table; not together with `overwrite`.
-        overwrite: replace an existing recordings table.
+        append: True to add rows to an existing recordings table; not together with `overwrite`.
+        overwrite: True to replace an existing recordings table.
         models_folder: folder of the built-in models, in whose labels species names are looked up; None for
             `$DAWNCHORUS_MODELS`, or else the user's cache.
         workers: number of cores to use; None for all cores that this process may use.

@@ -238,7 +238,9 @@ class RemotePath(_LocalPath):
     # ------------------------------------------------------------------ reading and writing
 
     def open(self, mode: str = "r", *_: Any, **_options: Any) -> Any:
-        """Open the object for reading bytes. The content is read by ranges, some of them in advance.
+        """Open the object as a seekable binary file. The content is read by ranges, some of them in advance.
+
+        Arguments other than `mode` are ignored.
 
         Raises:
             ValueError: the mode is not "rb", the only one supported.

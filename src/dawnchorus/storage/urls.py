@@ -45,7 +45,7 @@ class ObjectUrl:
     host: str
     """Name of the bucket, container or server."""
     key: str
-    """Path in the store, without a slash at its start."""
+    """Path in the store, without a slash at its start, percent-decoded if `is_http`; "" for the whole store."""
     label: str = ""
     """Hexadecimal digest of the query parameters other than signatures, which identify the object; "" without any."""
     login: str = field(default="", repr=False, compare=False)

@@ -164,7 +164,7 @@ def _halves(text: str) -> Iterator[tuple[str, str]]:
 
 
 def has_two_numbers(text: str) -> bool:
-    """Return True if the text has two numbers or more: it may be a location in an unknown notation."""
+    """Return True if the text has two groups of digits or more: it may be a location in an unknown notation."""
     return len(re.findall(r"\d+", text)) >= 2
 
 

@@ -104,7 +104,10 @@ class Names(Protocol):
     """Protocol of a lookup of classes by name, such as `classes.KnownClasses`."""
 
     def find(self, query: Label, /) -> Label | None:
-        """Return the class that `query` names; None if there is none, or its two names are of different classes."""
+        """Return the class that `query` names; None if there is none, or its two names are of different classes.
+
+        A query with a single name has this name in both fields.
+        """
 
 
 def name_key(name: str) -> str:
@@ -410,7 +413,10 @@ def read_label_lines(path: Path) -> tuple[Label, ...]:
 
 
 def parse_label(text: str) -> Label:
-    """Parse a label as `read_label` does, without known classes; a text that names no class becomes its own label."""
+    """Parse a label as `read_label` does without known classes, but return a label for every text.
+
+    A text that names no class, or has a review other than "present", is both names of its label.
+    """
     clean = _clean(text)
     return Label(text.strip(), text.strip()) if is_unnamed(clean) else _read(clean, None)
 

@@ -67,7 +67,7 @@ def write_trained_bundle(
         training_summary: phrase for the model card, such as "30 epochs in 100 s on 1 x CPU".
 
     Raises:
-        ModelError: the logits of the exported graph differ from the network's by more than `PARITY`.
+        ModelError: the logits of the exported graph differ from the network's by more than `PARITY` (1e-4).
         OutputExistsError: there is something else than a bundle at `folder`.
         OutputError: no space, or no permission.
     """
@@ -134,7 +134,7 @@ def choose_activation(config: TrainConfig) -> Activation:
 
 
 def sample_windows(examples: LabeledClips) -> FloatArray:
-    """Return waveforms [n, samples] for the parity check: at most `N_PARITY` training clips, then digital silence."""
+    """Return waveforms [n, samples] for the parity check: at most 8 (`N_PARITY`) training clips, then a silent one."""
     chosen = examples.train[:: max(len(examples.train) // N_PARITY, 1)][:N_PARITY].tolist()
     clips = [examples.clips.samples(k) for k in chosen]
     return np.stack([*clips, np.zeros_like(clips[0])])

@@ -22,7 +22,7 @@ class DataConfig(Config):
     """Recordings to train on, and the cutting of recordings into clips."""
 
     path: str
-    """Folder of the data set."""
+    """Folder of the data set, or of clips that `dawnchorus prepare` has written."""
     classes: tuple[str, ...] | None = None
     """Scientific names of the classes; None: main and annotated species of all training recordings."""
     clip_selection: Literal["all", "first", "random", "loudest"] = "all"
@@ -272,14 +272,23 @@ class TrainConfig(Config):
     model: dict[str, Any]
     """Settings of the model by name: `family`, the name of the model family, and the fields of its `Family.config`."""
     data: DataConfig
+    """Recordings to train on, and the cutting of recordings into clips."""
     optimizer: OptimizerConfig = OptimizerConfig()
+    """Optimizer and learning rate."""
     scheduler: SchedulerConfig = SchedulerConfig()
+    """Learning-rate schedule."""
     augment: AugmentConfig = AugmentConfig()
+    """Data augmentation; by default none."""
     loss: LossConfig = LossConfig()
+    """Loss function."""
     trainer: TrainerConfig = TrainerConfig()
+    """Length of the training, batches, sampling and hardware."""
     tracker: TrackerConfig = TrackerConfig()
+    """Experiment tracker; by default none."""
     profiler: ProfilerConfig = ProfilerConfig()
+    """Profiler; by default none."""
     paths: PathsConfig = PathsConfig()
+    """Folders of runs, clips and models."""
     name: str | None = None
     """Name of the model; None: the name of the family."""
     license: str | None = None

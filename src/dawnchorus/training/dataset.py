@@ -54,8 +54,8 @@ class LabeledClips:
     Attributes:
         clips: the prepared clips.
         classes: scientific names of the classes, without auxiliary species.
-        train: indices of training clips.
-        validation: indices of validation clips.
+        train: indices of the training clips in `clips`.
+        validation: indices of the validation clips in `clips`.
         warnings: sentences for the user on the data set.
     """
 
@@ -64,7 +64,7 @@ class LabeledClips:
     targets: FloatArray
     """Targets [clips, classes + auxiliary species] from 0 to 1, or `IGNORED` (-1)."""
     presence: PresenceArray
-    """Presence [clips, classes]: `PRESENT`, `ABSENT` or `NOT_KNOWN` of `dawnchorus.data.presence`."""
+    """Presence [clips, classes]: `PRESENT` (1), `ABSENT` (0) or `NOT_KNOWN` (-1) of `dawnchorus.data.presence`."""
     recordings: IntArray
     """Index [clips] of each clip's recording in `rows`; -1 for clips of recordings that are not used."""
     train: IntArray

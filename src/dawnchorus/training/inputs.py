@@ -33,7 +33,7 @@ class Inputs(ABC):
 
     @abstractmethod
     def clip(self, number: int) -> FloatArray:
-        """Return the input, a waveform [samples] or features, for the clip with the index `number`."""
+        """Return the input, a waveform [samples] or features, for the clip with the index `number` in the clips."""
 
     @abstractmethod
     def features(self, values: Tensor) -> Tensor:

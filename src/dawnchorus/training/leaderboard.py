@@ -65,10 +65,10 @@ class LeaderboardRow:
     def as_json(self) -> dict[str, Any]:
         """Return the figures as JSON-compatible values.
 
-        Keys are recipe; runs (their names); by_recording (value, low and high of each metric by name); by_seed (a dict
-        of metrics for each run); n_parameters, n_trainable_parameters, fit_s and features_s (sums over the runs);
-        bundle (its folder); bundle_mb; devices (of the first run); ms_per_5_s, open_set_auroc, random_split_accuracy
-        and grouped_split_accuracy.
+        Keys are recipe; runs (their names); by_recording (for each metric by name a dict of value, low and high, the
+        bounds of its confidence interval); by_seed (a dict of metrics for each run); n_parameters,
+        n_trainable_parameters, fit_s and features_s (sums over the runs); bundle (its folder); bundle_mb; devices (of
+        the first run); ms_per_5_s, open_set_auroc, random_split_accuracy and grouped_split_accuracy.
         """
         return {
             "recipe": self.recipe,

@@ -45,7 +45,7 @@ class Processes:
         return self.rank == 0
 
     def share(self, work: Callable[[], Result]) -> Result:
-        """Call `work` in the first process only, and return its result in all processes.
+        """Call `work` in the first process only, and return its result, which is pickled, in all processes.
 
         Raises:
             DawnChorusError: the first process raised it.

@@ -114,7 +114,7 @@ def retrain(
 
     Args:
         table: the data set, whose folder is the retraining's folder; the checked and split table is written there.
-        active: the active model.
+        active: the model in use, which the new one may replace.
         folder: the retraining's folder.
         backbone: name or folder of the model whose embeddings a new head uses, unless the active model is trained again
             by its own settings.
@@ -381,6 +381,9 @@ def find_regressions(
     active: Bundle, new: Bundle, report: dict[str, Any], *, may_change_family: bool = False
 ) -> tuple[str, ...]:
     """Return clauses with the reasons against replacing the active bundle by the new one; empty if there are none.
+
+    Reasons are missing classes, another model family, a lower macro average precision or top-1 accuracy, more false
+    alarms, a species detected much worse, and too few held-out recordings; constants of this module limit each.
 
     Args:
         active: the active bundle.

@@ -37,7 +37,8 @@ class FamilyConfig(Config):
 class Network(nn.Module, ABC):
     """Module from waveforms [batch, samples] to logits [batch, classes] and embeddings [batch, dim].
 
-    `features` is the front end, `classify` the rest; spectrograms are augmented between the two.
+    `features` is the front end, `classify` the rest; spectrograms are augmented between the two. Auxiliary classes are
+    trained for more variety, and are no outputs of the exported model.
 
     Args:
         context: the classes to train.

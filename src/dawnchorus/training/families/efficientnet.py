@@ -38,7 +38,8 @@ class EfficientNetConfig(FamilyConfig):
     """"average" over time; "attention" weights times by class, as in sound event detection (Kong et al., 2020); "bands"
     keeps the frequency axis, and uses two levels of the backbone."""
     freeze: int = Field(default=0, ge=0)
-    """Number of the backbone's first stages that are frozen, together with its stem, if they are pretrained."""
+    """Number of the backbone's first stages to freeze, together with its stem; 0 for none. Random weights are not
+    frozen."""
     dropout: float = Field(default=0.3, ge=0, lt=1)
     """Probability of dropout before the classifier."""
     drop_path: float = Field(default=0.0, ge=0, lt=1)

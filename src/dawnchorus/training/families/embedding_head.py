@@ -72,7 +72,7 @@ class _Framing(nn.Module):
 
 
 class EmbeddingHead(Network):
-    """Network of a frozen backbone, which its inference runtime runs, and a trainable head.
+    """Network of a frozen backbone, which an inference runtime (not PyTorch) runs, and a trainable head.
 
     Args:
         config: the settings, with the name of the backbone.
@@ -99,7 +99,7 @@ class EmbeddingHead(Network):
     def features(self, waveform: Tensor) -> Tensor:
         """Compute the backbone's embeddings [batch, frames, dim] of waveforms [batch, samples].
 
-        Each thread has an inference session of its own.
+        Frames are the backbone's windows in a waveform (`n_frames`). Each thread has an inference session of its own.
 
         Raises:
             ModelError: the backbone has no embeddings, or an embedding is not finite.
