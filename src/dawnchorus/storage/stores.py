@@ -146,11 +146,14 @@ class Store(Protocol):
 
 
 def open_store(url: ObjectUrl) -> Store:
-    """Return the store of a URL, without sending a request; URLs of the same store share it and its connections.
+    """Return the store of a URL; URLs of the same store share it and its connections.
+
+    A file system (fsspec) may be connected to; no request is sent to other stores.
 
     Raises:
-        MissingExtraError: the package that opens such a store is not installed.
-        InputError: no library knows the URL's scheme, or the store's configuration is wrong.
+        MissingExtraError: the package that opens such a store (obstore or fsspec) is not installed.
+        InputError: no library knows the URL's scheme, the store's configuration is wrong, or a file system cannot be
+            reached.
     """
     # A signed URL is valid for one object, so it is a store of its own.
     settings = tuple(item for item in os.environ.items() if item[0].startswith(_SETTINGS))

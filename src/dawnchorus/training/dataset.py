@@ -114,7 +114,7 @@ def load_labeled_clips(
             silent; prepared clips have another length or sample rate than the model; or random crops or an auxiliary
             data set do not fit the other settings.
         FormatError: the recordings table is invalid.
-        BusyError: another process still writes clips into the folder after `WAIT_S`.
+        BusyError: another process still writes clips into the folder after an hour (`WAIT_S`).
         OutputError: the clips cannot be written: no space, or no permission.
     """
     _check_crop(config)

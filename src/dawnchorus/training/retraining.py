@@ -127,7 +127,8 @@ def retrain(
         report: called with the progress of the stages "checking", "training" and "comparing".
 
     Raises:
-        InputError: invalid settings, or too few recordings; see `split_checked`.
+        InputError: invalid settings, too few recordings (see `split_checked`), or held-out recordings that cannot be
+            scored (see `compare`).
         BusyError: another process trains in the folder.
         ModelError, TrainingError, OutputError: see `trainer.train`.
     """
