@@ -10,22 +10,22 @@ SIMILARITY = 0.6
 
 
 def is_misspelled(name: str, known: str) -> bool:
-    """Return True if `name` may be a misspelling of `known`, to which it is similar.
+    """Return True if `name`, which is similar to the known name `known`, may be a misspelling of it.
 
-    A name that contains the known name and more than one further letter is another word, such as `subspecies` for
-    `species`.
+    False if `name` contains `known` and more than one further letter: it is then another word, such as `subspecies`
+    for `species`. Similarity is not checked here; see `nearest`.
     """
     return known not in name or len(name) - len(known) <= 1
 
 
 def nearest(name: str, known: Iterable[str], *, n: int = 1, cutoff: float = SIMILARITY) -> list[str]:
-    """Return the `n` known names that are most similar to `name`, ignoring case, the most similar name first.
+    """Return at most `n` known names that are similar to `name`, ignoring case, the most similar name first.
 
     Args:
         name: unknown name.
         known: known names; of names that differ only in case, the first is returned.
         n: maximum number of names to return.
-        cutoff: minimum similarity, 0 to 1 (ratio of `difflib`).
+        cutoff: minimum similarity of a returned name, 0 to 1 (ratio of `difflib`).
     """
     by_folded_name: dict[str, str] = {}
     for each in known:

@@ -25,11 +25,11 @@ class RecordingMetadata:
     """Location and time of a recording; None for each value that is not known.
 
     Attributes:
-        start_time: clock time of the first sample; in the recorder's local time if it has no time zone.
+        start_time: clock time of the first sample; without `tzinfo`, in the recorder's local time.
         latitude: in degrees north.
         longitude: in degrees east.
         recorder: name or serial number of the recorder.
-        source: sources of the values, for example "guano" or "file name".
+        source: source of the time or, without a time, of the other values, for example "guano" or "file name".
         conflict: warning that names sources whose values contradict each other.
         unread: warning that names times and locations in the sources that could not be parsed.
     """
@@ -55,8 +55,13 @@ class RecordingMetadata:
 class AudioInfo:
     """Properties in an audio file's header.
 
-    `container` and `codec` are names as the decoder gives them, such as "WAV" and "PCM_16". `n_frames` is the number of
-    samples per channel; None if the header does not have it. It may differ from the number of samples that are decoded.
+    Attributes:
+        container: name of the file format as the decoder gives it, such as "WAV".
+        codec: name of the encoding as the decoder gives it, such as "PCM_16".
+        rate_hz: sample rate in Hz.
+        n_channels: number of channels.
+        n_frames: number of samples per channel, which may differ from the number of samples that are decoded; None if
+            the header does not have it.
     """
 
     container: str
@@ -73,7 +78,7 @@ class AudioInfo:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A segment of a recording, in seconds from its start."""
+    """A segment of a recording; its start and end are in seconds from the start of the recording."""
 
     start_s: float
     end_s: float
@@ -94,12 +99,13 @@ class Detection:
         scientific_name: for example "Parus major".
         common_name: for example "Great Tit".
         kind: "species", or "sound" for other classes (an engine, a human voice).
-        score: the model's score, from 0 to 1.
-        in_range: True if the range model expects the species at this location and week; None if that is unknown.
-        low_hz: lowest frequency of the sound, if annotated.
-        high_hz: highest frequency of the sound, if annotated.
+        score: the model's score, from 0 to 1; 1 for an annotation without a score.
+        in_range: True if the range model expects the species at the location and in the week of the recording, False if
+            not; None if that is unknown.
+        low_hz: lowest frequency of the sound in Hz; None if it is not annotated.
+        high_hz: highest frequency of the sound in Hz; None if it is not annotated.
         probability: calibrated probability that the species is present; None without a calibration.
-        human_voice: True if the segment contains human speech; None if speech detection was off.
+        human_voice: True if the segment contains human speech, False if not; None if speech detection was off.
         channel: number of the channel, from 1; None if one mono signal of the recording was scored.
         verdict: review by a person: "correct", "relabeled", "several" (several species) or "unsure"; None if the
             detection was not reviewed.
@@ -130,26 +136,28 @@ class Mark:
     """A row of a table of annotations, as written by Raven, Audacity or a detector."""
 
     line: int
-    """Number of the row's line in the file."""
+    """Number of the row's line in the file, from 1."""
     detection: Detection | None
-    """Annotated segment and species; None if the row only records that the recording was annotated."""
+    """Annotated segment and species; None if the row only records that the recording was annotated, or has a
+    `problem`."""
     recording: str | None = None
     """Name or path of the recording; None if the row does not name the recording."""
     is_within_file: bool = True
     """True if the times start at 0 in each recording; False if they may continue from recording to recording, as in
     Raven tables without a file offset."""
     selection: str | None = None
-    """Number of the selection in Raven, which writes one row per view of the selection."""
+    """Number of the selection in Raven, which writes one row per view of the selection; None without a number."""
     view: str | None = None
-    """Name of the view in Raven, such as "Spectrogram 1"."""
+    """Name of the view in Raven, such as "Spectrogram 1"; None without a name."""
     problem: str = ""
     """Reason why the row could not be read; empty for a readable row."""
     is_scored: bool = False
-    """True if the row has the score of a model."""
+    """True if the row has the score of a model; False if it has no score."""
     review: Review = ""
-    """Review of the annotation in a column such as `Reject` or `Verified`."""
+    """Review of the annotation by a person, in a column such as `Reject` or `Verified`: "" for correct or without a
+    review, "rejected" for wrong, "unverified" for not confirmed yet."""
     folder: str | None = None
-    """Folder or site in a separate column, which distinguishes recordings of the same name."""
+    """Folder or site in a separate column, which distinguishes recordings of the same name; None without one."""
 
 
 @dataclass(frozen=True)
@@ -159,14 +167,16 @@ class RecordingTable:
     Attributes:
         recording: path of the recording, as it is written in tables.
         duration_s: length of the recording in seconds.
-        rate_hz: sample rate of the recording.
+        rate_hz: sample rate of the recording in Hz.
         metadata: location and time of the recording.
-        week: week of BirdNET's year of 48 weeks (four in each month), from 1; None if it is unknown.
+        week: week of BirdNET's year of 48 weeks (four in each month), from 1; None if it is unknown, or if the run used
+            no week.
         detections: the detections. In results of `identify`, a sequence that makes each `Detection` on access
             (`formats.detection_columns`).
         speech: segments of human speech; empty if speech detection was off.
         is_silenced: True if `speech` must be silenced in clips and blank in plots of the recording.
-        channel: channel that was scored, for detections whose own `channel` is None.
+        channel: mono signal that was scored, for detections whose `channel` is None: "mean" of all channels, "left",
+            "right", "best" (the channel whose frequency bands vary most), or the number of a channel, from 1.
         n_channels: number of channels that were scored separately; None if one mono signal was scored.
     """
 
@@ -182,7 +192,7 @@ class RecordingTable:
     n_channels: int | None = None
 
     def by_channel(self) -> tuple[RecordingTable, ...]:
-        """Return one table for each channel, or only this table if channels were not scored separately."""
+        """Return one table for each channel, in order, or only this table if channels were not scored separately."""
         if self.n_channels is None:
             return (self,)
         return tuple(
@@ -196,7 +206,7 @@ class RecordingTable:
         return self.speech if self.is_silenced else ()
 
     def clock_time(self, start_s: float) -> datetime | None:
-        """Return the clock time `start_s` seconds after the start of the recording; None if the start is unknown."""
+        """Return the clock time `start_s` seconds after the recording's start; None if the start time is unknown."""
         start = self.metadata.start_time
         return None if start is None else start + timedelta(seconds=start_s)
 
@@ -211,7 +221,7 @@ class Provenance:
         bundle_id: digest of the files of the model's bundle.
         software: name and version of the program.
         parameters: options of the identification run by name (`identification.options.Options`), and facts on the rows
-            such as `range_filter` (True if it was used) and `annotated`.
+            such as `range_filter` (True if it was used) and `annotated` (True if the rows are annotations by people).
     """
 
     model: str
@@ -231,7 +241,7 @@ class Progress:
         total: all work of the stage, counted in `unit`.
         unit: plural noun for the counted things, for example "recordings".
         metrics: further numbers by name, which depend on the operation, such as "loss" in training.
-        left_s: estimated seconds until the end; None if unknown.
+        left_s: estimated seconds until the end of the stage; None if unknown.
     """
 
     stage: str

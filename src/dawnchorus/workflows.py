@@ -65,15 +65,16 @@ def import_recordings(
         source: a folder with a subfolder per species, a Kaggle or BirdCLEF folder, a csv, results of xeno-canto's API,
             annotated soundscapes, or a table of detections.
         data_set: folder of the data set.
-        layout: kind of the source, a name that `dawnchorus data import --help` lists; "auto" detects the kind.
-        columns: columns of a csv by field of `RecordingRow`, such as `{"scientific_name": "Art"}`; None to find columns
-            by usual names.
+        layout: kind of the source: "folders", "csv", "xeno-canto", "voices", "annotations", "mixed", "detections", the
+            name of a plug-in, or the meaning of folder levels such as "species/site"; "auto" detects the kind.
+        columns: names of a csv's columns by field of `RecordingRow`, such as `{"scientific_name": "Art"}`; None to find
+            columns by usual names.
         audio: folder of the recordings that a table describes; None for the table's folder.
         per_species: maximum number of recordings of a species, of which the first are used; None for all recordings.
-        checklists: csv file or files in which species names are looked up, in addition to the labels of BirdNET, to
-            checklists next to the source, and to installed checklists.
-        append: add rows to an existing recordings table; not together with `overwrite`.
-        overwrite: replace an existing recordings table.
+        checklists: path or paths of csv files in which species names are looked up, in addition to the labels of
+            BirdNET, to checklists next to the source, and to installed checklists.
+        append: True to add rows to an existing recordings table; not together with `overwrite`.
+        overwrite: True to replace an existing recordings table.
         models_folder: folder of the built-in models, in whose labels species names are looked up; None for
             `$DAWNCHORUS_MODELS`, or else the user's cache.
         workers: number of cores to use; None for all cores that this process may use.
@@ -84,7 +85,7 @@ def import_recordings(
     Raises:
         OutputExistsError: the data set has a table, and neither `append` nor `overwrite` was given.
         InputError: the source does not exist, has no recordings, or has an ambiguous layout; or an argument is invalid,
-            such as `per_species` below 1.
+            such as `per_species` below 1, or both `append` and `overwrite`.
         FormatError: a table of the source is invalid.
         OutputError: the table cannot be written: no space, or no permission.
     """
@@ -111,7 +112,8 @@ def split(data_set: StrPath, *, ratios: Mapping[str, float] = DEFAULT_RATIOS, se
 
     Args:
         data_set: folder of the data set.
-        ratios: share of recordings by split: of "train", "validation" and "test", or of "fold0", "fold1", ...
+        ratios: relative sizes by name of the split: "train", "validation" and "test", or "fold0", "fold1", ... By
+            default 0.7, 0.15 and 0.15.
         seed: seed of the random choice.
 
     Returns:
@@ -154,8 +156,11 @@ def prepare(
         Numbers of recordings and clips, and the reason for each recording that failed (`PrepareSummary`).
 
     Raises:
-        InputError: the recipe is unknown, or `folder` is the data set's or has clips of another recipe.
+        InputError: `data_set` has no recordings table, the recipe or the value of a field is invalid, or `folder` is
+            the data set's or has clips of another recipe or seed.
+        FormatError: the data set's recordings table is invalid.
         ModelError: `model` is needed, and cannot be loaded or run.
+        BusyError: another process writes clips into `folder`.
         TypeError: a keyword argument is no field of `Recipe`.
         OutputError: the clips cannot be written: no space, or no permission.
     """
@@ -204,8 +209,10 @@ def train(data_set: StrPath, *overrides: str, config_dir: StrPath | None = None)
         The training run. `TrainingRun.bundle` is the trained model; `load_model` opens the run's folder.
 
     Raises:
-        InputError: an unknown setting, or a data set that cannot be trained on.
-        MissingExtraError: the extra [train] is not installed.
+        InputError: an unknown or contradictory setting, or a data set that cannot be trained on.
+        FormatError: the data set's recordings table is invalid.
+        MissingExtraError: the extra [train], or the package of the configured tracker, is not installed.
+        ModelError: a backbone or pretrained weights cannot be loaded.
         TrainingError: the loss is not finite.
         OutputError: the run cannot be written: no space, or no permission.
     """
@@ -246,7 +253,9 @@ def evaluate(
         Metrics with 95 % confidence intervals, and notes on the data (`Evaluation`).
 
     Raises:
-        InputError: an argument is out of range, the split has no recordings, or the model knows none of their species.
+        InputError: an argument is out of range, the data set has no recordings table, the split has no recordings, or
+            the model knows none of their species.
+        FormatError: the data set's recordings table is invalid.
         ModelError: the model cannot be loaded or run.
     """
     check_choice("pool", pool, get_args(Pool))
@@ -266,7 +275,10 @@ def evaluate(
 
 
 def choose_secondary(bundle: Bundle) -> Secondary:
-    """Return "count" if the model's training counted secondary species as present, or is not recorded; else "mask"."""
+    """Return the rule for secondary species (audible besides the labeled one) by which the bundle was trained.
+
+    "count" if its training counted them as present, or is not recorded; "mask" if it masked them.
+    """
     from dawnchorus.training.renamed_keys import with_current_keys
 
     recipe = None if bundle.info.training is None else bundle.info.training.recipe
@@ -279,7 +291,7 @@ class Plot:
     """A plot that Jupyter notebooks display.
 
     Attributes:
-        png: content of the plot's PNG file.
+        png: content of the plot as a PNG file.
     """
 
     png: bytes
@@ -305,10 +317,11 @@ def plot_spectrogram(audio: AudioSource, detections: RecordingTable | None = Non
     """Draw the spectrogram of a recording, with detections boxed and named.
 
     Args:
-        audio: a path, the bytes of an audio file, an open audio file, or `(samples, sample_rate_hz)`.
+        audio: a path or URL, the bytes of an audio file, an open binary audio file, or `(samples, sample_rate_hz)` with
+            samples [frames] or [frames, channels].
         detections: detections of the recording, such as a table of an identification run: `next(run.tables())`; None to
             draw no detections.
-        waveform: draw the waveform above the spectrogram.
+        waveform: True to draw the waveform above the spectrogram.
 
     Raises:
         InputError: `detections` is not a `RecordingTable`, or `audio` is of none of these kinds.

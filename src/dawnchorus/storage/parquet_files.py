@@ -13,10 +13,11 @@ from dawnchorus.errors import FormatError
 
 @contextmanager
 def reading_parquet(path: Path) -> Iterator[None]:
-    """Convert Arrow's errors on reading `path` to FormatError.
+    """Convert errors of Arrow in the block, which reads the Parquet file `path`, to FormatError.
 
     Raises:
         FormatError: the file is not Parquet, is damaged, or has columns of other types than expected.
+        OSError: the system cannot read the file, which may be missing; this error is not converted.
     """
     try:
         yield

@@ -17,7 +17,7 @@ class ContentVersion:
     n_bytes: int | None
     """Length of the whole content in bytes; None if unknown."""
     n_bytes_read: int | None = None
-    """Number of bytes received until the connection ended, if the server gave no length."""
+    """Number of bytes received until the connection ended, if the server gave no length; otherwise None."""
 
 
 _RENAMED_FIELDS = {"address": "url_sha256", "origin": "version"}
@@ -58,7 +58,7 @@ class PartialFile:
             return None
 
     def start(self, version: ContentVersion) -> None:
-        """Delete received bytes, and record the version of the content that will be written."""
+        """Delete the bytes received before, and write the note with the version of the content to be received."""
         self.remove()
         self._note.write_text(json.dumps({"url_sha256": self._url_digest, "version": asdict(version)}))
 
@@ -68,6 +68,6 @@ class PartialFile:
         self._note.unlink(missing_ok=True)
 
     def finish(self) -> None:
-        """Rename the completed download to `out_path`."""
+        """Rename the completed download to `out_path`, replacing a file there, and delete the note."""
         self.path.replace(self._out_path)
         self._note.unlink(missing_ok=True)

@@ -28,14 +28,15 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class RemotePath(_LocalPath):
-    """The URL of an object, a folder or a pattern in a store, as a path.
+    """The URL of an object, a folder or a wildcard pattern in a store (bucket, web server, SFTP, ...), as a path.
 
     Its methods read, list, write and delete in the store; `str()` is the URL without secrets. Methods of `Path` that
-    are not overridden here look for a local file, and find none.
+    are not overridden here look for a local file, and find none. Methods that need the store also raise the errors of
+    `stores.open_store`.
 
     Args:
         url: the URL.
-        info: size and version of the object, if they are known from a listing or a request.
+        info: size and version of the object, if they are known from a listing or a request; else None.
     """
 
     url: ObjectUrl
@@ -78,7 +79,7 @@ class RemotePath(_LocalPath):
         return RemotePath, (self.url, self._info)
 
     def as_posix(self) -> str:
-        """Return the URL."""
+        """Return the URL as text, without secrets."""
         return str(self.url)
 
     # ------------------------------------------------------------------ other paths
@@ -93,12 +94,12 @@ class RemotePath(_LocalPath):
 
     @property
     def parent(self) -> RemotePath:
-        """Path of the folder that contains the object; the store for an object at its top, and for the store."""
+        """Path of the folder that contains the object; the store's root for objects at the top, and for the root."""
         return RemotePath(self.url.at(self.url.key.rstrip("/").rpartition("/")[0]))
 
     @property
     def parents(self) -> Sequence[RemotePath]:
-        """Paths of all folders that contain the object, the innermost first, and of the store."""
+        """Paths of all folders that contain the object, the innermost first, the store's root last; [] for the root."""
         folders = [self.parent]
         while folders[-1].url.key:
             folders.append(folders[-1].parent)
@@ -116,7 +117,7 @@ class RemotePath(_LocalPath):
         """Return the path from a folder of the same store to this object.
 
         Raises:
-            ValueError: the object is not below the folder.
+            ValueError: the object is neither the folder `other` nor below it.
         """
         root = as_path(other)
         n = len(root.parts)
@@ -145,7 +146,7 @@ class RemotePath(_LocalPath):
 
     @property
     def content(self) -> RemoteObject:
-        """Reader of the object, shared by all open files of this path."""
+        """Reader of the object with cached ranges, shared by all open files of this path; set up on first use."""
         if self._content is None:
             self._content = RemoteObject(self.url, self._info)
         return self._content
@@ -156,7 +157,7 @@ class RemotePath(_LocalPath):
         return open_store(self.url)
 
     def head(self) -> ObjectInfo:
-        """Return size and version of the object; they are requested once.
+        """Return size and version of the object; they are requested once, unless a listing returned them.
 
         Raises:
             OSError: there is no such object, or the store failed.
@@ -166,7 +167,7 @@ class RemotePath(_LocalPath):
         return self._info
 
     def with_info(self, info: ObjectInfo) -> RemotePath:
-        """Return the path with the size and version that a listing returned for it."""
+        """Return a copy of the path with the size and version that a listing returned for the object."""
         return RemotePath(self.url, info)
 
     @property
@@ -194,7 +195,7 @@ class RemotePath(_LocalPath):
         return os.stat_result((stat.S_IFREG | 0o444, 0, 0, 1, 0, 0, info.size, *times), {"st_mtime_ns": mtime_ns})
 
     def exists(self, *, follow_symlinks: bool = True) -> bool:  # noqa: ARG002 - as in `Path`
-        """Return True if there is such an object now; always sends a request.
+        """Return True if the object exists now; a request is always sent.
 
         Raises:
             StoreError: the store failed.
@@ -207,13 +208,17 @@ class RemotePath(_LocalPath):
         return True
 
     def is_file(self, *, follow_symlinks: bool = True) -> bool:  # noqa: ARG002 - as in `Path`
-        """Return True if there is such an object; size and version from a listing are taken as proof."""
+        """Return True if the object exists; if size and version are known, no request is sent.
+
+        Raises:
+            StoreError: the store failed.
+        """
         return self.is_listed or self.exists()
 
     def is_dir(self, *, follow_symlinks: bool = True) -> bool:  # noqa: ARG002 - as in `Path`
         """Return True if there are objects below this path, or the URL ends with a slash.
 
-        The whole store counts as a folder; a web server has none.
+        The root of a store counts as a folder. A URL of a web server never does.
 
         Raises:
             StoreError: the store failed.
@@ -233,10 +238,12 @@ class RemotePath(_LocalPath):
     # ------------------------------------------------------------------ reading and writing
 
     def open(self, mode: str = "r", *_: Any, **_options: Any) -> Any:
-        """Open the object for reading bytes. The content is read by ranges, some of them in advance.
+        """Open the object as a seekable binary file. The content is read by ranges, some of them in advance.
+
+        Arguments other than `mode` are ignored.
 
         Raises:
-            ValueError: the mode is not "rb".
+            ValueError: the mode is not "rb", the only one supported.
             OSError: there is no such object, or the store failed.
         """
         if mode != "rb":
@@ -257,9 +264,10 @@ class RemotePath(_LocalPath):
 
     @contextmanager
     def replacing(self) -> Iterator[BinaryIO]:
-        """Open a temporary file; if the block succeeds, its content is sent as the object.
+        """Open a temporary binary file for writing; at the end of the block its content is sent as the object.
 
-        The object is not replaced if another program has written it since the block began.
+        If the block raises, nothing is sent. The object is not replaced if another program has written it since the
+        block began; see `stores.Store.write` for stores that do not check this.
 
         Raises:
             FileExistsError: another program has written the object.
@@ -290,7 +298,7 @@ class RemotePath(_LocalPath):
     def rename(self, target: str | os.PathLike[str]) -> RemotePath:
         """Rename the object, and return its new path.
 
-        `target` has to be in the same store, and should not exist.
+        `target` has to be a URL in the same store. Whether an object exists there is not checked: it may be replaced.
 
         Raises:
             OSError: the store failed.
@@ -328,39 +336,40 @@ def as_path(path: str | os.PathLike[str]) -> Path:
 
 
 def absolute_path(path: Path, folder: str | None = None) -> Path:
-    """Return the absolute path, relative to `folder` or else the working directory; a URL is absolute."""
+    """Return the absolute path of a path relative to `folder` (None: the working directory); a URL as it is."""
     return path if isinstance(path, RemotePath) else Path(os.path.abspath(os.path.join(folder or "", path)))
 
 
 def full_name(path: Path, folder: str | None = None) -> str:
-    """Return the absolute path as text, relative to `folder` or else the working directory; or the URL."""
+    """Return the result of `absolute_path` as text: an absolute path, or a URL without secrets."""
     return os.fspath(absolute_path(path, folder))
 
 
 def is_remote(path: Path) -> bool:
-    """Return True for a URL."""
+    """Return True if the path is a URL (`RemotePath`)."""
     return isinstance(path, RemotePath)
 
 
 def content_version(path: Path) -> str | None:
-    """Return the version that a store has for an object now; None for local files and stores without versions.
+    """Return an object's ETag, requested now; None for local files and objects without an ETag.
 
     Raises:
-        OSError: the store failed.
+        OSError: there is no such object, or the store failed.
     """
     return path.store.head(path.url.key).version if isinstance(path, RemotePath) else None
 
 
 def read_failure(path: Path) -> str | None:
-    """Return a sentence on the first failed read of an object; None without failures, and for local files."""
+    """Return a sentence on the first failed read of an object through this path; None without any or if it is local."""
     failure = path.content.failure if isinstance(path, RemotePath) else None
     return None if failure is None else describe(failure)
 
 
 def path_to_json(path: Path) -> dict[str, Any]:
-    """Return a path as JSON fields, for another process of Dawn Chorus.
+    """Return a path as a JSON-compatible dict, for `path_from_json` in another process.
 
-    For a URL, they are `url`, with its secrets, and `info` if size and version are known; for others `path`.
+    For a URL, the keys are `url` (the list of the fields of `ObjectUrl`, with secrets) and, if size and version are
+    known, `info` (size, ETag and ISO 8601 time); for a local path `path` (its bytes in hexadecimal).
     """
     if not isinstance(path, RemotePath):
         return {"path": os.fsencode(path).hex()}
@@ -372,7 +381,7 @@ def path_to_json(path: Path) -> dict[str, Any]:
 
 
 def path_from_json(fields: dict[str, Any]) -> Path:
-    """Return the path whose JSON fields `path_to_json` returned."""
+    """Return the path that `path_to_json` converted to `fields`."""
     if "path" in fields:
         return Path(os.fsdecode(bytes.fromhex(fields["path"])))
     info = None
@@ -393,7 +402,7 @@ def closing_content(path: Path) -> Iterator[None]:
 
 
 def listed_version(path: Path) -> tuple[int, str] | None:
-    """Return size and version of an object, requested once; None for local files and stores without versions.
+    """Return size in bytes and ETag of an object, requested once; None for local files and objects without an ETag.
 
     Raises:
         OSError: there is no such object, or the store failed.
@@ -403,7 +412,7 @@ def listed_version(path: Path) -> tuple[int, str] | None:
 
 
 def is_missing(path: Path) -> bool:
-    """Return True if there is no such file or object; False if the store's failure leaves it unknown."""
+    """Return True if there is no file or object at `path`; False if the store failed, so that it is unknown."""
     if not isinstance(path, RemotePath):
         return not os.path.exists(path)  # not `Path.exists`, which raises for names that are too long
     try:

@@ -15,7 +15,7 @@ class PositionedFile(io.RawIOBase):
 
     @abstractmethod
     def read_at(self, start: int, n: int) -> bytes | memoryview:
-        """Return 1 to `n` bytes at offset `start`; empty at the end."""
+        """Return at least 1 and at most `n` bytes from offset `start`; no bytes if `start` is at or after the end."""
 
     def readable(self) -> bool:
         """Return True."""
@@ -26,7 +26,7 @@ class PositionedFile(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        """Return the position."""
+        """Return the position in bytes from the start of the file."""
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
@@ -36,7 +36,7 @@ class PositionedFile(io.RawIOBase):
         return self._position
 
     def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]
-        """Read bytes into a buffer, and return their number."""
+        """Read at most `len(buffer)` bytes into the buffer, and return their number; 0 at the end of the file."""
         content = self.read_at(self._position, len(buffer))
         buffer[: len(content)] = content
         self._position += len(content)

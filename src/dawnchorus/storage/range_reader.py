@@ -48,22 +48,25 @@ class _Range:
 class RemoteObject:
     """An object in a store that is read by ranges, which all open files of it share.
 
-    `failure` has the first error, since decoders and readers of metadata take an error for the end of the file.
+    The constructor sends no request. Methods that send one also raise the errors of `stores.open_store`.
+
+    Args:
+        url: URL of the object.
+        info: size and expected version of the object; None to request them on first use.
+        store: the store that has the object; None to open the URL's store on first use.
+
+    Attributes:
+        url: URL of the object.
+        failure: the first error of a request, since decoders and readers of metadata take an error for the end of the
+            file; None without any.
+        n_read: offset after the last byte that was read so far.
     """
 
     def __init__(self, url: ObjectUrl, info: ObjectInfo | None = None, *, store: Store | None = None) -> None:
-        """Set up the object; no request is sent.
-
-        Args:
-            url: URL of the object.
-            info: size and expected version; None to request them on first use.
-            store: the store that has the object; None to open that of the URL on first use.
-        """
         self.url = url
         self._opened = store
         self.failure: OSError | None = None
         self.n_read = 0
-        """Offset after the last byte that was read so far."""
         self._info = info
         self._lock = threading.RLock()
         self._ranges: list[_Range] = []
@@ -83,7 +86,7 @@ class RemoteObject:
         return self._info
 
     def open(self) -> io.BufferedReader:
-        """Open the object as a seekable binary file.
+        """Open the object as a seekable binary file for reading.
 
         Raises:
             OSError: there is no such object, or the store failed.
@@ -91,10 +94,10 @@ class RemoteObject:
         return io.BufferedReader(_RangeFile(self, self.info.size), BUFFER_BYTES)
 
     def read(self, start: int, n: int) -> memoryview:
-        """Return 1 to `n` bytes at offset `start`; empty at the end.
+        """Return at least 1 and at most `n` bytes from offset `start`; no bytes if `start` is at or after the end.
 
         Raises:
-            OSError: the store failed, or the object was replaced.
+            OSError: there is no such object, the store failed, or the object was replaced.
         """
         if start >= self.info.size or n <= 0:
             return memoryview(b"")
@@ -112,7 +115,7 @@ class RemoteObject:
         return part
 
     def close(self) -> None:
-        """Release cached ranges, without waiting for requests under way."""
+        """Release cached ranges, without waiting for requests under way; a later read requests ranges again."""
         with self._lock:
             threads, self._threads = self._threads, None
             copy, self._copy = self._copy, None

@@ -1,4 +1,4 @@
-"""Protocol of stores, and their opening: by obstore where it supports the URL's scheme, else by fsspec."""
+"""Protocol of stores (cloud buckets, web servers, SFTP, ...), opened by obstore if it knows the scheme, else fsspec."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class ObjectInfo:
         return None if self.etag is None else self.etag.replace('"', "")
 
     def is_same(self, other: ObjectInfo) -> bool:
-        """Return False if `other` is known to be another version, by size, ETag or else modification time."""
+        """Return False if `other` is known to be another version: by size, by ETag or, without ETags, by time."""
         if self.size != other.size:
             return False
         if self.version is not None and other.version is not None:
@@ -68,10 +68,14 @@ class Store(Protocol):
     """
 
     leaves_parts: bool
-    """True if an interrupted write leaves a temporary file `KEY.32 digits.part`."""
+    """True if an interrupted write may leave a temporary file `KEY.HEX.part`, where HEX is 32 hexadecimal digits."""
 
     def head(self, key: str) -> ObjectInfo:
-        """Return size and version of an object."""
+        """Return size and version of an object.
+
+        Raises:
+            FileNotFoundError: there is no such object.
+        """
         ...
 
     def read(self, key: str, start: int, stop: int, *, expected: ObjectInfo | None = None) -> memoryview:
@@ -81,7 +85,7 @@ class Store(Protocol):
             key: key of the object.
             start: offset of the first byte.
             stop: offset after the last byte.
-            expected: version that the object must still have; None for any.
+            expected: size and version that the object must still have; None for any.
 
         Raises:
             NoRangesError: the server does not support ranges; only `copy_to` works.
@@ -90,31 +94,45 @@ class Store(Protocol):
         ...
 
     def copy_to(self, key: str, file: BinaryIO) -> None:
-        """Copy the content of a whole object to an open file."""
+        """Copy the content of a whole object to an open binary file, from its current position on."""
         ...
 
     def list(self, prefix: str) -> Iterator[tuple[str, ObjectInfo]]:
-        """Yield key, size and version of all objects below a prefix, which is empty or ends with a slash."""
+        """Yield (key, size and version) of all objects below a prefix at any depth; keys begin with the prefix.
+
+        The prefix is a folder's key with a slash at its end, or empty for the whole store. The order is the store's.
+
+        Raises:
+            OSError: the store failed, or is a web server, which cannot list objects.
+        """
         ...
 
     def list_folders(self, prefix: str) -> Sequence[str]:
-        """Return the names of the folders directly below a prefix, which is empty or ends with a slash."""
+        """Return the names (last parts of the keys, without slashes) of the folders directly below a prefix.
+
+        The prefix is a folder's key with a slash at its end, or empty for the whole store.
+        """
         ...
 
     def keeps_existing(self, key: str) -> bool:
-        """Return True if the store refuses to create an object whose key exists. Tested by writing `key` twice.
+        """Return True if the store refuses to create an object whose key exists; else, simultaneous writes may be lost.
 
-        The test object is deleted where that is allowed. If False, of two programs that write the same key at once, one
-        may overwrite the other's object.
+        This may be tested by creating an object with the unused key `key` twice; the object is deleted if the store
+        allows it.
         """
         ...
 
     def write(self, key: str, file: BinaryIO, *, replaces: ObjectInfo | None) -> None:
         """Write a whole object: create it if `replaces` is None, else replace that version.
 
+        Args:
+            key: key of the object.
+            file: open binary file with the content, at its start.
+            replaces: size and version of the object to replace; file systems (fsspec) do not check the version.
+
         Raises:
-            FileExistsError: another program has written the object: it exists, or is no longer the version `replaces`.
-                A file system does not check the version.
+            FileExistsError: another program has written the object: it exists though `replaces` is None, or is no
+                longer the version `replaces`.
         """
         ...
 
@@ -123,16 +141,19 @@ class Store(Protocol):
         ...
 
     def move(self, key: str, new_key: str) -> None:
-        """Rename an object to a key that does not exist; this is not checked, and an object there may be replaced."""
+        """Rename an object to an unused key; that it is unused is not checked, and an object there may be replaced."""
         ...
 
 
 def open_store(url: ObjectUrl) -> Store:
-    """Return the store of a URL; URLs of one store share it and its connections.
+    """Return the store of a URL; URLs of the same store share it and its connections.
+
+    A file system (fsspec) may be connected to; no request is sent to other stores.
 
     Raises:
-        MissingExtraError: the package that opens such a store is not installed.
-        InputError: no library knows the URL's scheme, or the store's configuration is wrong.
+        MissingExtraError: the package that opens such a store (obstore or fsspec) is not installed.
+        InputError: no library knows the URL's scheme, the store's configuration is wrong, or a file system cannot be
+            reached.
     """
     # A signed URL is valid for one object, so it is a store of its own.
     settings = tuple(item for item in os.environ.items() if item[0].startswith(_SETTINGS))
@@ -152,7 +173,7 @@ def _open(url: ObjectUrl, _key: tuple[object, ...]) -> Store:
 
 
 def retry_s() -> float:
-    """Return the seconds for which failed requests are repeated: $DAWNCHORUS_STORE_RETRY_S, or else `RETRY_S`.
+    """Return the seconds for which failed requests are repeated: `$DAWNCHORUS_STORE_RETRY_S`, or else `RETRY_S` (180).
 
     A value that is not a number counts as not set, and a negative one as 0.
     """

@@ -45,13 +45,13 @@ class ObjectUrl:
     host: str
     """Name of the bucket, container or server."""
     key: str
-    """Path in the store, without a slash at its start."""
+    """Path in the store, without a slash at its start, percent-decoded if `is_http`; "" for the whole store."""
     label: str = ""
-    """Digest of the query parameters that identify the object (all but signatures); empty without such parameters."""
+    """Hexadecimal digest of the query parameters other than signatures, which identify the object; "" without any."""
     login: str = field(default="", repr=False, compare=False)
-    """`user:password`; secret."""
+    """`user:password`, percent-encoded; secret. "" without a login."""
     query: str = field(default="", repr=False, compare=False)
-    """Query string of a web server's URL; may be secret."""
+    """Query string of a web server's URL, without "?"; may be secret. "" without a query."""
 
     def __str__(self) -> str:
         label = f"?{self.label}" if self.label else ""
@@ -68,7 +68,7 @@ class ObjectUrl:
 
     @property
     def is_pattern(self) -> bool:
-        """True if the key has wildcards."""
+        """True if the key has a wildcard (`*`, `?` or `[`), and the store is not a web server."""
         return not self.is_http and _WILDCARDS.search(self.key) is not None
 
     @property
@@ -84,7 +84,7 @@ class ObjectUrl:
         return f"{self.scheme}://{login}{self.host}/{self._shown_key}{query}"
 
     def at(self, key: str) -> ObjectUrl:
-        """Return the URL of another object in the same store."""
+        """Return the URL of another object in the same store, without a query."""
         return replace(self, key=key, label="", query="")
 
 
@@ -98,7 +98,8 @@ def parse_url(text: str) -> ObjectUrl:
     """Parse a URL such as `s3://bucket/folder/a.wav`, `https://user:password@server/a.wav` or `sftp://server/folder`.
 
     Raises:
-        ValueError: the text has no scheme, no bucket or server, or a password or signature in a cloud's URL.
+        ValueError: the text has no scheme, no bucket or server, a port that is no number, or a password or signature in
+            a cloud's URL.
     """
     match = _URL.fullmatch(text)
     if match is None or not match["host"]:
@@ -150,5 +151,5 @@ def _label(query: str) -> str:
 
 
 def hide_secrets(text: str) -> str:
-    """Return a text without the query parameters of http and https URLs in it, and without the logins of all URLs."""
+    """Return a text in which http and https URLs have no query string, and logins in any URLs are `***`."""
     return _LOGINS.sub("***@", _QUERIES.sub(r"\1", text))

@@ -64,12 +64,16 @@ _STUCK_TIME = re.compile(r"(?P<date>\d{8})[t_ -]?(?P<time>\d{6}\D*.*|\d{4}z?)", 
 
 @dataclass(frozen=True)
 class Stamp:
-    """A date, in which month and day may be unknown (None), and the time of day in the same cell (None without one)."""
+    """A date, in which month and day may be unknown, and the time of day in the same cell."""
 
     year: int
+    """Year with all four digits."""
     month: int | None = None
+    """Month from 1; None if it is unknown."""
     day: int | None = None
+    """Day of the month from 1; None if it is unknown."""
     time: time_of_day | None = None
+    """Time of day in the same cell, with `tzinfo` if the cell has a time zone; None without a time."""
 
     @property
     def date(self) -> str:
@@ -77,7 +81,7 @@ class Stamp:
         return "-".join([f"{self.year:04d}", *(f"{part:02d}" for part in (self.month, self.day) if part is not None)])
 
     def moment(self, at: time_of_day | None) -> datetime | None:
-        """Combine the date with the time `at`, whose zone is kept; None if month, day or `at` is None."""
+        """Combine the date with the time of day `at`, whose `tzinfo` is kept; None if month, day or `at` is None."""
         if self.month is None or self.day is None or at is None:
             return None
         return datetime.combine(date(self.year, self.month, self.day), at)
@@ -133,13 +137,14 @@ def _stamp(year: int, month: int | None, day: int | None, at: time_of_day | None
 
 
 def parse_date(text: str) -> Stamp | _Pair | None:
-    """Parse a date; return its three numbers (`_Pair`) if their order is decided by the column, None if it is no date.
+    """Parse a date; None if it is no date.
 
-    `2024-05-01`, `20240501`, `1 May 2024`, `May 2024` and `2024` are dates; `01/05/2024` gives the three numbers. A
-    time of day may follow, as in `2024-05-01 06:30`.
+    `2024-05-01`, `20240501`, `1 May 2024`, `May 2024` and `2024` are dates. For three numbers such as `01/05/2024` and
+    `13/05/24`, whose order only `DateColumn` decides, the result is a `_Pair` of these unchecked numbers. A time of day
+    may follow, as in `2024-05-01 06:30`.
 
-    None also for years outside `FIRST_YEAR` to `LAST_YEAR`, and for a spreadsheet's day numbers, which only
-    `DateColumn` reads.
+    None also for dates with a year outside `FIRST_YEAR` (1850) to `LAST_YEAR` (2100), and for a spreadsheet's day
+    numbers, which only `DateColumn` reads.
     """
     text = _plain(text)
     day_only = _without_time(text)
@@ -272,7 +277,7 @@ class DateColumn:
         self._note_future(counts)
 
     def read(self, text: str) -> Stamp | None:
-        """Parse a date; None if it is blank, zeros, invalid, or of unknown order.
+        """Parse a cell as a date; None if it is blank, zeros (`0000-00-00`), invalid, or of unknown order.
 
         Invalid values are counted in the notes. Dates of unknown order have a note of the constructor, and no count.
         """
@@ -287,7 +292,7 @@ class DateColumn:
         return isinstance(date_, _Pair) and len(date_.orders) > 1 and self._orders.get(date_.separator) is None
 
     def parse(self, text: str) -> Stamp | None:
-        """Parse a date in the order of the column, as `read` does, without counting invalid values."""
+        """Parse a cell as `read` does, without counting invalid values."""
         date_ = parse_date(text) or _serial(text)
         if isinstance(date_, _Pair):
             order = self._orders.get(date_.separator) or (date_.orders[0] if len(date_.orders) == 1 else None)

@@ -37,7 +37,7 @@ def read_text(path: Path, notes: Notes | None = None) -> str:
 
     Args:
         path: the file.
-        notes: gets a sentence if the encoding was guessed; None drops the sentence.
+        notes: gets a sentence if a code page was guessed; None drops the sentence.
 
     Raises:
         FormatError: the file is a spreadsheet, or is not text.
@@ -71,11 +71,11 @@ def decode(data: bytes, name: str, notes: Notes) -> str:
     Args:
         data: all bytes of the file.
         name: the file's name, for errors.
-        notes: gets a sentence if the encoding was guessed.
+        notes: gets a sentence if a code page was guessed.
 
     Raises:
-        FormatError: the file is a spreadsheet, is not valid in the encoding of its byte order mark, or has control
-            characters.
+        FormatError: the file is a spreadsheet, has control characters, or is not valid in UTF-16 or UTF-32, which its
+            byte order mark or zero bytes show.
     """
     for magic, kind in _SPREADSHEETS:
         if data.startswith(magic):

@@ -10,7 +10,7 @@ _DAY = re.compile(r"\d{1,2}[-. /]\s?[^\W\d_]{3,4}\.?|[^\W\d_]{3}[-. ]\d{2}")
 
 
 def exact_id(text: str) -> str | None:
-    """Restore an identifier that a spreadsheet changed to a number; None if digits were lost.
+    """Restore the digits of an identifier that a spreadsheet changed to a decimal number; None if digits were lost.
 
     `134874.0` and `1.34874E+05` become 134874; `5.88E+05` lost its last digits. Other texts come back without outer
     spaces.
@@ -32,7 +32,7 @@ def is_day(text: str) -> bool:
 
 
 def posix_path(text: str) -> str:
-    """Return a path with forward slashes, without quotes and spaces around it and without leading `./`."""
+    """Return a path with forward slashes, without double quotes and spaces around it and without leading `./`."""
     text = text.strip().strip('"').strip()
     slashed = text.replace("\\", "/") if "\\" in text else text
     return re.sub(r"^(?:\./+)+", "", slashed)

@@ -62,12 +62,14 @@ def parse_angle(text: str, *, largest: float, letters: str) -> float | None:
     """Parse degrees such as `52.5`, `52,5`, `52°30'N`, `N 52 30 15` or `13.4 W`; None for anything else.
 
     Degrees, minutes and seconds are separated by their signs or by spaces. A direction is a letter or a word (`North`,
-    `Süd`); only with it, degrees and minutes may be without a separator, as in NMEA 0183 (`4806.000 N`).
+    `Süd`), and excludes a sign. Only with a direction, degrees and minutes may be without a separator, as in NMEA 0183
+    (`4806.000 N`).
 
     Args:
         text: one angle.
         largest: largest absolute value in degrees.
-        letters: directions that may be given, "NS" or "EW"; south and west are negative.
+        letters: directions that the text may have, "NS" for a latitude or "EW" for a longitude; south and west are
+            negative.
     """
     text = text.strip().translate(_SIGNS)
     letter, text = _direction(text)
@@ -101,7 +103,7 @@ def _decimal(text: str | None) -> float:
 
 
 def parse_location(text: str, *, longitude_first: bool = False) -> tuple[float, float] | None:
-    """Parse (latitude, longitude) from one text; None if it is no location.
+    """Parse (latitude, longitude) in degrees north and east from one text; None if it is no location.
 
     `48.1, 11.5`, `48,1; 11,5`, `48°6'N 11°30'E`, `N48.1 E11.5`, `lat 48.1 lon 11.5`, `4806.000,N,01130.000,E`,
     `geo:48.1,11.5`, `+48.1+011.5/` (ISO 6709) and `POINT(11.5 48.1)` are locations. Directions (`E`) and names (`lon`)
@@ -162,7 +164,7 @@ def _halves(text: str) -> Iterator[tuple[str, str]]:
 
 
 def has_two_numbers(text: str) -> bool:
-    """Return True if the text has two numbers or more: it may be a location in an unknown notation."""
+    """Return True if the text has two groups of digits or more: it may be a location in an unknown notation."""
     return len(re.findall(r"\d+", text)) >= 2
 
 
@@ -171,7 +173,7 @@ NO_FIX = "latitude 0, longitude 0, which many tables have where no location is k
 
 
 def is_without_fix(latitude: float | None, longitude: float | None) -> bool:
-    """Return True for latitude 0, longitude 0: recorders without a satellite fix write them."""
+    """Return True if both are 0, which recorders write that have not received their location from satellites."""
     return latitude == longitude == 0
 
 
@@ -189,7 +191,10 @@ class CoordinateColumns:
         self._notes = notes
 
     def read(self, north: str, east: str) -> tuple[float | None, float | None]:
-        """Parse the cells of latitude and longitude in a row; both None if one is blank or invalid, or both are 0."""
+        """Parse the cells of latitude and longitude in a row, and return both in degrees.
+
+        Both are None if one is blank or invalid, or if both are 0; this is counted in the notes, except for two blanks.
+        """
         given = {"latitude": north, "longitude": east}
         values = {"latitude": parse_latitude(north), "longitude": parse_longitude(east)}
         unread = [field for field, value in values.items() if value is None and not is_blank(given[field])]
@@ -205,7 +210,7 @@ class CoordinateColumns:
 
 
 def without_missing_fix(latitude: float, longitude: float, notes: Notes) -> tuple[float | None, float | None]:
-    """Return (latitude, longitude); (None, None), counted in `notes`, for 0, 0, which means that it is unknown."""
+    """Return (latitude, longitude) unchanged; for 0, 0, an unknown location, (None, None), and count it in `notes`."""
     if not is_without_fix(latitude, longitude):
         return latitude, longitude
     notes.leave_out(NO_FIX, "0, 0")
@@ -216,7 +221,7 @@ class LocationColumn:
     """Parser of a column with latitude and longitude in one cell.
 
     Longitude is first if the column's name says so, or if all values are locations with longitude first and some are
-    locations only then; this guess is added to `notes`.
+    locations only in this order; this guess is added to `notes`.
 
     Args:
         name: the column's name in the header.
@@ -244,5 +249,5 @@ class LocationColumn:
         return parse_location(text, longitude_first=True) is not None
 
     def parse(self, text: str) -> tuple[float, float] | None:
-        """Parse (latitude, longitude); None if the text is no location."""
+        """Parse (latitude, longitude) in degrees north and east from a cell; None if it is no location."""
         return parse_location(text, longitude_first=self._longitude_first)

@@ -28,16 +28,16 @@ class Notes:
         self._sentences.setdefault(sentence)
 
     def misread(self, column: str, value: str, *, expected: str) -> None:
-        """Count a value of a column that could not be read; `expected` describes valid values: "a number".
+        """Count a value of a column that could not be read; `expected` describes valid values, such as "a number".
 
-        The sentence has the `value` and `expected` of the column's first call.
+        The column's sentence has the count, and the `value` and `expected` of the first call for the column.
         """
         self._misread.setdefault(column, _Misread(expected, value)).n_rows += 1
 
     def leave_out(self, description: str, value: str) -> None:
-        """Count a readable value that is left out; `description` names its kind, and begins the sentence.
+        """Count a readable value that is left out; `description` names the kind of values, and begins its sentence.
 
-        The sentence has the first `value` of the kind as its example.
+        The sentence has the count, and the first `value` of the kind as its example.
         """
         self._left_out.setdefault(description, _Misread("", value)).n_rows += 1
 
@@ -62,12 +62,12 @@ class Notes:
 
 
 def list_columns(values: Mapping[str, str]) -> str:
-    """List columns, each with its example in `values`, cut to 40 characters: `week (as '18'), site (as 'A')`."""
+    """Format example values by column name as a list: `week (as '18'), site (as 'A')`; values are cut to 40 letters."""
     return ", ".join(f"{column} (as {value!r:.40})" for column, value in values.items())
 
 
 def counted(n: int, noun: str) -> str:
-    """Format a count with its noun: `1 recording`, `1,200 recordings`."""
+    """Format a count with its noun, which is given in the singular: `1 recording`, `1,200 recordings`."""
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 

@@ -38,9 +38,9 @@ def _is_grouped(text: str, sign: str) -> bool:
 
 
 def decimal_sign(text: str) -> str | None:
-    """Return the decimal sign of a number, "." or ","; None if it is not known (`12`, `1,234`, `1.234`).
+    """Return the decimal sign of a number, "." or ","; None if the text does not show it (`12`, `1,234`, `1.234`).
 
-    Only the signs are looked at: that the text is a number is not checked.
+    Only points and commas are looked at: that the text is a number is not checked.
     """
     signs = _SIGNS.findall(text)
     if len(set(signs)) == 2:
@@ -91,14 +91,14 @@ class NumberColumn:
             )
 
     def read(self, text: str) -> float | None:
-        """Parse a value; None if it is blank or invalid. Invalid values are counted in the notes."""
+        """Parse a cell as a number; None if it is blank or invalid. Invalid values are counted in the notes."""
         value = self.parse(text)
         if value is None and not is_blank(text):
             self._notes.misread(self.name, text, expected="a number")
         return value
 
     def parse(self, text: str) -> float | None:
-        """Parse a value as `read` does, without counting invalid values."""
+        """Parse a cell as `read` does, without counting invalid values."""
         if not self.comma and _PLAIN.fullmatch(text) and math.isfinite(value := float(text)):
             return value
         return parse_number(text, comma=self.comma)

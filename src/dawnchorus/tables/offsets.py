@@ -10,7 +10,7 @@ _CLOCK = re.compile(r"(?:(?P<hours>\d{1,3}):)?(?P<minutes>\d{1,3}):(?P<seconds>[
 
 
 def parse_offset_s(text: str, *, comma: bool = False) -> float | None:
-    """Parse seconds from `62.5`, `62.5 s`, `1:02.5` (m:ss) or `0:01:02` (h:mm:ss); None for anything else.
+    """Parse `62.5`, `62.5 s`, `1:02.5` (m:ss) or `0:01:02` (h:mm:ss), and return it in seconds; None for anything else.
 
     `1,234` is ambiguous: if `comma`, the comma is the decimal sign, otherwise a thousands separator.
     """

@@ -45,23 +45,24 @@ def header_key(name: str) -> str:
 class Table:
     """A CSV table in any encoding, delimiter and header spelling.
 
-    Iteration yields (line number, cells) of each row, with one cell per column; cells that a row lacks are "". Blank
-    rows are skipped. Rows with more filled cells than the header, rows that repeat the header, comments (`# ...`) and a
-    title before the header are skipped with a note. `notes` is complete once all rows have been read. A spreadsheet
-    error such as `#REF!` is read as an empty cell, with a note; `="012"` is read as 012. Row names that R writes before
-    the first column are dropped. A direction or time zone in brackets in a column's name, `latitude (S)`, `time (UTC)`,
-    is appended to each cell of the column that has none.
+    Iteration yields (line number from 1, cells) of each row, with one cell per column; cells that a row lacks are "".
+    It may be repeated. Blank rows are skipped. Rows with more filled cells than the header, rows that repeat the
+    header, comments (`# ...`) and a title before the header are skipped with a note. `notes` is complete once all rows
+    have been read. A spreadsheet error such as `#REF!` is read as an empty cell, with a note; `="012"` is read as 012.
+    Row names that R writes before the first column are dropped. A direction or time zone in brackets in a column's
+    name, `latitude (S)`, `time (UTC)`, is appended to each cell of the column that has none.
 
     Args:
         path: the CSV file.
-        delimiter: the expected delimiter, used if the header contains it; otherwise the delimiter is inferred.
+        delimiter: the expected delimiter, used if the first line contains it; otherwise, and if None, the delimiter is
+            inferred. A first line `sep=;` takes precedence.
         quoted: True if quotes around a cell are no part of its text, False if they are; None: True if the file begins
             with a quote.
         text: the file's content, if the caller has read it; None reads `path`.
 
     Attributes:
         path: the CSV file.
-        header: names of the columns, without spaces around them; unnamed columns at the end are left out.
+        header: names of the columns as written, without spaces around them; unnamed columns at the end are left out.
         delimiter: the delimiter that is used; `ONE_COLUMN` for a table with one column.
         notes: guesses, and values that were left out.
 
@@ -145,11 +146,13 @@ class Table:
         return next((self._keys[key] for key in map(header_key, names) if key in self._keys), None)
 
     def column(self, index: int) -> Iterator[str]:
-        """Yield the cells of the column with this index."""
+        """Yield the cells of the column with this index, one per row, in the order of the rows."""
         return (cells[index] for _line, cells in self)
 
     def unread(self, read: Collection[int]) -> dict[str, str]:
-        """Return the first value of each non-empty column whose index is not in `read`, by column name.
+        """Return the first non-blank value of each column whose index is not in `read`, by column name.
+
+        Columns without any value are left out.
 
         A column without a name is "column 3" (counted from 1); of columns with the same name the last is returned.
         """
@@ -158,7 +161,7 @@ class Table:
         return {self.header[index] or f"column {index + 1}": value for index, value in values.items() if value}
 
     def numbers(self, index: int) -> NumberColumn:
-        """Return the parser of the column with this index as numbers; a second call returns the same parser."""
+        """Return the parser of numbers for the column with this index; a second call returns the same parser."""
         if index not in self._numbers:
             if self._may_have_commas is None:
                 commas = _QUOTED_COMMA if self.delimiter == "," else _COMMA
@@ -169,15 +172,15 @@ class Table:
         return self._numbers[index]
 
     def dates(self, index: int) -> DateColumn:
-        """Return a new parser of the column with this index as dates; in a table with semicolons it prefers day first.
+        """Return a new parser of dates for the column with this index.
 
-        See `DateColumn` for what that means.
+        In a table with semicolons, its argument `prefer_day_first` is True.
         """
         prefer_day_first = self.delimiter == ";"
         return DateColumn(self.header[index], self.column(index), self.notes, prefer_day_first=prefer_day_first)
 
     def times(self, index: int) -> TimeColumn:
-        """Return a new parser of the column with this index as times of day."""
+        """Return a new parser of times of day for the column with this index."""
         return TimeColumn(self.header[index], self.column(index), self.notes)
 
     def _read_units(self) -> dict[int, CellUnit]:
@@ -324,7 +327,10 @@ class _Lines:
 
 
 def column_keys(header: Sequence[str]) -> dict[str, int]:
-    """Return column indices by normalized name, with and without the text in brackets; of equal names the first."""
+    """Return column indices by name as `header_key` normalizes it, with and without the text in brackets.
+
+    Of columns with equal names, the first is returned. Names with their text in brackets take precedence.
+    """
     keys: dict[str, int] = {}
     for name_of in (header_key, _bare_key):
         for index, name in enumerate(header):

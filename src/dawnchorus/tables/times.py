@@ -102,14 +102,14 @@ class TimeColumn:
         return convert_fraction(float(text.replace(",", ".")))
 
     def read(self, text: str) -> time | None:
-        """Parse a time; None if it is blank or invalid. Invalid values are counted in the notes."""
+        """Parse a cell as a time of day; None if it is blank or invalid. Invalid values are counted in the notes."""
         value = self.parse(text)
         if value is None and not is_blank(text):
             self._notes.misread(self.name, text.strip(), expected="a time of day such as 05:30")
         return value
 
     def parse(self, text: str) -> time | None:
-        """Parse a time as `read` does, without counting invalid values."""
+        """Parse a cell as `read` does, without counting invalid values."""
         text = text.strip()
         if self._has_fractions and _FRACTION.fullmatch(text):
             return self._fraction(text)

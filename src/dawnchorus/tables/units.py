@@ -60,12 +60,12 @@ class CellUnit:
     """The unit in a column's name, which applies to all cells of the column."""
 
     suffix: str = ""
-    """Text to append to each cell: `S`, `UTC`; "" without a unit."""
+    """Text to append to each cell, such as `S`, `UTC` or `utm`; "" if there is nothing to append."""
     unknown: str = ""
     """Text in brackets that is not understood and not applied; "" if all is understood."""
 
     def apply(self, cell: str) -> str:
-        """Return the cell with the unit appended; unchanged if it is blank or has its own direction, zone or sign."""
+        """Return the cell with `suffix` appended; unchanged if it is blank or already has a direction, zone or sign."""
         text = cell.strip()
         if self.suffix in _LETTERS:
             has_own = _PLAIN_ANGLE.fullmatch(text) is None
@@ -77,10 +77,13 @@ class CellUnit:
 
 
 def factor(name: str, units: dict[str, float]) -> float | None:
-    """Return the conversion factor of the unit in brackets in a column's name; None for an unknown unit.
+    """Return the factor that converts a column's cells to seconds or hertz, by the unit in brackets in its name.
 
-    `units` are the factors by unit, `SECONDS` or `HERTZ`; of the text in brackets only the first word is looked up. A
-    name without brackets, or with a clock format such as `(mm:ss)`, has the factor 1.
+    None for an unknown unit. A name without brackets, or with a clock format such as `(mm:ss)`, has the factor 1.
+
+    Args:
+        name: the column's name in the header, such as `start (min)`, which has the factor 60.
+        units: factors by unit in lower case: `SECONDS` or `HERTZ`. Only the first word in brackets is looked up.
     """
     text = extract_brackets(name).casefold()
     word = text.split()[0].strip(".,") if text else ""
@@ -88,14 +91,15 @@ def factor(name: str, units: dict[str, float]) -> float | None:
 
 
 def extract_brackets(name: str) -> str:
-    """Return the text in brackets in a column's name, of several brackets joined by spaces; "" without brackets."""
+    """Return the text in round or square brackets in a name, texts of several joined by spaces; "" without brackets."""
     return " ".join(text.strip() for text in IN_BRACKETS.findall(name))
 
 
 def coordinate_unit(name: str, *, directions: str) -> CellUnit:
     """Return the unit of a column of latitudes (`directions` "NS") or longitudes ("EW") by the column's name.
 
-    A unit other than degrees (`rad`, `utm`) becomes the suffix, so that the cells are not read as degrees.
+    The suffix is the direction in brackets (`S`). A unit other than degrees (`rad`, `utm`) becomes the suffix as well,
+    so that the cells are not read as degrees.
     """
     words = re.findall(r"[^\W_]+|[°º˚'\"\u2032\u2033]", extract_brackets(name).casefold())
     given = {_DIRECTIONS[word] for word in words if _DIRECTIONS.get(word, "-") in directions}
@@ -106,7 +110,7 @@ def coordinate_unit(name: str, *, directions: str) -> CellUnit:
 
 
 def time_unit(name: str) -> CellUnit:
-    """Return the unit of a column of times by the column's name: a time zone, AM or PM."""
+    """Return the unit of a column of times by the column's name; the suffix is a time zone, "am", "pm" or ""."""
     text = extract_brackets(name)
     words = [word for word in re.split(r"[\s:,;/]+", text.casefold()) if word]
     zone = " ".join(word for word in re.split(r"[\s,;/]+", text) if word.casefold() not in _TIME_WORDS | _ZONE_WORDS)
@@ -120,7 +124,10 @@ def time_unit(name: str) -> CellUnit:
 
 
 def date_order(name: str) -> str | None:
-    """Return the date order in brackets in a column's name, such as "day/month/year"; None without one."""
+    """Return the date order in brackets in a column's name, such as "day/month/year" for `date (dd.mm.yyyy)`.
+
+    None if the brackets do not have day, month and year in some order.
+    """
     match = _DATE_FORMAT.search(extract_brackets(name).casefold())
     if match is None:
         return None
@@ -141,7 +148,8 @@ def cell_unit(name: str, key: str, keys_by_kind: dict[str, frozenset[str]]) -> C
     Args:
         name: the column's name in the header.
         key: the name without brackets, normalized by `header_key`.
-        keys_by_kind: normalized names of latitude, longitude, time and date columns; other columns have no such unit.
+        keys_by_kind: normalized names of columns by kind: "latitude", "longitude", "time" and "date". Columns with
+            other names have no unit.
     """
     if not extract_brackets(name):
         return CellUnit()

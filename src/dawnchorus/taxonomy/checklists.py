@@ -33,12 +33,14 @@ class Checklist:
     """Species names and codes of one edition of a checklist."""
 
     edition: str
+    """Name of the checklist for messages, such as "eBird 2024", or its file's name."""
     labels: tuple[Label, ...]
-    """Rows of rank "species" or without a rank; one without a common name has its scientific name in both fields."""
+    """Species: rows of rank "species" or without a rank. A species without a common name has its scientific name in
+    both fields."""
     codes: dict[str, Label]
     """Taxa of any rank by their codes as written, such as eBird's `gretit1`; of equal codes the first row counts."""
     notes: tuple[str, ...] = ()
-    """Guesses made in reading the file, such as its encoding."""
+    """Sentences for the user on guesses made in reading the file, such as its encoding."""
 
 
 def read_checklist(path: Path, *, edition: str | None = None) -> Checklist:
@@ -82,7 +84,7 @@ def read_checklist(path: Path, *, edition: str | None = None) -> Checklist:
 
 
 def find_checklists(source: Path) -> list[Path]:
-    """Return the checklist files in a folder (or next to a file), and in the parent folder.
+    """Return the checklist files in the folder `source` (or in the folder of a file), then those in its parent folder.
 
     Files are found by their usual names, such as `taxonomy.csv`. Remote folders (`s3://...`) are not searched.
     """
@@ -95,7 +97,7 @@ def find_checklists(source: Path) -> list[Path]:
 
 
 def installed_checklists() -> Iterator[Checklist]:
-    """Yield AviList and the eBird taxonomy, if the package `birdnames` (extra [taxonomy]) is installed.
+    """Yield AviList and the eBird taxonomy from the package `birdnames` (extra [taxonomy]); nothing if not installed.
 
     Raises:
         FormatError: a file of the package is invalid.

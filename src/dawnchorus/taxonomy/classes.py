@@ -24,7 +24,7 @@ class KnownClasses:
 
     Args:
         labels: the classes.
-        codes: classes by their codes, such as eBird's `gretit1`.
+        codes: classes by their codes, such as eBird's `gretit1`; None if there are no codes.
     """
 
     def __init__(self, labels: Iterable[Label], codes: Mapping[str, Label] | None = None) -> None:
@@ -52,9 +52,9 @@ class KnownClasses:
     def find(self, query: Label) -> Label | None:
         """Return the class that `query` names; None if no class matches, or its two names are of different classes.
 
-        The scientific name is tried first, then the common name, then both names in one (`Parus_major_Great_Tit`), then
-        codes, and last other spellings (`Black footed Albatross`). A name with a question mark only matches a class
-        with a question mark.
+        A query with a single name has this name in both fields. The scientific name is tried first, then the common
+        name, then both names in one (`Parus_major_Great_Tit`), then codes, and last other spellings (`Black footed
+        Albatross`). A name with a question mark only matches a class with a question mark.
         """
         if has_two_species(query, self):
             return None
@@ -82,10 +82,10 @@ class KnownClasses:
         return self._by_spelling
 
     def near(self, query: Label) -> tuple[Label, ...]:
-        """Return at most `MAX_SUGGESTIONS` classes with names similar to the names of `query`, the closest first.
+        """Return at most `MAX_SUGGESTIONS` (3) classes with names similar to those of `query`, the closest first.
 
-        The result of each query is kept, also when classes are added later; after the first `MAX_COMPARED` queries, ()
-        is returned for others.
+        The result of each query is cached, also when classes are added later; after `MAX_COMPARED` (100) different
+        queries, () is returned for any new query.
         """
         if query not in self._near and len(self._near) < MAX_COMPARED:
             names = (
@@ -98,13 +98,13 @@ class KnownClasses:
         return self._near.get(query, ())
 
     def question(self, query: Label) -> str:
-        """Return the message that no class has the name of `query`, with a suggestion of similar classes."""
+        """Return the message that no class has the name of `query`, with a suggestion if classes have similar names."""
         near = " or ".join(_readable(label) for label in self.near(query))
         return f"'{label_text(query)}': no such class." + (f" Did you mean {near}?" if near else "")
 
 
 def nearest_species(names: Sequence[str], labels: Sequence[Label]) -> list[str]:
-    """Return one message per name that no class of a model has, with the most similar class if there is one.
+    """Return one message per name that no class of a model has, in order, with the most similar class if there is one.
 
     `labels` are all classes of the model. Scientific and common names in any spelling that `KnownClasses` finds get no
     message.

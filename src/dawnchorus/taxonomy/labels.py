@@ -104,7 +104,10 @@ class Names(Protocol):
     """Protocol of a lookup of classes by name, such as `classes.KnownClasses`."""
 
     def find(self, query: Label, /) -> Label | None:
-        """Return the class that `query` names; None if there is none, or its two names are of different classes."""
+        """Return the class that `query` names; None if there is none, or its two names are of different classes.
+
+        A query with a single name has this name in both fields.
+        """
 
 
 def name_key(name: str) -> str:
@@ -120,7 +123,10 @@ _SOUND_KEYS = frozenset(map(name_key, OTHER_SOUNDS))
 
 
 def kind_of(name: str) -> Kind:
-    """Return the kind of a class: "sound" for names in `OTHER_SOUNDS`, also with an addition as in `Dog (bark)`."""
+    """Return the kind of a class by its name: "sound" for names such as `Dog`, `Dog (bark)` or `Noise`, else "species".
+
+    `OTHER_SOUNDS` lists the names of sounds.
+    """
     below = _IN_BRACKETS.fullmatch(name)
     names = (name, name if below is None else below["before"])
     return "sound" if any(name_key(each) in _SOUND_KEYS for each in names) else "species"
@@ -184,7 +190,7 @@ def names_one_species(text: str) -> bool:
 
 
 def find_duplicate_class(labels: Sequence[Label]) -> tuple[int, int] | None:
-    """Return the indices of the first two labels that are the same class; None if all classes differ.
+    """Return the indices, the lower first, of two labels that are the same class; None if all classes differ.
 
     Two labels are the same class if they have the same scientific name, or if one of them has a single name that is the
     common name of the other: `Great Tit` and `Parus major_Great Tit`. Two species may share a common name.
@@ -407,7 +413,10 @@ def read_label_lines(path: Path) -> tuple[Label, ...]:
 
 
 def parse_label(text: str) -> Label:
-    """Parse a label as `read_label` does, without known classes; a text that names no class becomes its own label."""
+    """Parse a label as `read_label` does without known classes, but return a label for every text.
+
+    A text that names no class, or has a review other than "present", is both names of its label.
+    """
     clean = _clean(text)
     return Label(text.strip(), text.strip()) if is_unnamed(clean) else _read(clean, None)
 
@@ -416,7 +425,8 @@ def read_labels(path: Path) -> tuple[Label, ...]:
     """Read the labels of a bundle's `labels.csv`, in the order of the model's outputs.
 
     Raises:
-        FormatError: columns or values are not as expected, or two rows are the same class (`find_duplicate_class`).
+        FormatError: the file is not UTF-8 text, has other columns than scientific_name, common_name and kind, a kind
+            other than "species" and "sound", no rows, or two rows of the same class (`find_duplicate_class`).
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -447,7 +457,7 @@ def read_labels(path: Path) -> tuple[Label, ...]:
 
 
 def write_labels(path: Path, labels: Sequence[Label]) -> None:
-    """Write a bundle's `labels.csv`, in the order of the model's outputs."""
+    """Write a bundle's `labels.csv`; `labels` are in the order of the model's outputs, and so are the rows."""
     with path.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(_COLUMNS)

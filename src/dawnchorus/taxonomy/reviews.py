@@ -63,7 +63,7 @@ def parse_review(text: str) -> Review | None:
 
 
 def split_review(text: str) -> tuple[str, Review] | None:
-    """Split a label such as `Parus major_negative` or `not Parus major` into name and review outcome.
+    """Split a label such as `Parus major_negative` or `not Parus major` into species name and review outcome.
 
     None for labels without a review outcome, lists of labels, a review outcome without a name, and texts longer than
     `MAX_CHARS`.

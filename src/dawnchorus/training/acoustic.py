@@ -40,7 +40,7 @@ FLOORS: tuple[float, ...] = tuple(
 
 
 def chroma_filters(*, rate_hz: int, n_fft: int, n_chroma: int = N_CHROMA) -> np.ndarray:
-    """Return chroma filters [n_chroma, n_fft // 2 + 1], beginning with the pitch class C.
+    """Return chroma filters [n_chroma, n_fft // 2 + 1] as float32, beginning with the pitch class C.
 
     Weights are Gaussians one semitone wide around the pitch of each frequency bin, and decrease away from octave 5
     (librosa's `filters.chroma`; after D. Ellis, 2007).
@@ -60,7 +60,7 @@ def chroma_filters(*, rate_hz: int, n_fft: int, n_chroma: int = N_CHROMA) -> np.
 
 
 def cosine_transform(n_mels: int, n_out: int) -> np.ndarray:
-    """Return the orthonormal DCT-II matrix [n_mels, n_out], of the first `n_out` coefficients of `n_mels` bands."""
+    """Return the orthonormal DCT-II matrix [n_mels, n_out] of the first `n_out` coefficients of `n_mels` bands."""
     k, n = np.arange(n_out), np.arange(n_mels)[:, None]
     matrix = np.sqrt(2 / n_mels) * np.cos(np.pi * (n + 0.5) * k / n_mels)
     matrix[:, 0] /= np.sqrt(2)
@@ -103,17 +103,24 @@ def _sum_rows(values: Tensor) -> Tensor:
 
 
 class AcousticFeatures(nn.Module):
-    """Module that computes features [batch, 95] (`FEATURES`) of waveforms [batch, samples] at `RATE_HZ`.
+    """Module that computes features [batch, 95] of waveforms [batch, samples] at `RATE_HZ` (22,050 Hz).
+
+    `FEATURES` has the names of the 95 features.
 
     Args:
         window_samples: number of samples of a waveform.
     """
 
     mel: Tensor
+    """Mel filters [128 bands, FFT bins]."""
     cosine: Tensor
+    """Cosine transform [20 coefficients, 128 bands], for MFCCs."""
     chroma: Tensor
+    """Chroma filters [12 pitch classes, FFT bins]."""
     frequencies: Tensor
+    """Frequencies of the FFT bins in Hz [bins, 1]."""
     below: Tensor
+    """Lower triangular matrix of ones [32, 32], for cumulative sums over blocks of FFT bins."""
 
     def __init__(self, *, window_samples: int) -> None:
         super().__init__()

@@ -18,7 +18,7 @@ class Augment:
 
     Args:
         config: kinds and strengths of augmentation.
-        backgrounds: waveforms [clips, samples] to mix into clips; None disables this.
+        backgrounds: waveforms [clips, samples] of sound without species, to mix into clips; None disables this.
     """
 
     def __init__(self, config: AugmentConfig, *, backgrounds: Tensor | None = None) -> None:
@@ -26,9 +26,10 @@ class Augment:
         self._backgrounds = backgrounds
 
     def augment_audio(self, waveform: Tensor, targets: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return augmented waveforms [batch, samples] and, because of mixup, targets [batch, classes], by `rng`.
+        """Return augmented waveforms [batch, samples] and their targets [batch, classes], which mixup changes.
 
-        After mixup a target is `IGNORED` if it is in one of the two clips.
+        A target of a mixture is `IGNORED` (-1) if it is `IGNORED` in one of the two clips. `rng` is a generator on the
+        CPU.
         """
         config = self._config
         if config.pitch_shift or config.time_stretch:
@@ -52,7 +53,7 @@ class Augment:
         return self._mix_batch(waveform, targets, rng, mix=_mix_audio)
 
     def mix_features(self, values: Tensor, targets: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Apply mixup (Zhang et al., 2018) to features [batch, ...] and targets [batch, classes].
+        """Return features [batch, ...] and targets [batch, classes] after mixup (Zhang et al., 2018).
 
         Both are returned unchanged if `mixup_p` is 0; `IGNORED` targets are treated as in `augment_audio`.
         """

@@ -53,7 +53,7 @@ def write_trained_bundle(
     """Write a trained network as a bundle, calibrated on held-out recordings, and check it against PyTorch.
 
     Args:
-        folder: folder of the new bundle.
+        folder: folder of the new bundle; a bundle there is replaced.
         network: the trained network.
         config: the settings of the training, with the loss that was chosen.
         shape: sample rate and window of the network's input.
@@ -67,7 +67,8 @@ def write_trained_bundle(
         training_summary: phrase for the model card, such as "30 epochs in 100 s on 1 x CPU".
 
     Raises:
-        ModelError: the logits of the exported graph differ from the network's by more than `PARITY`.
+        ModelError: the logits of the exported graph differ from the network's by more than `PARITY` (1e-4).
+        OutputExistsError: there is something else than a bundle at `folder`.
         OutputError: no space, or no permission.
     """
     network = network.eval().cpu()
@@ -133,14 +134,14 @@ def choose_activation(config: TrainConfig) -> Activation:
 
 
 def sample_windows(examples: LabeledClips) -> FloatArray:
-    """Return at most `N_PARITY` training clips, and digital silence last [n, samples], for the parity check."""
+    """Return waveforms [n, samples] for the parity check: at most 8 (`N_PARITY`) training clips, then a silent one."""
     chosen = examples.train[:: max(len(examples.train) // N_PARITY, 1)][:N_PARITY].tolist()
     clips = [examples.clips.samples(k) for k in chosen]
     return np.stack([*clips, np.zeros_like(clips[0])])
 
 
 def network_logits(network: Network, windows: FloatArray) -> FloatArray:
-    """Return the network's logits [n, classes] for windows [n, samples]."""
+    """Return the network's logits [n, classes of the bundle] for waveforms [n, samples]."""
     with torch.inference_mode():
         logits: FloatArray = network(torch.from_numpy(windows))[0].numpy()
     return logits

@@ -86,7 +86,7 @@ class EpochLogger(Callback):
 
 
 def write_metrics(path: Path, epoch: int, metrics: dict[str, float]) -> None:
-    """Append the metrics of an epoch (from 1) to a CSV file; rows of this and later epochs are replaced.
+    """Append the metrics by name of an epoch (from 1) to a CSV file; rows of this and later epochs are dropped before.
 
     Raises:
         OutputError: no space, or no permission.
@@ -113,7 +113,8 @@ def best_metrics(checkpoint: Path) -> dict[str, float]:
 def is_better(new: dict[str, float], old: dict[str, float], monitor: str) -> bool:
     """Return True if `new` metrics are better than `old` ones by the metric `monitor`.
 
-    True also if one of them lacks this metric, or the old value is NaN.
+    Lower is better for metrics whose names end in "loss", and higher for others. True also if `new` or `old` lacks the
+    metric, or its old value is NaN.
     """
     if monitor not in new or monitor not in old or math.isnan(old[monitor]):
         return True
@@ -175,7 +176,7 @@ def _last_checkpoint(folder: str) -> ModelCheckpoint:
 
 
 def build_profiler(run: TrainingRun, config: TrainConfig) -> Any:
-    """Return Lightning's simple profiler, which writes to the run's `reports/`; None if it is not configured."""
+    """Return Lightning's simple profiler, which writes to the run's `reports/`; None if another one or none is set."""
     if config.profiler.name != "simple":
         return None
     from lightning.pytorch.profilers import SimpleProfiler

@@ -42,7 +42,7 @@ class ClassifierModule(lightning.LightningModule):
     Args:
         network: the network.
         config: settings of the training.
-        loss: function of logits and targets.
+        loss: function of logits and targets, both [batch, classes], that returns the mean loss; see `build_loss`.
         augment: augmentation of training batches.
         examples: the clips with their targets.
         inputs: form of the batches: waveforms or precomputed features.

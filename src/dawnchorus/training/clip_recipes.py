@@ -27,9 +27,10 @@ _CLIPS: dict[str, tuple[str, Recipe]] = {
 
 @cache
 def known_recipes() -> dict[str, tuple[str, Recipe]]:
-    """Return (description, recipe) by name, including the clips of the built-in experiments.
+    """Return (description, recipe) by the recipe's name, including the clips of the built-in experiments.
 
-    Experiments that do not set `model.rate_hz` and `model.window_s` are left out.
+    The name of an experiment is also that of its recipe. Experiments that do not set `model.rate_hz` and
+    `model.window_s` are left out.
     """
     recipes = dict(_CLIPS)
     for path in sorted(_EXPERIMENTS.glob("*.yaml")):

@@ -49,7 +49,7 @@ INSTEAD_OF_HYDRA = {
 
 
 def list_choices(folder: Path) -> dict[str, tuple[str, ...]]:
-    """Return the names of choices (`GROUP/NAME.yaml`) by configuration group in a folder."""
+    """Return the sorted names of choices (files `GROUP/NAME.yaml` in a folder) by configuration group."""
     return {
         group.name: tuple(sorted(path.relative_to(group).with_suffix("").as_posix() for path in group.rglob("*.yaml")))
         for group in sorted(folder.iterdir())
@@ -73,10 +73,11 @@ def available_choices(config_dir: Path | None) -> dict[str, tuple[str, ...]]:
 
 
 def describe_config_dir(config_dir: Path) -> list[str]:
-    """Return sentences on files of a user's folder that replace built-in choices or are no choices.
+    """Return sentences on files of a user's folder that replace built-in choices or are no choices; [] without any.
 
     Raises:
         InputError: the folder does not exist or has no groups.
+        FormatError: a YAML file in the folder is not text.
     """
     own = _own_choices(config_dir)
     notes = []
@@ -131,9 +132,10 @@ def _differs(name: str, config_dir: Path) -> bool:
 
 
 def split_override(override: str) -> tuple[str, str]:
-    """Split an override KEY=VALUE into key and value; of `data=FOLDER` the key is `data.path`.
+    """Split an override KEY=VALUE into key and value.
 
-    Leading `+` of the key are dropped; without "=" the value is "".
+    The key of `data=FOLDER` is `data.path`; that of `data=NAME`, a built-in choice, is `data`. Leading `+` of the key
+    are dropped; without "=" the value is "".
     """
     key, _, value = override.partition("=")
     key = key.lstrip("+")
@@ -141,10 +143,10 @@ def split_override(override: str) -> tuple[str, str]:
 
 
 def refuse_contradictions(overrides: Sequence[str]) -> None:
-    """Raise if two overrides set the same key to different values.
+    """Check that no two overrides set the same key to different values.
 
     Raises:
-        InputError: they do.
+        InputError: two overrides do so.
     """
     first: dict[str, str] = {}
     for override in overrides:
@@ -229,6 +231,7 @@ def validate_config(fields: dict[str, Any]) -> TrainConfig:
 
     Raises:
         InputError: an unknown key or model family, or a value out of range.
+        PlugInError: the model family is that of a plug-in that cannot be used.
     """
     try:
         config = TrainConfig.model_validate(fields)
@@ -239,7 +242,7 @@ def validate_config(fields: dict[str, Any]) -> TrainConfig:
 
 
 def recipe_overrides(recipe: Mapping[str, Any]) -> list[str]:
-    """Return the overrides that reproduce the training settings stored in a bundle (`TrainConfig.recipe`)."""
+    """Return the overrides KEY=VALUE that reproduce the training settings stored in a bundle (`TrainConfig.recipe`)."""
     overrides = [f"model={recipe['model']['family']}"]
     overrides += [f"{key}={_hydra_value(value)}" for key, value in _leaves(recipe) if key != "model.family"]
     return overrides
@@ -262,7 +265,7 @@ def _hydra_value(value: object) -> str:
 
 
 def family_config(config: TrainConfig, store: ModelStore) -> tuple[Family[Any], FamilyConfig]:
-    """Return the model family and its validated settings (`config.model`).
+    """Return the model family that `config.model` names, and its validated settings.
 
     Args:
         config: the configuration.
@@ -271,6 +274,7 @@ def family_config(config: TrainConfig, store: ModelStore) -> tuple[Family[Any], 
     Raises:
         InputError: an unknown family or key, or an invalid value.
         ModelError: the backbone cannot be loaded.
+        PlugInError: the family is that of a plug-in, which failed.
     """
     family = FAMILIES.lookup(str(config.model.get("family")))
     fields = {name: value for name, value in config.model.items() if name != "family"}
@@ -282,9 +286,10 @@ def family_config(config: TrainConfig, store: ModelStore) -> tuple[Family[Any], 
 
 
 def sweep(overrides: Sequence[str]) -> Iterator[list[str]]:
-    """Yield every combination of overrides with comma-separated values, such as `optimizer.lr=1e-3,1e-2`.
+    """Yield a list of overrides with single values for every combination of comma-separated values.
 
-    Commas in brackets and quotes do not separate values.
+    `optimizer.lr=1e-3,1e-2` has two values. The last override varies fastest. Commas in brackets and quotes do not
+    separate values.
     """
     choices = []
     for override in overrides:

@@ -19,27 +19,31 @@ class Config(BaseModel):
 
 
 class DataConfig(Config):
-    """Recordings to train on, and the cutting of recordings into clips.
-
-    Fields without a text are those of `dawnchorus.data.recipes.Recipe` and of `dawnchorus.models.cleaning.Cleaning`.
-    """
+    """Recordings to train on, and the cutting of recordings into clips."""
 
     path: str
-    """Folder of the data set."""
+    """Folder of the data set, or of clips that `dawnchorus prepare` has written."""
     classes: tuple[str, ...] | None = None
     """Scientific names of the classes; None: main and annotated species of all training recordings."""
     clip_selection: Literal["all", "first", "random", "loudest"] = "all"
+    """Windows of a recording that become clips: "all", the "first", "random" ones, or the "loudest"."""
     n_clips: int = Field(default=1, ge=1)
+    """Number of "random" or "loudest" windows of each recording."""
     overlap_s: float = Field(default=0.0, ge=0)
+    """Length in seconds that neighboring windows share."""
     pad_mode: Literal["zeros", "noise", "repeat"] = "repeat"
+    """Padding of clips at a recording's end: zeros, faint noise, or the clip repeated."""
     crop: Literal["fixed", "random"] = "fixed"
     """"fixed": train on the prepared clips; "random": train on one window per recording and epoch, at a new random
     position. Validation always uses the prepared clips."""
     trim_db: float | None = Field(default=None, gt=0, le=120)
+    """Trim start and end of recordings that are this many dB below the loudest frame; None: no trimming."""
     denoise: Literal["stationary", "nonstationary"] | None = None
+    """Kind of noise that is reduced in recordings: constant ("stationary") or slowly changing; None: no reduction."""
     cut_speech: bool = False
+    """True to remove human speech from recordings."""
     secondary_target: float | None = Field(default=None, ge=0, le=1)
-    """Target value of secondary species; None excludes them from the loss."""
+    """Target value of secondary species (audible besides the labeled one); None excludes them from the loss."""
     validation: float = Field(default=0.15, ge=0, lt=1)
     """Share of the training recordings to hold out for validation if the table has no validation split; 0: none.
 
@@ -55,7 +59,8 @@ class DataConfig(Config):
     """Number of synthetic noises added to each batch as negative examples, as a share of the batch size (at least one
     for each process); 0 for none. Not used with the loss "cross_entropy"."""
     validation_fold: int | None = None
-    """Number of the fold to validate on if the table is split into folds; the other folds are trained on."""
+    """Number (from 0) of the fold to validate on if the table is split into folds; the other folds are trained on.
+    None: validate on the split "validation"."""
     seed: int = 1
     """Seed of the random choice of clips and of validation recordings; `TrainConfig.seed` is that of the training."""
 
@@ -71,7 +76,7 @@ class DataConfig(Config):
 
     @property
     def secondary_rule(self) -> Secondary:
-        """Presence of secondary species in validation: "count" if their target is above 0, else "mask"."""
+        """Rule for secondary species in validation: "count" them as present if their target is above 0, else "mask"."""
         return "count" if self.secondary_target else "mask"
 
     @property
@@ -84,10 +89,13 @@ class OptimizerConfig(Config):
     """Optimizer settings."""
 
     name: Literal["adamw", "adam", "sgd"] = "adamw"
+    """Optimizer of `torch.optim`: AdamW, Adam or SGD."""
     lr: float = Field(default=1e-3, gt=0)
+    """Learning rate, the highest one of a schedule."""
     head_lr_multiplier: float = Field(default=1.0, gt=0)
-    """Factor of `lr` for layers that are not in `Network.pretrained`: all layers, if the family names none there."""
+    """Factor of `lr` for weights that are not pretrained (not in `Network.pretrained`): all, if that is empty."""
     weight_decay: float = Field(default=1e-2, ge=0)
+    """Weight decay of matrices and filters; biases and normalization scales have none."""
     momentum: float = Field(default=0.9, ge=0, lt=1)
     """Momentum of "sgd"; not used by the other optimizers."""
 
@@ -96,6 +104,9 @@ class SchedulerConfig(Config):
     """Learning-rate schedule."""
 
     name: Literal["constant", "cosine", "one_cycle", "plateau", "step", "warm_restarts"] = "cosine"
+    """"cosine": one cosine down to 0; "warm_restarts": a cosine that starts again and again; "one_cycle": up and down
+    (`OneCycleLR`); "step": reductions at fixed epochs; "plateau": reductions when the monitored metric does not improve
+    any more."""
     warmup: float = Field(default=0.05, ge=0, lt=1)
     """Share of all steps in which the learning rate rises, at the start; for "constant", "cosine" and "one_cycle"."""
     patience: int = Field(default=5, ge=0)
@@ -162,9 +173,11 @@ class LossConfig(Config):
     """"auto": "bce" if some training clips have no species or several, else "cross_entropy". With cross-entropy the
     scores of a window sum to 1, so some species is detected in any sound."""
     class_weights: bool = False
-    """True to weight each class by n / (number of classes * n of the class), where n counts clips."""
+    """True to weight each class by n / (number of classes * n of the class), where n counts clips; with "bce" and
+    "focal" only where the class is present."""
     label_smoothing: float | None = Field(default=None, ge=0, lt=1)
-    """Share of the target that is spread over all classes; None: 0.05 with "cross_entropy", else 0."""
+    """Share of the target that is spread over all classes (with "bce" and "focal": over presence and absence); None:
+    0.05 with "cross_entropy", else 0."""
     focal_gamma: float = Field(default=2.0, ge=0)
     """Focusing exponent of "focal" (Lin et al., 2017)."""
 
@@ -173,9 +186,11 @@ class TrainerConfig(Config):
     """Length of the training, batches, sampling and hardware."""
 
     epochs: int = Field(default=30, ge=1)
+    """Number of epochs; `min_steps` may add epochs, and `patience` may stop earlier."""
     min_steps: int = Field(default=1, ge=1)
     """Minimum number of optimizer steps; if `epochs` have fewer, there are more epochs."""
     batch_size: int = Field(default=32, ge=1)
+    """Number of clips in a batch of all training processes together."""
     sampling: Literal["clips", "recordings"] = "clips"
     """Content of an epoch: "clips": all clips; "recordings": as many random clips as recordings, preferably loud ones,
     with the same weight for each recording."""
@@ -186,6 +201,7 @@ class TrainerConfig(Config):
     monitor: Literal["val_loss", "val_auc", "val_accuracy"] = "val_loss"
     """Validation metric that decides on the best epoch; AUC and accuracy are over recordings."""
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    """Hardware to train on; "auto" takes a GPU if there is one."""
     devices: int = Field(default=1, ge=1)
     """Number of training processes on each node, which share each batch: one per GPU, or several on the CPU."""
     nodes: int = Field(default=1, ge=1)
@@ -202,7 +218,7 @@ class TrainerConfig(Config):
 
     @property
     def n_processes(self) -> int:
-        """Processes on all nodes together."""
+        """Number of training processes on all nodes together."""
         return self.nodes * self.devices
 
 
@@ -210,18 +226,21 @@ class TrackerConfig(Config):
     """Experiment tracker, in addition to the run's own `metrics.csv`."""
 
     name: Literal["none", "tensorboard", "wandb", "mlflow"] = "none"
+    """Tracker: TensorBoard, Weights & Biases, MLflow, or "none"."""
     project: str = "dawnchorus"
     """Name of the project in W&B, or of the experiment in MLflow."""
     uri: str | None = None
     """URI of an MLflow server, or an Azure ML workspace's MLflow tracking URI; None: `mlflow.db` next to the runs."""
     offline: bool = True
-    """True if W&B writes its files into the run's folder only, to be uploaded by `wandb sync`."""
+    """True if W&B writes its files into the run's folder only, to be uploaded by `wandb sync`; False to upload them
+    during training. Not used by other trackers."""
 
 
 class ProfilerConfig(Config):
     """Profiler, which writes to the run's `reports/`."""
 
     name: Literal["none", "simple", "torch"] = "none"
+    """"simple": Lightning's profiler of the durations of its steps; "torch": a trace by PyTorch's profiler; "none"."""
     wait: int = Field(default=1, ge=0)
     """Number of steps before the trace; this and the following settings are for the profiler "torch"."""
     warmup: int = Field(default=1, ge=0)
@@ -229,8 +248,11 @@ class ProfilerConfig(Config):
     active: int = Field(default=3, ge=1)
     """Number of steps in the trace."""
     record_shapes: bool = False
+    """True to record the shapes of the operators' inputs."""
     profile_memory: bool = False
+    """True to record memory allocations."""
     with_stack: bool = False
+    """True to record the source lines of the operators."""
 
 
 class PathsConfig(Config):
@@ -241,35 +263,45 @@ class PathsConfig(Config):
     clips: str | None = None
     """Folder of prepared clips; None: `clips` in the data set's folder."""
     models: str | None = None
-    """Folder of built-in models and pretrained weights; None: the user's cache folder."""
+    """Folder of built-in models and pretrained weights; None: `$DAWNCHORUS_MODELS`, or else the user's cache."""
 
 
 class TrainConfig(Config):
     """Complete configuration of a training run."""
 
     model: dict[str, Any]
-    """Name of the model family (`family`) and its settings, which the family validates."""
+    """Settings of the model by name: `family`, the name of the model family, and the fields of its `Family.config`."""
     data: DataConfig
+    """Recordings to train on, and the cutting of recordings into clips."""
     optimizer: OptimizerConfig = OptimizerConfig()
+    """Optimizer and learning rate."""
     scheduler: SchedulerConfig = SchedulerConfig()
+    """Learning-rate schedule."""
     augment: AugmentConfig = AugmentConfig()
+    """Data augmentation; by default none."""
     loss: LossConfig = LossConfig()
+    """Loss function."""
     trainer: TrainerConfig = TrainerConfig()
+    """Length of the training, batches, sampling and hardware."""
     tracker: TrackerConfig = TrackerConfig()
+    """Experiment tracker; by default none."""
     profiler: ProfilerConfig = ProfilerConfig()
+    """Profiler; by default none."""
     paths: PathsConfig = PathsConfig()
+    """Folders of runs, clips and models."""
     name: str | None = None
     """Name of the model; None: the name of the family."""
     license: str | None = None
     """License of the new weights; None: the strictest license of the recordings, backbone and pretrained weights."""
     seed: int = Field(default=1, ge=0)
+    """Seed of the training: initial weights, order of the clips, augmentation and dropout."""
 
     def recipe(self) -> dict[str, Any]:
         """Return the settings that do not depend on data set and machine, for training other data in the same way.
 
-        They are nested dicts by the keys model, data, optimizer, scheduler, augment, loss and trainer of this
-        configuration, and `seed`; without path, classes, auxiliary and validation_fold of the data, and without
-        accelerator, devices and threads of the trainer.
+        They are JSON-compatible nested dicts by the keys model, data, optimizer, scheduler, augment, loss and trainer
+        of this configuration, and `seed`; without path, classes, auxiliary and validation_fold of the data, and without
+        accelerator, devices, nodes and threads of the trainer.
         """
         return self.model_dump(
             mode="json",

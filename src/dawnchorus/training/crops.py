@@ -23,10 +23,13 @@ Draw = tuple[int, int]
 
 
 class CropDataset(Dataset[tuple[Tensor, Tensor, int]]):
-    """Dataset of random crops: (waveform [samples], targets [classes], clip number), indexed by `Draw`.
+    """Dataset of random crops: (waveform [samples], targets [classes + auxiliary species], index of a clip).
 
-    A crop depends only on the seed, the recording and the number of the draw: resumed runs and runs with several
-    processes get the same crops.
+    The clip is the one of the crop's recording in `LabeledClips.train`.
+
+    An index of the dataset is a `Draw`: (index in `LabeledClips.train`, number of the draw in the run). A crop depends
+    only on the seed, the recording and the number of the draw: resumed runs and runs with several processes get the
+    same crops.
 
     Args:
         examples: the clips, with `crops`.
@@ -63,9 +66,10 @@ class CropDataset(Dataset[tuple[Tensor, Tensor, int]]):
 
 
 class CropBatchSampler(Sampler[list[Draw]]):
-    """Batch sampler of `Draw`: numbers all draws of a run, so that each epoch has a new crop of a recording.
+    """Batch sampler for `CropDataset`: numbers all draws of a run, so that each epoch has a new crop of a recording.
 
-    Each process numbers the draws of all processes, and takes its share of every batch.
+    Iteration yields this process's share of every batch, a list of (index in `LabeledClips.train`, number of the draw
+    among those of all processes).
 
     Args:
         batches: sampler of indices in `LabeledClips.train`.

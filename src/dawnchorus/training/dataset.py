@@ -54,19 +54,19 @@ class LabeledClips:
     Attributes:
         clips: the prepared clips.
         classes: scientific names of the classes, without auxiliary species.
-        train: indices of training clips.
-        validation: indices of validation clips.
+        train: indices of the training clips in `clips`.
+        validation: indices of the validation clips in `clips`.
         warnings: sentences for the user on the data set.
     """
 
     clips: Clips
     classes: tuple[str, ...]
     targets: FloatArray
-    """Targets [clips, classes + auxiliary species] from 0 to 1, or `IGNORED`."""
+    """Targets [clips, classes + auxiliary species] from 0 to 1, or `IGNORED` (-1)."""
     presence: PresenceArray
-    """Presence [clips, classes]: `PRESENT`, `ABSENT` or `NOT_KNOWN` of `dawnchorus.data.presence`."""
+    """Presence [clips, classes]: `PRESENT` (1), `ABSENT` (0) or `NOT_KNOWN` (-1) of `dawnchorus.data.presence`."""
     recordings: IntArray
-    """Index [clips] of each clip's recording in `rows`."""
+    """Index [clips] of each clip's recording in `rows`; -1 for clips of recordings that are not used."""
     train: IntArray
     validation: IntArray
     backgrounds: IntArray
@@ -75,18 +75,19 @@ class LabeledClips:
     """Recordings to draw random crops from, by clip index. `train` then has one clip per recording, whose targets are
     those of all clips of the recording. Empty if training uses the clips as they are."""
     target_between: Callable[[int, float, float], FloatArray]
-    """Function of a recording's index, start and end in seconds that returns the targets [classes] of this segment."""
+    """Function of a recording's index in `rows`, and a segment's start and end in seconds, that returns the targets
+    [classes + auxiliary species] of the segment."""
     n_auxiliary: int
     """Number of auxiliary species, which are the last columns of `targets`."""
     rows: tuple[RecordingRow, ...]
-    """The training and validation recordings."""
+    """The training and validation recordings, with the split that is used."""
     fingerprint: str
     """Digest of the recordings, their labels and splits, to recognize a changed data set on resume."""
     warnings: tuple[str, ...]
 
     @property
     def class_counts(self) -> Tensor:
-        """Number of training clips of each class (target above 0.5) [classes], including auxiliary species.
+        """Number of training clips with each class (target above 0.5) [classes + auxiliary species], as float32.
 
         A clip with several species counts for each of them.
         """
@@ -112,6 +113,9 @@ def load_labeled_clips(
             has no training clip, two classes are the same, or the only class has no negative examples; all clips are
             silent; prepared clips have another length or sample rate than the model; or random crops or an auxiliary
             data set do not fit the other settings.
+        FormatError: the recordings table is invalid.
+        BusyError: another process still writes clips into the folder after an hour (`WAIT_S`).
+        OutputError: the clips cannot be written: no space, or no permission.
     """
     _check_crop(config)
     table = read_table(Path(config.path))
@@ -149,7 +153,7 @@ def clip_recipe(config: DataConfig, *, rate_hz: int, window_s: float) -> Recipe:
 
 
 def recipe_folder(clips_folder: Path, recipe: Recipe, *, seed: int) -> Path:
-    """Return the folder of the clips of a recipe and seed, below `clips_folder`."""
+    """Return the folder, below `clips_folder`, of the clips cut by a recipe with a seed; it may not exist yet."""
     return clips_folder / _digest([recipe.as_json(), seed])
 
 
@@ -279,7 +283,7 @@ def _classes(rows: Sequence[RecordingRow], config: DataConfig) -> tuple[str, ...
 
 
 def class_labels(rows: Iterable[RecordingRow], classes: Iterable[str]) -> tuple[Label, ...]:
-    """Return the labels of the classes (scientific names), with common names from the rows.
+    """Return the labels of `classes` (scientific names) in this order, with common names from the rows.
 
     Of several common names of a class the last is taken; a class without one has its scientific name in both fields.
     """
@@ -479,12 +483,12 @@ def _target_between(
 
 
 class ClipDataset(Dataset[tuple[Tensor, Tensor, int]]):
-    """Dataset of (input, targets [classes], clip index) for some clips.
+    """Dataset of (input, targets [classes + auxiliary species], index of the clip) for some clips.
 
     Args:
         examples: the clips with their targets.
-        members: indices of the clips of the dataset.
-        read_input: function that returns the input for a clip by its index.
+        members: indices of the clips of the dataset in `examples.clips`.
+        read_input: function that returns the network's input (waveform or features) for a clip by its index.
     """
 
     def __init__(self, examples: LabeledClips, members: IntArray, read_input: Callable[[int], FloatArray]) -> None:
@@ -499,17 +503,17 @@ class ClipDataset(Dataset[tuple[Tensor, Tensor, int]]):
 
 
 class DistributedBatchSampler(Sampler[list[int]]):
-    """Batch sampler for distributed training: yields this process's share of every batch.
+    """Batch sampler for distributed training: yields this process's share of every batch, a list of dataset indices.
 
     Args:
-        n: number of clips in an epoch.
+        n: number of clips in an epoch; without `weights`, the size of the dataset.
         batch: number of clips in a batch of all processes together.
         seed: seed of the order.
-        weights: relative frequencies [clips] to draw clips with replacement; None: each clip once per epoch, but those
-            that do not fill a last batch.
+        weights: relative frequencies [clips of the dataset] to draw clips with replacement; None: each clip once per
+            epoch, in random order. In both cases, clips that do not fill a last batch are left out.
 
     Attributes:
-        n_per_batch: `batch`.
+        n_per_batch: number of clips in a batch of all processes together.
     """
 
     def __init__(self, n: int, *, batch: int, seed: int, weights: Tensor | None) -> None:
@@ -518,7 +522,7 @@ class DistributedBatchSampler(Sampler[list[int]]):
         self.sampler = self  # where Lightning looks for set_epoch
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch, from 0, which changes the order of the clips; called by Lightning."""
+        """Set the number of the epoch, from 0, which changes the order of the clips; called by Lightning."""
         self._epoch = epoch
 
     def __len__(self) -> int:
@@ -526,14 +530,14 @@ class DistributedBatchSampler(Sampler[list[int]]):
 
     @property
     def first_draw(self) -> int:
-        """Number of clips drawn in all epochs before the current one."""
+        """Number of clips drawn in all epochs before the current one, `n` in each."""
         return self._epoch * self._n
 
     def __iter__(self) -> Iterator[list[int]]:
         yield from map(rank_share, self.whole())
 
     def whole(self) -> Iterator[list[int]]:
-        """Yield the epoch's batches (clip indices) of all processes together."""
+        """Yield the batches of the current epoch, lists of dataset indices, for all processes together."""
         rng = torch.Generator().manual_seed(self._seed * 100_003 + self._epoch)
         if self._weights is None:
             order = torch.randperm(self._n, generator=rng)
@@ -544,7 +548,7 @@ class DistributedBatchSampler(Sampler[list[int]]):
 
 
 def rank_share(batch: list[Item]) -> list[Item]:
-    """Return this process's share of a batch: every n-th item, for n processes."""
+    """Return this process's share of a batch: every n-th item for n processes; the whole batch for a single process."""
     is_shared = torch.distributed.is_available() and torch.distributed.is_initialized()
     rank, n_ranks = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if is_shared else (0, 1)
     return batch[rank::n_ranks]
@@ -553,7 +557,7 @@ def rank_share(batch: list[Item]) -> list[Item]:
 def sampling_weights(
     examples: LabeledClips, *, sampling: str, class_balance: float, auxiliary_share: float
 ) -> tuple[int, Tensor | None]:
-    """Return the number of clips per epoch, and the weights [clips] to draw them by (None: each clip once).
+    """Return the number of clips per epoch, and the weights [training clips] to draw by (None: each clip once).
 
     A class is weighted by its number of recordings (or clips) to the power of -class_balance; a clip of several classes
     has the largest weight of these, a clip without a class the mean weight. With "recordings", 30 % of a recording's
@@ -563,7 +567,7 @@ def sampling_weights(
         examples: the clips; weights are for `examples.train`.
         sampling: "clips" or "recordings", see `TrainerConfig.sampling`.
         class_balance: 0 keeps class frequencies, 1 draws all classes equally often.
-        auxiliary_share: share of clips of auxiliary species.
+        auxiliary_share: share of clips of auxiliary species among the drawn clips, if there are auxiliary species.
     """
     members = examples.train
     targets = examples.targets[members] > 0.5

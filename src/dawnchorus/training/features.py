@@ -29,13 +29,14 @@ BATCH, N_AT_ONCE = 16, 8
 
 @contextmanager
 def fixed_features(network: Network, examples: LabeledClips, *, scratch: Path) -> Iterator[FloatArray]:
-    """Yield the front end's features of every clip [clips, ...], memory-mapped.
+    """Yield the front end's features [clips, ...] of all clips in `examples.clips`, as memory-mapped float32.
 
     If the network has a `features_key`, the file is stored in the folder of the clips for later runs, provided that
     the folder is writable; it replaces older files of the same front end. Otherwise it is written to `scratch`, and
     deleted at the end of the block.
 
     Raises:
+        ModelError: a frozen backbone has no embeddings, or an embedding is not finite.
         OutputError: the file cannot be written or read.
     """
     network.eval()
@@ -70,6 +71,7 @@ def birdless_features(network: Network, waveforms: Tensor, folder: Path) -> Tens
     writable.
 
     Raises:
+        ModelError: a frozen backbone has no embeddings, or an embedding is not finite.
         OutputError: the file cannot be written.
     """
     network.eval()

@@ -58,10 +58,11 @@ class FitResult:
 
     Attributes:
         metrics: metrics of the best epoch (without validation recordings, of the last) by name: loss, accuracy and,
-            with validation recordings, val_loss, val_auc, val_accuracy (both over recordings) and val_clip_accuracy.
+            with validation recordings, val_loss, val_auc and val_accuracy (both over recordings), and
+            val_clip_accuracy. Empty in all processes but the first.
         devices: description such as "1 x CPU (2 threads)".
         n_epochs: number of epochs trained, including those before a resume.
-        elapsed_s: training time in seconds, since the last resume.
+        elapsed_s: training time in seconds, without the time before a resume.
     """
 
     metrics: dict[str, float]
@@ -75,10 +76,11 @@ def fit(
 ) -> FitResult:
     """Train until the last epoch or early stopping, and load the weights of the best epoch into the network.
 
-    A checkpoint of the last epoch in the run's folder is resumed.
+    If the run's folder has a checkpoint of the last epoch, training continues from it. Of several processes, only the
+    first loads the best weights, without validation recordings those of the last epoch.
 
     Args:
-        run: folder of the run.
+        run: the run, whose folder gets checkpoints, `metrics.csv` and logs.
         network: the network, which is changed.
         config: settings of the training.
         examples: the clips with their targets.

@@ -29,10 +29,13 @@ class MelConfig(Config):
     """Settings of a mel spectrogram."""
 
     n_fft: int = Field(default=1024, ge=64, le=16_384)
+    """Number of samples of a frame, from which a column is computed."""
     hop_length: int = Field(default=320, ge=16)
     """Number of samples between columns; fast if it has a large common divisor with `n_fft`."""
     n_mels: int = Field(default=128, ge=8, le=512)
+    """Number of mel bands."""
     low_hz: float = Field(default=50.0, ge=0)
+    """Lower edge of the lowest band in Hz."""
     high_hz: float = Field(default=14_000.0, gt=0)
     """Upper edge of the highest band in Hz; limited to half the sample rate."""
     compression: Literal["log", "pcen"] = "log"
@@ -46,7 +49,7 @@ class MelConfig(Config):
     """"clip" or "band": mean 0 and standard deviation 1 over each clip, or over each band of each clip; "imagenet":
     PCEN's levels scaled to the range that ImageNet weights expect; "none"."""
     learn: bool = False
-    """True to train the mel filters and PCEN's parameters with the network."""
+    """True to train the mel filters and PCEN's parameters with the network; False to keep them fixed."""
 
 
 class MelFrontEnd(nn.Module):
@@ -59,6 +62,7 @@ class MelFrontEnd(nn.Module):
     """
 
     filters: Tensor
+    """Mel filters [bands, n_fft // 2 + 1], whose weights initially sum to 1 in each band."""
 
     def __init__(self, config: MelConfig, *, rate_hz: int, window_samples: int) -> None:
         super().__init__()

@@ -33,29 +33,35 @@ class Inputs(ABC):
 
     @abstractmethod
     def clip(self, number: int) -> FloatArray:
-        """Return the input for the clip with this index."""
+        """Return the input, a waveform [samples] or features, for the clip with the index `number` in the clips."""
 
     @abstractmethod
     def features(self, values: Tensor) -> Tensor:
-        """Compute the front end's features of a batch of inputs [batch, ...], for `Network.classify`."""
+        """Return the front end's features of a batch of inputs [batch, ...], for `Network.classify`.
+
+        Raises:
+            ModelError: as `Network.features`.
+        """
 
     @abstractmethod
     def augment(self, augment: Augment, values: Tensor, targets: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return an augmented batch of inputs [batch, ...] and targets [batch, classes]."""
+        """Return a batch of inputs [batch, ...] and targets [batch, classes], augmented by `augment` with `rng`."""
 
     @abstractmethod
     def convert(self, waveforms: Tensor) -> Tensor:
         """Convert waveforms [n, samples] from outside the data set, such as synthetic noise, to inputs [n, ...].
 
-        If the front end is fixed, their features are cached in a file next to the clips, named after the waveforms.
+        Precomputed features of a network with a `features_key` are cached in a file next to the clips, whose name has a
+        digest of the waveforms.
 
         Raises:
+            ModelError: as `Network.features`.
             OutputError: the features cannot be cached.
         """
 
     @abstractmethod
     def sample_features(self) -> Tensor:
-        """Return features [clips, ...] of some training clips, for `Network.prepare`."""
+        """Return the front end's features [clips, ...] of some training clips, evenly spaced, for `Network.prepare`."""
 
 
 class AudioInputs(Inputs):
@@ -127,6 +133,7 @@ def open_inputs(network: Network, config: TrainConfig, examples: LabeledClips, *
     """Yield precomputed features if the front end is fixed, and waveforms are not augmented or cropped; else waveforms.
 
     Raises:
+        ModelError: as `Network.features`.
         OutputError: features cannot be written to the folder `scratch` or next to the clips, or cannot be read there.
     """
     if not _has_fixed_features(network, config):

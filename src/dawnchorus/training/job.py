@@ -60,7 +60,8 @@ def run_request(request: RetrainProcessRequest, *, report: Report) -> RetrainOut
         InputError: no data set, an unknown setting or label, no usable recording, or no species with a recording that
             can be held out.
         ModelError: a model cannot be opened.
-        OutputExistsError: the folder has a finished retraining, and `overwrite` is False.
+        OutputExistsError: the folder has a finished retraining, and `overwrite` is False or a model in it is in use.
+        BusyError: another process trains in the folder.
         TrainingError, OutputError: see `trainer.train`.
         MissingExtraError: the extra [train] is not installed.
     """
@@ -124,7 +125,10 @@ class EventPrinter(logging.Handler):
         self._last = RetrainEvent(stage="checking", progress=0.0)
 
     def report(self, progress: Progress) -> None:
-        """Print the progress, with the metrics of a finished epoch."""
+        """Print the progress of a stage, with the metrics of a finished epoch.
+
+        `progress.stage` has to be "checking", "training" or "comparing".
+        """
         start, length = SHARES[progress.stage]
         share = start + length * progress.done / max(progress.total, 1)
         self._last = RetrainEvent.model_validate({"stage": progress.stage, "progress": share})
@@ -145,17 +149,17 @@ class EventPrinter(logging.Handler):
 
 
 def print_event(event: RetrainEvent) -> None:
-    """Print an event to standard output, and flush."""
+    """Print an event to standard output as a line of JSON, and flush."""
     sys.stdout.write(f"{event.to_json()}\n")
     sys.stdout.flush()
 
 
 @contextmanager
 def print_failure() -> Iterator[None]:
-    """Print an error that is raised in the block as the last event, and raise it again.
+    """Print a `DawnChorusError` that is raised in the block as the last event, and raise it again.
 
     Raises:
-        DawnChorusError: the error.
+        DawnChorusError: the error of the block.
     """
     try:
         yield
@@ -180,7 +184,10 @@ def _end_with_parent() -> None:
 
 
 def main() -> None:
-    """Process the request in the file that the first command-line argument names."""
+    """Check or retrain by the request (`RetrainProcessRequest` as JSON) in the file that the first argument names.
+
+    An error is printed, and exits the process with the error's exit code.
+    """
     threading.Thread(target=_end_with_parent, daemon=True).start()
     request = RetrainProcessRequest.model_validate_json(Path(sys.argv[1]).read_bytes())
     printer = EventPrinter()

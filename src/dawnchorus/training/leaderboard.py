@@ -32,8 +32,8 @@ class LeaderboardRow:
 
     Attributes:
         recipe: name of the experiment.
-        bundle: the trained bundle; for several seeds, their ensemble.
-        evaluation: evaluation of the bundle.
+        bundle: the trained bundle; for several seeds, the ensemble of their bundles.
+        evaluation: evaluation of `bundle`.
     """
 
     recipe: str
@@ -42,7 +42,7 @@ class LeaderboardRow:
     bundle: Bundle
     evaluation: Evaluation
     by_seed: tuple[Evaluation, ...]
-    """Evaluation of each run's bundle."""
+    """Evaluation of each run's bundle, in the order of `runs`."""
     ms_per_5_s: float
     """Inference time in milliseconds for 5 s of audio on one core, without decoding."""
     open_set_auroc: float | None
@@ -54,7 +54,7 @@ class LeaderboardRow:
     not measured."""
 
     def total(self, name: str) -> float:
-        """Return the sum of a figure in `run.json` over all runs, such as "fit_s", the seconds of training."""
+        """Return the sum over all runs of the number `name` in `run.json`, such as "fit_s", the seconds of training."""
         return sum(float(run.metadata[name]) for run in self.runs)
 
     @property
@@ -65,10 +65,10 @@ class LeaderboardRow:
     def as_json(self) -> dict[str, Any]:
         """Return the figures as JSON-compatible values.
 
-        Keys are recipe; runs (their names); by_recording (value, low and high of each metric by name); by_seed (a dict
-        of metrics for each run); n_parameters, n_trainable_parameters, fit_s and features_s (sums over the runs);
-        bundle (its folder); bundle_mb; devices (of the first run); ms_per_5_s, open_set_auroc, random_split_accuracy
-        and grouped_split_accuracy.
+        Keys are recipe; runs (their names); by_recording (for each metric by name a dict of value, low and high, the
+        bounds of its confidence interval); by_seed (a dict of metrics for each run); n_parameters,
+        n_trainable_parameters, fit_s and features_s (sums over the runs); bundle (its folder); bundle_mb; devices (of
+        the first run); ms_per_5_s, open_set_auroc, random_split_accuracy and grouped_split_accuracy.
         """
         return {
             "recipe": self.recipe,
@@ -108,17 +108,18 @@ def measure_recipe(
         recipe: name of the experiment.
         overrides: settings of the training, which take precedence over the experiment's.
         table: the data set.
-        split: split to evaluate on.
+        split: name of the split to evaluate on, such as "test".
         clock: function that returns the current local time.
         unknown: recordings of species that are not trained, to measure `open_set_auroc`; None skips it.
         random_split: also train on a random split of clips, to measure `random_split_accuracy` and
             `grouped_split_accuracy`.
         n_seeds: number of runs with different seeds; their bundles are averaged (geometrically) to an ensemble.
         overlap_s: overlap of neighboring windows in the evaluation, in seconds.
-        config_dir: folder of the user's experiments, which take precedence over built-in ones.
+        config_dir: folder of the user's configuration choices, which take precedence over built-in ones; None for the
+            built-in ones only.
 
     Raises:
-        InputError, ModelError, TrainingError: see `train`.
+        InputError, ModelError, TrainingError, OutputError: see `trainer.train`.
     """
     settings = [f"experiment={recipe}", f"data={table.folder}", f"name={recipe}", *overrides]
     config = compose_config(settings, config_dir=config_dir)
@@ -173,9 +174,10 @@ def _average_bundles(bundles: Sequence[Bundle], name: str) -> Bundle:
 def open_set_auroc(
     bundle: Bundle, known: Scores, unknown: RecordingsTable, store: ModelStore, overlap_s: float
 ) -> float:
-    """Return the ROC AUC of the maximum score for recordings of known against unknown species.
+    """Return the area (0 to 1) under the ROC curve of telling recordings of known species from those of unknown ones.
 
-    The maximum is over the classes; the score of a class is the mean over the recording's windows.
+    The criterion is a recording's maximum score over the classes of `known`; the score of a class is the mean over the
+    recording's windows.
 
     Args:
         bundle: the model.

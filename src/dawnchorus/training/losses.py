@@ -21,6 +21,8 @@ IGNORED = -1.0
 def build_loss(config: LossConfig, class_counts: Tensor) -> Loss:
     """Return a function of logits and targets, both [batch, classes], that computes the mean loss over the batch.
 
+    Targets are from 0 to 1, or `IGNORED` (-1) to leave out a class of a clip.
+
     Args:
         config: the settings; the name "auto" must have been replaced by `loss_for`.
         class_counts: number of training clips of each class [classes], for `config.class_weights`.
@@ -56,9 +58,9 @@ def _binary(logits: Tensor, targets: Tensor, *, weights: Tensor, smooth: float, 
 
 
 def choose_label_smoothing(config: LossConfig) -> float:
-    """Return the label smoothing, the share of the target that is spread over all classes.
+    """Return the label smoothing to use (`LossConfig.label_smoothing`), from 0 to 1.
 
-    Without a configured value it is `CROSS_ENTROPY_SMOOTHING` for "cross_entropy", and 0 for other losses.
+    Without a configured value it is `CROSS_ENTROPY_SMOOTHING` (0.05) for "cross_entropy", and 0 for other losses.
     """
     if config.label_smoothing is None:
         return CROSS_ENTROPY_SMOOTHING if config.name == "cross_entropy" else 0.0
@@ -66,7 +68,7 @@ def choose_label_smoothing(config: LossConfig) -> float:
 
 
 def loss_for(config: LossConfig, targets: Tensor) -> LossConfig:
-    """Return the configuration with the loss to use for targets [clips, classes]: never "auto".
+    """Return the configuration with the loss to use for the training clips' targets [clips, classes]: never "auto".
 
     "auto" becomes "bce" if some clips have no species or several, else "cross_entropy". For a single class,
     "cross_entropy" becomes "bce", because its score would be 1 for any sound.

@@ -15,7 +15,10 @@ from typing import Any
 
 @cache
 def declare_vision_operators() -> Any:
-    """Declare torchvision's operators if its compiled ones cannot be loaded; call this before importing timm."""
+    """Declare torchvision's operators if its compiled ones cannot be loaded; call this before importing timm.
+
+    The result is the library object that holds the declarations, kept by the cache; None if there are none to hold.
+    """
     import torch
 
     spec = importlib.util.find_spec("torchvision")

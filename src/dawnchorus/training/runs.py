@@ -28,8 +28,10 @@ PACKAGES = ("dawnchorus", "torch", "lightning", "timm", "transformers", "onnx", 
 class TrainingRun:
     """A training run: its folder, and the content of `run.json` (`metadata`).
 
-    `metadata` has status, start, overrides, environment and git commit from the start, sizes of network and data once
-    they are known, and times, metrics and evaluations at the end.
+    `metadata` has status, started, overrides, environment and git (commit) from the start; n_classes, n_train and
+    n_validation (clips), data (digest), n_parameters and n_trainable_parameters once they are known; metrics,
+    background (false alarms), devices, epochs, fit_s, features_s, prepared_s, bundle_id and bundle_bytes if the run is
+    done; reason if it failed; and evaluations when there are any.
     """
 
     folder: Path
@@ -50,7 +52,7 @@ class TrainingRun:
 
     @property
     def lock(self) -> FileLock:
-        """Lock that the training process holds."""
+        """File lock that the training process holds; acquiring it does not wait, but raises `filelock.Timeout`."""
         return FileLock(self.folder / ".lock", timeout=0)
 
     @property
@@ -84,9 +86,10 @@ class TrainingRun:
         return evaluations
 
     def add_evaluation(self, result: dict[str, Any]) -> TrainingRun:
-        """Store an evaluation in `run.json` (in place of one on the same split), and return the updated run.
+        """Store an evaluation in `run.json`, in place of one on the same split of the data set; return the updated run.
 
         `result` has the fields of `Evaluation.as_record`, and data_set (folder), split, overlap_s, tta_shifts and date.
+        Its metrics are also added to `TrainingRun.metrics`.
 
         Raises:
             InputError: the folder has no valid `run.json`.
@@ -121,11 +124,11 @@ def new_run(root: Path, *, label: str, started: datetime, config: dict[str, Any]
         root: the folder of runs.
         label: last part of the folder's name, such as the model's name.
         started: local start time, first part of the folder's name.
-        config: the configuration.
-        overrides: the overrides that the user gave.
+        config: the configuration as nested dicts, to be written to `config.yaml`.
+        overrides: the overrides that the user gave, to be stored in `run.json`.
 
     Raises:
-        OutputError: the folder cannot be created.
+        OutputError: the folder or its files cannot be written, or no number up to -999 is free.
     """
     import yaml
 
@@ -177,7 +180,7 @@ def _with_current_names(metadata: dict[str, Any]) -> dict[str, Any]:
 
 
 def find_run(model: str | Path) -> TrainingRun | None:
-    """Return the run whose folder, or whose bundle's folder, is `model`; None if it is no run.
+    """Return the run whose folder, or whose bundle's folder, is `model`; None if `model` is another folder or a name.
 
     Raises:
         InputError: the folder's `run.json` is invalid.
@@ -189,7 +192,7 @@ def find_run(model: str | Path) -> TrainingRun | None:
 
 
 def find_runs(root: Path) -> Iterator[TrainingRun]:
-    """Yield the runs in the folder of runs `root`, the oldest first; none if there is no such folder.
+    """Yield the runs in the folder of runs `root`, the oldest first; yield nothing if there is no such folder.
 
     Raises:
         InputError: a `run.json` is invalid.

@@ -22,7 +22,10 @@ BY_EPOCH = ("plateau", "step", "warm_restarts")
 
 
 def build_optimizer(config: OptimizerConfig, network: Network) -> torch.optim.Optimizer:
-    """Build the optimizer of all trainable parameters, without weight decay for biases and normalization scales."""
+    """Build the optimizer of all trainable parameters, without weight decay for biases and normalization scales.
+
+    The learning rate of weights that are not in `Network.pretrained` is multiplied by `config.head_lr_multiplier`.
+    """
     trainable = [(name, weights) for name, weights in network.named_parameters() if weights.requires_grad]
     groups = []
     for is_pretrained in (True, False):
@@ -44,11 +47,14 @@ def build_scheduler(
 ) -> LRScheduler | None:
     """Build the learning-rate schedule; None for a constant rate without warm-up.
 
+    It is to be stepped after each epoch for the names in `BY_EPOCH`, and after each optimizer step for others.
+
     Args:
         config: the settings.
         optimizer: the optimizer.
         n_steps: total number of optimizer steps.
-        falls: True if lower values of the monitored metric are better, for the schedule "plateau".
+        falls: True if lower values of the monitored metric are better, False if higher values are; for the schedule
+            "plateau".
     """
     n_warm = round(config.warmup * n_steps)
     if config.name == "plateau":

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 class PowerSpectrum(nn.Module):
-    """Module from waveforms [batch, samples] to power spectra [batch, bins, frames] (Hann windows).
+    """Module from waveforms [batch, samples] to power spectra [batch, n_fft // 2 + 1, frames] (Hann windows).
 
     Frames are centered on multiples of hop_length, with zeros around the ends.
 
@@ -30,8 +30,11 @@ class PowerSpectrum(nn.Module):
     """
 
     first: Tensor
+    """Filters [2 * b * (a // 2 + 1), 1, a] of the convolution, real and imaginary parts."""
     second: Tensor
+    """Matrix [2 * b, 2 * b] of the transforms of b points, on real and imaginary parts."""
     order: Tensor
+    """Index [n_fft // 2 + 1] of each frequency bin in the result of the matrix product."""
 
     def __init__(self, *, window_samples: int, n_fft: int, hop_length: int) -> None:
         super().__init__()

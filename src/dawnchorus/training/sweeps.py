@@ -24,17 +24,21 @@ LABELS = {"name", "description", "project", "entity"}
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep file, converted to arguments of `tune`; metric and n_trials are None if the file does not set them."""
+    """A Weights & Biases sweep file, converted to arguments of `tune`."""
 
     overrides: tuple[str, ...]
+    """Settings KEY=VALUE, those to tune in Hydra's sweep syntax."""
     method: Method
+    """Search method: "tpe" for the file's "bayes", "random" or "grid"."""
     metric: Metric | None
+    """Metric to optimize: "val_auc", "val_accuracy" or "val_loss"; None if the file does not set it."""
     n_trials: int | None
+    """Total number of trials (`run_cap`); None if the file does not set it."""
     unused: tuple[str, ...]
     """Keys of the file that are not supported, and ignored."""
 
     def overrides_with(self, given: Sequence[str]) -> tuple[str, ...]:
-        """Return the file's overrides and the `given` ones, which replace the file's for the same key."""
+        """Return the file's overrides, except those of keys that `given` overrides set, followed by the given ones."""
         keys = {override.partition("=")[0].lstrip("+") for override in given}
         return (*(override for override in self.overrides if override.partition("=")[0] not in keys), *given)
 
@@ -57,7 +61,7 @@ def _loader() -> Any:
 
 
 def read_sweep(path: Path) -> Sweep:
-    """Read a sweep file.
+    """Read a Weights & Biases sweep file (YAML).
 
     Raises:
         InputError: no such file, the file is no sweep, or a method, parameter or metric is not supported.

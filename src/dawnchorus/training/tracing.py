@@ -18,9 +18,9 @@ class StepTracer(Callback):
     """Lightning callback that traces training steps of the first process.
 
     Args:
-        config: which steps to trace, and what of them.
-        folder: folder of the written files, created if missing: `TRACE_NAME`, and `TABLE_NAME` with the slowest
-            `N_ROWS` operators.
+        config: which steps to trace, and what to record of them.
+        folder: folder of the written files, created if missing: `trace.json`, the trace, and `profile.txt`, a table of
+            the 40 slowest operators.
     """
 
     def __init__(self, config: ProfilerConfig, folder: Path) -> None:

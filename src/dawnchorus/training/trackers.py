@@ -36,11 +36,11 @@ LOG = logging.getLogger(__name__)
 def check_tracker(config: TrackerConfig) -> TrackerConfig:
     """Check the tracker's configuration and server, and return the configuration to use.
 
-    If the server does not respond, a warning is logged; the result is then W&B offline, or no tracker for MLflow.
+    If the server does not respond, a warning is logged; W&B is then used offline, and MLflow not at all.
 
     Raises:
         MissingExtraError: the tracker's package is not installed.
-        InputError: the URL is invalid, or the tracker requires a login that is missing.
+        InputError: MLflow cannot use the URI, or W&B requires a login that is missing.
     """
     if config.name == "none":
         return config
@@ -53,7 +53,7 @@ def check_tracker(config: TrackerConfig) -> TrackerConfig:
 
 
 def build_loggers(run: TrainingRun, config: TrackerConfig) -> list[Logger]:
-    """Return the Lightning loggers of the configured tracker; empty without one."""
+    """Return the Lightning logger of the configured tracker in a list; [] without a tracker."""
     if config.name == "tensorboard":
         return [TensorBoardLogger(run.folder, name="", version="tensorboard")]
     if config.name == "wandb":

@@ -53,12 +53,13 @@ def train(
         config: the configuration.
         started: local start time, for the name of the run's folder.
         overrides: the overrides that the user gave, to be stored in the run; None for none.
-        report: called with the progress after each epoch.
+        report: called with the progress after each epoch, in the first process only.
 
     Raises:
         InputError: the configuration or the data set cannot be trained on.
-        ModelError: a backbone or pretrained weights cannot be loaded. After this and `InputError` the run's folder is
-            deleted, unless it has a checkpoint.
+        MissingExtraError: the package of the configured tracker is not installed.
+        ModelError: a backbone or pretrained weights cannot be loaded. After this and the errors above, the run's folder
+            is deleted unless it has a checkpoint.
         TrainingError: the loss is not finite, or another process of the training was lost.
         OutputError: no space, or no permission.
     """
@@ -91,16 +92,16 @@ def _is_refusal(run: TrainingRun, error: DawnChorusError) -> bool:
 
 
 def resume(folder: Path, *, report: Report = ignore_progress) -> TrainingRun:
-    """Resume an interrupted run from its last checkpoint.
+    """Resume an interrupted or failed run from its last checkpoint, or from the start if it has none.
 
     Args:
         folder: the run's folder.
-        report: called with the progress after each epoch.
+        report: called with the progress after each epoch, in the first process only.
 
     Raises:
         InputError: there is no such run, the run is done, or its data set has changed.
         BusyError: another process trains the run.
-        TrainingError, OutputError: see `train`.
+        MissingExtraError, ModelError, TrainingError, OutputError: see `train`.
     """
     run = read_run(folder)
     if run.metadata["status"] == "done":

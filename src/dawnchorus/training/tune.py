@@ -50,8 +50,9 @@ class TrialResult:
 
     Attributes:
         number: number of the trial, from 0.
-        overrides: the values of the tuned settings.
-        value: value of the metric, for a pruned trial the mean over its folds so far; None if the trial failed.
+        overrides: the tuned settings with their values, KEY=VALUE.
+        value: value of the metric (with folds, the mean over folds; for a pruned trial over its folds so far); None if
+            the trial failed.
     """
 
     number: int
@@ -63,10 +64,12 @@ class TrialResult:
 
 @dataclass(frozen=True)
 class StudyResult:
-    """All trials of a study, and the best one."""
+    """Result of `tune`: all trials of a study, and the best one."""
 
     trials: tuple[TrialResult, ...]
+    """Finished, pruned and failed trials by number, including those of earlier calls that were resumed."""
     best: TrialResult
+    """Complete trial with the best value of the metric."""
 
 
 def tune(
@@ -89,18 +92,18 @@ def tune(
 
     Args:
         overrides: settings of `dawnchorus train`, some of them with several values.
-        n_trials: total number of trials; None: `N_TRIALS`, or all combinations of a grid.
-        metric: metric to optimize.
-        method: search method.
-        by_fold: train on every fold of a data set split into folds; the value is the mean over the folds, and a trial
-            stops when it is worse than the median of other trials after as many folds; the first `N_STARTUP` trials do
-            not stop.
+        n_trials: total number of trials; None: `N_TRIALS` (20), or all combinations of a grid.
+        metric: "val_auc" or "val_accuracy" to maximize, or "val_loss" to minimize.
+        method: "tpe" (tree-structured Parzen estimator), "random", or "grid" for all combinations of values.
+        by_fold: True to validate on every fold of a data set split into folds, training on the others; the value is the
+            mean over the folds, and a trial stops when it is worse than the median of other trials after as many folds;
+            the first `N_STARTUP` (5) trials do not stop. False for one training per trial.
         config_dir: folder of the user's configuration choices; None for the built-in ones only.
         clock: function that returns the current local time.
-        report: called with the progress and the trial's value after each trial.
+        report: called with the progress after each trial, with the trial's value as the metric `metric`.
 
     Raises:
-        InputError: nothing to tune, or invalid settings.
+        InputError: nothing to tune, invalid settings, an interval with the method "grid", or `by_fold` without folds.
         TrainingError: no trial finished.
         OutputError: the study cannot be written.
     """

@@ -21,9 +21,9 @@ class UsageMeter:
     def read(self) -> dict[str, float]:
         """Return the figures by name.
 
-        epoch_s is the time since the last call (at first, since the meter was made) in seconds, cpu_cores the mean
-        number of cores in use since then.
-        peak_memory_mb (not on Windows) and peak_gpu_memory_mb (with a GPU in use) are since the start of the process.
+        epoch_s is the time since the last call (at first, since the meter was made) in seconds, and cpu_cores the mean
+        number of cores in use since then. peak_memory_mb (not on Windows) and peak_gpu_memory_mb (with a GPU in use)
+        are the peaks in megabytes since the start of this process, without child processes.
         """
         now_s, cpu_s = time.monotonic(), _cpu_s()
         elapsed_s = max(now_s - self._start_s, 1e-9)

@@ -23,13 +23,13 @@ def validation_scores(
     window_s: float,
     batch: int,
 ) -> Scores | None:
-    """Return the scores of all validation clips; None without validation recordings. `Scores.best` is left empty.
+    """Return the scores of all validation clips; None without validation clips. `Scores.best` is left empty.
 
     Args:
-        network: the trained network.
+        network: the trained network, which is set to evaluation mode.
         examples: the clips.
         inputs: form of the batches: waveforms or precomputed features.
-        activation: activation from logits to scores.
+        activation: activation from logits to scores: "sigmoid", "softmax" or "identity".
         window_s: length of a clip in seconds.
         batch: batch size.
     """

@@ -15,7 +15,8 @@ OVERSAMPLING = 4
 def change_pitch_and_speed(waveform: Tensor, pitch: Tensor, speed: Tensor) -> Tensor:
     """Scale the pitch and speed of waveforms [batch, samples] by the factors `pitch` [batch] and `speed` [batch].
 
-    The number of samples stays the same: a waveform that becomes shorter is repeated.
+    A pitch of 2 is an octave higher, and a speed of 2 is twice as fast. The number of samples stays the same: a
+    waveform that becomes shorter is repeated, and one that becomes longer is cut.
     """
     n = waveform.shape[1]
     n_needed = math.ceil(n * float(pitch.max())) + 1

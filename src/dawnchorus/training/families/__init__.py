@@ -18,7 +18,7 @@ __all__ = ["FAMILIES", "Context", "Family", "FamilyConfig", "Network"]
 
 
 def guard_family(entry: Family[Any], plug_in: PlugIn) -> Family[Any]:
-    """Return a plug-in's family whose functions raise `PlugInError` for any error, but not its networks."""
+    """Return a plug-in's family whose functions raise `PlugInError` for any error; errors of its networks are kept."""
     return replace(
         entry,
         build=plug_in.guard()(entry.build),

@@ -16,9 +16,13 @@ class AcousticMlpConfig(FamilyConfig):
     """Settings: sizes of the hidden layers, and the dropout after each."""
 
     rate_hz: Literal[22_050] = RATE_HZ  # type: ignore[assignment]
+    """Sample rate in Hz, for which the features are defined."""
     window_s: float = 5.0
+    """Length of the network's input in seconds."""
     hidden: tuple[int, ...] = (512, 256, 128)
+    """Number of units of each hidden layer."""
     dropout: tuple[float, ...] = Field(default=(0.5, 0.4, 0.3))
+    """Probability of dropout after each hidden layer, one for each."""
 
     @model_validator(mode="after")
     def _as_many(self) -> AcousticMlpConfig:
@@ -36,7 +40,9 @@ class AcousticMlp(Network):
     """
 
     mean: Tensor
+    """Mean of each feature [95] over the training clips."""
     scale: Tensor
+    """Factor of each feature [95]: 1 / standard deviation, or 1 for a constant feature."""
 
     def __init__(self, config: AcousticMlpConfig, context: Context) -> None:
         super().__init__(context)

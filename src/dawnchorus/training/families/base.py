@@ -24,7 +24,9 @@ class FamilyConfig(Config):
     """Settings that all families have: sample rate and window of the network's input."""
 
     rate_hz: int = Field(ge=4_000, le=192_000)
+    """Sample rate of the waveforms in Hz."""
     window_s: float = Field(gt=0, le=60)
+    """Length of a waveform in seconds."""
 
     @property
     def window_samples(self) -> int:
@@ -35,7 +37,8 @@ class FamilyConfig(Config):
 class Network(nn.Module, ABC):
     """Module from waveforms [batch, samples] to logits [batch, classes] and embeddings [batch, dim].
 
-    `features` is the front end, `classify` the rest; spectrograms are augmented between the two.
+    `features` is the front end, `classify` the rest; spectrograms are augmented between the two. Auxiliary classes are
+    trained for more variety, and are no outputs of the exported model.
 
     Args:
         context: the classes to train.
@@ -59,12 +62,12 @@ class Network(nn.Module, ABC):
         """Compute the front end's features [batch, ...] of waveforms [batch, samples].
 
         Raises:
-            ModelError: the model that serves as a frozen backbone has no embeddings, or one is not finite.
+            ModelError: the model that serves as a frozen backbone has no embeddings, or an embedding is not finite.
         """
 
     @abstractmethod
     def classify(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits [batch, all trained classes] and embeddings [batch, dim] for features."""
+        """Return logits [batch, classes + auxiliary classes] and embeddings [batch, dim] for features [batch, ...]."""
 
     def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits [batch, classes of the bundle] and embeddings [batch, dim] for waveforms [batch, samples]."""
@@ -72,12 +75,12 @@ class Network(nn.Module, ABC):
         return logits[:, : self.n_outputs], embeddings
 
     def prepare(self, features: Tensor) -> None:
-        """Fit normalization statistics on features [clips, ...] before training; by default there are none."""
+        """Fit normalization statistics on features [clips, ...] before training; does nothing unless overridden."""
 
     def export(self, *, window_samples: int) -> onnx.ModelProto:
-        """Export the network as an ONNX graph from `waveform` to `logits` and `embeddings`.
+        """Export the network as an ONNX graph from `waveform` to `logits` and `embeddings`; see `forward`.
 
-        The waveforms have `window_samples` samples; the batch size is not fixed.
+        The waveforms have `window_samples` samples; the batch size is not fixed. The network is set to evaluation mode.
         """
         return export_onnx(self, torch.zeros(2, window_samples), "waveform", outputs=("logits", "embeddings"))
 
@@ -85,14 +88,14 @@ class Network(nn.Module, ABC):
 def export_onnx(
     network: nn.Module, example: Tensor, name: str, *, outputs: tuple[str, ...], opset: int = 17
 ) -> onnx.ModelProto:
-    """Export a network with one input to ONNX, for any batch size.
+    """Export a network with one input to ONNX, for any batch size; the network is set to evaluation mode.
 
     Args:
         network: the network.
         example: an input, whose shape (except the batch size) is fixed in the graph.
         name: name of the graph's input.
         outputs: names of the graph's outputs.
-        opset: version of ONNX's operators.
+        opset: version of ONNX's operator set.
     """
     axes = {each: {0: "batch"} for each in (name, *outputs)}
     with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
@@ -117,7 +120,8 @@ class Context:
     """Inputs for building a network, in addition to its configuration."""
 
     classes: tuple[str, ...]
-    """Names of the trained classes: the bundle's classes in the order of its outputs, then auxiliary classes."""
+    """Names of the trained classes: scientific names of the bundle's classes in the order of its outputs, then
+    "auxiliary 0", ... for auxiliary classes."""
     store: ModelStore
     """The store of built-in models and pretrained weights."""
     n_auxiliary: int = 0
@@ -141,6 +145,7 @@ class Pretrained:
     license: str
     """SPDX identifier, or "unknown"."""
     attribution: str
+    """Phrase that credits the authors or names the source of the weights."""
 
 
 C = TypeVar("C", bound=FamilyConfig)
@@ -152,7 +157,7 @@ class Family(Generic[C]):
 
     Attributes:
         name: name, as in `model=NAME`.
-        summary: phrase for lists.
+        summary: phrase on the network, for lists of families.
         config: class of the settings.
         build: function of settings and context that builds the network.
     """
@@ -162,7 +167,8 @@ class Family(Generic[C]):
     config: type[C]
     build: Callable[[C, Context], Network]
     complete: Callable[[dict[str, Any], ModelStore], dict[str, Any]] = lambda fields, _store: fields
-    """Function of given settings and model store that adds settings a backbone decides, such as the sample rate."""
+    """Function of the given settings by name and the model store that returns the settings by name, completed by those
+    that a backbone decides, such as the sample rate."""
     base_bundle: Callable[[C], str | None] = lambda _config: None
     """Function of the settings that returns the bundle (name or folder) that the network extends; None without one."""
     pretrained: Callable[[C], Pretrained | None] = lambda _config: None

@@ -24,20 +24,26 @@ class EfficientNetConfig(FamilyConfig):
     """Settings: mel spectrogram, backbone, and pooling of its feature maps."""
 
     rate_hz: int = 32_000
+    """Sample rate of the waveforms in Hz."""
     window_s: float = 5.0
+    """Length of a waveform in seconds."""
     mel: MelConfig = MelConfig()
+    """Settings of the mel spectrogram."""
     backbone: str = "tf_efficientnet_lite0"
     """Name of the backbone: any model of timm."""
     weights: str | None = "imagenet"
-    """Initial weights: "imagenet" (from a package for EfficientNet-Lite0, else from timm's hub) or a file; None: random
-    weights."""
+    """Initial weights: "imagenet" (from a package for EfficientNet-Lite0, else from timm's hub) or the path of a file
+    with the backbone's state dict (PyTorch or safetensors); None: random weights."""
     pooling: Literal["average", "attention", "bands"] = "average"
     """"average" over time; "attention" weights times by class, as in sound event detection (Kong et al., 2020); "bands"
     keeps the frequency axis, and uses two levels of the backbone."""
     freeze: int = Field(default=0, ge=0)
-    """Number of the backbone's first stages that are frozen, together with its stem, if they are pretrained."""
+    """Number of the backbone's first stages to freeze, together with its stem; 0 for none. Random weights are not
+    frozen."""
     dropout: float = Field(default=0.3, ge=0, lt=1)
+    """Probability of dropout before the classifier."""
     drop_path: float = Field(default=0.0, ge=0, lt=1)
+    """Rate of stochastic depth in the backbone (timm's `drop_path_rate`)."""
 
 
 class EfficientNet(Network):
@@ -49,7 +55,7 @@ class EfficientNet(Network):
         backbone: timm's model with its initial weights, from spectrograms [batch, 1, bands, columns] to feature maps.
 
     Attributes:
-        frozen: modules of the backbone that are not trained: the stem and the first `config.freeze` stages.
+        frozen: modules of the backbone that are not trained: the stem and the first `config.freeze` stages, or [].
     """
 
     def __init__(self, config: EfficientNetConfig, context: Context, backbone: nn.Module) -> None:
@@ -96,6 +102,7 @@ class BandsEfficientNet(EfficientNet):
     """
 
     N_BANDS = (4, 2)
+    """Number of frequency bands that are pooled separately, for each level of the backbone."""
 
     def __init__(self, config: EfficientNetConfig, context: Context, backbone: nn.Module) -> None:
         super().__init__(config, context, backbone)

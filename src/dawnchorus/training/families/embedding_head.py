@@ -44,8 +44,9 @@ class EmbeddingHeadConfig(FamilyConfig):
     hidden: Units | tuple[Units, ...] | None = 512
     """Units of the hidden layer, or of each hidden layer; None: no hidden layer, as with `init_from_backbone_mean`."""
     dropout: float = Field(default=0.3, ge=0, lt=1)
+    """Probability of dropout before each layer of the head."""
     init_from_backbone: bool = True
-    """True to start classes that the backbone knows from the backbone's classifier."""
+    """True to start classes that the backbone knows from the backbone's classifier; False to ignore its classifier."""
     init_from_backbone_mean: bool = False
     """True to start classes that the backbone does not know from the mean of the backbone's classes, and to train only
     a linear layer of differences (`BackboneMeanHead`). Sounds of no class then get low scores, because the backbone's
@@ -71,7 +72,7 @@ class _Framing(nn.Module):
 
 
 class EmbeddingHead(Network):
-    """Network of a frozen backbone, which its inference runtime runs, and a trainable head.
+    """Network of a frozen backbone, which an inference runtime (not PyTorch) runs, and a trainable head.
 
     Args:
         config: the settings, with the name of the backbone.
@@ -96,7 +97,9 @@ class EmbeddingHead(Network):
         self._sessions = threading.local()
 
     def features(self, waveform: Tensor) -> Tensor:
-        """Compute the backbone's embeddings [batch, frames, dim]; each thread has its own session.
+        """Compute the backbone's embeddings [batch, frames, dim] of waveforms [batch, samples].
+
+        Frames are the backbone's windows in a waveform (`n_frames`). Each thread has an inference session of its own.
 
         Raises:
             ModelError: the backbone has no embeddings, or an embedding is not finite.
@@ -164,12 +167,12 @@ def _build_head(config: EmbeddingHeadConfig, bundle: Bundle, classes: tuple[str,
 
 
 def last_layer(bundle: Bundle) -> LinearLayer | None:
-    """Return the backbone's linear layer from embeddings to logits; None if it has no such layer.
+    """Return the linear layer from embeddings to logits in the graph of a bundle; None if there is no such layer.
 
     All matrices and biases of the right shapes in the graph are tried on noise, until one reproduces the logits.
 
     Raises:
-        ModelError: the backbone has no embeddings in an ONNX graph.
+        ModelError: the bundle has no embeddings in an ONNX graph.
     """
     n_dim, n_classes = _embedding_dim(bundle), len(bundle.labels)
     tensors = [numpy_helper.to_array(tensor) for tensor in load_graph(bundle.graph_path).graph.initializer]

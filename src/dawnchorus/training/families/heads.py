@@ -23,10 +23,12 @@ MIN_CLASSES_FOR_MEAN = 50
 
 @dataclass(frozen=True)
 class LinearLayer:
-    """A linear layer: weights [dim, classes] and biases [classes]."""
+    """A linear layer from embeddings to logits."""
 
     weight: Tensor
+    """Weights [dim, classes] by which embeddings [..., dim] are multiplied."""
     bias: Tensor
+    """Biases [classes]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +51,7 @@ class Pooling:
         return 2 * self.n_dim if self.has_max else self.n_dim
 
     def pool(self, each: Tensor) -> Tensor:
-        """Pool embeddings [batch, frames, dim] to [batch, n_pooled]."""
+        """Pool embeddings [batch, n_frames, n_dim] to [batch, n_pooled]."""
         mean = each[:, 0] if self.n_frames == 1 else each.mean(1)
         return torch.cat([mean, each.amax(1)], dim=1) if self.has_max else mean
 
@@ -59,13 +61,16 @@ class Head(nn.Module, ABC):
 
     Args:
         pooling: pooling of a window's embeddings.
-        own: fixed layer whose logits the head's output is added to: the backbone's classifier for known classes.
-        hidden: units of the hidden layers.
-        dropout: dropout before each layer.
+        own: fixed layer, with one output per trained class, whose logits (their maximum over a window's frames) the
+            head's output is added to: the backbone's classifier for classes that the backbone knows.
+        hidden: units of each hidden layer; empty for none.
+        dropout: probability of dropout before each layer.
     """
 
     mean: Tensor
+    """Values [n_pooled] that are subtracted from pooled embeddings."""
     scale: Tensor
+    """Factors [n_pooled] of pooled embeddings after the subtraction."""
 
     def __init__(self, pooling: Pooling, own: LinearLayer, *, hidden: Sequence[int], dropout: float) -> None:
         super().__init__()
@@ -84,7 +89,10 @@ class Head(nn.Module, ABC):
         self.last = nn.Linear(sizes[-1], len(own.bias))
 
     def forward(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits [batch, classes] and pooled embeddings [batch, n_pooled]."""
+        """Return logits [batch, classes] and pooled embeddings [batch, n_pooled] for embeddings of all frames.
+
+        The embeddings have the shape [batch * frames, dim] or [batch, frames, dim].
+        """
         each = embeddings.reshape(-1, self.pooling.n_frames, self.pooling.n_dim)
         own = (each @ self.own_weight + self.own_bias).amax(1) * self.trust.exp()
         pooled = self.pooling.pool(each)
@@ -106,10 +114,10 @@ class ResidualHead(Head):
 
     Args:
         pooling: pooling of a window's embeddings.
-        own: the backbone's classifier; None if it has none, or is not to be used.
-        outputs: index in `own` of each class; None for classes that the backbone does not know.
-        hidden: units of the hidden layers.
-        dropout: dropout before each layer.
+        own: the backbone's classifier; None if the backbone has none, or it is not to be used.
+        outputs: index in `own` of each trained class; None for classes that the backbone does not know.
+        hidden: units of each hidden layer; empty for none.
+        dropout: probability of dropout before each layer.
     """
 
     def __init__(
@@ -127,7 +135,10 @@ class ResidualHead(Head):
             self._zero_last_layer()
 
     def prepare(self, features: Tensor) -> None:
-        """Fit mean and scale of the embeddings, and the bias of classes that the backbone does not know."""
+        """Fit mean and scale of pooled embeddings, and the bias of classes unknown to the backbone, before training.
+
+        `features` are embeddings [clips, frames, dim].
+        """
         own = (features @ self.own_weight + self.own_bias).mean((0, 1))
         is_known = self.own_weight.any(0)
         if is_known.any():
@@ -139,15 +150,16 @@ class ResidualHead(Head):
 
 
 class BackboneMeanHead(Head):
-    """Linear layer; its output is added to the backbone's logits, for unknown classes to the mean logit of all classes.
+    """Linear layer whose output is added to the backbone's logit of each class.
 
-    A backbone with fewer than `MIN_CLASSES_FOR_MEAN` classes has `UNKNOWN_CLASS_LOGIT` in place of this mean.
+    For classes that the backbone does not know, this is the mean logit of the backbone's classes or, if the backbone
+    has fewer than `MIN_CLASSES_FOR_MEAN` (50) classes or no classifier, `UNKNOWN_CLASS_LOGIT` (-4).
 
     Args:
         pooling: pooling of a window's embeddings.
-        own: the backbone's classifier; None if it has none, or is not to be used.
-        outputs: index in `own` of each class; None for classes that the backbone does not know.
-        dropout: dropout before the layer.
+        own: the backbone's classifier; None if the backbone has none, or it is not to be used.
+        outputs: index in `own` of each trained class; None for classes that the backbone does not know.
+        dropout: probability of dropout before the layer.
     """
 
     def __init__(
@@ -164,7 +176,10 @@ class BackboneMeanHead(Head):
         self._zero_last_layer()
 
     def prepare(self, features: Tensor) -> None:
-        """Fit the scale at which embeddings have the mean length `LENGTH`."""
+        """Set the factor at which pooled embeddings have the mean Euclidean length `LENGTH` (2), before training.
+
+        `features` are embeddings [clips, frames, dim].
+        """
         self.scale.fill_(LENGTH / float(self(features)[1].norm(dim=1).mean()))
 
 

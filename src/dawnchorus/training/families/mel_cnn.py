@@ -13,10 +13,15 @@ class MelCnnConfig(FamilyConfig):
     """Settings: mel spectrogram, and channels of the blocks (two 3 x 3 convolutions, then max-pooling by 2)."""
 
     rate_hz: int = 22_050
+    """Sample rate of the waveforms in Hz."""
     window_s: float = 1.0
+    """Length of a waveform in seconds."""
     mel: MelConfig = MelConfig(n_fft=1024, hop_length=256, n_mels=96)
+    """Settings of the mel spectrogram."""
     channels: tuple[int, ...] = Field(default=(24, 48, 96, 128), min_length=1)
+    """Number of channels of each block."""
     dropout: float = Field(default=0.3, ge=0, lt=1)
+    """Probability of dropout before the classifier."""
 
 
 class MelCnn(Network):

@@ -19,20 +19,27 @@ class Wav2Vec2Config(FamilyConfig):
     """Settings: pretrained weights, or sizes of a network that is trained from scratch."""
 
     rate_hz: Literal[16_000] = 16_000
+    """Sample rate in Hz, that of the pretrained weights."""
     window_s: float = 5.0
+    """Length of a waveform in seconds."""
     source: str | None = None
     """Pretrained weights: a name at Hugging Face (facebook/wav2vec2-base), or a folder with them; None: random."""
     layers: int = Field(default=12, ge=1)
     """Number of transformer layers; `layers`, `units`, `heads` and `channels` are used only if `source` is None."""
     units: int = Field(default=768, ge=16)
+    """Number of units of a transformer layer."""
     heads: int = Field(default=12, ge=1)
+    """Number of attention heads of a transformer layer."""
     channels: int = Field(default=512, ge=8)
+    """Number of channels of each convolution of the feature encoder."""
     freeze_feature_encoder: bool = True
     """True to freeze the feature encoder; this and `freeze_transformer` are used only with pretrained weights."""
     freeze_transformer: bool = False
+    """True to freeze the transformer layers, and the projection of the features before them."""
     masked_share: float = Field(default=0.05, ge=0, lt=1)
     """Share of frames that are masked in training."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Probability of dropout before the classifier."""
 
 
 class Wav2Vec2(Network):
