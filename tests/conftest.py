@@ -19,7 +19,7 @@ from tests.fixtures.commands import command, program
 from tests.fixtures.decoders import OWN, sharing_decoders
 from tests.fixtures.examples import installed_examples
 from tests.fixtures.models import band_bundle, birdnet, level_bundle, shared_yamnet, store
-from tests.fixtures.recordings import dawn, shared_audio, spoken, voice
+from tests.fixtures.recordings import dawn, dawn_scene, shared_audio, spoken, voice
 from tests.fixtures.training import birds, run_training, tiny
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "birds",
     "command",
     "dawn",
+    "dawn_scene",
     "installed_examples",
     "level_bundle",
     "program",

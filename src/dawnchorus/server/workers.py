@@ -28,8 +28,8 @@ LOG = logging.getLogger(__name__)
 
 N_THREADS: dict[Kind, int] = {"identify": 2, "retrain": 1}
 """Number of threads by kind of job, each of which runs one job at a time."""
-POLL_S = 0.25
-"""Interval at which an idle thread looks for jobs."""
+POLL_S = 1.0
+"""Interval at which an idle thread looks for jobs of other servers; jobs that this server adds are run at once."""
 FLUSH_S, HEARTBEAT_S, FOLLOW_S, CLEAN_UP_S = 0.1, 1.0, 1.0, 3600.0
 """Intervals of the periodic tasks: writing totals, heartbeats of jobs, following model switches, and clean-up."""
 PROGRESS_INTERVAL_S = 0.5
@@ -103,6 +103,7 @@ class Workers:
     def close(self) -> None:
         """Stop all threads, waiting at most 10 s for each, and return unfinished jobs to the queue."""
         self._shutting_down.set()
+        self._jobs.wake()
         for thread in self._threads:
             thread.join(timeout=10)
         try:
@@ -118,7 +119,8 @@ class Workers:
         self._files.sweep()
 
     def _process_jobs(self, kind: Kind) -> None:
-        while not self._shutting_down.wait(POLL_S):
+        while not self._shutting_down.is_set():
+            n_wakes = self._jobs.n_wakes
             try:
                 while not self._shutting_down.is_set() and (job := self._jobs.claim(kind)) is not None:
                     self._active_ids.add(job.id)
@@ -128,6 +130,9 @@ class Workers:
                         self._active_ids.discard(job.id)
             except Exception:  # transient: database restart; the job is not active and will be claimed again
                 LOG.exception("a job of the kind %s", kind)
+                self._shutting_down.wait(POLL_S)
+            else:
+                self._jobs.wait(n_wakes, timeout_s=POLL_S)
 
     def _should_continue(self, job: Job) -> bool:
         if self._shutting_down.is_set():

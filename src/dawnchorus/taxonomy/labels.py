@@ -115,8 +115,9 @@ def name_key(name: str) -> str:
 
     Invisible characters (soft hyphens, zero-width spaces and joiners, byte order marks) are removed.
     """
-    text = unicodedata.normalize("NFKC", name).translate(_INVISIBLE).translate(_JOINERS)
-    return " ".join(text.replace("_", " ").casefold().split())
+    if not name.isascii():  # else both steps change nothing, and take most of the time
+        name = unicodedata.normalize("NFKC", name).translate(_INVISIBLE).translate(_JOINERS)
+    return " ".join(name.replace("_", " ").casefold().split())
 
 
 _SOUND_KEYS = frozenset(map(name_key, OTHER_SOUNDS))

@@ -157,6 +157,24 @@ def test_jobs_are_done_in_the_order_they_came_by_whatever_clock(
     assert [job.id for job in claimed if job] == ids
 
 
+def test_who_waits_is_woken_by_jobs_that_are_added_and_requeued(database: Database) -> None:
+    gone, here = JobQueue(database, worker_id="gone"), JobQueue(database, worker_id="here")
+    n_wakes = here.n_wakes
+    with pytest.raises(ZeroDivisionError), database.write() as session:
+        here.insert(session, "identify", {})
+        raise ZeroDivisionError
+    assert here.n_wakes == n_wakes, "nothing was added"
+    waiting = threading.Thread(target=here.wait, args=(n_wakes,), kwargs={"timeout_s": 3600.0})
+    waiting.start()
+    here.add("identify", {})
+    waiting.join()
+    n_wakes = here.n_wakes
+    assert gone.claim("identify") is not None
+    here.requeue_orphans()
+    here.wait(n_wakes, timeout_s=3600.0)
+    assert here.claim("identify") is not None
+
+
 def test_progress_never_goes_back_and_ends_whole(database: Database) -> None:
     jobs = JobQueue(database, worker_id="one")
     job = jobs.add("identify", {})

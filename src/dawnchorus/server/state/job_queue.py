@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
 from collections.abc import Callable, Collection, Mapping
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, get_args
 
-from sqlalchemy import and_, delete, func, select, update
+from sqlalchemy import and_, delete, event, func, select, update
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
@@ -69,6 +70,30 @@ class JobQueue:
         self._monotonic = monotonic
         self._last_check_s = monotonic()
         self._silences: dict[str, _Silence] = {}
+        self._woken = threading.Condition()
+        self._n_wakes = 0
+
+    @property
+    def n_wakes(self) -> int:
+        """Number of calls of `wake` until now, which `wait` compares."""
+        return self._n_wakes
+
+    def wake(self) -> None:
+        """End all calls of `wait` in this process. The queue does so itself whenever it adds or requeues a job."""
+        with self._woken:
+            self._n_wakes += 1
+            self._woken.notify_all()
+
+    def wait(self, n_wakes: int, *, timeout_s: float) -> None:
+        """Wait until `wake` is called, or for `timeout_s` seconds, since jobs of other servers wake nobody here.
+
+        Args:
+            n_wakes: value of `self.n_wakes` before the caller looked for a job; if it has grown, the call returns at
+                once.
+            timeout_s: maximum time to wait, in seconds.
+        """
+        with self._woken:
+            self._woken.wait_for(lambda: self._n_wakes != n_wakes, timeout_s)
 
     def add(self, kind: Kind, parameters: Mapping[str, Any]) -> Job:
         """Add a job to the queue in a transaction of its own, and return the job; see `insert` for the arguments.
@@ -104,6 +129,7 @@ class JobQueue:
             raise BusyError("a retraining is in progress. Wait for its end, or cancel it.") from error
         session.add(JobEvent(job=job.id, data=_to_dict(job)))
         session.add_all(JobFile(job=job.id, sha256=sha256) for sha256 in files)
+        self._wake_after_commit(session)
         return job
 
     def get(self, job_id: str) -> Job:
@@ -286,9 +312,10 @@ class JobQueue:
             active_ids: ids of the jobs on which this server is working; its other running jobs get no heartbeat, so
                 that they are requeued later.
         """
-        with self._database.write() as session:
-            active = update(Job).where(Job.worker_id == self.worker_id, Job.status == "running", Job.id.in_(active_ids))
-            session.execute(active.values(heartbeat_at=now()))
+        if active_ids:
+            owned = (Job.worker_id == self.worker_id, Job.status == "running", Job.id.in_(active_ids))
+            with self._database.write() as session:
+                session.execute(update(Job).where(*owned).values(heartbeat_at=now()))
         for job_id, heartbeat in self._find_abandoned():
             worker_id, attempts, heartbeat_at = heartbeat
             same = (
@@ -337,6 +364,10 @@ class JobQueue:
                 else:
                     job.status, job.stage, job.worker_id = "queued", "interrupted, waiting", None
                 session.add(JobEvent(job=job.id, data=_to_dict(job)))
+            self._wake_after_commit(session)
+
+    def _wake_after_commit(self, session: Session) -> None:
+        event.listen(session, "after_commit", lambda _session: self.wake())
 
     def remove(self, job_id: str) -> None:
         """Delete a job that has ended, with its events.
