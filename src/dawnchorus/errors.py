@@ -84,7 +84,7 @@ class AudioError(DawnChorusError):
 
 
 class AudioNotFoundError(AudioError):
-    """The file does not exist, or is not a regular file."""
+    """The file does not exist, is not a regular file, or may not be read (no permission)."""
 
 
 class AudioDecodeError(AudioError):

@@ -43,6 +43,9 @@ class UnitSize:
             (docs/SCALE.md).
         largest_bytes: maximum size of these larger units; it limits the memory of a process, and the work that is
             repeated when one is lost.
+
+    Raises:
+        InputError: a limit is not positive.
     """
 
     max_bytes: float = 1e9
@@ -127,6 +130,9 @@ class Shard:
     Attributes:
         index: number of this shard, from 1 to `count`.
         count: number of shards.
+
+    Raises:
+        InputError: `index` is not from 1 to `count`.
     """
 
     index: int

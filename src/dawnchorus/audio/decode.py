@@ -142,7 +142,7 @@ class Recording:
             rate_hz: sample rate of the blocks; None for the file's rate.
             max_samples: maximum number of frames x channels at the file's rate.
             channel: channel to read: "mean" of all, "left", "right", "best" or a number from 1; "best" decodes the
-                recording twice, first to find the clearest channel.
+                recording twice, first to find the channel whose frequency bands vary most over time.
             analyses: analyses that get the samples of all channels at the file's rate; None for none.
 
         Raises:

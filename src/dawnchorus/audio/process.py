@@ -86,7 +86,8 @@ class DecoderProcess:
             path: the recording.
             rate_hz: sample rate of the blocks; None for the file's rate.
             max_samples: maximum number of frames x channels at the file's rate.
-            channel: channel to read: "mean" of all, "left", "right", "best" or a number from 1.
+            channel: channel to read: "mean" of all, "left", "right", "best" (the one whose frequency bands vary most
+                over time) or a number from 1.
             analyses: new analyses of all channels, by name, which run in the process; their results are in
                 `IsolatedRecording.tables` after the last block. None for none.
 

@@ -75,7 +75,7 @@ def check_row(path: Path, line: int, detection: Detection) -> Detection:
 
 @contextmanager
 def text_stream(stream: BinaryIO) -> Iterator[TextIO]:
-    r"""Wrap a binary `stream` as UTF-8 text with `\n` line ends; the stream stays open."""
+    r"""Wrap a binary `stream` for writing UTF-8 text with `\n` line ends, flushed at the end; the stream stays open."""
     text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
     try:
         yield text

@@ -115,16 +115,22 @@ class Options:
     A run is resumed only with the scoring options that it was started with (`min_score` to `thresholds`), and with
     speech detection on or off as before. All other options only select and describe what is written, and may change
     from one `identify(..., resume=True)` to the next.
+
+    Raises:
+        InputError: a value has a wrong type or is out of range, or only one of latitude and longitude is given.
     """
 
     min_score: Annotated[MinScore, _FIRST] = DEFAULT_MIN_SCORE
-    """Minimum score of reported detections, 0 to 1; thresholds of the model's bundle take precedence."""
+    """Minimum score of reported detections, 0 to 1, of classes without a threshold in `thresholds` or the bundle."""
     overlap_s: Annotated[Overlap, _FIRST] = 0.0
     """Overlap of neighboring windows in seconds."""
     tta_shifts: Annotated[TtaShifts, DecidesScores()] = 1
     """Number of circular time shifts of each window (1 to 16) whose logits are averaged; 1: no augmentation."""
     channel: Annotated[ScoredChannel, DecidesScores()] = "mean"
-    """Channel to score: "mean" of all, "left" (the first), "right" (the second), "best", or "each" separately."""
+    """Channel to score: "mean" of all, "left" (the first), "right" (the second), "best" or "each".
+
+    "best" is the channel of the recording whose frequency bands vary most over time; "each" scores all separately.
+    """
     top: Annotated[Top, _FIRST] = None
     """Maximum number of species reported in one window, those with the highest scores; None for no limit."""
     species: Annotated[tuple[str, ...] | None, Field(description="Names of the only species to report."), _FIRST] = None

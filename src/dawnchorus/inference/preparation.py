@@ -123,7 +123,8 @@ class Cleaner:
             path: the recording.
             rate_hz: sample rate of the cleaned audio.
             max_samples: maximum number of frames x channels of the recording; decoding fails beyond it.
-            channel: channel to read: "mean", "left", "right", "best", or its number, from 1.
+            channel: channel to read: "mean", "left", "right", "best" (the one whose frequency bands vary most over
+                time), or its number, from 1.
             analyses: analyses by name, which get the original samples of all channels; None for none.
 
         Raises:

@@ -31,8 +31,8 @@ class ScoringPlan:
     Args:
         windows: length and spacing of the windows.
         analyses: analyses of windows and model outputs, by the names of their tables.
-        channel: channel to score: "mean" of all, "left" (the first), "right" (the second), "best", its number, from 1,
-            or "each", which scores every channel separately.
+        channel: channel to score: "mean" of all, "left" (the first), "right" (the second), "best" (the one whose
+            frequency bands vary most over time), its number, from 1, or "each", which scores every channel separately.
         speech_detector: speech detector; None for no speech detection.
         limits: limits of length and channels, beyond which recordings fail; None for none.
         sample_analyses: analyses of the original samples, which run in the decoder process.

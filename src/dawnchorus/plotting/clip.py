@@ -41,7 +41,10 @@ class DetectionClip:
     silent: tuple[Segment, ...] = ()
     """Segments of the recording to silence, such as speech."""
     channel: ChannelSource = "mean"
-    """Channel of the recording to show: its number, from 1, or "mean", "left", "right" or "best"."""
+    """Channel of the recording to show: its number, from 1, or "mean", "left", "right" or "best".
+
+    "best" is the channel whose frequency bands vary most over time.
+    """
 
 
 def clip_png_and_mp3(clip: DetectionClip, decoder: DecoderProcess) -> tuple[bytes, bytes]:

@@ -130,10 +130,12 @@ class TrainingData:
     ) -> UploadResult:
         """Add uploaded recordings with their labels to the training data.
 
-        The species of a recording is read from the form's field `species`, the folder in the file's name or zip, or a
-        csv; `noise` means a recording without birds. Without these, the file name may be a known species with a number,
-        such as `Great Tit12.mp3`. A species must be one of `labels` or have training data already, unless the form's
-        field `new_class` allows new classes. Audio that was uploaded before with another label gets the new label.
+        If a csv is among the files, or a single suitable one in a zip, it alone labels the recordings. Otherwise the
+        species is that of the form's field `species`, or else of the folder in the file's name or zip, or else a known
+        species in the file name, such as `Great Tit12.mp3`. The label `noise` means a recording without birds.
+
+        A species must be one of `labels` or have training data already, unless the form's field `new_class` allows new
+        classes. Audio that was uploaded before with another label gets the new label.
 
         Args:
             folder: temporary folder, in which the files are unpacked.
