@@ -76,6 +76,7 @@ GROUPS = {
 """Tests that import the same package, which takes a second or more."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist, which looks at the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep together what shares fixtures or imports: each worker of pytest-xdist would make them again.
 
