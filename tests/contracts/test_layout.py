@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 TESTS = Path(__file__).parents[1]
 PACKAGE = TESTS.parent / "src" / "dawnchorus"
 ACROSS = ("contracts", "e2e", "golden")
@@ -32,3 +34,10 @@ def test_a_file_without_a_module_is_noticed() -> None:
         "test_x.py",
     )
     assert [is_of_a_module(Path(path)) for path in paths] == [True, True, True, False, False]
+
+
+def test_tests_of_a_group_run_in_one_worker(request: pytest.FixtureRequest) -> None:
+    """pytest-xdist reads the marks of `tests/conftest.py`: without them, each worker imports and makes everything."""
+    if not getattr(request.config.option, "loadgroup", False):
+        pytest.skip("not a worker of pytest-xdist with --dist loadgroup")
+    assert request.node.nodeid.endswith("@tests/contracts/test_layout.py")
