@@ -86,8 +86,9 @@ class DecoderProcess:
             path: the recording.
             rate_hz: sample rate of the blocks; None for the file's rate.
             max_samples: maximum number of frames x channels at the file's rate.
-            channel: channel to read: "mean" of all, "left", "right", "best" (the one whose frequency bands vary most
-                over time) or a number from 1.
+            channel: channel to read: "mean" of all, "left" (the first), "right" (the second), "best" (the one whose
+                frequency bands vary most over time) or a number from 1. Of a recording with a single channel, each of
+                these names reads that channel.
             analyses: new analyses of all channels, by name, which run in the process; their results are in
                 `IsolatedRecording.tables` after the last block. None for none.
 
@@ -171,12 +172,17 @@ class DecoderProcess:
 class IsolatedRecording:
     """A recording decoded by a `DecoderProcess`, used in a `with` block; implements `decode.OpenRecording`.
 
-    Entering the block reads the header, and raises AudioError if the file cannot be opened. Leaving the block before
-    the last sample was read ends the process.
+    Entering the block reads the header. It raises AudioError if the file cannot be opened, or the decoder crashed or
+    hung on it. Leaving the block before the last sample was read ends the process.
 
     Args:
         child: the process, which got the request for this recording.
         path: the recording.
+
+    Attributes:
+        path: the recording.
+        n_samples: number of samples in the blocks so far.
+        tables: tables of the analyses by name, without those of failed analyses; empty before the last block.
     """
 
     header: RecordingHeader

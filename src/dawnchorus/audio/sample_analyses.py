@@ -119,9 +119,10 @@ class SampleAnalyses:
 
 
 def build_table(columns: Mapping[str, Sequence[Any] | npt.NDArray[Any]]) -> Table:
-    """Build a table from columns of equal length, of numbers, booleans or strings.
+    """Build a table from columns of equal length by name, of numbers, booleans or strings.
 
-    A single value is a column of one row; without columns, the table has no rows.
+    A single value is a column of one row; without columns, the table has no rows. The dtype of a column is that of its
+    NumPy array.
 
     Raises:
         InputError: the columns have different lengths.

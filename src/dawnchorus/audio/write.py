@@ -19,7 +19,7 @@ MAX_WAV_BYTES = (1 << 32) - 64
 
 
 def write_recording(path: Path, samples: FloatArray, *, rate_hz: int) -> None:
-    """Write mono samples [n], -1 to 1, as a 16-bit file in the format of the suffix (.wav, .flac).
+    """Write mono samples [n], -1 to 1, as a 16-bit file in the format of the suffix of `path`, .wav or .flac.
 
     Raises:
         OutputError: no space, no permission, or no such folder.
