@@ -53,8 +53,9 @@ class Archive:
     several results of a recording, by other models or of earlier versions of its file, the latest one is read, or, if
     runs are named, the latest one of each run. These results are called current; `select_results` has the exact rule.
 
-    All methods that read raise StoreError if the store fails, and FormatError if a file of an archive on a disk is
-    damaged, missing or not readable; readers raise them while they are read.
+    Readers of rows are lazy, and yield the rows in no particular order. All methods that read or write raise StoreError
+    if the store fails, and FormatError if a file of an archive on a disk is damaged, missing or not readable; readers
+    raise them while they are read.
 
     Attributes:
         location: folder of the archive.
@@ -93,7 +94,7 @@ class Archive:
         runs: Names | None = None,
         columns: Sequence[str] | None = None,
     ) -> pa.RecordBatchReader:
-        """Read detections lazily, in no particular order; of each recording, those of its latest result.
+        """Read detections lazily; of each recording, those of its latest result.
 
         A row must meet all conditions. Times are days or times by the recorder's clock without a zone, as date,
         datetime or ISO 8601 text; a day stands for the midnight at its start.
@@ -140,8 +141,8 @@ class Archive:
     ) -> pa.RecordBatchReader:
         """Read the latest result of each recording lazily, including recordings without detections, and failed ones.
 
-        The filters are those of `detections`, but `since` and `until` refer to the start of the recording, and
-        `columns` to the table "recordings".
+        A row has the `status` "done" or "failed". The filters are those of `detections`, but `since` and `until` refer
+        to the start of the recording, and `columns` to the table "recordings".
 
         Raises:
             NotFoundError: there is no run with one of these ids.
@@ -415,7 +416,7 @@ def create_tables(location: ArchiveLocation) -> Archive:
 
     Raises:
         OutputError: the tables cannot be written.
-        StoreError: the store failed.
+        StoreError, FormatError: see `delta.ArchiveTable.reading`.
     """
     archive = Archive(location)
     for name in (MANIFEST, CLASSES, RUNS, DETECTIONS, RECORDINGS):

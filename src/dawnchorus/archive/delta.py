@@ -303,7 +303,7 @@ class ArchiveTable:
     # ------------------------------------------------------------------ writing
 
     def create(self, schema: pa.Schema | None = None) -> None:
-        """Create the table, if it does not exist, with the columns of `schema`; None for those in `SCHEMAS`.
+        """Create the table, if it does not exist, with the columns of `schema`; None for `SCHEMAS[self.name]`.
 
         Raises:
             OutputError: the table cannot be written.

@@ -235,7 +235,7 @@ class ArchiveLocation:
         """Return the time of each worker's last heartbeat, in seconds since 1970, by path of its heartbeat file.
 
         The path, "workers/ID.json" with the worker's id, is relative to the archive's folder. The time is 0 if a store
-        does not give it.
+        does not give it, so that the worker counts as lost.
 
         Raises:
             StoreError: the store failed.

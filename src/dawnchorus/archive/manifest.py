@@ -221,7 +221,8 @@ class Manifest:
     Attributes:
         number: number of the manifest in the archive, from 1.
         run: id of the run.
-        source: digest of the paths that the run was given; in a run that rescores embeddings, the id of their run.
+        source: digest of the paths that the run was given, or of the path of the imported database; in a run that
+            rescores embeddings, the id of the run that stored them.
     """
 
     number: int
@@ -266,6 +267,7 @@ def pin_manifest(
 
     Raises:
         OutputError: the manifest cannot be written.
+        StoreError, FormatError: see `delta.ArchiveTable.reading`.
     """
     ids = (number << POSITION_BITS) + np.arange(len(files), dtype=np.int64)
     columns = {

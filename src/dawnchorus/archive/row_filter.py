@@ -159,6 +159,7 @@ def find_windows(
 
     Raises:
         InputError: an unknown species, or a time in another format.
+        StoreError, FormatError: see `delta.ArchiveTable.reading`.
     """
     from dawnchorus.archive.archive import is_in, list_names
 
@@ -227,6 +228,9 @@ class DetectedSpecies:
         table: the archive's table of recordings.
         paths: paths of the recordings (`ListedFile.path`).
         min_score: minimum score of the detections, 0 to 1.
+
+    Raises:
+        StoreError, FormatError: see `delta.ArchiveTable.reading`.
     """
 
     def __init__(self, archive: Archive, table: ArchiveTable, paths: Sequence[bytes], *, min_score: float) -> None:

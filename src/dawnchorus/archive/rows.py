@@ -40,7 +40,8 @@ class SharedValues:
     def columns(self, start_time: datetime | None) -> dict[str, Any]:
         """Return the values of the columns in `schemas.ORIGIN` by name.
 
-        `start_time` is that of the recording, from which the month is taken; None if unknown.
+        `start_time` is that of the recording, from which the month is taken, such as "2024-06"; None if it is unknown,
+        for the month "unknown".
         """
         return {
             "recording_id": self.entry.recording_id,

@@ -34,7 +34,8 @@ class ArchiveRun:
         thresholds: the model's own minimum scores by scientific name; they apply when detections are read with a
             minimum score.
         parameters: other settings by name: the options that determine rows, `activation`, and, where they apply,
-            `cleaning`, `embeddings` ("int8"), `metadata` (a digest), `embeddings_of` (the rescored run) and `imported`.
+            `cleaning`, `embeddings` ("int8"), `metadata` (a digest of given times and locations), `embeddings_of` (id
+            of the run whose embeddings were scored) and `imported` ("perch-hoplite").
     """
 
     model: str

@@ -79,8 +79,8 @@ class DecoderProcess:
     ) -> IsolatedRecording:
         """Start to decode a recording, which is used in a `with` block.
 
-        The process starts at once and decodes ahead. It decodes one recording at a time: the next request ends a
-        recording that is still open.
+        The process begins at once, and decodes ahead. It decodes one recording at a time: the next request ends a
+        recording that is still open. Errors of the recording are raised later, by its `with` block and `blocks`.
 
         Args:
             path: the recording.
@@ -93,7 +93,7 @@ class DecoderProcess:
                 `IsolatedRecording.tables` after the last block. None for none.
 
         Raises:
-            DecoderCrashError: the process has ended.
+            DecoderCrashError: the process ended before it had the request.
         """
         decoding: dict[str, Any] = {"rate_hz": rate_hz, "max_samples": max_samples, "channel": channel}
         if analyses:
@@ -105,10 +105,11 @@ class DecoderProcess:
     ) -> IsolatedRecording:
         """Start to decode a recording from `start_s` to `end_s`; the result is used in a `with` block.
 
-        `rate_hz` is the sample rate of the blocks, and `channel` is as in `open`.
+        Times are in seconds from the start of the recording. `rate_hz` is the sample rate of the blocks, and `channel`
+        is as in `open`.
 
         Raises:
-            DecoderCrashError: the process has ended.
+            DecoderCrashError: the process ended before it had the request.
         """
         return self._request(path, start_s=start_s, end_s=end_s, rate_hz=rate_hz, channel=channel)
 

@@ -62,7 +62,7 @@ class GuardedAnalysis:
         """Return the table of the recording.
 
         Raises:
-            InputError: a column has a reserved name.
+            InputError: a column has a reserved name (`RESERVED_COLUMNS`).
             PlugInError: the analysis failed, or returned something else than a table.
         """
         with self._plug_in.guard():
@@ -143,8 +143,8 @@ def check_rows(table: Table) -> Table:
     """Check the table that an analysis returned for one recording, and return it.
 
     Raises:
-        TypeError: see `check_table`.
-        InputError: a column has a reserved name.
+        TypeError: the value is no table; see `check_table`.
+        InputError: a column has a reserved name (`RESERVED_COLUMNS`).
     """
     for name in check_table(table).dtype.names or ():
         if name in RESERVED_COLUMNS:

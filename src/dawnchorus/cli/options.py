@@ -167,8 +167,8 @@ def location_options(function: Function) -> Function:
     """Decorate a command with the options of the range filter; the command gets a dict as the argument `location`.
 
     The options are `--lat`, `--lon`, `--week` or `--date`, `--range-threshold` and `--drop-out-of-range`. The dict has
-    the fields of `Options` `latitude`, `longitude`, `week`, `range_threshold` and `drop_out_of_range` by name. The
-    command raises InputError if both `--week` and `--date` are given.
+    the fields of `Options` `latitude`, `longitude`, `week` (for `--date`, the week of that day), `range_threshold` and
+    `drop_out_of_range` by name. The command raises InputError if both `--week` and `--date` are given.
     """
 
     @click.option("--lat", help="Latitude in degrees; with --lon, flags species out of range. Or both: '48.1, 11.5'.")
