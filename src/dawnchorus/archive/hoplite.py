@@ -170,7 +170,7 @@ class ImportResult:
 
     Attributes:
         run: id of the archive's run that has the embeddings.
-        n_recordings: number of recordings in the database, including those that were imported before.
+        n_recordings: number of recordings with windows in the database, including those that were imported before.
         n_windows: number of windows that were imported now.
         n_annotations: number of annotations (labels of windows) in the database, which are not imported.
     """

@@ -66,7 +66,7 @@ class UnitSize:
                 raise InputError(f"{name}: expected a positive number, got {value!r}.")
 
     def limit_bytes(self, total: float) -> float:
-        """Return the maximum size in bytes of a unit in a manifest of `total` bytes."""
+        """Return the maximum size in bytes of a unit of several recordings, in a manifest of `total` bytes."""
         usual = min(max(total / self.n_units, min(self.min_bytes, self.max_bytes)), self.max_bytes)
         return max(usual, min(total / self.max_units, self.largest_bytes))
 

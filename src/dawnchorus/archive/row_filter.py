@@ -142,7 +142,7 @@ def find_windows(
     until: Time | None = None,
     min_score: float,
 ) -> RowFilter:
-    """Return the filter for current embeddings: of each recording, those of its latest result in any of some runs.
+    """Return the filter for current embeddings: of each recording, those of its latest result in any of `runs`.
 
     Windows without a time are left out if `since` or `until` is given.
 
@@ -248,7 +248,7 @@ class DetectedSpecies:
             self._by_path.setdefault(path_by_id[row["recording_id"]], []).append(row)
 
     def names(self, path: bytes, start_s: float, end_s: float) -> list[str]:
-        """Return the scientific names of the species that were detected in a window, by descending score.
+        """Return the scientific names of the species that were detected in a window, each once, by descending score.
 
         The window is that from `start_s` to `end_s`, in seconds, of the recording with the path `path`, one of `paths`.
         """

@@ -141,10 +141,9 @@ class Recording:
         Args:
             rate_hz: sample rate of the blocks; None for the file's rate.
             max_samples: maximum number of frames x channels at the file's rate.
-            channel: channel to read: "mean" of all, "left" (the first), "right" (the second), "best", or a number from
-                1. "best" decodes the recording twice, first to find the channel whose frequency bands vary most over
-                time.
-                Of a recording with a single channel, each of these names reads that channel.
+            channel: a channel's number from 1, "mean" of all channels, "left" (the first), "right" (the second) or
+                "best". The last decodes the recording twice, first to find the channel whose frequency bands vary most
+                over time. Of a recording with a single channel, each of these names reads that channel.
             analyses: analyses that get the samples of all channels at the file's rate; None for none.
 
         Raises:

@@ -83,7 +83,7 @@ def describe_skipped(
     """Yield a sentence for each kind of path that `find_recordings` skips, with the number of paths and an example.
 
     The kinds are linked folders, hidden files and folders, and files with other suffixes. Files whose suffix (such as
-    ".csv") or whole name is in `companions` are not counted. No path that is skipped, no sentence.
+    ".csv") or whole name is in `companions` are not counted. Nothing is yielded if nothing is skipped.
     """
     linked: list[str] = []
     hidden: list[str] = []

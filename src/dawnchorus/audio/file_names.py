@@ -55,7 +55,7 @@ class NamePattern:
     used_by: str
     """Recorders and programs, with examples of their file names."""
     regex: re.Pattern[str]
-    """Expression with named groups for date and time, searched anywhere in the name."""
+    """Expression with named groups for date and time, searched in the whole name."""
     read_date: Callable[[re.Match[str]], tuple[int, int, int] | None]
     """Function that returns year, month and day of a match; None if their order is ambiguous."""
 

@@ -102,7 +102,7 @@ def read_chunk(file: BinaryIO, chunk: Chunk) -> bytes:
 def is_placeholder(size: int) -> bool:
     """Return True for a size that recorders write before the length is known.
 
-    These are 0, the maximum of 31 or 32 bits or slightly less (`PLACEHOLDERS`), and 64-bit sizes from 2**48 on.
+    These are 0, the maximum of 31 or 32 bits or up to 4 KiB less (`PLACEHOLDERS`), and 64-bit sizes from 2**48 on.
     """
     return size == 0 or size >= _NEVER or any(size in sizes for sizes in PLACEHOLDERS)
 

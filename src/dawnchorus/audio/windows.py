@@ -23,9 +23,9 @@ _MIN_UNSCORED_S = 0.01
 class WindowPlan:
     """Length and spacing of the windows of a recording.
 
-    Windows are full, as far as they fit into the recording. If at least a quarter of a window is left at the end, one
-    more window follows that is padded with zeros; a shorter rest is in no window. A recording that is shorter than one
-    window has one padded window.
+    Full windows follow each other as long as they fit into the recording. If they leave at least a quarter of a window
+    uncovered at the end, one more window follows, padded with zeros; a shorter rest is in no window. A recording that
+    is shorter than one window has one padded window.
     """
 
     rate_hz: int
