@@ -100,16 +100,17 @@ class Archive:
         datetime or ISO 8601 text; a day stands for the midnight at its start.
 
         Args:
-            species: scientific or common names, upper and lower case alike; None for all.
+            species: whole scientific or common names, upper and lower case alike; a name of several classes selects all
+                of them. None for all.
             since: earliest start of a detection; detections without a time are left out. None for any time.
             until: time before which detections start; detections without a time are left out. None for any time.
-            sites: names of sites; None for all.
+            sites: names of sites, as in the column `site`; an unknown site has no rows. None for all.
             min_score: minimum score, 0 to 1. If the model has a minimum score for a class (`ArchiveRun.thresholds`),
                 that one is used for the class instead, be it higher or lower. None for all stored detections, without
                 any of these minimum scores.
             runs: ids of runs; the latest result of a recording in each of these runs is read. None for the latest
                 result in any run.
-            columns: names of columns of the table "detections" in `schemas.SCHEMAS`; None for all.
+            columns: names of columns of the table "detections" in `schemas.SCHEMAS`; None or empty for all.
 
         Raises:
             NotFoundError: there is no run with one of these ids.
@@ -160,7 +161,7 @@ class Archive:
             name: name of the analysis, one of `analyses()`.
             runs: ids of runs; the latest result of a recording in each of these runs is read. None for the latest
                 result in any run.
-            columns: names of columns of the analysis's table; None for all.
+            columns: names of columns of the analysis's table; None or empty for all.
 
         Raises:
             NotFoundError: there is no such analysis, or no run with one of these ids.
@@ -250,7 +251,8 @@ class Archive:
             runs: ids of runs, of which a recording's latest embeddings are searched; None for all runs with embeddings.
             bundle_id: id of the model that computed the vector, to refuse embeddings of another model; None not to
                 check.
-            exact: True to compare all embeddings; False to compare only those with the most similar signs.
+            exact: True to compare all embeddings; False to compare only those with the most similar signs, which is
+                faster and may miss some windows.
             workers: number of threads; None for one per core that this process may use.
             cache: folder for derived files if the archive cannot be written or is in a store; None for a folder in the
                 user's cache.

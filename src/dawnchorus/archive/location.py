@@ -95,7 +95,7 @@ class ArchiveLocation:
 
     @property
     def exists(self) -> bool:
-        """True if there is an archive at this location, of any version.
+        """True if the folder has the marker file of an archive (`archive.json`), of any version.
 
         Raises:
             StoreError: the store failed.
@@ -191,7 +191,7 @@ class ArchiveLocation:
             fields: content of the file, a JSON object.
 
         Raises:
-            OutputExistsError: another process has written the file to the store in the meantime.
+            OutputExistsError: another process has written the file to the store during this call.
             OutputError: no space, no permission, or the store failed.
         """
         path = self.root / name

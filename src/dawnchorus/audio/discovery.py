@@ -82,8 +82,9 @@ def describe_skipped(
 ) -> Iterator[str]:
     """Yield a sentence for each kind of path that `find_recordings` skips, with the number of paths and an example.
 
-    The kinds are linked folders, hidden files and folders, and files with other suffixes. Files whose suffix (such as
-    ".csv") or whole name is in `companions` are not counted. Nothing is yielded if nothing is skipped.
+    The kinds are linked folders, hidden recordings and folders, and files with other suffixes than `SUFFIXES`. Files
+    whose suffix (such as ".csv") or whole name is in `companions` are not counted. Nothing is yielded if nothing is
+    skipped.
     """
     linked: list[str] = []
     hidden: list[str] = []

@@ -79,7 +79,10 @@ _FLAGS = {"overlap_s": "--overlap", "tta_shifts": "--tta"}
 
 
 def schema_option(name: str) -> Callable[[Function], Function]:
-    """Return the decorator that adds the command-line option for the field `name` of `Options`."""
+    """Return the decorator that adds the command-line option for the field `name` of `Options`.
+
+    The command gets the value as the argument `name`. `Options` are those of `identification.options`.
+    """
     spec = option_specs()[name]
     flag = _FLAGS.get(name, f"--{name.replace('_', '-')}")
     if spec.type is bool:
@@ -97,7 +100,7 @@ def _click_type(spec: OptionSpec) -> click.ParamType[Any]:
 
 
 def schema_options(*names: str) -> Callable[[Function], Function]:
-    """Return a decorator that adds options for the fields `names` of `Options`.
+    """Return a decorator that adds options for the fields `names` of `identification.options.Options`.
 
     The command gets their values, by name of the field, as a dict in the argument `fields`.
     """
