@@ -62,8 +62,8 @@ class RunState:
         lost: names of uncommitted units whose worker is lost: no heartbeat for `LOST_AFTER_S` seconds.
         n_bytes: size in bytes of the recordings in all units.
         ended_bytes: size in bytes of the recordings in committed units.
-        n_recordings: number of recordings in committed units.
-        n_failed: number of recordings in committed units whose current result is a failure.
+        n_recordings: number of recordings in committed units, each counted once.
+        n_failed: number of these recordings whose current result is a failure.
     """
 
     run: str
@@ -277,8 +277,9 @@ def vacuum_archive(archive: Archive, *, older_than_h: float = KEEP_FILES_H) -> V
     """Remove rows of attempts that were not committed, and unused files.
 
     Rows of an uncommitted unit stay if the attempt's worker is alive; committed results stay, also if a later result
-    of the recording is current. Files are removed once they have been unused for `older_than_h` hours, and the
-    heartbeat files of lost workers at once.
+    of the recording is current. Data files are removed once they have been unused for `older_than_h` hours. Files that
+    searches derived from data files that are no longer used, and the heartbeat files of lost workers, are removed at
+    once.
 
     Raises:
         OutputError: a table cannot be written.

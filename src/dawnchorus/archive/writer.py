@@ -80,7 +80,8 @@ class UnitWriter:
     def commit(self, unit: str, recordings: pa.Table, results: Mapping[str, pa.Table]) -> bool:
         """Commit a unit: first the results, and then the recordings.
 
-        Returns False if another attempt has committed the unit; the rows of this attempt are then deleted.
+        Returns True if this attempt has committed the unit. Returns False if another attempt has, or if a vacuum has
+        ended this attempt, as its worker seemed lost; the rows of this attempt are then deleted.
 
         Args:
             unit: name of the unit.

@@ -210,7 +210,11 @@ def can_share_memory() -> bool:
 
 
 def start_child(*descriptors: int) -> subprocess.Popen[bytes]:
-    """Start a decoder process; `descriptors` is that of the open file for shared memory, or empty without one."""
+    """Start a decoder process, and return it.
+
+    `descriptors` is that of the open file for shared memory, which the process inherits; empty to pass samples through
+    the pipe.
+    """
     return subprocess.Popen(
         # -P: the current folder holds the user's data, not modules.
         [sys.executable, "-P", "-m", "dawnchorus.audio.decoder_server", *map(str, descriptors)],
