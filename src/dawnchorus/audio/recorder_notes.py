@@ -138,7 +138,7 @@ def read_audiomoth_comment(chunks: MetadataChunks) -> RecordingMetadata | None:
 
     The comment is that of a WAV file's INFO list, or a FLAC file's comment or description. Firmware before 1.0.1 wrote
     no zone; its clock was always UTC. A comment without a zone and without the word AudioMoth is by another program,
-    and gives None. A time that does not exist is described in `unread`.
+    and gives None. A time that cannot be parsed is described in `unread`.
     """
     comment = _text(chunks, "INFO/ICMT") or _text(chunks, "FLAC/COMMENT") or _text(chunks, "FLAC/DESCRIPTION")
     match = _RECORDED_AT.search(comment)

@@ -41,6 +41,8 @@ class SampleAnalysis(Protocol):
 class GuardedAnalysis:
     """Wrapper of a plug-in's analysis, whose errors name the plug-in; implements `SampleAnalysis`.
 
+    A DawnChorusError of the analysis, and an OSError of the system, are raised unchanged.
+
     Args:
         plug_in: the plug-in.
         state: the plug-in's analysis of one recording.
