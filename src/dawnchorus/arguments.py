@@ -11,7 +11,10 @@ from dawnchorus.suggestions import suggestion
 
 
 def option(name: str, value: str | None = None) -> str:
-    """Return the spelling of an option for messages: `--overwrite (in Python: overwrite=True)`.
+    """Return the spelling of an option for messages.
+
+    A flag gives `--overwrite (in Python: overwrite=True)`, an option with a value `--split test (in Python:
+    split='test')`.
 
     Args:
         name: name of the Python argument, such as `overwrite`; hyphens replace its underscores in the option.

@@ -51,10 +51,11 @@ class Archive:
 
     A unit is a batch of recordings that are committed together; only results of committed units are read. If there are
     several results of a recording, by other models or of earlier versions of its file, the latest one is read, or, if
-    runs are named, the latest one of each run. These results are called current.
+    runs are named, the latest one of each run. These results are called current; `select_results` has the exact rule.
 
-    All methods that read raise StoreError if the store fails, and FormatError if a file of an archive on a disk is
-    damaged, missing or not readable; readers raise them while they are read.
+    Readers of rows are lazy, and yield the rows in no particular order. All methods that read or write raise StoreError
+    if the store fails, and FormatError if a file of an archive on a disk is damaged, missing or not readable; readers
+    raise them while they are read.
 
     Attributes:
         location: folder of the archive.
@@ -65,14 +66,14 @@ class Archive:
     def table(self, name: str) -> ArchiveTable:
         """Return a table as it is stored, including rows that are not current; the table may not exist yet.
 
-        `name` is a key of `schemas.SCHEMAS`, or `analysis_` and the name of an analysis.
+        `name` is a key of `schemas.SCHEMAS`, or `analysis_` and the name of an analysis ("analysis_health").
         """
         return ArchiveTable(self.location, name)
 
     # ------------------------------------------------------------------ contents
 
     def runs(self) -> list[StoredRun]:
-        """Return the runs in the order in which their first recordings were listed; runs without any are last."""
+        """Return the runs in the order in which their first recordings were listed, and last the runs without any."""
         first = {each.run: each.number for each in reversed(list_manifests(self.table(MANIFEST)))}
         runs = [StoredRun.from_row(row) for row in self.table(RUNS).read().to_pylist()]
         return sorted(runs, key=lambda each: (first.get(each.id, math.inf), each.id))
@@ -93,20 +94,23 @@ class Archive:
         runs: Names | None = None,
         columns: Sequence[str] | None = None,
     ) -> pa.RecordBatchReader:
-        """Read detections lazily, in no particular order; of each recording, those of its latest result.
+        """Read detections lazily; of each recording, those of its latest result.
 
-        Times are days or times by the recorder's clock without a zone, as date, datetime or ISO 8601 text.
+        A row must meet all conditions. Times are days or times by the recorder's clock without a zone, as date,
+        datetime or ISO 8601 text; a day stands for the midnight at its start.
 
         Args:
-            species: scientific or common names, upper and lower case alike; None for all.
+            species: whole scientific or common names, upper and lower case alike; a name of several classes selects all
+                of them. None for all.
             since: earliest start of a detection; detections without a time are left out. None for any time.
             until: time before which detections start; detections without a time are left out. None for any time.
-            sites: names of sites; None for all.
-            min_score: minimum score, 0 to 1; a class for which the model has its own minimum score has that one
-                instead. None for all stored detections.
-            runs: ids of runs, of each of which the latest result of a recording is read; None for the latest of all
-                runs.
-            columns: names of columns of the table "detections" in `schemas.SCHEMAS`; None for all.
+            sites: names of sites, as in the column `site`; an unknown site has no rows. None for all.
+            min_score: minimum score, 0 to 1. If the model has a minimum score for a class (`ArchiveRun.thresholds`),
+                that one is used for the class instead, be it higher or lower. None for all stored detections, without
+                any of these minimum scores.
+            runs: ids of runs; the latest result of a recording in each of these runs is read. None for the latest
+                result in any run.
+            columns: names of columns of the table "detections" in `schemas.SCHEMAS`; None or empty for all.
 
         Raises:
             NotFoundError: there is no run with one of these ids.
@@ -138,8 +142,8 @@ class Archive:
     ) -> pa.RecordBatchReader:
         """Read the latest result of each recording lazily, including recordings without detections, and failed ones.
 
-        The filters are those of `detections`, but `since` and `until` refer to the start of the recording, and
-        `columns` to the table "recordings".
+        A row has the `status` "done" or "failed". The filters are those of `detections`, but `since` and `until` refer
+        to the start of the recording, and `columns` to the table "recordings".
 
         Raises:
             NotFoundError: there is no run with one of these ids.
@@ -155,9 +159,9 @@ class Archive:
 
         Args:
             name: name of the analysis, one of `analyses()`.
-            runs: ids of runs, of each of which the latest result of a recording is read; None for the latest of all
-                runs.
-            columns: names of columns of the analysis's table; None for all.
+            runs: ids of runs; the latest result of a recording in each of these runs is read. None for the latest
+                result in any run.
+            columns: names of columns of the analysis's table; None or empty for all.
 
         Raises:
             NotFoundError: there is no such analysis, or no run with one of these ids.
@@ -247,18 +251,20 @@ class Archive:
             runs: ids of runs, of which a recording's latest embeddings are searched; None for all runs with embeddings.
             bundle_id: id of the model that computed the vector, to refuse embeddings of another model; None not to
                 check.
-            exact: True to compare all embeddings; False to compare only those with the most similar signs.
-            workers: number of threads; default: all cores that this process may use.
-            cache: folder for derived files if the archive cannot be written or is in a store; default: in the user's
-                cache.
+            exact: True to compare all embeddings; False to compare only those with the most similar signs, which is
+                faster and may miss some windows.
+            workers: number of threads; None for one per core that this process may use.
+            cache: folder for derived files if the archive cannot be written or is in a store; None for a folder in the
+                user's cache.
 
         Returns:
-            A row for each window, the most similar first, with the columns of `search.HIT_SCHEMA`.
+            Up to `k` rows, one per window, the most similar first, with the columns of `search.HIT_SCHEMA`.
 
         Raises:
             NotFoundError: there is no run with one of these ids, or none of the runs has embeddings.
-            InputError: a vector of another model or shape, or with values that are not finite; embeddings of several
-                models; `k` below 1; an unknown species; or a time in another format.
+            InputError: a vector of another shape, with values that are not finite, or with a length or `bundle_id`
+                that no stored embeddings have; stored embeddings of several models fit the vector; `k` below 1; an
+                unknown species; or a time in another format.
             OutputError: the derived files cannot be written.
         """
         from dawnchorus.archive.search import search_archive
@@ -306,7 +312,7 @@ class Archive:
         """Return the selection of each recording's latest result; see `select_results`.
 
         `runs` are the ids of runs to select from, None for all. `per_run` is True to select the latest result in each
-        of these runs, False for the latest in any of them.
+        of these runs, False for the latest in any of them; without effect if `runs` is None.
         """
         names = None if runs is None else list_names(runs)
         return select_results(self.table(RECORDINGS), names, per_run=per_run)
@@ -393,7 +399,8 @@ def create_archive(url: str | os.PathLike[str]) -> Archive:
         url: the archive's folder, or its URL in a store (s3://, gs:// or az://).
 
     Raises:
-        InputError: the folder has other content, the archive is of a newer version, or the URL is of another kind.
+        InputError: the folder has other content, the archive is of a newer version, its marker file (`archive.json`)
+            is damaged, or the URL is of another kind.
         OutputError: the archive cannot be written.
         StoreError: the store failed.
         MissingExtraError: deltalake is not installed.
@@ -405,11 +412,13 @@ def create_archive(url: str | os.PathLike[str]) -> Archive:
 
 
 def create_tables(location: ArchiveLocation) -> Archive:
-    """Create the tables of an archive that do not exist, without rows, and return the archive.
+    """Create the tables that an archive has from its start, if they do not exist, and return the archive.
+
+    They have no rows. The tables of embeddings and of analyses are created with their first rows.
 
     Raises:
         OutputError: the tables cannot be written.
-        StoreError: the store failed.
+        StoreError, FormatError: see `delta.ArchiveTable.reading`.
     """
     archive = Archive(location)
     for name in (MANIFEST, CLASSES, RUNS, DETECTIONS, RECORDINGS):
@@ -459,9 +468,10 @@ def _time_condition(since: Time | None, until: Time | None) -> pa_dataset.Expres
 
 
 def clock_text(name: str, value: Time) -> str:
-    """Return a time as tables store it, in ISO 8601 with milliseconds; a date object as its day, such as "2026-05-01".
+    """Return a time as tables store it, in ISO 8601 with milliseconds, such as "2026-05-01T04:00:00.000".
 
-    As text, a day sorts before all times of that day. `name` is the argument's name, for the error.
+    A date object gives its day alone, "2026-05-01", which as text sorts before all times of that day; the text of a day
+    gives its midnight. `name` is the argument's name, for the error.
 
     Raises:
         InputError: the value is a text that is not in ISO 8601, or has a zone.

@@ -272,7 +272,7 @@ class ArchiveTable:
         return any(self.has_transaction(*each) for each in transactions.items())
 
     def count_values(self, column: str) -> Counter[str]:
-        """Return the number of rows by value of a text column; empty if the table does not exist.
+        """Return the number of rows by value of the text column `column`; empty if the table does not exist.
 
         Raises:
             StoreError, FormatError: see `reading`.
@@ -303,7 +303,7 @@ class ArchiveTable:
     # ------------------------------------------------------------------ writing
 
     def create(self, schema: pa.Schema | None = None) -> None:
-        """Create the table, if it does not exist, with the columns of `schema`; None for those in `SCHEMAS`.
+        """Create the table, if it does not exist, with the columns of `schema`; None for `SCHEMAS[self.name]`.
 
         Raises:
             OutputError: the table cannot be written.
@@ -327,13 +327,14 @@ class ArchiveTable:
                 raise self._cannot_write(error) from (None if self.location.is_remote else error)
 
     def append(self, rows: pa.Table, transactions: Mapping[str, int] = NO_TRANSACTIONS) -> bool:
-        """Append rows in one commit, unless one of the transactions was committed before; return False in that case.
+        """Append rows in one commit, and return True; return False, without a commit, if a transaction exists already.
 
         The table is created if it does not exist.
 
         Args:
             rows: the rows; columns that the table lacks are added to it.
-            transactions: version by name of the transactions that the commit carries; empty to append in any case.
+            transactions: version by name of the transactions that the commit carries. If one of them was committed
+                before, in this or a later version, nothing is appended. Empty to append in any case.
 
         Raises:
             OutputError: the table cannot be written.
@@ -474,7 +475,10 @@ class ArchiveTable:
             self._delta.create_checkpoint()
 
     def remove_unused_files(self, *, older_than_h: float) -> list[str]:
-        """Remove files that no state of the table in the last `older_than_h` hours refers to, and return their paths.
+        """Remove files that no state of the table in the last `older_than_h` hours refers to.
+
+        `older_than_h` is rounded to whole hours. The returned paths of the removed files are relative to the table's
+        folder.
 
         Raises:
             OutputError: the files cannot be removed.
@@ -539,7 +543,8 @@ def longest_pause_s(n_refused: int) -> float:
     """Return the longest pause in seconds before a commit is repeated; the actual pause is random, from 0 to this.
 
     Args:
-        n_refused: number of earlier commits of the same rows that were refused, without the last one.
+        n_refused: number of refused commits of the same rows before the latest refused one: 0 after the first refusal,
+            which gives `FIRST_PAUSE_S`. The result doubles with each refusal, up to `MAX_PAUSE_S`.
     """
     return min(FIRST_PAUSE_S * 2.0**n_refused, MAX_PAUSE_S)
 

@@ -170,7 +170,7 @@ class ImportResult:
 
     Attributes:
         run: id of the archive's run that has the embeddings.
-        n_recordings: number of recordings in the database, including those that were imported before.
+        n_recordings: number of recordings with windows in the database, including those that were imported before.
         n_windows: number of windows that were imported now.
         n_annotations: number of annotations (labels of windows) in the database, which are not imported.
     """
@@ -200,8 +200,8 @@ def import_hoplite(
         model: the model that computed the embeddings, as fields of `ArchiveRun` by name: `model`, `model_version`,
             `bundle_id`, `sample_rate_hz`, `window_s`, `embedding_dim` and, if it is not 0, `overlap_s`; None to read
             them from a database that `export_hoplite` wrote.
-        audio: folder of the recordings, to which their file names are relative; None for the folder stored in the
-            database, or else `folder`.
+        audio: folder of the recordings, to which their file names are relative; None for the folder that the database
+            states for the recording's project or, if it states none, for `folder`.
         report: function that is called with the progress, a `types.Progress`.
 
     Returns:

@@ -162,7 +162,8 @@ class HopliteRecording:
 
     Attributes:
         id: id of the recording.
-        filename: name of the recording's file, or its path, which may be relative.
+        filename: path of the recording's file, absolute, or relative to a folder that the database's metadata may
+            state.
         start_time: start time in ISO 8601 as in the database, with or without a UTC offset; None if unknown.
         site: name of the recording's deployment; None without a deployment.
         project: project of the deployment; None without a deployment.

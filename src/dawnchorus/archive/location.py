@@ -80,7 +80,7 @@ class ArchiveLocation:
     def allows_many_writers(self) -> bool:
         """True if a new file never overwrites an existing one, as commits of several writers require.
 
-        A store is tested, since some S3 servers ignore `If-None-Match`.
+        Always True on a disk. A store is tested, since some S3 servers ignore `If-None-Match`.
 
         Raises:
             StoreError: the store failed.
@@ -95,7 +95,7 @@ class ArchiveLocation:
 
     @property
     def exists(self) -> bool:
-        """True if there is an archive at this location, of any version.
+        """True if the folder has the marker file of an archive (`archive.json`), of any version.
 
         Raises:
             StoreError: the store failed.
@@ -103,10 +103,11 @@ class ArchiveLocation:
         return (self.root / MARKER).is_file()
 
     def create(self) -> None:
-        """Create the folder and its marker file, if they do not exist.
+        """Create the folder and its marker file (`archive.json`), if they do not exist.
 
         Raises:
-            InputError: the folder has other content, or the archive is of a newer version.
+            InputError: the folder has other content, or it has an archive of a newer version or with a damaged marker
+                file.
             OutputError: the folder cannot be written.
             StoreError: the store failed.
         """
@@ -190,7 +191,7 @@ class ArchiveLocation:
             fields: content of the file, a JSON object.
 
         Raises:
-            OutputExistsError: another process has written the file to the store in the meantime.
+            OutputExistsError: another process has written the file to the store during this call.
             OutputError: no space, no permission, or the store failed.
         """
         path = self.root / name
@@ -209,7 +210,7 @@ class ArchiveLocation:
             raise cannot_write(path, error) from error
 
     def get(self, name: str) -> dict[str, Any] | None:
-        """Read a small JSON file; None if there is no such file, empty if its content is not a JSON object.
+        """Read a small JSON file; None if there is no such file, an empty dict if its content is not a JSON object.
 
         `name` is the path relative to the archive's folder.
 
@@ -231,9 +232,10 @@ class ArchiveLocation:
         return fields if isinstance(fields, dict) else {}
 
     def list_workers(self) -> dict[str, float]:
-        """Return the time of each worker's last heartbeat, in seconds since 1970, by its file's name "workers/ID.json".
+        """Return the time of each worker's last heartbeat, in seconds since 1970, by path of its heartbeat file.
 
-        The time is 0 if a store does not give it.
+        The path, "workers/ID.json" with the worker's id, is relative to the archive's folder. The time is 0 if a store
+        does not give it, so that the worker counts as lost.
 
         Raises:
             StoreError: the store failed.

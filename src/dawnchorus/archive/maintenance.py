@@ -62,8 +62,8 @@ class RunState:
         lost: names of uncommitted units whose worker is lost: no heartbeat for `LOST_AFTER_S` seconds.
         n_bytes: size in bytes of the recordings in all units.
         ended_bytes: size in bytes of the recordings in committed units.
-        n_recordings: number of recordings in committed units.
-        n_failed: number of recordings in committed units whose current result is a failure.
+        n_recordings: number of recordings in committed units, each counted once.
+        n_failed: number of these recordings whose current result is a failure.
     """
 
     run: str
@@ -79,7 +79,7 @@ class RunState:
 
     @property
     def n_waiting(self) -> int:
-        """Number of units that no worker has started."""
+        """Number of units that are neither committed, nor in `running` or `lost`."""
         return self.n_units - self.n_ended - len(self.running) - len(self.lost)
 
 
@@ -90,7 +90,8 @@ class CheckReport:
     Attributes:
         uncommitted: number of rows of uncommitted units, by name of the attempt.
         surplus: number of rows of committed units from attempts other than the committed one, by name of the attempt.
-        missing: stored and expected number of detections of each committed attempt for which they differ, by its name.
+        missing: stored and expected number of detections, in this order, by name of the committed attempt; only
+            attempts for which the two numbers differ.
         repeated: ids of recordings that are in the table of recordings more than once.
     """
 
@@ -101,12 +102,12 @@ class CheckReport:
 
     @property
     def is_whole(self) -> bool:
-        """True if `missing` and `repeated` are empty; other rows that are superfluous are ignored by queries."""
+        """True if `missing` and `repeated` are empty; queries ignore the rows in `uncommitted` and `surplus`."""
         return not self.missing and not self.repeated
 
 
 def measure_tables(archive: Archive) -> list[TableSize]:
-    """Return the size of each table.
+    """Return the size of each table, in alphabetical order.
 
     Raises:
         StoreError, FormatError: see `delta.ArchiveTable.reading`.
@@ -193,10 +194,12 @@ def _count_again(archive: Archive, missing: dict[str, tuple[int, int]]) -> dict[
 
 
 def compact_archive(archive: Archive) -> Iterator[tuple[str, int, int]]:
-    """Merge the data files of each table; yield the table's name, and its numbers of files before and after.
+    """Merge the data files of each table, as the result is iterated over.
+
+    For each table, in alphabetical order, yield its name, and its number of data files before and after.
 
     Detections are also sorted by species and site; those of attempts at a unit that another attempt has committed are
-    removed. Other processes may read and write meanwhile. The work is done as the result is iterated over.
+    removed. Other processes may read and write meanwhile.
 
     Raises:
         OutputError: a table cannot be written.
@@ -274,8 +277,9 @@ def vacuum_archive(archive: Archive, *, older_than_h: float = KEEP_FILES_H) -> V
     """Remove rows of attempts that were not committed, and unused files.
 
     Rows of an uncommitted unit stay if the attempt's worker is alive; committed results stay, also if a later result
-    of the recording is current. Files are removed once they have been unused for `older_than_h` hours, and the
-    heartbeat files of lost workers at once.
+    of the recording is current. Data files are removed once they have been unused for `older_than_h` hours. Files that
+    searches derived from data files that are no longer used, and the heartbeat files of lost workers, are removed at
+    once.
 
     Raises:
         OutputError: a table cannot be written.

@@ -66,7 +66,7 @@ class UnitSize:
                 raise InputError(f"{name}: expected a positive number, got {value!r}.")
 
     def limit_bytes(self, total: float) -> float:
-        """Return the maximum size in bytes of a unit in a manifest of `total` bytes."""
+        """Return the maximum size in bytes of a unit of several recordings, in a manifest of `total` bytes."""
         usual = min(max(total / self.n_units, min(self.min_bytes, self.max_bytes)), self.max_bytes)
         return max(usual, min(total / self.max_units, self.largest_bytes))
 
@@ -108,7 +108,8 @@ class Entry:
     """A recording in a manifest.
 
     Attributes:
-        recording_id: id of the recording in this manifest, unique in the archive; listed again, it gets another id.
+        recording_id: id of the recording in this manifest, unique in the archive; a recording that a later manifest
+            lists again gets another id there.
         unit: name of the recording's unit, the batch of recordings that it is committed with.
         file: the file, with size and version at the time of listing.
     """
@@ -166,7 +167,7 @@ class Shard:
         return f"{self.index}/{self.count}"
 
     def select(self, sizes: Mapping[str, int]) -> list[str]:
-        """Return the names of this shard's units, which follow each other in the manifest.
+        """Return the names of this shard's units, which follow each other in the manifest; may be empty.
 
         `sizes` has the size in bytes of each unit by name, in the manifest's order. The total size is divided into
         `count` equal parts, and a unit belongs to the shard whose part contains the unit's middle.
@@ -189,9 +190,9 @@ def assign_shards(sizes: Sequence[int], count: int) -> npt.NDArray[np.int64]:
 def cut_units(files: Sequence[ListedFile], size: UnitSize) -> list[int]:
     """Divide files into units within the limits of `size`; return the number of each file's unit, from 0 [files].
 
-    A unit has files of one month, as far as the month is in their names: tables are partitioned by month, so that a
-    unit then adds one file to each table. Files are sorted by month first, or each folder of a listing would have small
-    units.
+    A unit has files of one month by their names; files without a time in their names have units of their own. Tables
+    are partitioned by month, so that a unit then adds one file to each table. Files are sorted by month first, or each
+    folder of a listing would have small units.
     """
     total = sum(file.n_bytes or 0 for file in files)
     limit, max_recordings = size.limit_bytes(total), size.limit_recordings(total)
@@ -220,7 +221,8 @@ class Manifest:
     Attributes:
         number: number of the manifest in the archive, from 1.
         run: id of the run.
-        source: digest of the paths that the run was given; in a run that rescores embeddings, the id of their run.
+        source: digest of the paths that the run was given, or of the path of the imported database; in a run that
+            rescores embeddings, the id of the run that stored them.
     """
 
     number: int
@@ -265,6 +267,7 @@ def pin_manifest(
 
     Raises:
         OutputError: the manifest cannot be written.
+        StoreError, FormatError: see `delta.ArchiveTable.reading`.
     """
     ids = (number << POSITION_BITS) + np.arange(len(files), dtype=np.int64)
     columns = {
@@ -288,7 +291,7 @@ def name_unit(manifest: int, unit: int) -> str:
 
 
 def unit_sizes(table: ArchiveTable, manifests: Iterable[Manifest]) -> dict[str, int]:
-    """Return the size in bytes of each unit of the manifests by name, in their order; missing files count as 0.
+    """Return the size in bytes of each unit by name, in the order of `manifests`; missing files count as 0.
 
     Raises:
         StoreError, FormatError: see `delta.ArchiveTable.reading`.
@@ -303,7 +306,9 @@ def unit_sizes(table: ArchiveTable, manifests: Iterable[Manifest]) -> dict[str, 
 
 
 def read_entries(table: ArchiveTable, manifests: Iterable[Manifest], units: Iterable[str]) -> list[Entry]:
-    """Return the recordings of those units of the manifests whose names are in `units`, in the manifests' order.
+    """Return the recordings of those units of the manifests whose names are in `units`.
+
+    They are in the order of `manifests`, and in each manifest in ascending order of `recording_id`.
 
     Raises:
         StoreError, FormatError: see `delta.ArchiveTable.reading`.

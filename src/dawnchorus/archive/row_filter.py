@@ -65,7 +65,7 @@ class Spans:
         return cls(slot_s, starts_s, np.maximum.accumulate(np.append(-np.inf, ends_s)))
 
     def overlap(self, recordings: npt.NDArray[np.intp], starts_s: Seconds, ends_s: Seconds) -> npt.NDArray[np.bool_]:
-        """Return the mask [windows] of the windows that overlap a span of their recording.
+        """Return the mask [windows] of the windows that overlap a span of their recording by more than 1 ms.
 
         `recordings`, `starts_s` and `ends_s` are those of the windows [windows], in the form that `create` describes.
         """
@@ -81,13 +81,16 @@ class RowFilter:
 
     Attributes:
         attempts: names of attempts with current results; an attempt is one worker's try at a batch of recordings.
-        others: ids of recordings of these attempts whose results are not current [n], in ascending order.
-        recordings: ids of the recordings to select [recordings], in ascending order; None for all.
+        others: values of `recording_id` in rows of these attempts that are not current, since another result of the
+            recording is [n]; in ascending order.
+        recordings: values of `recording_id` to select [recordings], in ascending order; None for all, and then the
+            three fields below are None, too.
         since_s: earliest start of selected windows, in seconds from the start of each of `recordings` [recordings];
             None for any start.
         until_s: time before which selected windows start, in seconds from the start of each of `recordings`
             [recordings]; None for any start.
-        spans: time spans that selected windows must overlap, by index in `recordings`; None for no such condition.
+        spans: time spans that selected windows must overlap, whose recordings are indices into `recordings`; None to
+            select windows without regard to spans.
     """
 
     attempts: frozenset[str]
@@ -139,7 +142,7 @@ def find_windows(
     until: Time | None = None,
     min_score: float,
 ) -> RowFilter:
-    """Return the filter for current embeddings: of each recording, those of its latest result in any of some runs.
+    """Return the filter for current embeddings: of each recording, those of its latest result in any of `runs`.
 
     Windows without a time are left out if `since` or `until` is given.
 
@@ -156,6 +159,7 @@ def find_windows(
 
     Raises:
         InputError: an unknown species, or a time in another format.
+        StoreError, FormatError: see `delta.ArchiveTable.reading`.
     """
     from dawnchorus.archive.archive import is_in, list_names
 
@@ -223,7 +227,10 @@ class DetectedSpecies:
         archive: the archive.
         table: the archive's table of recordings.
         paths: paths of the recordings (`ListedFile.path`).
-        min_score: minimum score of the detections.
+        min_score: minimum score of the detections, 0 to 1.
+
+    Raises:
+        StoreError, FormatError: see `delta.ArchiveTable.reading`.
     """
 
     def __init__(self, archive: Archive, table: ArchiveTable, paths: Sequence[bytes], *, min_score: float) -> None:
@@ -241,7 +248,7 @@ class DetectedSpecies:
             self._by_path.setdefault(path_by_id[row["recording_id"]], []).append(row)
 
     def names(self, path: bytes, start_s: float, end_s: float) -> list[str]:
-        """Return the scientific names of the species that were detected in a window, by descending score.
+        """Return the scientific names of the species that were detected in a window, each once, by descending score.
 
         The window is that from `start_s` to `end_s`, in seconds, of the recording with the path `path`, one of `paths`.
         """
@@ -249,9 +256,10 @@ class DetectedSpecies:
         return list(dict.fromkeys(str(row["scientific_name"]) for row in rows if row["kind"] == "species"))
 
     def has_voice(self, path: bytes, start_s: float, end_s: float) -> bool:
-        """Return True if a detection within `VOICE_MARGIN_S` seconds of a window overlaps or is human speech.
+        """Return True if there is human speech in a window, or within `VOICE_MARGIN_S` seconds before or after it.
 
-        The arguments are as for `names`.
+        That is a detection of speech as a class, or one that is marked as `human_voice`. The arguments are as for
+        `names`.
         """
         rows = self._overlapping(path, start_s - VOICE_MARGIN_S, end_s + VOICE_MARGIN_S)
         return any(row["human_voice"] or _is_speech(row) for row in rows)
@@ -266,7 +274,7 @@ def _is_speech(row: dict[str, object]) -> bool:
 
 
 def shift_clock(start_time: str | None, seconds: float) -> str | None:
-    """Return the clock time that is `seconds` after `start_time`, in ISO 8601, with its zone if any; None for None."""
+    """Return `start_time` plus `seconds` in ISO 8601 with milliseconds, and its UTC offset if any; None for None."""
     if start_time is None:
         return None
     return (datetime.fromisoformat(start_time) + timedelta(seconds=seconds)).isoformat(timespec="milliseconds")

@@ -40,7 +40,8 @@ class SharedValues:
     def columns(self, start_time: datetime | None) -> dict[str, Any]:
         """Return the values of the columns in `schemas.ORIGIN` by name.
 
-        `start_time` is that of the recording, from which the month is taken; None if unknown.
+        `start_time` is that of the recording, from which the month is taken, such as "2024-06"; None if it is unknown,
+        for the month "unknown".
         """
         return {
             "recording_id": self.entry.recording_id,
@@ -55,7 +56,8 @@ class SharedValues:
 def find_site(path: PurePath) -> str:
     """Return the site of a recording: the part of its file name before the time, else the name of its folder.
 
-    Empty if there is neither.
+    The site of `north/SITE1_20240601_013005.wav` is "SITE1"; that of `north/20240601_013005.wav`, and of a file without
+    a time in its name, is "north". Empty if there is neither.
     """
     return text_before_time(path.name).strip(" _-.,()[]") or path.parent.name
 
@@ -174,8 +176,9 @@ def embedding_rows(
 def analysis_rows(shared: SharedValues, rows: Table, table: RecordingTable) -> pa.Table:
     """Return the rows of an analysis as Arrow table; `recording`, `start_time` and the columns in `ORIGIN` are added.
 
-    `start_time` is the clock time of the row's `start_s`, or, without such a column, of the recording's start. `rows`
-    are those of the analysis, and `table` is the table of the recording, for its name and time.
+    `start_time` is the clock time of the row's `start_s`, or, without such a column, of the recording's start; null if
+    the recording's start is unknown. `rows` are those of the analysis, and `table` is the table of the recording, for
+    its name and time.
     """
     start = table.metadata.start_time
     names = rows.dtype.names or ()

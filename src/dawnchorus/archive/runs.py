@@ -28,12 +28,14 @@ class ArchiveRun:
         window_s: length of a window in seconds.
         overlap_s: seconds that neighboring windows share.
         min_score: minimum score of stored detections.
-        top: maximum number of stored detections in a window; None for no limit.
+        top: maximum number of stored detections in a window; None for no limit, 0 in an import of embeddings alone.
         embedding_dim: length of the stored embeddings; None if none are stored.
         analyses: names of the analyses of the recordings' original samples.
-        thresholds: the model's own minimum scores by scientific name, which apply when detections are read.
+        thresholds: the model's own minimum scores by scientific name; they apply when detections are read with a
+            minimum score.
         parameters: other settings by name: the options that determine rows, `activation`, and, where they apply,
-            `cleaning`, `embeddings` ("int8"), `metadata` (a digest), `embeddings_of` (the rescored run) and `imported`.
+            `cleaning`, `embeddings` ("int8"), `metadata` (a digest of given times and locations), `embeddings_of` (id
+            of the run whose embeddings were scored) and `imported` ("perch-hoplite").
     """
 
     model: str

@@ -119,12 +119,13 @@ def search_archive(
     workers: int | None = None,
     cache: str | os.PathLike[str] | None = None,
 ) -> pa.Table:
-    """Find the windows that are most similar to vectors; see `Archive.search` for arguments and result.
+    """Find the windows whose embeddings are most similar to `vectors`; see `Archive.search` for arguments and result.
 
     Raises:
         NotFoundError: there is no run with one of these ids, or none of the runs has embeddings.
-        InputError: a vector of another model or shape, or with values that are not finite; embeddings of several
-            models; `k` below 1; an unknown species; or a time in another format.
+        InputError: a vector of another shape, with values that are not finite, or with a length or `bundle_id` that no
+            stored embeddings have; stored embeddings of several models fit the vector; `k` below 1; an unknown species;
+            or a time in another format.
         OutputError: the derived files cannot be written.
         StoreError, FormatError: see `delta.ArchiveTable.reading`.
     """

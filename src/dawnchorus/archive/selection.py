@@ -30,9 +30,11 @@ class Selection:
     """Current results.
 
     Attributes:
-        recording_ids: ids of the current results [results]; each result of a recording in a run has an id of its own.
-        attempts: names of the attempts with at least one current result.
-        others: ids of results of these attempts that are not current, since a later result is.
+        recording_ids: values of `recording_id` of the current results [results]; a recording that is listed again, or
+            by another run, has another id there.
+        attempts: names of the attempts with at least one current result [attempts].
+        others: values of `recording_id` of results of these attempts that are not current, since another result of the
+            recording is [n].
     """
 
     recording_ids: pa.Array
@@ -51,8 +53,9 @@ class Selection:
 def select_results(recordings: ArchiveTable, runs: Sequence[str] | None = None, *, per_run: bool = True) -> Selection:
     """Return the current results: the latest result of each recording.
 
-    A later failure does not replace a result of the same version of the file. If the file was replaced, results of the
-    earlier version are no longer current, even if the new version could not be read.
+    A failure is current only if the same version of the file was never scored: a later failure does not replace a
+    score. If the file was replaced, results of the earlier version are no longer current, even if the new version could
+    not be read. A file that was missing when it was listed does not count as a new version.
 
     Args:
         recordings: table of recordings.
@@ -104,7 +107,8 @@ def result_states(recordings: ArchiveTable, run: str | None = None) -> pa.Table:
     """Return a table with the columns `run`, `path` and `is_done`, one row for each recording of each run.
 
     `path` is `ListedFile.path`. `is_done` is True if the latest version of the recording's file was scored, even if
-    another attempt failed. `run` is the id of a run, to include only this run; None for all runs.
+    another attempt failed; False if all attempts at that version failed. `run` is the id of a run, to include only this
+    run; None for all runs.
 
     Raises:
         StoreError, FormatError: see `delta.ArchiveTable.reading`.

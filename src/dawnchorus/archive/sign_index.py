@@ -118,7 +118,7 @@ class Space:
 
 
 def normalize(vectors: FloatArray) -> FloatArray:
-    """Return vectors [n, dim] scaled to length 1; zero vectors stay zero."""
+    """Return a copy of vectors [n, dim] scaled to Euclidean length 1; zero vectors stay zero."""
     lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
     lengths[lengths == 0] = 1
     unit: FloatArray = vectors / lengths[:, np.newaxis]
@@ -392,8 +392,8 @@ def _derived_name(path: str) -> str:
 def index_folders(location: ArchiveLocation, cache: Path | None = None) -> list[Path]:
     """Return the folders for derived files, in order of preference.
 
-    One is in the archive, if that is on a disk; the last one is in this machine's cache: in the folder `cache`, or, if
-    None, in the user's cache.
+    For an archive on a disk, the first is in the archive's folder. The last one, for a store the only one, is in this
+    machine's cache: in the folder `cache`, or, if that is None, in the user's cache.
     """
     name = hashlib.sha256(os.fsencode(location.root)).hexdigest()[:16]
     cached = (cache or platformdirs.user_cache_path("dawnchorus") / FOLDER) / name

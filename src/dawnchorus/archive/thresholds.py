@@ -26,7 +26,8 @@ def select_rows(
 
     Args:
         batches: rows with the columns `run`, `scientific_name` and `score`, and those in `columns`.
-        runs: the runs whose models have minimum scores for some species.
+        runs: the runs whose models have minimum scores for some species (`ArchiveRun.thresholds`), which are used
+            for these species be they higher or lower than `min_score`.
         min_score: minimum score of all other species, and of other runs.
         columns: names of the columns to return.
     """

@@ -24,7 +24,10 @@ LAYOUT = "float16, little-endian, one after the other; or lowest value and step 
 
 
 def encode_vectors(vectors: npt.NDArray[np.float32], encoding: EmbeddingEncoding) -> list[bytes]:
-    """Encode embeddings [rows, dim], each as a bytes object: "embeddings" as float16, "embeddings:int8" in 8 bits."""
+    """Encode embeddings [rows, dim], each as a bytes object: "embeddings" as float16, "embeddings:int8" in 8 bits.
+
+    See `LAYOUT`; in 8 bits, each embedding has a scale of its own.
+    """
     return _ENCODERS[encoding](vectors)
 
 
@@ -51,12 +54,13 @@ _ENCODERS: dict[EmbeddingEncoding, Callable[[npt.NDArray[np.float32]], list[byte
 
 
 def read_vectors(column: pa.BinaryArray, dim: int) -> HalfArray:
-    """Decode a column of embeddings, float16 or 8 bits, to an array [rows, dim]; float16 alone is not copied.
+    """Decode a column of embeddings to an array [rows, dim]; the encoding of each row is known by its length.
 
-    `dim` is the number of values of an embedding, that of the model (`Model.embedding_dim`).
+    If all rows are float16, the array is a view of the column's memory. `dim` is the number of values of an embedding,
+    that of the model (`Model.embedding_dim`).
 
     Raises:
-        FormatError: an embedding is null, or has another length than `dim`.
+        FormatError: an embedding is null, or has not the length of `dim` values in float16 or in 8 bits.
     """
     if not len(column):
         return np.zeros((0, dim), _HALF)

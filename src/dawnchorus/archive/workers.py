@@ -28,12 +28,14 @@ LOST_AFTER_S = 120.0
 class Worker:
     """This process as a writer of an archive, with a heartbeat file that names the units it is processing.
 
-    Used in a `with` block, which writes the file at its start and removes it at its end.
+    Used in a `with` block, which writes the file at its start and removes it at its end. Entering the block raises
+    BusyError if the store allows only one writer and there is another, and OutputError or StoreError if the file or the
+    store fails.
 
     Args:
         location: location of the archive.
         run: id of the run; empty for maintenance of the archive.
-        shard: the worker's shard as text, such as "2/8", or the kind of maintenance.
+        shard: the worker's shard as text, such as "2/8", or the kind of maintenance: "compaction" or "vacuum".
 
     Attributes:
         id: id of the worker, 12 random hexadecimal digits.
@@ -142,7 +144,7 @@ class WorkerState:
 
 
 def read_workers(location: ArchiveLocation) -> list[WorkerState]:
-    """Return the states of all workers that have not ended normally.
+    """Return the states of all workers with a heartbeat file: those that run, and those that did not end normally.
 
     Raises:
         InputError: the file of a worker cannot be read.

@@ -19,14 +19,16 @@ SORTED_BY = [(name, "ascending") for name in ("scientific_name", "site", "record
 
 
 def unit_transaction(unit: str) -> str:
-    """Return the name of the transaction that commits a unit, a batch of recordings, given by its name."""
+    """Return the name of the transaction that commits a unit, a batch of recordings; `unit` is the unit's name."""
     return f"unit-{unit}"
 
 
 def attempt_transaction(attempt: str) -> str:
-    """Return the name of the transaction of an attempt, one worker's try at a unit, given by its name.
+    """Return the name of the transaction that ends an attempt, one worker's try at a unit; `attempt` is its name.
 
-    The commit of the attempt carries it, or else the vacuum that removes the attempt's rows.
+    The attempt's commits to the tables have this transaction. A table accepts a transaction only once. So a vacuum that
+    removes the rows of an uncommitted attempt first adds the transaction to the table of recordings: the attempt cannot
+    be committed any more.
     """
     return f"attempt-{attempt}"
 
@@ -78,7 +80,8 @@ class UnitWriter:
     def commit(self, unit: str, recordings: pa.Table, results: Mapping[str, pa.Table]) -> bool:
         """Commit a unit: first the results, and then the recordings.
 
-        Returns False if another attempt has committed the unit; the rows of this attempt are then deleted.
+        Returns True if this attempt has committed the unit. Returns False if another attempt has, or if a vacuum has
+        ended this attempt, as its worker seemed lost; the rows of this attempt are then deleted.
 
         Args:
             unit: name of the unit.

@@ -53,7 +53,7 @@ class Backend(Protocol):
     """Properties in the file's header."""
 
     def blocks(self, *, first_frame: int = 0) -> Iterator[FloatArray]:
-        """Yield blocks of float32 samples [frames, channels], full scale -1 to 1, from frame `first_frame` on.
+        """Yield blocks of float32 samples [frames, channels], full scale -1 to 1, from frame `first_frame` (from 0) on.
 
         To be called once for an open file. Samples are as decoded: they may be NaN, infinite or beyond full scale.
 

@@ -123,14 +123,14 @@ class ChannelStatistics:
         return variances
 
     def dead(self) -> list[int]:
-        """Return the indices of channels at least 60 dB below the loudest one; empty if all channels are silent."""
+        """Return the indices of silent channels, at least 60 dB below the loudest one; empty if all have no signal."""
         powers = self.powers()[:-1]
         return np.flatnonzero(powers <= powers.max() * DEAD_RATIO**2).tolist() if powers.max() > 0 else []
 
     def only_noise(self) -> list[int]:
-        """Return the indices of channels that have only steady noise; empty if no channel has any other sound.
+        """Return the indices of channels that have only steady noise, without the silent ones (`dead`).
 
-        Also empty before 30 frames of 512 samples were analyzed.
+        Empty if all channels are noise or silent, and before 30 frames of 512 samples were analyzed.
         """
         if self._n_frames < _MIN_FRAMES:
             return []
@@ -157,7 +157,7 @@ class ChannelStatistics:
         return highest
 
     def cancels(self) -> bool:
-        """Return True if the channels cancel each other in the mono mix, and no channel is silent.
+        """Return True if the channels cancel each other in the mono mix; False if a channel is silent (`dead`).
 
         They cancel if the power of the mix is below a tenth of the mean power of the channels.
         """
@@ -165,9 +165,10 @@ class ChannelStatistics:
         return bool(powers[-1] < CANCELLED_POWER * powers[:-1].mean()) and not self.dead()
 
     def best(self) -> int:
-        """Return the index of the clearest channel: its frequency bands vary most over time.
+        """Return the index of the clearest channel, the one with the largest value in `variations`.
 
-        Silent channels and pure noise are ignored. Among equally clear channels, the loudest is returned.
+        Channels in `dead` and `only_noise` are ignored. Channels within 10 % of the largest value count as equally
+        clear; of these, the loudest one is returned.
         """
         variations = self.variations()
         variations[[*self.dead(), *self.only_noise()]] = -1
@@ -175,7 +176,7 @@ class ChannelStatistics:
         return int(np.argmax(np.where(is_good, self.powers()[:-1], -1)))
 
     def faults(self) -> Iterator[str]:
-        """Yield a message for each channel that is silent or has only noise."""
+        """Yield a message for each channel that is silent (`dead`) or has only noise (`only_noise`)."""
         for k, what in self._bad():
             yield f"channels: channel {k + 1} of {self.n_channels} is {what}"
 
@@ -183,7 +184,10 @@ class ChannelStatistics:
         return [(k, "silent") for k in self.dead()] + [(k, "only noise") for k in self.only_noise()]
 
     def warnings(self, used: int | None) -> Iterator[str]:
-        """Yield messages about faults of the channel at the index `used`, or, if `used` is None, of the mono mix."""
+        """Yield messages about faults of the channel at the index `used`.
+
+        If `used` is None, they are about all channels that weaken the mono mix, and about channels that cancel out.
+        """
         bad = self._bad()
         advice = (
             "the channel left, right or best reads one, each all of them (the option channel, --channel of identify)"

@@ -41,7 +41,7 @@ class ClockReport:
             self._unread = self._unread or f"{name}: {unread}"
 
     def notes(self) -> Iterator[str]:
-        """Yield one sentence for each problem that occurred."""
+        """Yield one sentence for each problem that occurred, with the number of recordings and the example."""
         of_all = f"of {counted(self.n, 'recording')}"
         if self.n_untimed:
             yield (

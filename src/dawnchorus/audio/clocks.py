@@ -23,9 +23,9 @@ _TIME = re.compile(
 
 
 def parse_zone(text: str) -> timezone | None:
-    """Return the time zone of `Z`, `UTC`, `UTC+2`, `UTC-3:30`, `+0545` or `-03:30`; None for anything else.
+    """Return the time zone of a text such as `Z`, `UTC`, `GMT+2`, `UTC-3:30`, `+0545` or `-03:30`; None for others.
 
-    Offsets of more than 14 hours, or that are no multiple of 15 minutes, give None.
+    Names such as `CET`, offsets of more than 14 hours, and offsets that are no multiple of 15 minutes give None.
     """
     match = _ZONE.fullmatch(text)
     if match is None or not text:
@@ -54,9 +54,10 @@ def build_time(
 
 
 def parse_time(text: str) -> datetime | None:
-    """Parse `2024-06-01 01:30:05`, with any usual separators and an optional fraction and zone; None if that fails.
+    """Parse a time such as `2024-06-01 01:30`, `2024/06/01T01:30:05.25` or `2024-06-01 01:30:05 UTC+2`; else None.
 
-    The seconds may be missing; see `build_time` for the range of years.
+    Numbers of the date are separated by `-`, `:`, `/`, `.` or a space, those of the time by `-`, `:`, `.` or a space.
+    Seconds, their fraction and the zone (see `parse_zone`) are optional; see `build_time` for the range of years.
 
     Without a zone, the result is naive: local time of the recorder. A time with an unknown zone gives None, since it
     would be hours off if it was read as local. `-00:00` means no zone (RFC 3339): Song Meters write it if none was set.

@@ -72,7 +72,7 @@ class OpenRecording(Protocol):
 
     @property
     def duration_s(self) -> float:
-        """True length in seconds after the last block; undefined before: the length decoded so far, or 0."""
+        """True length in seconds after the last block; before, the length decoded so far, or 0, by implementation."""
         ...
 
     def blocks(self) -> Iterator[FloatArray]:
@@ -141,12 +141,13 @@ class Recording:
         Args:
             rate_hz: sample rate of the blocks; None for the file's rate.
             max_samples: maximum number of frames x channels at the file's rate.
-            channel: channel to read: "mean" of all, "left", "right", "best" or a number from 1; "best" decodes the
-                recording twice, first to find the channel whose frequency bands vary most over time.
+            channel: a channel's number from 1, "mean" of all channels, "left" (the first), "right" (the second) or
+                "best". The last decodes the recording twice, first to find the channel whose frequency bands vary most
+                over time. Of a recording with a single channel, each of these names reads that channel.
             analyses: analyses that get the samples of all channels at the file's rate; None for none.
 
         Raises:
-            AudioDecodeError: no sample could be decoded, no sample is finite, or there is no such channel.
+            AudioDecodeError: no sample could be decoded, no sample is finite, or there is no channel of this number.
             AudioTooLargeError: the recording has more than `max_samples` samples.
             AudioReadError: the store of the recording failed.
         """
@@ -160,8 +161,8 @@ class Recording:
     ) -> Iterator[FloatArray]:
         """Yield the audio from `start_s` to `end_s` as mono float32 blocks [samples], one block in memory at a time.
 
-        The audio is shorter at the end of the recording. `rate_hz` is the sample rate of the blocks; `channel` is as in
-        `blocks`. To be called once for an open recording, in place of `blocks`.
+        Times are in seconds from the start of the recording; the audio is shorter at its end. `rate_hz` is the sample
+        rate of the blocks; `channel` is as in `blocks`. To be called once for an open recording, in place of `blocks`.
 
         Raises:
             AudioError: the recording cannot be decoded there, has no audio at `start_s`, or has no such channel.

@@ -154,8 +154,8 @@ class DecoderChild:
 class Watchdog:
     """Thread that kills decoder processes that keep a caller waiting too long for a reply.
 
-    Too long is more than the sum of `DecoderChild.stall_s` and `repeated_s`. The thread starts with the first process,
-    and ends when none are left.
+    Too long is more than `DecoderChild.stall_s`, plus the time for which requests to the recording's store may be
+    repeated. The thread starts with the first watched process, and ends when no watched process is left.
     """
 
     def __init__(self) -> None:
@@ -210,7 +210,11 @@ def can_share_memory() -> bool:
 
 
 def start_child(*descriptors: int) -> subprocess.Popen[bytes]:
-    """Start a decoder process; `descriptors` is that of the open file for shared memory, or empty without one."""
+    """Start a decoder process, and return it.
+
+    `descriptors` is that of the open file for shared memory, which the process inherits; empty to pass samples through
+    the pipe.
+    """
     return subprocess.Popen(
         # -P: the current folder holds the user's data, not modules.
         [sys.executable, "-P", "-m", "dawnchorus.audio.decoder_server", *map(str, descriptors)],

@@ -20,7 +20,8 @@ class DecoderPool:
     Args:
         n_shared: maximum number of decoders in use by `decoder` at the same time.
         n_reserved: additional number of decoders for direct calls of `borrow`, which so need not wait for `decoder`.
-        n_kept: number of idle decoders that are kept open; others are closed once unused for `IDLE_S` seconds.
+        n_kept: number of idle decoders that are kept open. Others that were idle for more than `IDLE_S` seconds are
+            closed when the next decoder is given back.
     """
 
     def __init__(self, n_shared: int, *, n_reserved: int = 0, n_kept: int) -> None:
@@ -34,6 +35,8 @@ class DecoderPool:
 
     def borrow(self) -> DecoderProcess:
         """Wait for a free decoder and return it; pass it to `give_back` after use.
+
+        At most `n_shared + n_reserved` decoders are borrowed at the same time.
 
         Raises:
             OverloadedError: the pool is closed.

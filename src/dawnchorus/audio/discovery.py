@@ -45,13 +45,17 @@ _MAX_NAMED = 5
 
 
 def find_recordings(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """Return the recordings in files, folders (recursively) and globs, also by URL, each once and in a stable order.
+    """Return the recordings in files, folders (recursively) and globs, also by URL, each once.
+
+    They are in the order of `paths`, and sorted by name in a folder or glob. In folders, files with one of `SUFFIXES`
+    are found, except hidden ones and those in hidden or linked folders; a file that is named itself, or by a glob, may
+    have any suffix.
 
     A named file that does not exist, a glob that matches nothing, and an object that cannot be accessed are in the
-    list, too, so that the run reports them.
+    list, too, so that the run reports them, unless there is nothing else.
 
     Raises:
-        InputError: no recording was found, or none of the named ones exists.
+        InputError: none of the paths leads to a recording that exists.
         StoreError: a store refused access, or cannot be reached.
     """
     given = [_as_given(path) for path in paths]
@@ -78,8 +82,9 @@ def describe_skipped(
 ) -> Iterator[str]:
     """Yield a sentence for each kind of path that `find_recordings` skips, with the number of paths and an example.
 
-    The kinds are linked folders, hidden files and folders, and files with other suffixes. Files whose suffix (such as
-    ".csv") or name is in `companions` are not counted.
+    The kinds are linked folders, hidden recordings and folders, and files with other suffixes than `SUFFIXES`. Files
+    whose suffix (such as ".csv") or whole name is in `companions` are not counted. Nothing is yielded if nothing is
+    skipped.
     """
     linked: list[str] = []
     hidden: list[str] = []

@@ -55,7 +55,7 @@ class NamePattern:
     used_by: str
     """Recorders and programs, with examples of their file names."""
     regex: re.Pattern[str]
-    """Expression with named groups for date and time."""
+    """Expression with named groups for date and time, searched in the whole name."""
     read_date: Callable[[re.Match[str]], tuple[int, int, int] | None]
     """Function that returns year, month and day of a match; None if their order is ambiguous."""
 
@@ -171,7 +171,7 @@ _LOCATIONS = (
 def read_name(path: PurePath) -> RecordingMetadata | None:
     """Parse time and location in a file name, such as `20240601_013005.wav`; None if the name has neither.
 
-    `NAME_PATTERNS` has the notations of times, with examples.
+    `NAME_PATTERNS` has the notations of times, with examples and in order of precedence. Names of folders are not read.
     """
     stem = path.name if path.suffix[1:].isdecimal() else path.stem  # 2024-06-01 01.30.05 has no suffix
     moment, unread = next(_times(stem), (_from_hexadecimal(path), None))
@@ -183,9 +183,10 @@ def read_name(path: PurePath) -> RecordingMetadata | None:
 
 
 def text_before_time(name: str) -> str:
-    """Return the part of a file name before the time; empty if there is no time.
+    """Return the part of a file name before the time, such as "SITE1_" of "SITE1_20240601_013005.wav".
 
-    Numbers that old AudioMoths use as names count as no time.
+    Empty if the name starts with the time or has none. Times are those in `NAME_PATTERNS`; the hexadecimal numbers that
+    old AudioMoths use as names, such as "5CE3A2F0.WAV", count as no time.
     """
     for pattern in NAME_PATTERNS:
         for match in pattern.regex.finditer(name):

@@ -95,9 +95,10 @@ def _pairs(peaks: IntArray) -> npt.NDArray[np.void]:
 def near_pairs(prints: Iterable[npt.NDArray[np.void]]) -> list[tuple[int, int, float]]:
     """Return pairs of recordings with the same audio; `prints` has the `fingerprint` of each recording.
 
-    A pair has the indices of both recordings, the smaller one first, and the share (0 to 1) of agreeing hashes among
-    those of the recording with fewer hashes. `MIN_COMMON` and `MIN_PART` say how many hashes have to agree. Hashes that
-    occur more than 200 times in all recordings are ignored.
+    A pair has the indices of both recordings in `prints`, the smaller one first, and the share (0 to 1) of agreeing
+    hashes among those of the recording with fewer hashes. Hashes agree if they are equal with the same time offset;
+    `MIN_COMMON` and `MIN_PART` say how many have to. Hashes that occur more than 200 times in all recordings together
+    are ignored.
     """
     each = list(prints)
     sizes = np.array([len(p) for p in each], np.int64)

@@ -70,7 +70,7 @@ class UndeclaredAudio:
     endian: str = "LITTLE"
     """Byte order of the samples: "LITTLE" or "BIG"."""
     is_short: bool = False
-    """True if the header states a length, and samples continue after it; False if it states none."""
+    """True if the header states a length, and samples continue after it; False if the length was never written."""
     zeros_s: float = 0.0
     """Seconds of zeros after the samples, which are left out."""
 
@@ -87,8 +87,8 @@ class UndeclaredAudio:
 def find_undeclared_audio(path: Path) -> UndeclaredAudio | None:
     """Find samples beyond the length in the header of a WAV, AIFF, AU or CAF file; None if there are none.
 
-    The length may be missing, or, in a WAV file, too short. Samples that are all zero do not count, unless their
-    encoding is one with `subtype` None.
+    The length may be missing, or, in a WAV file, too short by at least 0.1 s. Samples that are all zero do not count,
+    unless their encoding is one with `UndeclaredAudio.subtype` None.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -108,7 +108,10 @@ def find_undeclared_audio(path: Path) -> UndeclaredAudio | None:
 
 
 def open_undeclared_audio(path: Path, audio: UndeclaredAudio) -> BinaryIO:
-    """Open the samples that `find_undeclared_audio` found in the file `path`, as a binary file of encoded samples."""
+    """Open the samples that `find_undeclared_audio` found in the file `path`, as a binary file.
+
+    Its content is the encoded samples alone, without a header, from `audio.start` on.
+    """
     return io.BufferedReader(_Region(path, audio.start, audio.n_bytes))
 
 

@@ -75,7 +75,8 @@ class MelImage:
     def levels(self, samples: FloatArray, *, rate_hz: int) -> FloatArray:
         """Return levels [n_mels, columns] of mono samples [n] in dB relative to the maximum, at least -`range_db`.
 
-        The lowest band is first. Levels of silence are 0.
+        The lowest band is first. Columns are centered on every hop from the first sample on. If all samples are 0, all
+        levels are 0, the maximum.
 
         Raises:
             InputError: bands are narrower than the spectrum's resolution, or `low_hz` is above half the sample rate.

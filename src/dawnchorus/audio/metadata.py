@@ -57,8 +57,9 @@ def read_metadata(path: Path, readers: Sequence[Reader] = READERS) -> RecordingM
     """Read location and time from a file's metadata and its name; unknown fields are None.
 
     `readers` are functions that get the path and the file's metadata chunks and return metadata or None, in descending
-    order of trust. Contradictions between their results are described in `conflict`, and times and locations that
-    cannot be read in `unread`. A reader that raises an exception is passed over.
+    order of trust: of each field, the first value is used (`merge_metadata`). Contradictions between their results are
+    described in `conflict`, and times and locations that cannot be read in `unread`. A reader that raises an exception
+    is passed over.
     """
     notes = read_metadata_chunks(path)
     sources = []
@@ -73,7 +74,7 @@ def read_metadata(path: Path, readers: Sequence[Reader] = READERS) -> RecordingM
 def with_name(known: RecordingMetadata, name: str) -> RecordingMetadata:
     """Return the metadata `known`, with missing fields filled in from the recording's original file name `name`.
 
-    Contradictions between metadata and name are described in `conflict`.
+    Fields of `known` have precedence; contradictions between them and the name are described in `conflict`.
     """
     named = read_name(Path(name))
     return known if named is None else merge_metadata([known, named])
@@ -82,9 +83,11 @@ def with_name(known: RecordingMetadata, name: str) -> RecordingMetadata:
 def merge_metadata(sources: Iterable[RecordingMetadata]) -> RecordingMetadata:
     """Merge metadata field by field; of each field, the first source that has a value is used.
 
-    `sources` are in descending order of trust. A time without a zone gets the zone of another source with the same
-    clock time. In the result, `source` is that of the time, or else the first one that is not None; `conflict` and
-    `unread` have all texts of the sources, and `conflict` also their contradictions.
+    `sources` are in descending order of trust. Latitude and longitude are of the same source. A time without a zone
+    gets the zone of another source with the same clock time. In the result, `source` is that of the time, or else the
+    first one that is not None. `conflict` and `unread` have all texts of the sources, separated by "; "; `conflict` has
+    also the contradictions between the sources, and a start time more than a day in the future. Both are None if there
+    is nothing to report.
     """
     known = list(sources)
     timed = [metadata for metadata in known if metadata.start_time is not None]
@@ -164,6 +167,6 @@ def metadata_to_json(metadata: RecordingMetadata) -> dict[str, Any]:
 
 
 def metadata_from_json(fields: dict[str, Any]) -> RecordingMetadata:
-    """Return the metadata from the fields that `metadata_to_json` returned."""
+    """Return the metadata whose fields `metadata_to_json` returned."""
     time = fields["start_time"]
     return RecordingMetadata(**{**fields, "start_time": time and datetime.fromisoformat(time)})

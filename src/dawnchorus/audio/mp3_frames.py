@@ -68,7 +68,7 @@ class FrameIndex:
     """Byte offsets of the frames of an MP3 file."""
 
     starts: array[int]
-    """Offset in bytes of each frame whose number is a multiple of `STEP`, and of the end of the last frame."""
+    """Offset in bytes of each frame whose number (from 0) is a multiple of `STEP`, and of the end of the last frame."""
     n_frames: int
     """Number of frames."""
     frame_samples: int
@@ -79,9 +79,10 @@ class FrameIndex:
     """Length of a frame in bytes, by the first three bytes of its header."""
 
     def blocks(self, path: Path, first: int, end: int | None) -> Iterator[FloatArray]:
-        """Yield blocks of float32 samples [n, channels] of the file `path`, from sample `first` on.
+        """Yield blocks of float32 samples [n, channels] of the file `path`, from sample `first` (from 0) on.
 
-        `end` is the number of the sample after the last one; None for all up to the end of the file.
+        `end` is the number of the sample after the last one; None for all up to the end of the file. Samples count per
+        channel, and without `delay`.
 
         Raises:
             soundfile.LibsndfileError: the samples cannot be decoded.
@@ -116,7 +117,9 @@ class FrameIndex:
 
 
 def find_frames(path: Path) -> FrameIndex | None:
-    """Return the index of an MP3 file; None if seeking by the index would be wrong, or the file is too short to check.
+    """Return the index of an MP3 file; None if seeking by the index would be wrong, or this cannot be checked.
+
+    It cannot be checked if the file is too short or no MP3.
 
     The `MAX_INDEXES` indexes that were used last are cached.
     """

@@ -30,7 +30,7 @@ class OggPage:
 
 
 def iter_pages(file: BinaryIO, *, start: int = 0) -> Iterator[OggPage]:
-    """Yield the pages from byte `start` up to bytes that are not a page; the last page may be truncated."""
+    """Yield the pages from byte `start` up to bytes that are not a page; the last one may end after the file's end."""
     while True:
         file.seek(start)
         header = file.read(_PAGE_HEADER + 255)
@@ -57,7 +57,10 @@ def find_last_page(file: BinaryIO) -> OggPage | None:
 
 
 def is_cut_off(path: Path) -> bool:
-    """Return True for an Ogg file whose last page is incomplete or not marked as the last; False for other files."""
+    """Return True for an Ogg file whose last page is incomplete or not marked as the last of its stream.
+
+    False for other Ogg files, and for files of other formats.
+    """
     with path.open("rb") as file:
         if file.read(4) != _MAGIC:
             return False

@@ -24,7 +24,7 @@ def map_recordings(
     """Yield `work(decoder, recording)` for each recording, in order, computed by `n_workers` threads.
 
     `recordings` is read lazily, a few items ahead, so it may be of any length. Each thread has a decoder of its own. An
-    exception of `work` is raised in the place of its result, and ends the iteration.
+    exception of `work` is raised in the place of its result, and ends the iteration: later results are lost.
     """
     decoders = DecoderPool(n_workers, n_kept=n_workers)
     waiting: deque[Future[Result]] = deque()

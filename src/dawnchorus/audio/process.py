@@ -79,20 +79,21 @@ class DecoderProcess:
     ) -> IsolatedRecording:
         """Start to decode a recording, which is used in a `with` block.
 
-        The process starts at once and decodes ahead. It decodes one recording at a time: the next request ends a
-        recording that is still open.
+        The process begins at once, and decodes ahead. It decodes one recording at a time: the next request ends a
+        recording that is still open. Errors of the recording are raised later, by its `with` block and `blocks`.
 
         Args:
             path: the recording.
             rate_hz: sample rate of the blocks; None for the file's rate.
             max_samples: maximum number of frames x channels at the file's rate.
-            channel: channel to read: "mean" of all, "left", "right", "best" (the one whose frequency bands vary most
-                over time) or a number from 1.
+            channel: channel to read: "mean" of all, "left" (the first), "right" (the second), "best" (the one whose
+                frequency bands vary most over time) or a number from 1. Of a recording with a single channel, each of
+                these names reads that channel.
             analyses: new analyses of all channels, by name, which run in the process; their results are in
                 `IsolatedRecording.tables` after the last block. None for none.
 
         Raises:
-            DecoderCrashError: the process has ended.
+            DecoderCrashError: the process ended before it had the request.
         """
         decoding: dict[str, Any] = {"rate_hz": rate_hz, "max_samples": max_samples, "channel": channel}
         if analyses:
@@ -104,10 +105,11 @@ class DecoderProcess:
     ) -> IsolatedRecording:
         """Start to decode a recording from `start_s` to `end_s`; the result is used in a `with` block.
 
-        `rate_hz` is the sample rate of the blocks, and `channel` is as in `open`.
+        Times are in seconds from the start of the recording. `rate_hz` is the sample rate of the blocks, and `channel`
+        is as in `open`.
 
         Raises:
-            DecoderCrashError: the process has ended.
+            DecoderCrashError: the process ended before it had the request.
         """
         return self._request(path, start_s=start_s, end_s=end_s, rate_hz=rate_hz, channel=channel)
 
@@ -171,12 +173,17 @@ class DecoderProcess:
 class IsolatedRecording:
     """A recording decoded by a `DecoderProcess`, used in a `with` block; implements `decode.OpenRecording`.
 
-    Entering the block reads the header, and raises AudioError if the file cannot be opened. Leaving the block before
-    the last sample was read ends the process.
+    Entering the block reads the header. It raises AudioError if the file cannot be opened, or the decoder crashed or
+    hung on it. Leaving the block before the last sample was read ends the process.
 
     Args:
         child: the process, which got the request for this recording.
         path: the recording.
+
+    Attributes:
+        path: the recording.
+        n_samples: number of samples in the blocks so far.
+        tables: tables of the analyses by name, without those of failed analyses; empty before the last block.
     """
 
     header: RecordingHeader

@@ -112,7 +112,10 @@ def _iter_vorbis_comments(content: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def read_guano(chunks: MetadataChunks) -> RecordingMetadata | None:
-    """Parse time, location and recorder in a GUANO chunk; None if there is no such chunk."""
+    """Parse time, location and recorder in a GUANO chunk; None if there is no such chunk.
+
+    Missing fields are None; a time or location that cannot be parsed is also None, and described in `unread`.
+    """
     if "guan" not in chunks:
         return None
     from guano import GuanoFile
@@ -133,8 +136,9 @@ def read_guano(chunks: MetadataChunks) -> RecordingMetadata | None:
 def read_audiomoth_comment(chunks: MetadataChunks) -> RecordingMetadata | None:
     """Parse an AudioMoth comment, `Recorded at T D (UTC±h[:mm])...`; None if there is none.
 
-    Firmware before 1.0.1 wrote no zone; its clock was always UTC. A comment without a zone and without the word
-    AudioMoth is by another program, and ignored.
+    The comment is that of a WAV file's INFO list, or a FLAC file's comment or description. Firmware before 1.0.1 wrote
+    no zone; its clock was always UTC. A comment without a zone and without the word AudioMoth is by another program,
+    and gives None. A time that cannot be parsed is described in `unread`.
     """
     comment = _text(chunks, "INFO/ICMT") or _text(chunks, "FLAC/COMMENT") or _text(chunks, "FLAC/DESCRIPTION")
     match = _RECORDED_AT.search(comment)
@@ -153,7 +157,10 @@ def read_audiomoth_comment(chunks: MetadataChunks) -> RecordingMetadata | None:
 
 
 def read_wamd(chunks: MetadataChunks) -> RecordingMetadata | None:
-    """Parse a chunk of Wildlife Acoustics (WAMD), numbered fields with their lengths; None if there is none."""
+    """Parse time, location and recorder in a chunk of Wildlife Acoustics (WAMD); None if there is no such chunk.
+
+    Missing fields are None; a time or location that cannot be parsed is also None, and described in `unread`.
+    """
     if "wamd" not in chunks:
         return None
     fields = dict(_iter_wamd(chunks["wamd"]))
@@ -192,7 +199,10 @@ def _wamd_location(text: str) -> str:
 
 
 def read_bext(chunks: MetadataChunks) -> RecordingMetadata | None:
-    """Parse the `bext` chunk of a Broadcast Wave file, whose time has no zone; None if there is none."""
+    """Parse time and recorder in the `bext` chunk of a Broadcast Wave file; None if there is no such chunk.
+
+    The time has no zone, and is None if it cannot be parsed.
+    """
     content = chunks.get("bext", b"")
     if len(content) < _BEXT.size:
         return None
@@ -201,7 +211,11 @@ def read_bext(chunks: MetadataChunks) -> RecordingMetadata | None:
 
 
 def read_ixml(chunks: MetadataChunks) -> RecordingMetadata | None:
-    """Parse an iXML chunk, whose date and time recorders copy from `bext`; None if there is none."""
+    """Parse time and location in an iXML chunk; None if there is no such chunk.
+
+    Recorders copy the time from `bext`; it is None if it cannot be parsed. A location that cannot be parsed is also
+    None, and described in `unread`.
+    """
     text = _text(chunks, "iXML")
     if not text:
         return None
@@ -216,7 +230,10 @@ def _element(text: str, name: str) -> str:
 
 
 def read_flac_comments(chunks: MetadataChunks) -> RecordingMetadata | None:
-    """Parse the comments of Frontier Labs FLAC files; None if there are none."""
+    """Parse the comments `RECORDINGSTART` and `SENSORLOCATION` of Frontier Labs FLAC files; None if there are neither.
+
+    A time or location that cannot be parsed is None, and described in `unread`.
+    """
     time, location = _text(chunks, "FLAC/RECORDINGSTART"), _text(chunks, "FLAC/SENSORLOCATION")
     if not time and not location:
         return None
@@ -230,7 +247,10 @@ def read_flac_comments(chunks: MetadataChunks) -> RecordingMetadata | None:
 
 
 def read_info_date(chunks: MetadataChunks) -> RecordingMetadata | None:
-    """Parse the creation time in a WAV file's INFO list, often that of an edit; None if there is none."""
+    """Parse the creation time (ICRD) in a WAV file's INFO list, often that of an edit; None if there is no such entry.
+
+    The time is None if it cannot be parsed.
+    """
     text = _text(chunks, "INFO/ICRD")
     return _metadata("ICRD", start_time=parse_time(text)) if text else None
 

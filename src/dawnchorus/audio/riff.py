@@ -41,8 +41,9 @@ class Chunk:
 def iter_chunks(file: BinaryIO) -> Iterator[Chunk]:
     """Yield the top-level chunks of a WAV file in order, at most `MAX_CHUNKS`; none for other files.
 
-    `file` is at its start. Iteration stops at an invalid chunk name, which is read from samples, after a chunk whose
-    size was never written.
+    `file` is at its start. If the size of a chunk was never written, samples are read in place of the next chunk's
+    header: iteration ends at a name that is not printable ASCII, without yielding that chunk. It also ends after a
+    chunk with a size of 2**48 bytes or more.
     """
     header = file.read(16)
     if header == _WAVE64:
@@ -99,7 +100,10 @@ def read_chunk(file: BinaryIO, chunk: Chunk) -> bytes:
 
 
 def is_placeholder(size: int) -> bool:
-    """Return True for a size that recorders write before the length is known, such as 0."""
+    """Return True for a size that recorders write before the length is known.
+
+    These are 0, the maximum of 31 or 32 bits or up to 4 KiB less (`PLACEHOLDERS`), and 64-bit sizes from 2**48 on.
+    """
     return size == 0 or size >= _NEVER or any(size in sizes for sizes in PLACEHOLDERS)
 
 

@@ -41,6 +41,8 @@ class SampleAnalysis(Protocol):
 class GuardedAnalysis:
     """Wrapper of a plug-in's analysis, whose errors name the plug-in; implements `SampleAnalysis`.
 
+    A DawnChorusError of the analysis, and an OSError of the system, are raised unchanged.
+
     Args:
         plug_in: the plug-in.
         state: the plug-in's analysis of one recording.
@@ -62,7 +64,7 @@ class GuardedAnalysis:
         """Return the table of the recording.
 
         Raises:
-            InputError: a column has a reserved name.
+            InputError: a column has a reserved name (`RESERVED_COLUMNS`).
             PlugInError: the analysis failed, or returned something else than a table.
         """
         with self._plug_in.guard():
@@ -119,9 +121,10 @@ class SampleAnalyses:
 
 
 def build_table(columns: Mapping[str, Sequence[Any] | npt.NDArray[Any]]) -> Table:
-    """Build a table from columns of equal length, of numbers, booleans or strings.
+    """Build a table from columns of equal length by name, of numbers, booleans or strings.
 
-    A single value is a column of one row; without columns, the table has no rows.
+    A single value is a column of one row; without columns, the table has no rows. The dtype of a column is that of its
+    NumPy array.
 
     Raises:
         InputError: the columns have different lengths.
@@ -142,8 +145,8 @@ def check_rows(table: Table) -> Table:
     """Check the table that an analysis returned for one recording, and return it.
 
     Raises:
-        TypeError: see `check_table`.
-        InputError: a column has a reserved name.
+        TypeError: the value is no table; see `check_table`.
+        InputError: a column has a reserved name (`RESERVED_COLUMNS`).
     """
     for name in check_table(table).dtype.names or ():
         if name in RESERVED_COLUMNS:

@@ -11,7 +11,8 @@ SUFFIXES = ("wav", "flac", "mp3", "ogg")
 def broken_formats() -> list[str]:
     """Return the audio formats that cannot be decoded on this machine, each with the reason; empty if all can.
 
-    An entry is a text such as "mp3 (LibsndfileError)".
+    An entry is a text such as "mp3 (LibsndfileError)", or a single one that begins with "anything" if the libraries for
+    audio cannot be imported.
     """
     try:
         import numpy as np

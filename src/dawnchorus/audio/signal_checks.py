@@ -38,9 +38,10 @@ class SignalLevel:
         self._digest.update(np.rint(np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
 
     def finish(self) -> Table:
-        """Return one row with the columns n (samples), n_clipped, energy (sum of squares), sum and audio_hash (sha256).
+        """Return one row with the columns n, n_clipped, energy, sum and audio_hash.
 
-        The hash is in hexadecimal digits.
+        They are the number of samples, the number of clipped ones (from `CLIPPED_LEVEL` on), the sum of the samples'
+        squares, their sum, and the sha256 in hexadecimal digits.
         """
         return build_table(
             {

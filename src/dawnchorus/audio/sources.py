@@ -32,9 +32,15 @@ class AudioFile:
     """An audio file, which may be temporary."""
 
     path: Path
-    """Path of the file, which is deleted at the end of `open_audio`'s block if it is temporary."""
+    """Path of the file.
+
+    If the source was no path, the file is temporary, and is deleted at the end of `open_audio`'s block.
+    """
     name: str
-    """Name for tables: the path as given, an open file's name, `recording` for bytes, or `samples.wav` for an array."""
+    """Name for tables: the path as given, an open file's `name`, or `samples.wav` for an array.
+
+    It is `recording` for bytes, and for an open file without a name in text.
+    """
     is_trusted: bool = False
     """True for samples from this process, which need no child process for decoding; False for files and bytes."""
 
@@ -50,8 +56,8 @@ def open_audio(source: AudioSource) -> Iterator[AudioFile]:
     """Yield the audio as a file, which exists during the block.
 
     `source` is a path or URL, the bytes of a sound file, a sound file open for reading bytes, or a tuple of samples
-    [frames] or [frames, channels] and their rate in Hz. In an AudioError that the block raises, the name of the audio
-    replaces the path of a temporary file.
+    [frames] or [frames, channels] and their rate in Hz. A path is passed on unchecked. In an AudioError that the block
+    raises, the name of the audio replaces the path of a temporary file.
 
     Raises:
         InputError: the source is none of the known kinds, samples are not those that `arrays.as_frames` takes, or their

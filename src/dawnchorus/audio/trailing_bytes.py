@@ -95,7 +95,8 @@ def find_trailing_bytes(path: Path) -> TrailingBytes | None:
 def find_second_flac(path: Path) -> TrailingBytes | None:
     """Find a second FLAC stream in a FLAC file; None if there is none.
 
-    A file on a disk is read as a whole; of a file in a store, only what follows the bytes that were read from `path`.
+    A file on a disk is read as a whole; of a file in a store, only what follows the bytes that its decoder has read
+    through the object `path`.
     """
     size = path.stat().st_size
     if isinstance(path, RemotePath):

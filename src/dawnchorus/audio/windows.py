@@ -23,8 +23,9 @@ _MIN_UNSCORED_S = 0.01
 class WindowPlan:
     """Length and spacing of the windows of a recording.
 
-    A last window is padded with zeros if it has at least a quarter of a window that no earlier window covers, or if the
-    recording is shorter than one window.
+    Full windows follow each other as long as they fit into the recording. If they leave at least a quarter of a window
+    uncovered at the end, one more window follows, padded with zeros; a shorter rest is in no window. A recording that
+    is shorter than one window has one padded window.
     """
 
     rate_hz: int
@@ -36,7 +37,7 @@ class WindowPlan:
 
     @classmethod
     def from_seconds(cls, *, rate_hz: int, window_s: float, overlap_s: float = 0.0) -> WindowPlan:
-        """Return a plan with lengths rounded to whole samples; `overlap_s` is what neighboring windows share.
+        """Return a plan with lengths rounded to whole samples; `overlap_s` is the time that neighboring windows share.
 
         Raises:
             InputError: the overlap is negative, not shorter than the window, or not a finite number.
@@ -57,7 +58,7 @@ class WindowPlan:
         return self.window_samples / self.rate_hz
 
     def start_s(self, index: int) -> float:
-        """Return the start of window `index`, in seconds from the start of the recording."""
+        """Return the start of window `index` (from 0), in seconds from the start of the recording."""
         return index * self.hop_samples / self.rate_hz
 
     def count(self, n_samples: int) -> int:
@@ -71,7 +72,10 @@ class WindowPlan:
         return full + int(n_samples - covered >= self.window_samples * MIN_TAIL_FRACTION)
 
     def scored_s(self, duration_s: float) -> float:
-        """Return the length in seconds, from the start of a recording, that its windows cover."""
+        """Return the length in seconds, from the start of a recording of length `duration_s`, that its windows cover.
+
+        Padding does not count: the result is at most `duration_s`, rounded to samples.
+        """
         n_samples = round(duration_s * self.rate_hz)
         n_windows = self.count(n_samples)
         return (
@@ -80,7 +84,7 @@ class WindowPlan:
         )
 
     def unscored_s(self, duration_s: float) -> float:
-        """Return the length in seconds, at the end of a recording, that no window covers."""
+        """Return the length in seconds, at the end of a recording of length `duration_s`, that no window covers."""
         return duration_s - self.scored_s(duration_s)
 
 

@@ -19,7 +19,7 @@ MAX_WAV_BYTES = (1 << 32) - 64
 
 
 def write_recording(path: Path, samples: FloatArray, *, rate_hz: int) -> None:
-    """Write mono samples [n], -1 to 1, as a 16-bit file in the format of the suffix (.wav, .flac).
+    """Write mono samples [n], -1 to 1, as a 16-bit file in the format of the suffix of `path`, .wav or .flac.
 
     Raises:
         OutputError: no space, no permission, or no such folder.
@@ -50,7 +50,7 @@ def write_wav(path: Path, samples: npt.NDArray[np.int16], *, rate_hz: int) -> No
 
 
 def encode_mp3(samples: FloatArray, *, rate_hz: int) -> bytes:
-    """Return mono samples [n] as the bytes of an MP3 file, normalized to 0.9 of full scale; silence stays silent."""
+    """Return mono samples [n] as the bytes of an MP3 file, with a peak of 0.9 of full scale; silence stays silent."""
     peak = float(np.max(np.abs(samples), initial=0.0))
     loud = samples * (0.9 / peak) if peak > 0 else samples
     out = io.BytesIO()

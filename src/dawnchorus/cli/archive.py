@@ -52,9 +52,11 @@ class ArchiveJob:
             the files.
         analyses: names of further analyses of the recordings.
         shard: part of the recordings to process, as "I/N" for part I of N; None for all.
-        unit_mb: size in MB of a unit, a group of recordings whose results are committed together; None: automatic.
-        workers: number of decoder processes; None on a Ray cluster: each node's cores.
-        resume: True to add new, changed and failed recordings to a finished run; False to leave it as it is.
+        unit_mb: size in MB (1e6 bytes) of a unit, a group of recordings whose results are committed together; None for
+            the defaults of `archive.manifest.UnitSize`.
+        workers: number of decoder processes; None, on a Ray cluster only, for the number of cores of each node.
+        resume: True to list the recordings again, and add those that are new, have changed or failed; False to keep the
+            run's first list. What is left of an interrupted run is processed in both cases.
         ray: address of a Ray cluster: "HOST:PORT", "auto" or "local"; None without a cluster.
     """
 
@@ -79,7 +81,7 @@ def identify_into_archive(
 
     `job` has the arguments, `paths` are files, folders, globs and URLs of recordings, and messages go to `screen`. With
     `as_json`, the result is also printed as JSON on standard output. With `dry_run`, only the costs of the run are
-    measured and printed; None to run it.
+    measured and printed, and nothing is identified; None to run it.
     """
     from dawnchorus.archive.manifest import UnitSize
     from dawnchorus.identification.archiving import archive_recordings, plan_archiving

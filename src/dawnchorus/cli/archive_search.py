@@ -104,8 +104,8 @@ def search(
 def embed_clip(model: Model, clip: Path, *, start_s: float, end_s: float | None) -> Embeddings:
     """Return the embeddings [windows, dim] of a sound in an audio file.
 
-    A sound that is shorter than the model's window is in the center of one window, if the file is long enough. A longer
-    sound is covered by evenly spaced windows.
+    A sound that is not longer than the model's window is in the center of one window, which is moved into the file if
+    it would begin before it or end after it. A longer sound is covered by as few evenly spaced windows as possible.
 
     Args:
         model: the model.

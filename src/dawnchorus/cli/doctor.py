@@ -43,7 +43,7 @@ class Finding:
     """Result of one check."""
 
     subject: str
-    """Name of the thing that was checked."""
+    """Name of the thing that was checked, such as a format, a model or a folder."""
     state: str
     """Result of the check, in words."""
     advice: str | None = None

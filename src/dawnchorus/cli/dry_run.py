@@ -33,7 +33,7 @@ JSON_SCHEMA = 1
 
 @dataclass(frozen=True)
 class Prices:
-    """Prices in any currency; None if not given."""
+    """Prices in any one currency; a price is None if it was not given."""
 
     per_core_hour: float | None = None
     """Price of an hour of one core."""
@@ -79,7 +79,7 @@ class DryRun:
             model: the model.
             options: options of the identification.
             analyses: names of further analyses.
-            out: output file or folder, whose disk is checked for free space; None: standard output.
+            out: output file or folder, whose disk is checked for free space; None for standard output.
         """
         sized = [(path, file_version(path)[0]) for path in files]
         cost = self._estimate(sized, load_sessions(model, options), build_run_plan(model, options, analyses))

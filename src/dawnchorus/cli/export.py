@@ -71,7 +71,8 @@ def build_kind(export_format: str, *, whole: bool, mel: MelImage | None) -> Expo
     """Return the kind of export for the values of `--format`, `--whole` and `--mel`.
 
     `export_format` is "i16" (`STORED`), the format of clips, for which None is returned since there is no export; or
-    "wav", "npy" or "pt". `mel` has the settings of spectrograms, None for waveforms.
+    "wav", "npy" or "pt". `whole` is True to export whole recordings, False for clips. `mel` has the settings of
+    spectrograms, None for waveforms.
 
     Raises:
         InputError: `mel` is given with a format other than npy or pt, or with `whole`.
@@ -101,7 +102,10 @@ def load_converter(kind: ExportKind | None) -> Callable[[Path], None]:
 
 
 def export_text(export: Export, kind: ExportKind) -> str:
-    """Return a line for the user on a finished export: its folder, and the numbers of exported and omitted items."""
+    """Return a line for the user on a finished export: its folder, and the numbers of exported and omitted items.
+
+    Omitted are clips without a species; they are not mentioned if there are none.
+    """
     items = counted(export.n_items, "recording" if kind.is_whole else "clip")
     line = f"{items} {'written to' if export.is_new else 'already in'} {export.folder}"
     if export.n_without_species:
@@ -110,7 +114,7 @@ def export_text(export: Export, kind: ExportKind) -> str:
 
 
 def excluded_text(excluded: Excluded, thresholds: ClipThresholds) -> str:
-    """Return a line for the user on the numbers of excluded clips, for each threshold that is above 0."""
+    """Return a line for the user: the number of clips that each threshold above 0 excluded, and of those that stay."""
     reasons = []
     if thresholds.min_rms:
         reasons.append(f"{counted(excluded.n_quiet, 'clip')} with an RMS below {thresholds.min_rms:g}")

@@ -12,7 +12,7 @@ LIBRARY = "dawnchorus"
 
 
 def sentence(record: logging.LogRecord) -> str:
-    """Format a log message, with the prefix "warning: " for the level WARNING only."""
+    """Format a log message: the text alone, with the prefix "warning: " if its level is WARNING."""
     prefix = "warning: " if record.levelno == logging.WARNING else ""
     return prefix + record.getMessage()
 
@@ -43,13 +43,13 @@ def collect_log() -> list[str]:
 
 
 def show_log(handler: logging.Handler) -> None:
-    """Attach a handler to the library's logger, at the level INFO, until the command ends."""
+    """Attach a handler to the library's logger, and set the logger's level to INFO, until the command ends."""
     click.get_current_context().with_resource(handled_log(handler))
 
 
 @contextmanager
 def handled_log(handler: logging.Handler) -> Iterator[None]:
-    """Attach a handler to the library's logger, at the level INFO, for the block; then restore the logger's level."""
+    """Attach a handler to the library's logger, and set the logger's level to INFO, for the block; then undo both."""
     log = logging.getLogger(LIBRARY)
     level = log.level
     log.addHandler(handler)

@@ -53,7 +53,7 @@ DEBUG = "--debug"
 
 
 class LazyGroup(click.Group):
-    """Command group that imports the modules of its commands on demand."""
+    """Command group that imports the module of a command on demand, and prints a note on repeated options."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(VERBS)
@@ -83,8 +83,9 @@ class LazyGroup(click.Group):
 def repeated_options(command: click.Command, arguments: Sequence[str]) -> dict[str, int]:
     """Return the number of occurrences of each option with a single value that is given more than once.
 
-    The key is the option's longest name, such as "--out". Options of subcommands are included. The result is empty if
-    click cannot parse the arguments; click then reports the error. (click uses the last value.)
+    `arguments` are those after the name of `command`. The key is the option's longest name, such as "--out". Options of
+    subcommands are included. The result is empty if click cannot parse the arguments; click then reports the error. (Of
+    several values, click uses the last one.)
     """
     context = click.Context(command, **command.context_settings)
     try:

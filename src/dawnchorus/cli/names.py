@@ -29,8 +29,8 @@ def open_name_lists(
     Args:
         models_folder: folder of models; None: `$DAWNCHORUS_MODELS`, or else the user's cache.
         source: the recordings' folder or table, near which checklists are searched.
-        checklists: files of the option `--checklist`; may be empty.
-        own: labels of the data set; may be empty.
+        checklists: files of the option `--checklist`, which have precedence over all other lists; may be empty.
+        own: labels of the data set, which come last in precedence; may be empty.
 
     Raises:
         InputError, FormatError: a file in `checklists` does not exist or is invalid.

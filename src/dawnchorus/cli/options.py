@@ -79,7 +79,10 @@ _FLAGS = {"overlap_s": "--overlap", "tta_shifts": "--tta"}
 
 
 def schema_option(name: str) -> Callable[[Function], Function]:
-    """Return the decorator that adds the command-line option for the field `name` of `Options`."""
+    """Return the decorator that adds the command-line option for the field `name` of `Options`.
+
+    The command gets the value as the argument `name`. `Options` are those of `identification.options`.
+    """
     spec = option_specs()[name]
     flag = _FLAGS.get(name, f"--{name.replace('_', '-')}")
     if spec.type is bool:
@@ -97,7 +100,7 @@ def _click_type(spec: OptionSpec) -> click.ParamType[Any]:
 
 
 def schema_options(*names: str) -> Callable[[Function], Function]:
-    """Return a decorator that adds options for the fields `names` of `Options`.
+    """Return a decorator that adds options for the fields `names` of `identification.options.Options`.
 
     The command gets their values, by name of the field, as a dict in the argument `fields`.
     """
@@ -167,8 +170,8 @@ def location_options(function: Function) -> Function:
     """Decorate a command with the options of the range filter; the command gets a dict as the argument `location`.
 
     The options are `--lat`, `--lon`, `--week` or `--date`, `--range-threshold` and `--drop-out-of-range`. The dict has
-    the fields of `Options` `latitude`, `longitude`, `week`, `range_threshold` and `drop_out_of_range` by name. The
-    command raises InputError if both `--week` and `--date` are given.
+    the fields of `Options` `latitude`, `longitude`, `week` (for `--date`, the week of that day), `range_threshold` and
+    `drop_out_of_range` by name. The command raises InputError if both `--week` and `--date` are given.
     """
 
     @click.option("--lat", help="Latitude in degrees; with --lon, flags species out of range. Or both: '48.1, 11.5'.")
