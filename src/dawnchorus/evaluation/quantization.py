@@ -34,9 +34,9 @@ def quantize_bundle(
     """Write a smaller copy of a bundle, with float16 weights ("float16") or 8-bit computation ("int8"), and return it.
 
     Both bundles are evaluated on the recordings of `split`, and the differences are written into the new model card.
-    For "int8", ranges of activations are estimated from focal recordings of the other splits. The new bundle's name
-    ends in the precision; labels, thresholds, calibration, range model and table of recordings are those of `bundle`.
-    A bundle that is in `folder` is replaced.
+    For "int8", ranges of activations are estimated from recordings of the kind "focal" in other splits. The new bundle
+    has the name of `bundle` followed by -float16 or -int8, and its labels, thresholds, calibration, range model and
+    table of recordings. A bundle that is in `folder` is replaced.
 
     Args:
         bundle: the bundle to quantize.

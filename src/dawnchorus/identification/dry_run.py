@@ -142,13 +142,16 @@ class RunCost:
         return round(self.n_detections * (ROW_BYTES + self.source.path_length))
 
     def wall_s(self, n_workers: int, *, share: float = 1.0) -> float:
-        """Return the seconds that a process with `n_workers` cores needs for a share (0 to 1) of the recordings."""
+        """Return the seconds that a process with `n_workers` cores needs for a share (0 to 1) of the windows to score.
+
+        They include the seconds until all workers are busy (`speed.start_s`).
+        """
         return self.speed.start_s + share * self.scoring_core_s / n_workers
 
     def core_s(self, n_workers: int, *, n_processes: int = 1) -> float:
         """Return the core seconds (cores x seconds) of a run by `n_processes` processes with `n_workers` cores each.
 
-        Each process takes `speed.start_s` to start; the recordings are divided among them.
+        Each process takes `speed.start_s` to start; the recordings are divided among the processes.
         """
         return n_processes * n_workers * self.speed.start_s + self.scoring_core_s
 

@@ -84,7 +84,8 @@ def open_journal(
     Raises:
         OutputExistsError: there is a finished run, and neither `resume` nor `overwrite` is True; or there are output
             files without a usable journal, and `overwrite` is not True.
-        InputError: the run to resume had another model, other options, or recordings elsewhere.
+        InputError: the run to resume had another model or other options, or one of `recordings` is outside the common
+            folder of its recordings.
         JournalDamagedError: the journal is damaged, `resume` is True, and `overwrite` is not.
         OutputError: the journal cannot be created or written.
     """

@@ -78,8 +78,9 @@ def identify(
             "opensoundscape" or plug-ins' formats; default: by the suffix of `out`, else "csv".
         combined: with a folder as `out`, write one table of all recordings in each format, instead of one per
             recording.
-        recordings: location and time by path, which take precedence over the files' metadata; default: only the
-            files' metadata.
+        recordings: location and time by path (relative to the working directory), which take precedence over the
+            files' metadata; default: only the files' metadata. The options `latitude` and `longitude` take precedence
+            over both.
         analyses: name or names of analyses of the recordings' original samples ("health", "indices", or a plug-in's);
             their tables are in `Run.analysis_tables`, and are written next to `out`; default: none.
         workers: number of cores to use; default: all that this process may use.

@@ -46,9 +46,10 @@ def build_score_filter(bundle: Bundle, options: Options) -> ScoreFilter:
 
 
 def find_classes(bundle: Bundle, names: Iterable[str]) -> dict[str, int]:
-    """Return the index in the bundle's labels of each class, by its scientific or common name in `names`.
+    """Return by name the index in the bundle's labels of the class that has it as its scientific or common name.
 
-    Names that are no class of the bundle are left out.
+    Names that are no class of the bundle are left out; two names of a class are both in the result. A scientific name
+    takes precedence over an equal common name.
     """
     names = tuple(names)
     known = bundle.class_by_scientific_name

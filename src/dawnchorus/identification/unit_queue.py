@@ -54,7 +54,8 @@ class UnitQueue:
         Towards the end, workers get fewer units at a time, so that all end at about the same time.
 
         Args:
-            n_recordings: number of recordings that the worker requests; units are taken until they have so many.
+            n_recordings: number of recordings that the worker requests; units are taken until they have so many or
+                more.
             n_workers: number of workers that share the units.
             held: names of the units that are assigned to the worker and not finished.
         """
@@ -84,7 +85,7 @@ class UnitQueue:
     def requeue_lost(self, units: Iterable[str]) -> list[str]:
         """Put units, given by name, whose worker ended while processing them into the queue again, or abandon them.
 
-        Returns the names of the units that are now abandoned, after `MAX_ATTEMPTS` such ends.
+        Return the names of those of `units` that are abandoned, as `MAX_ATTEMPTS` workers ended while processing them.
         """
         abandoned = []
         for unit in units:
