@@ -49,7 +49,8 @@ def quantize_bundle(
     Raises:
         InputError: the split has no recordings, none of them can be scored or, for "int8", the other splits have no
             focal recordings that can be read.
-        ModelError: the bundle has no ONNX graph, or one that cannot be loaded or run.
+        ModelError: the bundle has no ONNX graph, or one that cannot be loaded or run, or scores that are not finite.
+        MissingExtraError: the bundle's cleaning needs noisereduce, which is not installed.
         OutputExistsError: there is something else than a bundle at `folder`.
         OutputError: no space, or no permission.
     """

@@ -169,6 +169,7 @@ def score_data_set(
         InputError: the bundle knows none of the species, there are no recordings, all are unlabeled, none could be
             scored, or the overlap is as long as the window.
         ModelError: the bundle cannot be loaded or run, or its scores are not finite.
+        MissingExtraError: the library that runs the model, or noisereduce for its cleaning, is not installed.
     """
     (scores,) = score_together(
         [bundle],
@@ -226,6 +227,7 @@ def score_together(
         InputError: a bundle knows none of the species, there are no recordings, all are unlabeled, none could be
             scored, or the overlap is as long as the window.
         ModelError: a bundle cannot be loaded or run, or its scores are not finite.
+        MissingExtraError: the library that runs a model, or noisereduce for its cleaning, is not installed.
         ValueError: the bundles have different windows (see `group_by_windows`), or `classes` has another length.
     """
     if len({_windows_key(bundle) for bundle in bundles}) > 1:

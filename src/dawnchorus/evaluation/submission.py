@@ -42,7 +42,7 @@ class Sample:
     path: Path
     """Path of the file."""
     columns: tuple[str, ...]
-    """Names of the columns after `row_id`."""
+    """Names of the columns after `row_id`: ("birds",) in 2021, ("target",) in 2022, species codes in later years."""
     row_ids: tuple[str, ...]
     """Values of `row_id`, in the order of the rows."""
     notes: tuple[str, ...] = ()
@@ -135,6 +135,7 @@ def write_submission(
         FormatError: the sample has an unknown format, a row twice, or a row for which no recording has a step; two
             recordings have the same file name; or a taxonomy is no CSV table.
         ModelError: the model cannot be loaded or run, or its scores are not finite.
+        MissingExtraError: the library that runs the model, or noisereduce for its cleaning, is not installed.
         OutputError: no space, or no permission.
     """
     given = None if sample is None else read_sample(sample)

@@ -151,7 +151,8 @@ def archive_recordings(
         OutputError: the archive cannot be written.
         StoreError: the archive's store failed.
         BusyError: another process writes to a store that allows only one writer.
-        MissingExtraError: deltalake is not installed, or `ray` is given and Ray is not installed.
+        MissingExtraError: deltalake, the library that runs the model, noisereduce for its cleaning, or Ray for `ray` is
+            not installed.
     """
     n_workers, keep = count_workers(workers), tuple(keep)
     if ray is not None and shard is not None:

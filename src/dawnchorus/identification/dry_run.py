@@ -73,7 +73,7 @@ class SourceSize:
     """Size of the recordings of a run, extrapolated from some headers.
 
     Attributes:
-        n_files: number of recordings.
+        n_files: number of recordings, including missing files, which add no bytes, seconds or windows.
         n_bytes: number of bytes to read; a recording whose channels are scored separately is read once per channel.
         duration_s: seconds to score, summed over channels if they are scored separately.
         n_windows: number of windows to score.
@@ -203,6 +203,7 @@ def estimate_cost(
     Raises:
         InputError: none of the recordings can be scored.
         ModelError: the model cannot be run, or its scores are not finite.
+        MissingExtraError: the library that runs the model, or noisereduce for its cleaning, is not installed.
     """
     order = random.Random(SEED).sample(range(len(files)), len(files))  # noqa: S311 - a sample, no secret
     shuffled = [files[k] for k in order]

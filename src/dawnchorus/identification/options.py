@@ -172,8 +172,8 @@ class Options:
         """Return options from `stored`, values by name that were stored as JSON; missing options get their defaults.
 
         Raises:
-            InputError: a value has a wrong type or is out of range, or an option is unknown, since a newer version
-                stored it.
+            InputError: a value has a wrong type or is out of range, only one of latitude and longitude is stored, or an
+                option is unknown, since a newer version stored it.
         """
         for name in stored:
             if name not in option_specs():

@@ -280,7 +280,7 @@ def _note_earlier_outputs(run: Run, location: OutputLocation, outputs: Sequence[
 
 
 def as_json(value: dict[str, Any]) -> Any:
-    """Return a value after conversion to JSON and back, by which tuples become lists."""
+    """Return a value after conversion to JSON and back: tuples become lists, keys become texts, and NaN stays NaN."""
     return json.loads(json.dumps(value))
 
 
