@@ -96,8 +96,8 @@ def identify(
             class of the model, or another model or options than the run to resume.
         ModelError: the model cannot be loaded or run, or its scores are not finite.
         StoreError: a store refused access, or cannot be reached.
-        MissingExtraError: the extra [cloud] is not installed, and there are URLs; or the library that runs the model, or
-            noisereduce for its cleaning, is not installed.
+        MissingExtraError: the extra [cloud] is not installed, and there are URLs; the library that runs the model
+            is not installed; or noisereduce is not, and the model cleans recordings by noise reduction.
         TypeError: `changes` has an unknown option.
         OutputExistsError: `out` exists, and neither `resume` nor `overwrite` was given.
         JournalDamagedError: the journal of the run to resume is damaged.
