@@ -35,8 +35,8 @@ def quantize_bundle(
 
     Both bundles are evaluated on the recordings of `split`, and the differences are written into the new model card.
     For "int8", ranges of activations are estimated from recordings of the kind "focal" in other splits. The new bundle
-    has the name of `bundle` followed by -float16 or -int8, and its labels, thresholds, calibration, range model and
-    table of recordings. A bundle that is in `folder` is replaced.
+    has the name of `bundle` followed by -float16 or -int8, and the same labels, thresholds, calibration, range model
+    and table of recordings. A bundle that is in `folder` is replaced.
 
     Args:
         bundle: the bundle to quantize.

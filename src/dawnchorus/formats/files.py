@@ -28,8 +28,8 @@ def read_detections(
 ) -> Detections:
     """Read a table of detections or annotations.
 
-    The provenance is that in a Parquet file, or of JSON lines the model and software if they are equal in all rows. All
-    other provenance is what the columns imply (see `Detections`).
+    A Parquet file has its provenance. JSON lines have a model and software, which are read if they are equal in all
+    rows. Otherwise, the provenance is what the columns imply (see `Detections`).
 
     Args:
         path: a file in any format that `write_detections` writes, a table of BirdNET-Analyzer, Raven, Audacity or

@@ -85,7 +85,7 @@ def text_stream(stream: BinaryIO) -> Iterator[TextIO]:
 
 
 def seconds(value: float) -> str:
-    """Format seconds with one to three decimals."""
+    """Format seconds with one to three decimals, without further zeros at the end: "3.0", "1.25"."""
     text = f"{value:.3f}".rstrip("0")
     return text + "0" if text.endswith(".") else text
 

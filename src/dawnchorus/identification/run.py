@@ -92,15 +92,17 @@ def identify(
         changes: options by name, which take precedence: `identify("recordings/", latitude=52.5, longitude=13.4)`.
 
     Raises:
-        InputError: no recordings, an argument out of range, an unknown format or analysis, a species list without a
-            class of the model, or another model or options than the run to resume.
+        InputError: no recordings, an argument out of range, an unknown format or analysis, `formats`, `combined` or
+            `resume` without `out`, a species list without a class of the model, or another model or options than the
+            run to resume.
         ModelError: the model cannot be loaded or run, or its scores are not finite.
         StoreError: a store refused access, or cannot be reached.
         MissingExtraError: the extra [cloud] is not installed, and there are URLs; the library that runs the model
             is not installed; or noisereduce is not, and the model cleans recordings by noise reduction.
         TypeError: `changes` has an unknown option.
-        OutputExistsError: `out` exists, and neither `resume` nor `overwrite` was given.
-        JournalDamagedError: the journal of the run to resume is damaged.
+        OutputExistsError: `out` has a finished run, and neither `resume` nor `overwrite` was given; or it has output
+            files without a usable journal, and `overwrite` was not given.
+        JournalDamagedError: the journal in `out` is damaged, `resume` was given, and `overwrite` was not.
         PlugInError: a plug-in's format or analysis cannot be used, or failed while tables were written.
         OutputError: results cannot be written.
         BusyError: another process is writing to `out`.

@@ -46,7 +46,7 @@ def build_score_filter(bundle: Bundle, options: Options) -> ScoreFilter:
 
 
 def find_classes(bundle: Bundle, names: Iterable[str]) -> dict[str, int]:
-    """Return by name the index in the bundle's labels of the class that has it as its scientific or common name.
+    """Return the index of the class in the bundle's labels for each scientific or common name in `names`, by name.
 
     Names that are no class of the bundle are left out; two names of a class are both in the result. A scientific name
     takes precedence over an equal common name.

@@ -51,6 +51,9 @@ class UnitQueue:
     def take(self, n_recordings: int, *, n_workers: int, held: Collection[str] = ()) -> list[str]:
         """Return the names of units for a worker; none if no units wait, or the worker may not have more now.
 
+        A worker that holds a unit on which another worker ended gets no more, and a waiting unit of that kind is
+        assigned only if no others wait and the worker holds none.
+
         Towards the end, workers get fewer units at a time, so that all end at about the same time.
 
         Args:

@@ -93,8 +93,8 @@ class Model:
     ) -> Scores:
         """Return the scores [windows, classes] of a recording, from 0 to 1.
 
-        A rest at the recording's end has a window, padded with silence, if it is a quarter of a window or longer; a
-        recording shorter than a window has one window.
+        A rest at the recording's end that no window covers has another window, padded with silence, if the rest is a
+        quarter of a window or longer; a shorter rest is not scored. A recording shorter than a window has one window.
 
         Args:
             audio: a path, a sound file's bytes, an open sound file, or samples [frames] or [frames, channels], alone or
