@@ -203,9 +203,9 @@ class Journal:
     def is_done(self, path: Path, version: FileVersion, *, analyses: Collection[str] = ()) -> bool:
         """Return True if the recording was scored with all `analyses`, and its file has not changed since.
 
-        `version` is what `file_version` returns now. The result is False if one of the `analyses`, given by name,
-        failed or was not run. If `version` is `NO_FILE`, the result is True for every scored recording, because it
-        cannot be scored again.
+        `version` is what `file_version` returns now. If it is `NO_FILE`, the result is True for every scored recording,
+        because it cannot be scored again. Otherwise, the result is also False if one of the `analyses`, given by name,
+        failed or was not run.
         """
         scored = self.scored_version(path)
         if scored is None or version == NO_FILE:

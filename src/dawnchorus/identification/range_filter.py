@@ -59,7 +59,7 @@ class RangeFilter:
         return f"location and week have no effect: the range model of {source} knows none of the classes of {bundle}."
 
     def expected(self, *, latitude: float, longitude: float, week: int | None) -> list[bool | None]:
-        """Return whether each class of `bundle` is in range, in order: if its probability of occurrence is `threshold` or more.
+        """Return for each class of `bundle`, in order, if its probability of occurrence is `threshold` or more.
 
         None is for a class that the range model lacks, and for sounds that are no species. `week` is from 1 to 48, see
         `week_of`; None is all year. Latitude and longitude are in degrees north and east, and are rounded to
