@@ -112,7 +112,7 @@ class Detections(DetectionExports):
 
     @property
     def provenance(self) -> Provenance:
-        """Model, software and options that made the rows; empty names if unknown."""
+        """Model, software and options that made the rows; names and versions that are unknown are ""."""
         return self._provenance
 
     def tables(self) -> Iterator[RecordingTable]:

@@ -77,7 +77,7 @@ class DetectionExports(ABC):
     @property
     @abstractmethod
     def provenance(self) -> Provenance:
-        """Model, software and options that made the rows; empty names if unknown."""
+        """Model, software and options that made the rows; names and versions that are unknown are ""."""
 
     @abstractmethod
     def tables(self) -> Iterator[RecordingTable]:

@@ -68,7 +68,7 @@ class OutputTable:
 def choose_location(
     path: Path, formats: Sequence[str] | None, *, combined: bool, analyses: tuple[str, ...] = ()
 ) -> OutputLocation:
-    """Return the output location: a file if `path` has a suffix and is not a folder, else a folder.
+    """Return the output location: a file if `path` has a suffix and is not an existing folder, else a folder.
 
     Args:
         path: path or URL of the output.

@@ -79,7 +79,7 @@ def open_journal(
             `Options.scoring` and, if there are any, cleaning and analyses.
         recordings: the recordings of the run.
         resume: True to add to a finished run; False to resume only an interrupted one.
-        overwrite: True to replace a finished or interrupted run.
+        overwrite: True to replace a finished or interrupted run; takes precedence over `resume`.
 
     Raises:
         OutputExistsError: there is a finished run, and neither `resume` nor `overwrite` is True; or there are output

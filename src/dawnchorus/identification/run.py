@@ -86,7 +86,7 @@ def identify(
         workers: number of cores to use; default: all that this process may use.
         resume: add to a finished run: new and changed recordings, those that failed, and those for which an analysis
             failed. Earlier results stay; a table that was changed by others since is renamed, and written again.
-        overwrite: replace a finished or interrupted run.
+        overwrite: replace a finished or interrupted run; takes precedence over `resume`.
         report: function that is called with the progress, in the caller's thread, after every recording and several
             times per second; `RunCounts` has its metrics.
         changes: options by name, which take precedence: `identify("recordings/", latitude=52.5, longitude=13.4)`.
