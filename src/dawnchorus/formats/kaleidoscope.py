@@ -69,7 +69,7 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
 
     The recording is the path that `INDIR`, `FOLDER` and `IN FILE` form together. Without a `MANUAL ID`, the species is
     the automatic one, in the first column that the table has of `TOP1MATCH` (cluster.csv), `AUTO ID` (id.csv) and
-    `scientific_name`. The score is 1 - `TOP1DIST` in a table with `TOP1MATCH`, else `MATCH RATIO` or `confidence`. A row
+    `scientific_name`. The score is 1 - `TOP1DIST` with `TOP1MATCH`, else `MATCH RATIO` or `confidence`. A row
     without such a value, or with a species that a person filled in, has the score 1. A row with neither species nor
     score is left out, with a warning.
 
