@@ -19,8 +19,8 @@ class UnitQueue:
     """Queue of units in the order of the manifest, of which workers take some at a time.
 
     Units of a worker that has ended unexpectedly are assigned to other workers. A unit that was being processed may be
-    the cause, so it is assigned alone from then on, after all other units. It is abandoned once `MAX_ATTEMPTS` workers
-    have ended while processing it.
+    the cause, so it is assigned alone from then on, after all other units. It is abandoned once `MAX_ATTEMPTS` (4)
+    workers have ended while processing it.
 
     Args:
         units: number of recordings of each unit by the unit's name, in the order of the manifest.
