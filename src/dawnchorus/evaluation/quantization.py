@@ -34,9 +34,9 @@ def quantize_bundle(
     """Write a smaller copy of a bundle, with float16 weights ("float16") or 8-bit computation ("int8"), and return it.
 
     Both bundles are evaluated on the recordings of `split`, and the differences are written into the new model card.
-    For "int8", ranges of activations are estimated from focal recordings of the other splits. The new bundle's name
-    ends in the precision; labels, thresholds, calibration, range model and table of recordings are those of `bundle`.
-    A bundle that is in `folder` is replaced.
+    For "int8", ranges of activations are estimated from recordings of the kind "focal" in other splits. The new bundle
+    has the name of `bundle` followed by -float16 or -int8, and the same labels, thresholds, calibration, range model
+    and table of recordings. A bundle that is in `folder` is replaced.
 
     Args:
         bundle: the bundle to quantize.
@@ -49,7 +49,8 @@ def quantize_bundle(
     Raises:
         InputError: the split has no recordings, none of them can be scored or, for "int8", the other splits have no
             focal recordings that can be read.
-        ModelError: the bundle has no ONNX graph, or one that cannot be loaded or run.
+        ModelError: the bundle has no ONNX graph, or one that cannot be loaded or run, or scores that are not finite.
+        MissingExtraError: the bundle's cleaning needs noisereduce, which is not installed.
         OutputExistsError: there is something else than a bundle at `folder`.
         OutputError: no space, or no permission.
     """

@@ -41,7 +41,7 @@ MAX_TOGETHER = 4
 
 @dataclass(frozen=True)
 class BestClass:
-    """Class with the highest score in a recording."""
+    """Class with the highest score in a recording, among the classes that reach their threshold in the bundle."""
 
     index: int
     """Index of the class in the model's labels."""
@@ -94,7 +94,7 @@ class Scores:
         return np.where(self.presence == NOT_KNOWN, np.nan, self.scores)
 
     def by_recording(self, pool: Pool) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
-        """Return scores and truth [recordings, classes], pooled over windows as `pool_windows` does."""
+        """Return scores and truth [recordings, classes], pooled over windows ("mean" or "max") by `pool_windows`."""
         return pool_windows(self.known_scores, self.truth, self.recording, n_recordings=len(self.rows), pool=pool)
 
 
@@ -108,15 +108,15 @@ def pool_windows(
 ) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
     """Pool scores and truth of windows to scores and truth of recordings [recordings, classes].
 
-    Only windows in which presence is known are pooled. The score is NaN for a species that is present in no window, and
-    not known in some. A recording without windows has scores of 0.
+    Only windows in which presence is known are pooled. If a species is present in no window, but its presence is not
+    known in at least one, its score is NaN. A recording without windows has scores of 0.
 
     Args:
         scores: scores [windows, classes]; NaN where presence is not known.
         truth: True [windows, classes] for present species.
         recording: index [windows] of each window's recording, from 0.
         n_recordings: number of recordings.
-        pool: "mean" or "max" of the scores over windows; the truth is True if it is so in any window.
+        pool: "mean" or "max" of the scores over windows. The truth of a recording is True if that of any window is.
     """
     shape = (n_recordings, scores.shape[1])
     pooled, n_known = np.zeros(shape), np.zeros(shape, int)
@@ -169,6 +169,7 @@ def score_data_set(
         InputError: the bundle knows none of the species, there are no recordings, all are unlabeled, none could be
             scored, or the overlap is as long as the window.
         ModelError: the bundle cannot be loaded or run, or its scores are not finite.
+        MissingExtraError: the library that runs the model, or noisereduce for its cleaning, is not installed.
     """
     (scores,) = score_together(
         [bundle],
@@ -188,7 +189,8 @@ def score_data_set(
 def group_by_windows(bundles: Iterable[Bundle]) -> list[list[Bundle]]:
     """Group bundles with the same windows (sample rate, length, cleaning), at most `MAX_TOGETHER` in a group.
 
-    Every bundle is in one group; bundles of a group keep their order.
+    Every bundle is in one group. Bundles of a group keep their order, and groups with other windows follow in the order
+    in which their windows first appear.
     """
     groups: dict[Hashable, list[list[Bundle]]] = defaultdict(list)
     for bundle in bundles:
@@ -225,6 +227,7 @@ def score_together(
         InputError: a bundle knows none of the species, there are no recordings, all are unlabeled, none could be
             scored, or the overlap is as long as the window.
         ModelError: a bundle cannot be loaded or run, or its scores are not finite.
+        MissingExtraError: the library that runs a model, or noisereduce for its cleaning, is not installed.
         ValueError: the bundles have different windows (see `group_by_windows`), or `classes` has another length.
     """
     if len({_windows_key(bundle) for bundle in bundles}) > 1:

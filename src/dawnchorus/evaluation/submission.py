@@ -42,7 +42,7 @@ class Sample:
     path: Path
     """Path of the file."""
     columns: tuple[str, ...]
-    """Names of the columns after `row_id`."""
+    """Names of the columns after `row_id`: ("birds",) in 2021, ("target",) in 2022, species codes in later years."""
     row_ids: tuple[str, ...]
     """Values of `row_id`, in the order of the rows."""
     notes: tuple[str, ...] = ()
@@ -51,7 +51,8 @@ class Sample:
     def window_name(self, row_id: str) -> str:
         """Return the name `RECORDING_END` (end in seconds) of the 5-second step that a row is about.
 
-        It is the row id, in 2022 without its species code.
+        In the format of 2022, row ids are `RECORDING_CODE_END`, and the species code is left out. In the other formats,
+        the row id is returned unchanged.
         """
         if self.columns != (TARGET,):
             return row_id
@@ -111,9 +112,9 @@ def write_submission(
 ) -> Submission:
     """Write a submission.csv; with a sample, in its format and row order, for the recordings in its row ids.
 
-    Species codes are looked up in the bundle's table of training recordings, in `table`, and in a taxonomy next to the
-    sample. The score of a 5-second step is the maximum over the windows whose center is in the step, or that contain
-    the center of the step.
+    A species has the first code that is found in the bundle's table of training recordings, then in `table`, then in
+    taxonomies next to the sample (`taxonomy*.csv` or `eBird_Taxonomy*.csv`), else its scientific name. The score of a
+    5-second step is the maximum over the windows whose center is in the step, or that contain the center of the step.
 
     Args:
         path: the file to write.
@@ -134,6 +135,7 @@ def write_submission(
         FormatError: the sample has an unknown format, a row twice, or a row for which no recording has a step; two
             recordings have the same file name; or a taxonomy is no CSV table.
         ModelError: the model cannot be loaded or run, or its scores are not finite.
+        MissingExtraError: the library that runs the model, or noisereduce for its cleaning, is not installed.
         OutputError: no space, or no permission.
     """
     given = None if sample is None else read_sample(sample)
@@ -192,7 +194,8 @@ def by_step(scores: Scores, names: Mapping[str, str]) -> tuple[list[str], FloatA
     """Return the row ids `NAME_END` (end in seconds) of all 5-second steps, and the scores [steps, classes] in them.
 
     The score of a step is the maximum over the windows whose center is in the step, or that contain its center; 0
-    without such a window. A shorter step at a recording's end counts. Steps are in the order of recordings and time.
+    without such a window. The last step of a recording may extend beyond the recording's end: its END, too, is a
+    multiple of 5. Steps are in the order of recordings and time.
 
     Args:
         scores: scores of the windows.

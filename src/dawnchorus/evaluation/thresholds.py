@@ -46,13 +46,13 @@ class Threshold:
 class NoThreshold:
     """Reason why no threshold of a species reaches the precision.
 
-    There are too few recordings or, if `n_needed` is None, too many wrong windows among the highest scores.
+    If `n_needed` is a number, there are too few recordings; if None, too many wrong windows among the highest scores.
     """
 
     n_right: int
     """Number of recordings in which the species is present; clips of one recording count once."""
     n_needed: int | None
-    """Number of recordings to add, if their scores are like those of the given ones; None if more would not help."""
+    """Number of recordings to add to the given ones, if their scores are similar; None if more would not help."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def thresholds_for_precision(
     precision: float,
     groups: IntArray | None = None,
 ) -> PrecisionThresholds:
-    """Return the lowest threshold of each class that reaches `precision` with 95 % confidence.
+    """Return for each class the lowest threshold that reaches `precision` with 95 % confidence, or why there is none.
 
     Args:
         classes: scientific names, in the order of the columns of `scores`.
@@ -102,7 +102,7 @@ def group_windows(scores: Scores) -> IntArray:
 
 
 def describe_refusals(refused: dict[str, NoThreshold], precision: float) -> Iterator[str]:
-    """Yield a sentence for each species without a threshold that reaches `precision`.
+    """Yield a sentence for each species without a threshold that reaches `precision`, in the order of `refused`.
 
     `refused` are the reasons, by scientific name.
     """

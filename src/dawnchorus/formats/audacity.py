@@ -20,8 +20,8 @@ from dawnchorus.types import Detection, Mark, Provenance, RecordingTable
 def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:
     """Write one label per detection; annotations (see `columns.is_annotated`) get no score.
 
-    The name is the common name. `provenance` is not written, and `stream` stays open. If there are several recordings,
-    their times follow each other, as if the recordings were joined in one track.
+    The name is the common name. `provenance` is not written, and `stream` stays open. The times of a recording are
+    counted from the start of the first recording, as if all recordings were joined in one track.
     """
     # Labels have no place for the provenance; it goes into the file next to the table
     with_score = not is_annotated(provenance)
@@ -46,7 +46,8 @@ def _label(name: str, value: float | None) -> tuple[str, str]:
 def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     r"""Yield (None, detection) for each label; the file does not name its recording.
 
-    Scores after `;` or in a fourth field are read, and the frequency lines (`\ low high`) that may follow a label.
+    The score is the fourth field, or else the number after the last `;` of the name, or else 1. The frequency lines
+    (`\ low high`) that may follow a label are read too.
 
     Raises:
         FormatError: the file is not text, a line is neither a label nor frequencies, or a time or score is impossible

@@ -23,10 +23,10 @@ _SURE = 100
 
 
 def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
-    """Yield a `Mark` (annotation) for each species of each segment; a species of less than full certainty has no name.
+    """Yield a `Mark` (annotation) for each species of each segment, without a name if its certainty is below 100.
 
     A segment that cannot be read becomes a mark with a problem. `Mark.line` is the number of the segment in the file,
-    from 1. `notes` get a sentence on the number of uncertain species.
+    from 1. `notes` get a sentence on the number of species with a certainty above 0 and below 100.
 
     Raises:
         FormatError: the file is not text, or not a JSON list.

@@ -32,7 +32,9 @@ _TRUTHS = {"true": True, "false": False}
 def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:
     """Write the header and one row per detection; `stream` stays open.
 
-    `provenance` is not written; it decides which optional columns are.
+    `provenance` is not written; its parameters decide which optional columns are: `in_range` with a range filter,
+    `human_voice` with speech detection, `channel` if channels were scored separately, `verdict` if detections were
+    reviewed, and `kind` if a class has an unusual kind (`columns.has_kinds`).
     """
     parameters = provenance.parameters
     options = parameters.get("range_filter"), parameters.get("speech"), has_channels(provenance)

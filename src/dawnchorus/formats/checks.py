@@ -40,7 +40,7 @@ def has_name(detection: Detection) -> bool:
 
 
 def find_score_problem(score: float) -> str | None:
-    """Return a sentence on a score that is NaN or more than `ROUNDING` below 0 or above 1; None for a valid score."""
+    """Return a sentence on a score that is NaN, below -`ROUNDING` (-0.001) or above 1 + `ROUNDING`; None for others."""
     if -ROUNDING <= score <= 1 + ROUNDING:
         return None
     if math.isnan(score):

@@ -46,7 +46,10 @@ def join_names(scientific_name: str, common_name: str) -> str:
 
 
 def split_names(text: str) -> Label:
-    """Return the class of a text that `join_names` wrote; a text without a separator is used as both names."""
+    """Return the class of a text that `join_names` wrote, split at the first underscore without a backslash before it.
+
+    A text without such an underscore is used as both names, and so is a scientific name without a common name.
+    """
     pair = _PAIR.fullmatch(text)
     scientific_name, common_name = (pair["scientific"], pair["common"]) if pair else (text, "")
     scientific_name = _ESCAPED.sub(r"\1", scientific_name)
@@ -66,7 +69,8 @@ def write_class(name: str) -> str:
 def read_class(text: str) -> Label:
     """Return the class that a table's field names: a single name after a backslash, else what `parse_label` reads.
 
-    A single name is used as both the scientific and the common name.
+    `Parus major_Great Tit` gives two names, but with a backslash before it one name with an underscore. A single name
+    is used as both the scientific and the common name.
     """
     if text.startswith(_AS_WRITTEN):
         return _class_of_one(text.removeprefix(_AS_WRITTEN))

@@ -30,10 +30,12 @@ class Column:
     name: str
     """Name of the column, and of the attribute of the source that has the value."""
     type: ColumnType
-    """Type of the values; a "category" is a string with few different values."""
+    """Type of the values: "string", "category" (a string with few different values), "float64", "float32", "int16",
+    "int8" or "bool".
+    """
     source: Source
-    """Object that has the value: the `Detection`, its `RecordingTable` ("recording"), the table's `metadata` or clock,
-    or the `Provenance` ("run")."""
+    """Object that has the value: the `Detection` ("detection"), its `RecordingTable` ("recording"), the metadata
+    ("metadata") or clock times ("clock") of that table, or the `Provenance` ("run")."""
     meaning: str
     """Description for users."""
     decimals: int | None = None
@@ -123,7 +125,7 @@ def round_values(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def build_json_schema() -> dict[str, Any]:
-    """Return the JSON Schema of one detection as an object with all `COLUMNS`; optional columns may be null."""
+    """Return the JSON Schema of one detection: an object that must have all `COLUMNS`; optional ones may be null."""
     properties = {
         column.name: {
             "type": _JSON_TYPES[column.type] if column.is_required else [_JSON_TYPES[column.type], "null"],

@@ -143,7 +143,9 @@ def read_pandas(frame: pd.DataFrame, *, recording: str | None = None) -> Iterato
 
 
 def read_frame_metadata(frame: pd.DataFrame) -> Metadata:
-    """Return location, time and week by recording from a frame of `DetectionExports.to_pandas`; empty for others.
+    """Return (metadata, week) by recording from a frame of `DetectionExports.to_pandas`; empty for other frames.
+
+    The metadata are the recording's location and start time; the week is from 1 to 48, and None if unknown.
 
     Raises:
         FormatError: a time is not in ISO 8601, or a location or week is no number.
@@ -163,7 +165,7 @@ def read_frame_metadata(frame: pd.DataFrame) -> Metadata:
 def read_frame_run(frame: pd.DataFrame) -> dict[str, Any]:
     """Return model, model_version, bundle_id and software by these names from a frame of `DetectionExports.to_pandas`.
 
-    Empty for other frames, and for a frame in which one of these columns does not have exactly one value.
+    Empty for other frames, and for a frame in which one of these columns has several values, or only missing ones.
     """
     if not set(_RUN_COLUMNS) <= set(frame.columns):
         return {}

@@ -142,7 +142,7 @@ def _read(column: Column, detections: Sequence[Detection]) -> Values:
 
 
 def iterate_rows(table: RecordingTable, provenance: Provenance) -> Iterator[dict[str, Any]]:
-    """Yield a dict with the values of all `COLUMNS` by name for each detection of a recording, in order."""
+    """Yield a dict with the values of all `COLUMNS` by name for each detection, in order; None for unknown values."""
     lists = DetectionColumns.from_detections(table.detections).to_lists()
     lists["start_time"] = start_times(table, lists["start_s"])
     fixed = fixed_values(table, provenance)
@@ -181,7 +181,8 @@ def first_metadata(rows: Iterable[Sequence[Any]]) -> Metadata:
     """Return (metadata, week) by name of the recording, taken from the first row of each recording.
 
     `rows` are detections as (recording, start_s, start_time, latitude, longitude, week), see `METADATA_COLUMNS`;
-    `start_time` is the clock time of the detection in ISO 8601. All but the first two may be None.
+    `start_time` is the clock time of the detection in ISO 8601, from which `start_s` is subtracted to get the start of
+    the recording. All but the first two may be None.
 
     Raises:
         ValueError: a time is not in ISO 8601, or another value is not a number.

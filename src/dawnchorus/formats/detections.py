@@ -26,8 +26,10 @@ class Detections(DetectionExports):
 
     Args:
         recordings: one table or several, a `Run`, or other `Detections`.
-        provenance: model, software and options that made the rows. By default that of a `Run` or `Detections`; else one
-            without a model, with the options that the columns with values imply.
+        provenance: model, software and options that made the rows; default: that of a `Run` or `Detections`. Tables
+            get one without a model, with only the parameters that columns with values imply: `in_range` implies a range
+            filter, `human_voice` the option `speech="flag"`, `channel` the option `channel="each"`, `verdict` a review
+            by people, and `kind` unusual kinds of classes (`columns.has_kinds`).
 
     Raises:
         InputError: `recordings` is something else than tables.
@@ -55,11 +57,11 @@ class Detections(DetectionExports):
         """Group rows of (recording, detection) by recording, in the order of first appearance.
 
         Args:
-            rows: pairs of a recording's name and a detection. The end of a recording's last detection is taken for the
-                recording's duration, which is not known.
+            rows: pairs of a recording's name and a detection. The duration of a recording, which is not known, becomes
+                the latest end of its detections.
             metadata: by name of the recording, its location and time, and its week (1 to 48; None if unknown).
-            provenance: model, software and options that made the rows; None for one without a model, with the options
-                that the columns with values imply.
+            provenance: model, software and options that made the rows; None for one without a model, with the
+                parameters that the columns with values imply (see the class).
         """
         by_recording: dict[str, list[Detection]] = {}
         for recording, detection in rows:
@@ -79,7 +81,8 @@ class Detections(DetectionExports):
         interest). Of a frame of `to_pandas`, all columns are read. Without a column of scores, all scores are 1. In
         OpenSoundscape's wide score tables, with one column per class, each cell that is neither empty nor 0 becomes a
         detection. A label such as `Parus major_Great Tit` is split into scientific and common name, any other text
-        becomes both (`taxonomy.labels.parse_label`); a column of common names takes precedence.
+        becomes both (`taxonomy.labels.parse_label`). A name in a column of common names takes precedence over the
+        common name in the label.
 
         Args:
             frame: one row for each detection, region or window.
@@ -109,7 +112,7 @@ class Detections(DetectionExports):
 
     @property
     def provenance(self) -> Provenance:
-        """Model, software and options that made the rows; empty names if unknown."""
+        """Model, software and options that made the rows; names and versions that are unknown are ""."""
         return self._provenance
 
     def tables(self) -> Iterator[RecordingTable]:

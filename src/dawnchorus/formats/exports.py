@@ -77,7 +77,7 @@ class DetectionExports(ABC):
     @property
     @abstractmethod
     def provenance(self) -> Provenance:
-        """Model, software and options that made the rows; empty names if unknown."""
+        """Model, software and options that made the rows; names and versions that are unknown are ""."""
 
     @abstractmethod
     def tables(self) -> Iterator[RecordingTable]:
@@ -146,7 +146,8 @@ class DetectionExports(ABC):
         """Write one table with all recordings to `path`, atomically; create the folder if it does not exist.
 
         `format` is the name of a table format ("csv", "raven", "audacity", "kaleidoscope", "parquet", "jsonl",
-        "birdnet", "opensoundscape" or a plug-in's); None for the format of the path's suffix.
+        "birdnet", "opensoundscape" or a plug-in's); None for the format of the path's suffix (`.csv`, `.parquet`,
+        `.jsonl`, `.selections.txt`, ...; see `registry.detect_format`).
 
         Raises:
             InputError: an unknown format or suffix.

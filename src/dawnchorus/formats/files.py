@@ -26,13 +26,17 @@ def read_detections(
     format: str | None = None,  # noqa: A002 - as in pandas
     recording: str | None = None,
 ) -> Detections:
-    """Read a table of detections or annotations, with its provenance if the file has one.
+    """Read a table of detections or annotations.
+
+    A Parquet file has its provenance. JSON lines have a model and software, which are read if they are equal in all
+    rows. Otherwise, the provenance is what the columns imply (see `Detections`).
 
     Args:
         path: a file in any format that `write_detections` writes, a table of BirdNET-Analyzer, Raven, Audacity or
             AviaNZ, or a list with columns for recording, start, end and label.
         format: "csv", "raven", "audacity", "kaleidoscope", "parquet", "jsonl", "birdnet", "opensoundscape" or a
-            plug-in's format; default: by the suffix, else by the first lines.
+            plug-in's format; default: by the first lines if the suffix is `.csv`, `.tsv`, `.txt`, `.data` or unknown,
+            else by the suffix, such as `.parquet`, `.birdnet.csv` or `.labels.txt`.
         recording: name of the recording, for files that do not name it; default: the file's name without its suffix.
 
     Raises:

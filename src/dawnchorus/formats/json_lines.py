@@ -47,9 +47,11 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
 
 
 def read_metadata(path: Path) -> tuple[Metadata, dict[str, Any]]:
-    """Return location, time and week by recording, and model, model_version, bundle_id and software by these names.
+    """Return (metadata, week) by recording, and model, model_version, bundle_id and software by these names.
 
-    The second dictionary is empty unless all rows have the same four values.
+    The metadata are the recording's location and start time; the week is from 1 to 48, and None if unknown.
+
+    The second dictionary is empty unless all rows have the same four values; a value that is null is left out.
 
     Raises:
         FormatError: the file is not text, a line is not a JSON object that `write` wrote, a time is not in ISO 8601, or

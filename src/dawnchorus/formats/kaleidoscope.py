@@ -68,9 +68,10 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     """Yield (recording, detection) for each row; the species is that in `MANUAL ID`, if a person filled it in.
 
     The recording is the path that `INDIR`, `FOLDER` and `IN FILE` form together. Without a `MANUAL ID`, the species is
-    the automatic one, `TOP1MATCH` of a cluster.csv or `AUTO ID` of an id.csv. The score is 1 - `TOP1DIST` of a
-    cluster.csv, else `MATCH RATIO` or `confidence`. A row without such a value, or with a species that a person filled
-    in, has the score 1. A row with neither species nor score is left out, with a warning.
+    the automatic one, in the first column that the table has of `TOP1MATCH` (cluster.csv), `AUTO ID` (id.csv) and
+    `scientific_name`. The score is 1 - `TOP1DIST` with `TOP1MATCH`, else `MATCH RATIO` or `confidence`. A row
+    without such a value, or with a species that a person filled in, has the score 1. A row with neither species nor
+    score is left out, with a warning.
 
     Raises:
         FormatError: the file is not a table, a required column is missing, a row cannot be parsed, or a time or score

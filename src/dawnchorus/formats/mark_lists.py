@@ -84,7 +84,8 @@ _N_ROWS = 20
 def detect_list_kind(text: str) -> str | None:
     """Return the kind of a list of marks: "list" (`LIST`) or "list of one recording" (`LIST_OF_ONE`); None for no list.
 
-    `text` has the first lines of the file.
+    A list has columns of start, end (or duration) and label; the kind is `LIST` if it has a column of recordings, too.
+    With that column, columns of classes may replace the label. `text` has the first lines of the file.
     """
     names, rows = _first_rows(text)
     span = _spans(names)
@@ -134,7 +135,9 @@ def _first_rows(text: str) -> tuple[list[str], list[list[str]]]:
 
 
 def has_times(path: Path) -> bool:
-    """Return True for a list of marks in which most rows have numeric start and end times; False for other files.
+    """Return True for a list of marks with a column of recordings, in which most rows have numeric start and end times.
+
+    In place of an end, a row may have a duration. False for other files, also for a list of one recording.
 
     Raises:
         FormatError: the file is not text, or its rows are not CSV.
@@ -151,9 +154,11 @@ def has_times(path: Path) -> bool:
 def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
     """Yield a `Mark` (annotation) for each row or, in a list with class columns, for each class present in a row.
 
-    A class that is marked as unknown (UNK) becomes a mark without a name, and a row that cannot be read a mark with a
-    problem. Rows become a mark without a detection (a person has listened to the recording) if they have neither times
-    nor a species (an empty label, or `nocall`), the `label_type` "negative", or no class that is present or unknown.
+    Class columns are read only without a column of labels. A class that is marked as unknown (UNK), or a row with
+    another `label_type` than "positive" or "negative", becomes a mark without a name. A row that cannot be read becomes
+    a mark with a problem. A row becomes a mark without a detection (a person has listened to the recording) if it has
+    neither times nor a species (an empty label, or `nocall`), names a recording and has the `label_type` "negative", or
+    has class columns of which none is present or unknown.
     `notes` get guesses about the file, and columns that are not read.
 
     Raises:

@@ -136,7 +136,9 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
 
 
 def read_metadata(path: Path) -> Metadata:
-    """Return location, time and week by recording, from a file that `write` wrote.
+    """Return (metadata, week) by recording, from a file that `write` wrote.
+
+    The metadata are the recording's location and start time; the week is from 1 to 48, and None if unknown.
 
     Raises:
         FormatError: the file is not Parquet, a time is not in ISO 8601, or a location or week is no number.

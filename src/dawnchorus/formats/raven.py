@@ -117,9 +117,11 @@ def _rows(
 def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     """Yield (recording, detection) for each selection; the recording is None if the row does not name it.
 
-    Times count from the start of the recording if the table has such times (`File Offset (s)`). A selection that has a
-    waveform row and a spectrogram row is yielded once. Selections without a name are left out, with a warning. If the
-    table has no scores, the score is 1.
+    Times count from the start of the recording if the row has a `File Offset (s)`. Else the start is `Begin Time (s)`,
+    which in a later file of a sequence counts from the start of the sequence. The recording is `Begin Path`, or else
+    `Begin File`, or else another column of recordings. A selection with a waveform row and a spectrogram row is yielded
+    once. The name is the first that a row has in a column of names, `Common Name`, or a column of codes. Selections
+    without a name are left out, with a warning. A selection without a score gets the score 1.
 
     Raises:
         FormatError: the file is not a table, a required column, such as one of names, is missing, a row cannot be

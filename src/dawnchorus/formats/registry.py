@@ -204,7 +204,9 @@ def channel_note(formats: Iterable[TableFormat]) -> str | None:
 
 
 def detect_format(path: Path) -> TableFormat:
-    """Return the format with the longest suffix that the file's name ends with; `.txt` alone is Raven's.
+    """Return the format with the longest suffix that the file's name ends with, in any case.
+
+    Other names that end with `.txt` are of the format "raven": `a.labels.txt` is "audacity", `a.txt` is "raven".
 
     Raises:
         InputError: no format has the suffix.
@@ -255,8 +257,9 @@ _MARK_READERS: dict[str, Callable[[Path, MarkNotes | None], Iterator[Mark]]] = {
 def marks_format(path: Path) -> str | None:
     """Return the kind of a table of annotations, by its first lines; None if the file is no such table.
 
-    It is "Raven", "BirdNET-Analyzer", "Audacity", "AviaNZ", "list" (`mark_lists.LIST`, with a column of recordings),
-    "list of one recording" (`mark_lists.LIST_OF_ONE`, without such a column), or "empty" for a file without text.
+    The kind is the first that matches: "empty" for a file without text, "AviaNZ" for a `.data` file that begins with
+    `[` (None for another `.data` file), "Raven", "BirdNET-Analyzer", "list" (`mark_lists.LIST`, with a column of
+    recordings), "list of one recording" (`mark_lists.LIST_OF_ONE`, without such a column), or "Audacity".
     """
     text = _first_text(path)
     if text is None:
@@ -292,6 +295,9 @@ def describe_missing_columns(path: Path) -> str:
 
 def choose_reader(path: Path, *, format_name: str | None = None) -> Read:
     """Return the reader of a table of detections: that of `format_name` or, if None, by suffix or first lines.
+
+    The suffixes `.csv`, `.tsv`, `.txt` and `.data` and unknown ones have a reader that chooses by the first lines; of
+    other suffixes, such as `.parquet` or `.birdnet.csv`, it is the format's reader.
 
     Raises:
         InputError: `format_name` is unknown, or tables of the format cannot be read.

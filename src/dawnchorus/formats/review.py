@@ -56,7 +56,9 @@ class ReviewColumns:
     def judge(self, mark: Mark, fields: Sequence[str]) -> Mark:
         """Return the mark with `Mark.review` set from the review columns of its row.
 
-        `fields` are all cells of the row. The mark is returned unchanged if no column rejects or doubts it.
+        `fields` are all cells of the row. The review is "rejected" for a yes in `Reject` or a no in `Valid`, and
+        "unverified" for a no in `Verified` or another word than yes and no. If columns disagree, the first of `Reject`,
+        `Valid` and `Verified` counts. The mark is returned unchanged if no column rejects or doubts it.
         """
         for index, verdicts in self._verdicts:
             verdict = _verdict(fields[index], verdicts)

@@ -23,8 +23,8 @@ ROWS_AT_A_TIME = 10_000
 def write_csv(stream: BinaryIO, tables: Iterable[Table]) -> None:
     """Write the rows of arrays [n_rows] with equal fields as CSV; NaN becomes an empty cell.
 
-    Numbers have 6 significant digits. The header has the field names of the first array; without arrays, nothing is
-    written.
+    Floating-point numbers have 6 significant digits. The header has the field names of the first array; without arrays,
+    nothing is written.
     """
     with text_stream(stream) as text:
         writer = csv.writer(text, lineterminator="\n")

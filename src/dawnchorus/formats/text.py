@@ -85,7 +85,7 @@ def text_stream(stream: BinaryIO) -> Iterator[TextIO]:
 
 
 def seconds(value: float) -> str:
-    """Format seconds with one to three decimals."""
+    """Format seconds with one to three decimals, without further zeros at the end: "3.0", "1.25"."""
     text = f"{value:.3f}".rstrip("0")
     return text + "0" if text.endswith(".") else text
 
@@ -230,8 +230,9 @@ class NamedColumns:
     def score_column(self, names: Sequence[str]) -> int | None:
         """Return the index of the column of model scores, and mark it as read; None if there is none.
 
-        `names` are the possible names of the column. A column of words (`high`), or of grades (whole numbers from 0 to
-        10), is a person's rating and not a score.
+        `names` are the possible names of the column. A column is a person's rating and not a score if at least half of
+        its filled cells are words (`high`), or all numbers are grades (whole numbers from 0 to 10). An empty column is
+        a score column.
         """
         column = self.table.find_column(names)
         if column is None:
@@ -258,7 +259,7 @@ class NamedColumns:
         return index
 
     def number(self, line: int, fields: list[str], column: int) -> float:
-        """Parse the field of a column as a number; frequencies are converted to Hz by the unit in the column's name.
+        """Parse the field of a column as a number; one in kHz, by the unit in the column's name, is converted to Hz.
 
         Args:
             line: line number of the row, for the error.
@@ -276,7 +277,8 @@ class NamedColumns:
     def offset_s(self, line: int, fields: list[str], column: int) -> float:
         """Parse a field as a time in the recording, and return it in seconds; also a clock-like time (`1:02.5`).
 
-        The arguments are those of `number`. Minutes or milliseconds are converted, by the unit in the column's name.
+        The arguments are those of `number`. Minutes or milliseconds are converted, by the unit in the column's name; a
+        number in a column without a unit is in seconds.
 
         Raises:
             RowError: the field is not a time, or the column's unit is not one of time.

@@ -21,7 +21,8 @@ def build_tables(analysis: Analysis, recordings: Iterable[AnalyzedRecording]) ->
 
     The pieces are arrays whose concatenation is the table. An analysis without `summarize` has only the main table: the
     rows of all recordings, one piece for each recording, made on demand, with the columns `recording` (its name) and
-    `start_time` (clock time of the row) before the others. Without recordings, no table has pieces.
+    `start_time` (clock time of the row) before the others. Without recordings, each suffix in `Analysis.tables`
+    is yielded without pieces.
 
     Raises:
         PlugInError: `summarize` of a plug-in failed.

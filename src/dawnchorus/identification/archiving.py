@@ -129,7 +129,7 @@ def archive_recordings(
         keep: "embeddings" stores the embeddings of all windows in half precision, "embeddings:int8" in 8 bits; empty
             for detections only. At most one of the two.
         metadata: location and time by absolute path, which take precedence over the files' metadata; default: only the
-            files' metadata.
+            files' metadata. The options `latitude` and `longitude` take precedence over both.
         analyses: names of analyses of the recordings' original samples, "health", "indices" or a plug-in's; empty for
             none.
         shard: part of the units to process: "2/8" is the second of eight parts; default: all units.
@@ -151,7 +151,8 @@ def archive_recordings(
         OutputError: the archive cannot be written.
         StoreError: the archive's store failed.
         BusyError: another process writes to a store that allows only one writer.
-        MissingExtraError: deltalake is not installed, or `ray` is given and Ray is not installed.
+        MissingExtraError: deltalake, the library that runs the model, noisereduce for its cleaning, or Ray for `ray` is
+            not installed.
     """
     n_workers, keep = count_workers(workers), tuple(keep)
     if ray is not None and shard is not None:
@@ -229,7 +230,7 @@ class ArchivePlan:
     missing: Mapping[str, list[ListedFile]]
 
     def missing_shares(self, count: int) -> list[float]:
-        """Return the share (0 to 1) of the missing bytes in each of `count` shards; all 0 if nothing is missing."""
+        """Return the share (0 to 1) of all missing bytes in each of `count` shards, in order; 0 if none is missing."""
         shards = assign_shards(list(self.sizes.values()), count)
         missing = [n_bytes if unit in self.missing else 0 for unit, n_bytes in self.sizes.items()]
         sums = np.bincount(shards - 1, np.array(missing, np.float64), minlength=count)

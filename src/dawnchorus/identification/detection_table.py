@@ -61,8 +61,8 @@ class TableBuilder:
     def build(self, scored: ScoredRecording) -> RecordingTable:
         """Return the detection table of a recording, ordered by start and descending score.
 
-        With the option `merge`, its rows are events; see `merge_events`. With the option `drop_out_of_range`, or
-        `speech="drop"`, detections out of range or in human speech are left out.
+        With the option `merge`, its rows are events; see `merge_events`. Detections of species out of range are left
+        out with the option `drop_out_of_range`, and detections in human speech with `speech="drop"`.
         """
         metadata = self.metadata(scored.path, scored.metadata)
         week = self._week(scored.path, metadata)

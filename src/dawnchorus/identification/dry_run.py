@@ -73,7 +73,7 @@ class SourceSize:
     """Size of the recordings of a run, extrapolated from some headers.
 
     Attributes:
-        n_files: number of recordings.
+        n_files: number of recordings, including missing files, which add no bytes, seconds or windows.
         n_bytes: number of bytes to read; a recording whose channels are scored separately is read once per channel.
         duration_s: seconds to score, summed over channels if they are scored separately.
         n_windows: number of windows to score.
@@ -142,13 +142,16 @@ class RunCost:
         return round(self.n_detections * (ROW_BYTES + self.source.path_length))
 
     def wall_s(self, n_workers: int, *, share: float = 1.0) -> float:
-        """Return the seconds that a process with `n_workers` cores needs for a share (0 to 1) of the recordings."""
+        """Return the seconds that a process with `n_workers` cores needs for a share (0 to 1) of the windows to score.
+
+        They include the seconds until all workers are busy (`speed.start_s`).
+        """
         return self.speed.start_s + share * self.scoring_core_s / n_workers
 
     def core_s(self, n_workers: int, *, n_processes: int = 1) -> float:
         """Return the core seconds (cores x seconds) of a run by `n_processes` processes with `n_workers` cores each.
 
-        Each process takes `speed.start_s` to start; the recordings are divided among them.
+        Each process takes `speed.start_s` to start; the recordings are divided among the processes.
         """
         return n_processes * n_workers * self.speed.start_s + self.scoring_core_s
 
@@ -200,6 +203,7 @@ def estimate_cost(
     Raises:
         InputError: none of the recordings can be scored.
         ModelError: the model cannot be run, or its scores are not finite.
+        MissingExtraError: the library that runs the model, or noisereduce for its cleaning, is not installed.
     """
     order = random.Random(SEED).sample(range(len(files)), len(files))  # noqa: S311 - a sample, no secret
     shuffled = [files[k] for k in order]

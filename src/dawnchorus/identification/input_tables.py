@@ -167,8 +167,9 @@ def read_thresholds(path: Path, labels: Sequence[Label] = ()) -> InputTable[dict
 def read_recordings(path: Path) -> InputTable[dict[Path, RecordingMetadata]]:
     """Read location and time of recordings, by absolute path, from a table with a column of paths.
 
-    Latitude and longitude may be in one column (`location`) or two, and date and time as well. Any of them may be
-    missing or empty. A date without a time is used for the week. Paths are relative to the table's folder if the file
+    Latitude and longitude may be in one column (`location`) or two, of which two take precedence, and date and time
+    in one or two as well. Location or time may be missing or empty, but not one of latitude and longitude alone. A date
+    without a time is used for the week. Paths are relative to the table's folder if the file
     is there, or else to the working directory. The location 0, 0 of a receiver without a fix is left out, with a note.
 
     Raises:

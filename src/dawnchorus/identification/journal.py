@@ -48,8 +48,8 @@ NO_FILE: FileVersion = (None, None)
 def file_version(path: Path) -> FileVersion:
     """Return the version of a file or of an object in a store, by which changes are detected.
 
-    It is (size in bytes, modification time in nanoseconds or the store's version); `NO_FILE` if there is no such file,
-    or if it cannot be accessed.
+    It is a tuple of the size in bytes and, for a file, the modification time in nanoseconds, or, for an object, the
+    version in its store. `NO_FILE` if there is no such file, or if it cannot be accessed.
     """
     try:
         if (version := listed_version(path)) is not None:
@@ -191,7 +191,7 @@ class Journal:
             self._db.execute("INSERT INTO run VALUES ('root', ?)", [json.dumps(root)])
 
     def scored_version(self, path: Path) -> FileVersion | None:
-        """Return the version of a recording's file at the time of scoring; None if it was not scored, or failed."""
+        """Return the `file_version` of a recording from before it was scored; None if it was not scored, or failed."""
         row = self._read_row(
             "SELECT size, mtime_ns, version FROM recordings WHERE path = ? AND status = 'done'", self._key(path)
         )
@@ -203,8 +203,9 @@ class Journal:
     def is_done(self, path: Path, version: FileVersion, *, analyses: Collection[str] = ()) -> bool:
         """Return True if the recording was scored with all `analyses`, and its file has not changed since.
 
-        `version` is the file's version now. An analysis, given by name, without stored rows has failed. If the file
-        does not exist any more, a scored recording counts as done, because it cannot be scored again.
+        `version` is what `file_version` returns now. If it is `NO_FILE`, the result is True for every scored recording,
+        because it cannot be scored again. Otherwise, the result is also False if one of the `analyses`, given by name,
+        failed or was not run.
         """
         scored = self.scored_version(path)
         if scored is None or version == NO_FILE:
@@ -277,7 +278,7 @@ class Journal:
             self._db.execute("DELETE FROM outputs WHERE path = ?", [os.fsencode(name)])
 
     def earlier_layout(self) -> dict[str, Any] | None:
-        """Return the record of tables that a version before 2026-12 wrote; None if there is none.
+        """Return the journal's entry on tables that a program version of before 2026-12 wrote; None without an entry.
 
         The keys are "formats" (names of table formats) and "provenance" (fields of `Provenance` by name).
         """
@@ -285,7 +286,7 @@ class Journal:
         return None if row is None else json.loads(row[0])
 
     def earlier_tables(self) -> set[Path]:
-        """Return the absolute paths of the recordings for which a version before 2026-12 wrote tables.
+        """Return the absolute paths of the recordings for which a program version of before 2026-12 wrote tables.
 
         To be called only if `earlier_layout` is not None.
         """
@@ -294,7 +295,7 @@ class Journal:
         return {Path(os.fsdecode(path)) for (path,) in rows}
 
     def forget_earlier_layout(self) -> None:
-        """Delete the record of tables written before 2026-12."""
+        """Delete the entry that `earlier_layout` returns from the journal; the tables and all results stay."""
         with self._explain():
             self._db.execute("DELETE FROM run WHERE key = 'written'")
 

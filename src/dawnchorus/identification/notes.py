@@ -91,7 +91,7 @@ def describe_thresholds(bundle: Bundle, options: Options) -> Iterator[str]:
 
 
 def describe_range_check(builder: TableBuilder, *, has_location: bool) -> Iterator[str]:
-    """Yield a sentence if the range model knows no class, or if range options are set and nothing was checked.
+    """Yield a sentence if the range model knows no class, or if range options are set but no recording was checked.
 
     `has_location` is True if a range filter is used, and at least one recording has a location.
     """

@@ -138,14 +138,14 @@ class Options:
     thresholds: Annotated[
         dict[str, float], Field(ge=0, le=1, description="Minimum score by species name, in place of min_score."), _FIRST
     ] = field(default_factory=dict)
-    """Minimum score (0 to 1) by scientific or common name, in place of `min_score`."""
+    """Minimum score (0 to 1) by scientific or common name, in place of the threshold in the bundle and `min_score`."""
 
     merge: Merge = False
     """True to join detections of a species in neighboring windows into one event."""
     latitude: Latitude = None
     """Latitude of all recordings in degrees north; None: that of each recording, if known. Given with `longitude`."""
     longitude: Longitude = None
-    """Longitude of all recordings in degrees east; None: that of each recording, if known."""
+    """Longitude of all recordings in degrees east; None: that of each recording, if known. Given with `latitude`."""
     week: Week = None
     """Week (1 to 48, four a month) for the range model; 0: all year; None: that of each recording's date."""
     range_threshold: RangeThreshold = DEFAULT_RANGE_THRESHOLD
@@ -172,8 +172,8 @@ class Options:
         """Return options from `stored`, values by name that were stored as JSON; missing options get their defaults.
 
         Raises:
-            InputError: a value has a wrong type or is out of range, or an option is unknown, since a newer version
-                stored it.
+            InputError: a value has a wrong type or is out of range, only one of latitude and longitude is stored, or an
+                option is unknown, since a newer version stored it.
         """
         for name in stored:
             if name not in option_specs():
@@ -251,9 +251,9 @@ class OptionSpec:
     choices: tuple[str, ...]
     """Allowed values of an option that is chosen from a list, such as `channel`; empty for all other options."""
     low: int | None
-    """Smallest allowed number (of `thresholds`, score); None for options without numbers."""
+    """Smallest allowed number, for `thresholds` the smallest score; None for options without numbers."""
     high: int | None
-    """Largest allowed number (of `thresholds`, score); None for no limit, and for options without numbers."""
+    """Largest allowed number, for `thresholds` the largest score; None for no limit, and for options with no number."""
     default: Any
     """Default value; `dataclasses.MISSING` for `thresholds`, whose default is an empty dictionary."""
     description: str

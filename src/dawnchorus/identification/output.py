@@ -49,7 +49,7 @@ class OutputLocation:
 
     @property
     def analysis_formats(self) -> tuple[str, ...]:
-        """Formats of the analyses' tables: "parquet" if detections are written as Parquet, "csv" for other formats."""
+        """Formats of the analyses' tables: "parquet" if those of detections are Parquet, "csv" for other formats."""
         return tuple(dict.fromkeys("parquet" if each.name == "parquet" else "csv" for each in self.formats))
 
 
@@ -68,7 +68,7 @@ class OutputTable:
 def choose_location(
     path: Path, formats: Sequence[str] | None, *, combined: bool, analyses: tuple[str, ...] = ()
 ) -> OutputLocation:
-    """Return the output location: a file if `path` has a suffix and is not a folder, else a folder.
+    """Return the output location: a file if `path` has a suffix and is not an existing folder, else a folder.
 
     Args:
         path: path or URL of the output.
@@ -92,8 +92,8 @@ def list_outputs(location: OutputLocation, recordings: Sequence[Path], root: str
     """Return a run's tables of detections.
 
     If the output is a file, there is one; in a folder, one per format if `combined`, else one per recording and format.
-    Below the folder, the table of a recording has the recording's path relative to `root`, an absolute path or URL;
-    None for the recordings' common folder.
+    Below the folder, the table of a recording has the recording's path relative to `root`, followed by the format's
+    suffix (`site1/a.wav.csv`). `root` is an absolute path or URL; None for the recordings' common folder.
 
     Raises:
         InputError: a recording is not below `root`, so that two recordings might have the same table.
@@ -148,7 +148,8 @@ def write_outputs(run: Run, location: OutputLocation) -> WrittenOutputs:
     """Write missing and outdated tables of detections, the failures, the tables of analyses, and last the parameters.
 
     A written output is recorded in the journal, with a hash of everything that determines its content, and a digest of
-    its bytes. A table of detections whose bytes were changed since by others is renamed, and written again.
+    its bytes. A table of detections whose bytes were changed since by others is renamed to PATH.changed-1 (or
+    PATH.changed-2 and so on), and written again.
 
     Raises:
         OutputError: no space, or no permission.
@@ -231,7 +232,7 @@ def hash_file(path: Path) -> str:
 def is_finished(journal: Journal, files: RunFiles) -> bool:
     """Return True if the run's journal records that all outputs of the run were written.
 
-    Also True for a journal of a version before 2026-12 that records tables (`Journal.earlier_layout`).
+    Also True for a journal of a program version of before 2026-12 that records tables (`Journal.earlier_layout`).
     """
     return journal.output_signature(files.name(files.parameters)) is not None or journal.earlier_layout() is not None
 
@@ -279,7 +280,7 @@ def _note_earlier_outputs(run: Run, location: OutputLocation, outputs: Sequence[
 
 
 def as_json(value: dict[str, Any]) -> Any:
-    """Return a value after conversion to JSON and back, by which tuples become lists."""
+    """Return a value after conversion to JSON and back: tuples become lists, keys become texts, and NaN stays NaN."""
     return json.loads(json.dumps(value))
 
 

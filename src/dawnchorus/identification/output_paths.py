@@ -96,7 +96,10 @@ def runs_folder() -> Path:
 
 
 def remote_state(out: Path) -> str:
-    """Return the name of a run's journal, without suffix, for an output in a store: name and digest of the URL."""
+    """Return the name of a run's journal, without suffix, for an output in a store: NAME-DIGEST.
+
+    NAME is the last part of the URL `out`, and DIGEST has 12 hexadecimal digits of the sha256 of the URL.
+    """
     digest = hashlib.sha256(str(out).rstrip("/").encode("utf-8", "surrogateescape")).hexdigest()[:12]
     return f"{safe_name(out.name, max_bytes=_MAX_STATE_BYTES)}-{digest}"
 

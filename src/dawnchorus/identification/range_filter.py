@@ -18,7 +18,8 @@ WHOLE_YEAR = -1
 class RangeFilter:
     """Range model of one bundle (`source`), applied to the classes of another or the same bundle (`bundle`).
 
-    Species are matched by scientific name; a class that the range model lacks is neither in nor out of range.
+    Species are matched by scientific name. A class that the range model lacks, or that is no species, is neither in
+    nor out of range.
 
     Args:
         source: bundle with the range model.
@@ -58,10 +59,11 @@ class RangeFilter:
         return f"location and week have no effect: the range model of {source} knows none of the classes of {bundle}."
 
     def expected(self, *, latitude: float, longitude: float, week: int | None) -> list[bool | None]:
-        """Return whether each class of `bundle` is in range, in order; None for a class that the range model lacks.
+        """Return for each class of `bundle`, in order, if its probability of occurrence is `threshold` or more.
 
-        `week` is from 1 to 48, see `week_of`; None is all year. Latitude and longitude are in degrees north and east,
-        and are rounded to hundredths.
+        None is for a class that the range model lacks, and for sounds that are no species. `week` is from 1 to 48, see
+        `week_of`; None is all year. Latitude and longitude are in degrees north and east, and are rounded to
+        hundredths.
         """
         week = WHOLE_YEAR if week is None else week
         probabilities = self._predict(round(latitude, 2), round(longitude, 2), week)

@@ -120,6 +120,8 @@ class RayNode:
         Raises:
             ModelError: the model cannot be loaded, or software or model differ from those of the run.
             OutputError: the archive cannot be written.
+            StoreError: the archive's store failed.
+            MissingExtraError: deltalake is not installed.
         """
         task, host = self._task, socket.gethostname()
         model = load_model(task.model, models_folder=task.models_folder)
@@ -157,7 +159,9 @@ class RayNode:
 
         Raises:
             ModelError: the model cannot be run, or its scores are not finite.
+            MissingExtraError: the library that runs the model, or noisereduce for its cleaning, is not installed.
             OutputError: the archive cannot be written.
+            StoreError: the archive's store failed.
             RuntimeError: the node is not open.
         """
         if self._opened is None:

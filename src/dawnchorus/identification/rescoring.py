@@ -82,11 +82,12 @@ def rescore_archive(
 
     Args:
         archive: folder of the archive, or its URL in a store.
-        model: a head that was trained on the stored embeddings, such a head merged with its base, or the base itself;
-            as the folder of a bundle or training run, or a loaded model.
+        model: a head that was trained on the stored embeddings, a head that is merged with its base (the model that
+            computed the embeddings), or the base; given as the folder of a bundle or training run, or a loaded model.
         runs: id or ids of the runs with the embeddings; default: all with suitable embeddings.
-        min_score: minimum score of stored detections.
-        top: maximum number of stored detections in a window; None for no limit.
+        min_score: minimum score of stored detections; default: 0.05.
+        top: maximum number of stored detections in a window, those with the highest scores; default: 10; None for no
+            limit.
         shard: part of the units to process: "2/8" is the second of eight parts; default: all units.
         unit_size: limits of a unit, used when the recordings are listed.
         workers: number of cores to use; default: all that this process may use.

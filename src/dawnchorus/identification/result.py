@@ -99,7 +99,7 @@ class RunCounts:
     def as_progress(self, stage: str) -> Progress:
         """Return the progress in recordings; `metrics` are all counts except `n_files`, by name of the field.
 
-        Done are resumed, scored and failed recordings. `stage` is the name of the stage, such as "identifying".
+        Resumed, scored and failed recordings count as done. `stage` is the name of the stage, such as "identifying".
         """
         n_finished = self.n_resumed + self.n_done + self.n_failed
         metrics = {name: value for name, value in vars(self).items() if name != "n_files"}
@@ -118,6 +118,9 @@ _GONE = "the file no longer exists; the detections of an earlier run are kept"
 @dataclass(frozen=True, eq=False, repr=False)
 class Run(DetectionExports):
     """Read-only view of a finished run; results are read from its journal on access.
+
+    What reads results raises JournalDamagedError if parts of the journal are damaged, and OutputError if the journal
+    cannot be accessed.
 
     Attributes:
         bundle: the model that scored the recordings.
@@ -154,12 +157,22 @@ class Run(DetectionExports):
         )
 
     def tables(self) -> Iterator[RecordingTable]:
-        """Yield the table of every scored recording, in the order of `paths`."""
+        """Yield the table of every scored recording, in the order of `paths`.
+
+        Raises:
+            JournalDamagedError: parts of the journal are damaged.
+            OutputError: the journal cannot be accessed.
+        """
         for result in self._results():
             yield self.builder.build(result)
 
     def table(self, path: Path) -> RecordingTable | None:
-        """Return the table of a recording, by its path as in `paths`; None if it failed, or is not in this run."""
+        """Return the table of a recording, by its path as in `paths`; None if it failed, or is not in the journal.
+
+        Raises:
+            JournalDamagedError: parts of the journal are damaged.
+            OutputError: the journal cannot be accessed.
+        """
         result = self.journal.read(path)
         return None if result is None else self.builder.build(result)
 

@@ -79,12 +79,13 @@ def open_journal(
             `Options.scoring` and, if there are any, cleaning and analyses.
         recordings: the recordings of the run.
         resume: True to add to a finished run; False to resume only an interrupted one.
-        overwrite: True to replace a finished or interrupted run.
+        overwrite: True to replace a finished or interrupted run; takes precedence over `resume`.
 
     Raises:
         OutputExistsError: there is a finished run, and neither `resume` nor `overwrite` is True; or there are output
             files without a usable journal, and `overwrite` is not True.
-        InputError: the run to resume had another model, other options, or recordings elsewhere.
+        InputError: the run to resume had another model or other options, or one of `recordings` is outside the common
+            folder of its recordings.
         JournalDamagedError: the journal is damaged, `resume` is True, and `overwrite` is not.
         OutputError: the journal cannot be created or written.
     """

@@ -78,27 +78,31 @@ def identify(
             "opensoundscape" or plug-ins' formats; default: by the suffix of `out`, else "csv".
         combined: with a folder as `out`, write one table of all recordings in each format, instead of one per
             recording.
-        recordings: location and time by path, which take precedence over the files' metadata; default: only the
-            files' metadata.
+        recordings: location and time by path (relative to the working directory), which take precedence over the
+            files' metadata; default: only the files' metadata. The options `latitude` and `longitude` take precedence
+            over both.
         analyses: name or names of analyses of the recordings' original samples ("health", "indices", or a plug-in's);
             their tables are in `Run.analysis_tables`, and are written next to `out`; default: none.
         workers: number of cores to use; default: all that this process may use.
         resume: add to a finished run: new and changed recordings, those that failed, and those for which an analysis
             failed. Earlier results stay; a table that was changed by others since is renamed, and written again.
-        overwrite: replace a finished or interrupted run.
+        overwrite: replace a finished or interrupted run; takes precedence over `resume`.
         report: function that is called with the progress, in the caller's thread, after every recording and several
             times per second; `RunCounts` has its metrics.
         changes: options by name, which take precedence: `identify("recordings/", latitude=52.5, longitude=13.4)`.
 
     Raises:
-        InputError: no recordings, an argument out of range, an unknown format or analysis, a species list without a
-            class of the model, or another model or options than the run to resume.
+        InputError: no recordings, an argument out of range, an unknown format or analysis, `formats`, `combined` or
+            `resume` without `out`, a species list without a class of the model, or another model or options than the
+            run to resume.
         ModelError: the model cannot be loaded or run, or its scores are not finite.
         StoreError: a store refused access, or cannot be reached.
-        MissingExtraError: the extra [cloud] is not installed, and there are URLs.
+        MissingExtraError: the extra [cloud] is not installed, and there are URLs; the library that runs the model
+            is not installed; or noisereduce is not, and the model cleans recordings by noise reduction.
         TypeError: `changes` has an unknown option.
-        OutputExistsError: `out` exists, and neither `resume` nor `overwrite` was given.
-        JournalDamagedError: the journal of the run to resume is damaged.
+        OutputExistsError: `out` has a finished run, and neither `resume` nor `overwrite` was given; or it has output
+            files without a usable journal, and `overwrite` was not given.
+        JournalDamagedError: the journal in `out` is damaged, `resume` was given, and `overwrite` was not.
         PlugInError: a plug-in's format or analysis cannot be used, or failed while tables were written.
         OutputError: results cannot be written.
         BusyError: another process is writing to `out`.

@@ -46,9 +46,11 @@ def build_score_filter(bundle: Bundle, options: Options) -> ScoreFilter:
 
 
 def find_classes(bundle: Bundle, names: Iterable[str]) -> dict[str, int]:
-    """Return the index in the bundle's labels of each class, by its scientific or common name in `names`.
+    """Return the index of the class in the bundle's labels for each scientific or common name in `names`, by name.
 
-    Names that are no class of the bundle are left out.
+    Differences in case, spacing and the like are ignored (`taxonomy.classes.KnownClasses`). Names that are no class of
+    the bundle are left out; two names of a class are both in the result. A scientific name takes precedence over an
+    equal common name.
     """
     names = tuple(names)
     known = bundle.class_by_scientific_name

@@ -130,7 +130,9 @@ class ShardRun:
 
         Raises:
             ModelError: the model cannot be run, or its scores are not finite.
+            MissingExtraError: the library that runs the model, or noisereduce for its cleaning, is not installed.
             OutputError: the archive cannot be written.
+            StoreError: the archive's store failed.
         """
         yield self.counts
         paths = _Paths(units, self)

@@ -19,8 +19,8 @@ class UnitQueue:
     """Queue of units in the order of the manifest, of which workers take some at a time.
 
     Units of a worker that has ended unexpectedly are assigned to other workers. A unit that was being processed may be
-    the cause, so it is assigned alone from then on, after all other units. It is abandoned once `MAX_ATTEMPTS` workers
-    have ended while processing it.
+    the cause, so it is assigned alone from then on, after all other units. It is abandoned once `MAX_ATTEMPTS` (4)
+    workers have ended while processing it.
 
     Args:
         units: number of recordings of each unit by the unit's name, in the order of the manifest.
@@ -51,10 +51,14 @@ class UnitQueue:
     def take(self, n_recordings: int, *, n_workers: int, held: Collection[str] = ()) -> list[str]:
         """Return the names of units for a worker; none if no units wait, or the worker may not have more now.
 
+        A worker that holds a unit on which another worker ended gets no more, and a waiting unit of that kind is
+        assigned only if no others wait and the worker holds none.
+
         Towards the end, workers get fewer units at a time, so that all end at about the same time.
 
         Args:
-            n_recordings: number of recordings that the worker requests; units are taken until they have so many.
+            n_recordings: number of recordings that the worker requests; units are taken until they have so many or
+                more.
             n_workers: number of workers that share the units.
             held: names of the units that are assigned to the worker and not finished.
         """
@@ -84,7 +88,7 @@ class UnitQueue:
     def requeue_lost(self, units: Iterable[str]) -> list[str]:
         """Put units, given by name, whose worker ended while processing them into the queue again, or abandon them.
 
-        Returns the names of the units that are now abandoned, after `MAX_ATTEMPTS` such ends.
+        Return the names of those of `units` that are abandoned, as `MAX_ATTEMPTS` workers ended while processing them.
         """
         abandoned = []
         for unit in units:

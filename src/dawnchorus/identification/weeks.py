@@ -6,5 +6,5 @@ from datetime import date
 
 
 def week_of(day: date) -> int:
-    """Return the week from 1 to 48 (four per month); days after the 28th belong to the fourth week."""
+    """Return the week from 1 to 48, four of 7 days per month; days after the 28th belong to the month's fourth week."""
     return (day.month - 1) * 4 + min((day.day - 1) // 7, 3) + 1

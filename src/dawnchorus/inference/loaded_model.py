@@ -40,7 +40,9 @@ class LoadedModel:
         return cls(bundle, open_cleaner(bundle.info.cleaning, models_folder), SessionPool(bundle, tta_shifts))
 
     def load(self, n_threads: int) -> None:
-        """Open a session in advance for this model and each of `others`; none for a model that has opened `n_threads`.
+        """Open one more session in advance for this model and for each of `others`.
+
+        A model that has `n_threads` sessions or more gets none.
 
         Raises:
             ModelError: the graph cannot be loaded.

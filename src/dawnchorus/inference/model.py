@@ -93,19 +93,21 @@ class Model:
     ) -> Scores:
         """Return the scores [windows, classes] of a recording, from 0 to 1.
 
-        A rest at the recording's end has a window, padded with silence, if it is a quarter of a window or longer; a
-        recording shorter than a window has one window.
+        A rest at the recording's end that no window covers has another window, padded with silence, if the rest is a
+        quarter of a window or longer; a shorter rest is not scored. A recording shorter than a window has one window.
 
         Args:
             audio: a path, a sound file's bytes, an open sound file, or samples [frames] or [frames, channels], alone or
                 in a tuple with their sample rate.
             sample_rate_hz: rate of samples without a tuple; it may differ from the model's. None for all other audio.
-            overlap_s: seconds that neighboring windows share; window k starts at `k * (window_s - overlap_s)`.
+            overlap_s: seconds that neighboring windows share; window k starts at `k * (window_s - overlap_s)` seconds,
+                of the cleaned audio if the model's bundle has cleaning.
             channel: channel to score: "mean" of all channels, "left" (the first), "right" (the second), "best" (the
                 one whose frequency bands vary most over time), or its number, from 1.
 
         Raises:
             ModelError: the model cannot be loaded or run, or its scores are not finite.
+            MissingExtraError: the library that runs the model, or noisereduce for its cleaning, is not installed.
             InputError: samples of a wrong shape or type, or without a rate, a rate for audio that has one, an overlap
                 that is not from 0 to below the window, or no such channel name.
             AudioError: the file cannot be decoded, or has no channel of this number.
@@ -126,6 +128,7 @@ class Model:
 
         Raises:
             ModelError: the model has no embeddings, they are not finite, or the model cannot be loaded or run.
+            MissingExtraError: the library that runs the model, or noisereduce for its cleaning, is not installed.
             InputError: samples of a wrong shape or type, or without a rate, a rate for audio that has one, an overlap
                 that is not from 0 to below the window, or no such channel name.
             AudioError: the file cannot be decoded, or has no channel of this number.

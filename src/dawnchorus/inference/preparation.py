@@ -48,14 +48,21 @@ class KeptSegments:
     is_whole: bool = True
 
     def start_s(self, kept_s: float) -> float:
-        """Convert a start time in the remaining audio to the time in the recording, both in seconds."""
+        """Convert a start time in the remaining audio to the time in the recording, both in seconds.
+
+        The time of a cut becomes the start of the segment after the cut.
+        """
         if self.is_whole or not self.segments:
             return kept_s
         k = max(bisect.bisect_right(self._starts_s, kept_s + 1e-9) - 1, 0)
         return self.segments[k].start_s + kept_s - self._starts_s[k]
 
     def end_s(self, kept_s: float) -> float:
-        """Convert an end time in the remaining audio to the time in the recording, both in seconds."""
+        """Convert an end time in the remaining audio to the time in the recording, both in seconds.
+
+        The time of a cut becomes the end of the segment before the cut; a time after the end becomes the end of the
+        last segment.
+        """
         if self.is_whole or not self.segments:
             return kept_s
         k = max(bisect.bisect_left(self._starts_s, kept_s - 1e-9) - 1, 0)
@@ -64,7 +71,8 @@ class KeptSegments:
     def kept_s(self, recording_s: float) -> float:
         """Convert a time in the recording to the time in the remaining audio, both in seconds.
 
-        A time in a removed segment becomes the time of the cut in the remaining audio.
+        A time in a removed segment becomes the time of the cut in the remaining audio: 0 before the first segment,
+        and the length of the remaining audio after the last segment.
         """
         if self.is_whole or not self.segments:
             return recording_s

@@ -29,7 +29,9 @@ class ScoredChannel:
         return self.tables["hits"]
 
     def window_times(self, window: int, plan: WindowPlan, duration_s: float) -> tuple[float, float]:
-        """Return start and end of a window in the recording, in seconds.
+        """Return start and end of a window in the recording, in seconds; the end is at most `duration_s`.
+
+        If segments were removed, a window that spans a removed segment is longer than the plan's windows.
 
         Args:
             window: number of the window in the signal, from 0.

@@ -21,7 +21,8 @@ class ScoreFilter:
 
     Args:
         thresholds: minimum score of each class [classes], in the order of the model's output.
-        top: maximum number of hits in a window, those with the highest scores; None for no limit.
+        top: maximum number of hits in a window, those with the highest scores, and of equal scores those with the lower
+            index of the class; None for no limit.
     """
 
     thresholds: FloatArray

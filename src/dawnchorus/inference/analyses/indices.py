@@ -72,7 +72,7 @@ class Indices:
     def finish(self) -> Table:
         """Return one row per minute and channel, ordered by minute; the last minute may be incomplete.
 
-        docs/ANALYSES.md lists the columns. A last minute shorter than `MIN_S` has no row.
+        docs/ANALYSES.md lists the columns. A last minute shorter than `MIN_S` (1 s) has no row.
         """
         rest_s = self._splitter.n_frames / self._sample_rate_hz
         if rest_s >= MIN_S:

@@ -23,7 +23,8 @@ def guard_analysis(entry: Analysis, plug_in: PlugIn) -> Analysis:
     """Return a plug-in's analysis, with its functions wrapped so that errors name the plug-in; see `PlugIn.guard`.
 
     Raises:
-        InputError: the suffix of a table's name has characters that are not allowed.
+        InputError: the suffix of a table's name has other characters than letters, digits, `_`, `-` and `.`, or begins
+            with `.`; an empty suffix is allowed.
     """
     wrong = next((end for end in entry.tables if not isinstance(end, str) or not _NAME_END.fullmatch(end)), None)
     if wrong is not None:

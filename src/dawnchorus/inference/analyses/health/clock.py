@@ -46,10 +46,12 @@ class TimedRecording:
 
 
 def find_jumps(recordings: Sequence[TimedRecording]) -> list[str]:
-    """Return a phrase for each jump of a recorder's clock.
+    """Return a phrase for each jump of a recorder's clock, of more than `TOLERANCE_S` seconds.
 
-    A jump is at a recording that starts before the previous recording of its folder, or before another recording ends,
-    that follows a pause of more than `RESET_S` seconds, or that deviates from a schedule of equal intervals.
+    There are four kinds of jumps, and phrases are in the order of kinds. A recording starts before the previous one (by
+    name) of its folder, or before the previous one (by time) ends; or it follows a pause of more than `RESET_S` seconds
+    (180 days); or the time between two starts is not a multiple of the usual interval, if most intervals are usual. A
+    recording with several kinds of jumps has a phrase for each.
 
     Args:
         recordings: recordings of one recorder, ordered by name.

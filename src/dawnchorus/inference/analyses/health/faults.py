@@ -39,7 +39,9 @@ class Fault:
     """A kind of fault of a channel of a recording."""
 
     name: str
-    """Name of the fault, such as "clipping"."""
+    """Name of the fault: "no sound", "stretches without sound", "stuck at one value", "too quiet", "clipping",
+    "DC offset", "gaps", "mains hum", "rain" or "wind".
+    """
     describe: Callable[[Row], str | None]
     """Function that describes the fault in words, given a row of the health table (values by column); None if the row
     does not have the fault."""

@@ -57,7 +57,7 @@ class Health:
             channel.add(samples)
 
     def finish(self) -> Table:
-        """Return one row per channel; docs/ANALYSES.md lists the columns."""
+        """Return one row per channel; without samples, no rows and no columns. docs/ANALYSES.md lists the columns."""
         rows = [{"channel": number, **channel.measure()} for number, channel in enumerate(self._channels, 1)]
         return build_table({name: [row[name] for row in rows] for name in (rows[0] if rows else ())})
 

@@ -50,8 +50,9 @@ class _Recorder:
 def summarize(recordings: Iterable[AnalyzedRecording]) -> Tables:
     """Return the tables of recordings (suffix "", one row per channel of each) and of recorders (suffix "recorders").
 
-    `AnalyzedRecording.rows` are those of `Health.finish`. docs/ANALYSES.md lists the columns. Without recordings, the
-    tables have no columns.
+    A recorder is identified by the name in the recording's metadata, or else by the beginning of the file's name, both
+    together with the folder. `AnalyzedRecording.rows` are those of `Health.finish`. docs/ANALYSES.md lists the columns.
+    Without recordings, the tables have no columns.
     """
     recorders: dict[str, _Recorder] = {}
     rows: list[Row] = []

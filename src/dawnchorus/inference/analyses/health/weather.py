@@ -74,7 +74,7 @@ class WeatherMeter:
     def end_minute(self) -> tuple[bool, bool] | None:
         """Return (is rain, is wind) for the samples since the last call, and start the next minute.
 
-        None if there are fewer than `MIN_SPECTRA` spectra, or the sample rate is below `MIN_RATE_HZ`.
+        None if there are fewer than `MIN_SPECTRA` (8) spectra, or the sample rate is below `MIN_RATE_HZ` (8 kHz).
         """
         powers = np.concatenate(self._powers) if self._powers else np.empty((0, 1))
         kurtosis = self._n_differences * self._fourth_powers / max(self._squares**2, 1e-30)
