@@ -115,7 +115,7 @@ def stretch(number: int) -> ColumnRange:
 
 
 def find_top_khz(rate_hz: int) -> int:
-    """Return the lowest of `TOPS_KHZ` that shows all frequencies of audio of this sample rate.
+    """Return the lowest of `TOPS_KHZ` that shows all frequencies (up to `rate_hz` / 2) of audio.
 
     If none of them does, the highest is returned.
     """
@@ -125,7 +125,8 @@ def find_top_khz(rate_hz: int) -> int:
 def count_tiles(duration_s: float, level: int) -> int:
     """Return the number of tiles of a recording of `duration_s` seconds at a zoom level.
 
-    The coarsest level is the first in which one tile shows the whole recording; levels above it have 0 tiles.
+    The coarsest level is the first in which one tile shows the whole recording; levels above it have 0 tiles. An empty
+    recording has one tile.
     """
     n_columns = max(math.ceil(duration_s * COLUMNS_PER_S), 1)
     n_tiles = -(-n_columns // (TILE_COLUMNS << level))

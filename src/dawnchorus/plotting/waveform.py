@@ -35,7 +35,7 @@ class Waveform:
 
     @property
     def peak(self) -> float:
-        """Largest absolute value of a sample."""
+        """Largest absolute value of a sample; 0 if there are no columns."""
         return float(max(self.high.max(initial=0.0), -self.low.min(initial=0.0)))
 
 
