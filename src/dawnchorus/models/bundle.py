@@ -4,8 +4,8 @@ bundle.json     what the model is (`BundleInfo`)
 model.onnx      input `waveform` float32 [batch, samples]; outputs `logits` [batch, classes] and, where the model
                 has them, `embeddings` [batch, dim]. The front end is inside the graph. (Or `model.tflite`, or a file
                 that another engine reads.)
-range.onnx      optional: input `location` float32 [batch, 3] = latitude, longitude, week 1 to 48; output
-                `probabilities` [batch, classes] that a species occurs there at that time
+range.onnx      optional: input `location` float32 [batch, 3] = latitude, longitude, week 1 to 48, or
+                -1 for the whole year; output `probabilities` [batch, classes] that a species occurs there at that time
 labels.csv      one row per class, in output order: scientific_name, common_name, kind
 recordings.parquet  optional: the recordings of the training data with their splits, without locations
 MODEL_CARD.md   a description for readers, with the license

@@ -85,9 +85,10 @@ class Counts:
     - `recordings`: recordings that start in the row's time (in rows of all species only)
     - `failed`: recordings that could not be identified (in rows of all species only)
     - `top:LEVEL`: recordings that start in the row's time (and identifications without a stored recording) in which the
-      row's species has the highest score of all species, by this score
-    - `best:LEVEL`: recordings in which the species was detected in the row's time, by the highest of these scores
-    - `detections:HOUR:LEVEL`: detections, by the hour of the day in which they start and by score
+      row's species has the highest score of all species, by this score (not in rows of all species)
+    - `best:LEVEL`: recordings in which the row's species (or any, in rows of all species) was detected in the row's
+      time, by the highest score of these detections
+    - `detections:HOUR:LEVEL`: detections, by the hour of the day in which the detections start, and by score
     - `recorded_ms:HOUR`: milliseconds of audio (in rows of all species only)
     """
 

@@ -186,7 +186,11 @@ class Authorizer:
         return not self._tokens
 
     async def check(self, request: Request) -> Response | None:
-        """Return an error response (400, 401, 403, 421 or 429) if the request is not allowed, else None.
+        """Return an error response if the request is not allowed, else None.
+
+        The status is 400 for a NUL character in the URL, 401 for a wrong token, 421 for another host name, and 429 for
+        too many requests or wrong tokens; with a method that is not in `SAFE_METHODS`, also 401 without a token or
+        session, and 403 for a cross-origin request or a missing CSRF token.
 
         Sets `request.state.role` to the client's role, and `request.state.csrf` to the CSRF token of the session (""
         without a session). `RouteRole` then checks whether the route allows this role.
