@@ -220,7 +220,8 @@ async def identify_upload(service: Service, query: IdentifyRequest, path: Path, 
         AudioError: the recording cannot be decoded, exceeds `Limits`, or is in quarantine, since decoders crashed on it
             repeatedly. If the request says `store`, the recording is listed with this reason, unless it was identified
             before.
-        InputError: a parameter is invalid, or has no effect because the identification becomes a job.
+        InputError: a parameter is invalid, or the identification becomes a job and the request says `store=false` or a
+            `format` other than "json", which would have no effect.
         OverloadedError: the queue of the inference pool is full (`InferencePool.check_room`), or the recording has
             waited for longer than `Limits.wait_s`.
         BusyError: the queue of jobs is full (`job_queue.MAX_JOBS`).
