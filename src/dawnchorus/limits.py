@@ -59,7 +59,7 @@ class Limits:
     max_queue_s: float = 10.0
     """Maximum estimated work in the queue, in seconds of computation for each inference thread.
 
-    An upload that would exceed it is rejected.
+    An upload that would exceed this maximum is rejected; an empty queue takes any upload.
     """
     max_active_per_thread: int = 4
     """Maximum number of recordings in progress for each inference thread; each recording has a decoder process."""

@@ -21,7 +21,7 @@ class NumberedWindows:
     first: int
     """Number of the first of these windows in the recording, from 0.
 
-    If channels are scored separately, their windows are numbered on, channel after channel.
+    If channels are scored separately, the numbers continue from one channel to the next.
     """
     samples: FloatArray
     """Mono samples of the windows [n, samples]."""
@@ -66,7 +66,7 @@ class Work(Protocol[ResultT_co]):
     def next_windows(self) -> NumberedWindows | None:
         """Return the next windows, at most `BATCH_WINDOWS`, in temporal order; None after the last windows.
 
-        If channels are scored separately, one channel follows the other.
+        If channels are scored separately, all windows of a channel come before those of the next channel.
 
         Raises:
             AudioError: the recording cannot be decoded, or exceeds the limits.

@@ -192,9 +192,10 @@ def expected_calibration_error(truth: npt.ArrayLike, probabilities: npt.ArrayLik
     its share of True in `truth`, weighted by its number of predictions. NaN without predictions.
 
     Args:
-        truth: for each prediction, True if it came true (the predicted class is present); array of any shape, such as
-            [rows] or [rows, classes].
-        probabilities: predicted probability of that, of the same shape; predictions with NaN are ignored.
+        truth: True if the predicted class is present, False if not; array of any shape with one value for each
+            prediction, such as [rows] or [rows, classes].
+        probabilities: predicted probability that the class is present, of the same shape; predictions with NaN are
+            ignored.
         n_bins: number of bins of equal width, from 0 to 1.
     """
     each = np.asarray(probabilities, np.float64)

@@ -298,7 +298,7 @@ def new_bundle(folder: Path) -> Iterator[BundleDraft]:
 
     Raises:
         OutputExistsError: `folder` exists, and has no `bundle.json`.
-        OutputError: the temporary folder cannot be created, such as for lack of permission.
+        OutputError: the temporary folder cannot be created: no space, or no permission.
     """
     if folder.exists() and not (folder / "bundle.json").is_file():
         raise OutputExistsError(

@@ -115,9 +115,9 @@ def stretch(number: int) -> ColumnRange:
 
 
 def find_top_khz(rate_hz: int) -> int:
-    """Return the lowest of `TOPS_KHZ` that shows all frequencies (up to `rate_hz` / 2) of audio.
+    """Return the lowest of `TOPS_KHZ` (in kHz) that is not below half the sample rate `rate_hz`.
 
-    If none of them does, the highest is returned.
+    If all are below, the highest is returned.
     """
     return next((top for top in TOPS_KHZ if 2000 * top >= rate_hz), TOPS_KHZ[-1])
 

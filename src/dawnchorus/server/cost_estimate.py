@@ -25,7 +25,10 @@ class CostEstimate:
         self._cost_s = FIRST_COST_S
 
     def work_s(self, n_bytes: int) -> float:
-        """Return the estimated seconds of work for an upload of `n_bytes`, but at least `LEAST_BYTES`."""
+        """Return the estimated seconds of work for an upload of `n_bytes`.
+
+        An `n_bytes` below `LEAST_BYTES` counts as `LEAST_BYTES`.
+        """
         return max(n_bytes, LEAST_BYTES) * self._cost_s
 
     def update(self, n_bytes: int, elapsed_s: float) -> None:

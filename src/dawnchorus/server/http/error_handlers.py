@@ -134,7 +134,7 @@ async def handle_known_error(request: Request, error: Exception) -> Response:
 
 
 def retry_header(error: DawnChorusError) -> dict[str, str]:
-    """Return `{"Retry-After": seconds}`, as text, for an `OverloadedError`; an empty dict for other errors."""
+    """Return `{"Retry-After": "SECONDS"}` for an `OverloadedError`; an empty dict for other errors."""
     return {"Retry-After": f"{error.retry_after_s:.0f}"} if isinstance(error, OverloadedError) else {}
 
 
