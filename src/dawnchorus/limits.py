@@ -33,9 +33,9 @@ class Limits:
     max_channels: int = 8
     """Maximum number of channels of a recording."""
     min_rate_hz: int = 4_000
-    """Minimum sample rate of a recording."""
+    """Minimum sample rate of a recording in Hz."""
     max_rate_hz: int = 500_000
-    """Maximum sample rate of a recording."""
+    """Maximum sample rate of a recording in Hz."""
     zip: ZipLimits = field(default_factory=ZipLimits)
     """Limits of uploaded zip archives."""
 
@@ -47,21 +47,25 @@ class Limits:
     """Minimum mean rate at which a request's body must arrive."""
 
     max_sync_s: float = 600.0
-    """Length up to which a recording is identified while its client waits; a longer recording becomes a job."""
+    """Length of audio to score, in seconds, up to which a recording is identified while its client waits.
+
+    A longer recording becomes a job. Audio in overlapping windows, and in channels that are scored separately, counts
+    several times.
+    """
     min_step_s: float = 0.1
     """Minimum time from the start of a window to the start of the next window; half a window if that is less."""
     wait_s: float = 30.0
-    """Maximum time in the queue; a request that has waited longer is rejected."""
+    """Maximum time in the queue in seconds; a request that has waited longer is rejected."""
     max_queue_s: float = 10.0
     """Maximum estimated work in the queue, in seconds of computation for each inference thread.
 
-    An upload that would exceed it is rejected.
+    An upload that would exceed this maximum is rejected; an empty queue takes any upload.
     """
     max_active_per_thread: int = 4
     """Maximum number of recordings in progress for each inference thread; each recording has a decoder process."""
 
     session_max_age_s: int = 30 * 86_400
-    """Age at which a browser's login session ends."""
+    """Age in seconds at which a browser's login session ends."""
     page_rows: int = 1000
     """Maximum number of detections of a response that are in memory at once."""
 
@@ -73,8 +77,8 @@ class Limits:
         Args:
             subject: name or path of the recording, for the error message.
             n_channels: number of channels according to the header.
-            rate_hz: sample rate according to the header.
-            duration_s: length according to the header; None if the header does not say.
+            rate_hz: sample rate in Hz according to the header.
+            duration_s: length in seconds according to the header; None if the header does not say, which passes.
 
         Raises:
             AudioTooLargeError: more channels than `max_channels`, a sample rate outside `min_rate_hz` to `max_rate_hz`,

@@ -35,8 +35,8 @@ class PlugIn:
     def guard(self) -> Iterator[None]:
         """Convert unexpected exceptions of the plug-in's code to errors that name the plug-in.
 
-        Use the guard as a `with` block, or as a decorator: `guard()(function)`. A `DawnChorusError` and an `OSError` of
-        the system, such as a full disk, are raised unchanged.
+        Use the guard as a `with` block, or as a decorator: `guard()(function)`. A `DawnChorusError` and an `OSError`
+        with an `errno`, such as for a full disk, are raised unchanged.
 
         Raises:
             PlugInError: the code raised another exception, which becomes the `__cause__`.

@@ -18,14 +18,14 @@ OPT_OUTS = {
 
 
 def opt_out(environment: MutableMapping[str, str]) -> None:
-    """Turn the libraries' reporting off for this process and its children.
+    """Turn the libraries' reporting off for this process and its children, except where the user's variables allow it.
 
     Libraries read the variables of `OPT_OUTS` when they are imported, so `dawnchorus` calls this function on its own
-    import. If onnxruntime was imported before, its reporting is turned off by a call.
+    import. If onnxruntime was imported before, its reporting is turned off by a call, whatever the variables say.
 
     Args:
         environment: environment variables, such as `os.environ`. Missing variables of `OPT_OUTS` are added; variables
-            that the user has set are not changed.
+            that the user has set are not changed, whatever their value.
     """
     for name, value in OPT_OUTS.items():
         environment.setdefault(name, value)

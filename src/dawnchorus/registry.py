@@ -33,8 +33,9 @@ EntryT = TypeVar("EntryT", bound=Named)
 class Registry(Mapping[str, EntryT], Generic[EntryT]):
     """Mapping of names to entries: the built-in entries, followed by the plug-ins of installed packages.
 
-    Plug-ins are loaded when the registry is first used. Each name can be used once; built-in entries take precedence.
-    A plug-in that cannot be loaded is in `broken`, and does not affect the other entries.
+    Plug-ins are loaded when the registry is first used, sorted by the names of the entry point and the package. Of
+    entries with the same name, a built-in one takes precedence, then the plug-in that is loaded first. A plug-in that
+    cannot be loaded, or whose name is used already, is in `broken`, and does not affect the other entries.
 
     Args:
         kind: type of the entries. The entry point of a plug-in must name an object of this type.
@@ -93,7 +94,7 @@ class Registry(Mapping[str, EntryT], Generic[EntryT]):
 
     @property
     def broken(self) -> Mapping[PlugIn, PlugInError]:
-        """Plug-ins that cannot be used, each with the error of its loading."""
+        """Plug-ins that cannot be used, each with the error: it cannot be loaded, or its name is used already."""
         self._load()
         return self._broken
 

@@ -30,7 +30,7 @@ class RetrainProcessRequest(_Message):
     folder: Path | None = None
     """Folder of the retraining's files; None for the folder `retrained` in the data set."""
     overwrite: bool = False
-    """True to replace a finished retraining in the folder."""
+    """True to replace a finished retraining in the folder; False to fail if there is one."""
     negatives_folder: Path | None = None
     """Folder of the generated negative examples (sounds without birds); None for `models_folder`."""
     models_folder: Path

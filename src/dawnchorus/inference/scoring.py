@@ -56,10 +56,11 @@ def score_recordings(
         model: the model.
         plan: settings of the scoring.
         n_workers: number of threads that score.
-        max_active: maximum number of recordings that are decoded at the same time; None for `n_workers`.
+        max_active: maximum number of recordings that are decoded at the same time; None or 0 for `n_workers`.
 
     Yields:
-        Steps, in order of completion: one with the outcome of each recording, and others with only the progress.
+        Steps: one with the outcome of each recording, in order of completion, and between them steps that report only
+        the number of newly scored windows.
 
     Raises:
         ModelError: the model cannot be run, or its scores are not finite.

@@ -33,7 +33,9 @@ class SessionPool:
         return SessionPool, (self._bundle, self._tta_shifts)
 
     def load(self, n_threads: int) -> None:
-        """Open one session in advance, unless `n_threads` sessions are open already.
+        """Open one session in advance, unless there are `n_threads` already.
+
+        `n_threads` is the number of threads that use the pool.
 
         Raises:
             ModelError: the graph cannot be loaded.

@@ -79,7 +79,7 @@ class VadStream:
 
     Args:
         detector: the detector.
-        rate_hz: sample rate of the blocks; audio of another rate than `RATE_HZ` is resampled.
+        rate_hz: sample rate of the blocks in Hz; audio of another rate than `RATE_HZ` is resampled.
     """
 
     def __init__(self, detector: VoiceActivityDetector, *, rate_hz: int) -> None:
@@ -91,7 +91,7 @@ class VadStream:
         self._probabilities: list[FloatArray] = []
 
     def add(self, block: FloatArray) -> None:
-        """Append the next block of mono samples [n], float32; blocks may differ in length."""
+        """Append the next block of mono samples [n], float32, -1 to 1; blocks may differ in length."""
         self._append(block.copy() if self._resampler is None else self._resampler.resample_chunk(block))
 
     def finish(self) -> tuple[Segment, ...]:
@@ -125,14 +125,15 @@ class VadStream:
 
 
 def build_segments(probabilities: FloatArray, *, duration_s: float) -> tuple[Segment, ...]:
-    """Return segments of speech, in order, from frame probabilities, by hysteresis (thresholds `ON` and `OFF`).
+    """Return segments of speech, in order, from frame probabilities, by hysteresis.
 
-    Pauses of up to `MAX_GAP_S` are closed, segments shorter than `MIN_SPEECH_S` are dropped, and the remaining ones are
-    padded by `PAD_S` at each end, within the recording.
+    Speech starts at a probability of `ON` or more, and ends below `OFF`. Then, in this order, pauses of up to
+    `MAX_GAP_S` are closed, segments shorter than `MIN_SPEECH_S` are dropped, and the remaining segments are padded by
+    `PAD_S` at each end, within the recording. Times are in seconds from the start of the recording.
 
     Args:
         probabilities: speech probability of each frame of `FRAME_S` seconds [frames], from the recording's start on.
-        duration_s: length of the recording.
+        duration_s: length of the recording in seconds.
     """
     raw: list[tuple[float, float]] = []
     start: int | None = None

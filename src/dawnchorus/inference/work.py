@@ -19,7 +19,10 @@ class NumberedWindows:
     """Consecutive windows of a recording."""
 
     first: int
-    """Number of the first of these windows in the recording, from 0."""
+    """Number of the first of these windows in the recording, from 0.
+
+    If channels are scored separately, the numbers continue from one channel to the next.
+    """
     samples: FloatArray
     """Mono samples of the windows [n, samples]."""
     is_last: bool = False
@@ -57,14 +60,17 @@ class Work(Protocol[ResultT_co]):
         ...
 
     def is_ready(self, *, within_s: float) -> bool:
-        """Wait for at most `within_s` seconds until `next_windows` can return at once; return True if it can."""
+        """Wait at most `within_s` seconds until `next_windows` can return or raise at once; return True if it can."""
         ...
 
     def next_windows(self) -> NumberedWindows | None:
         """Return the next windows, at most `BATCH_WINDOWS`, in temporal order; None after the last windows.
 
+        If channels are scored separately, all windows of a channel come before those of the next channel.
+
         Raises:
             AudioError: the recording cannot be decoded, or exceeds the limits.
+            MissingExtraError: a library that the preparation of the recording needs is not installed.
         """
         ...
 
@@ -75,6 +81,7 @@ class Work(Protocol[ResultT_co]):
 
         Raises:
             ModelError: a score or an embedding is not finite.
+            InputError: embeddings are needed, and the output has none.
         """
         ...
 

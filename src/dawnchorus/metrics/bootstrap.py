@@ -17,7 +17,10 @@ Metric = Callable[[BoolArray, FloatArray], FloatArray]
 
 @dataclass(frozen=True)
 class RowMean:
-    """A metric that is the mean of one value per row; the values are computed once for all bootstrap samples."""
+    """A metric that is the mean of one value per row (recording).
+
+    `interval` computes the values of the rows once, and only averages them anew for each bootstrap sample.
+    """
 
     of_rows: Metric
     """Function of truth and scores [..., rows, classes] that returns values [..., rows]; NaN leaves a row out."""
@@ -28,9 +31,9 @@ class RowMean:
 
 
 class RowShare(RowMean):
-    """A proportion: the share of rows with value 1 among rows with value 0 or 1.
+    """A metric that is a proportion: the share of rows with value 1, where `of_rows` returns 0, 1 or NaN.
 
-    `interval` uses the exact binomial interval for a share of 0 or 1.
+    If the share is 0 or 1, `interval` uses the exact binomial interval.
     """
 
 
@@ -47,7 +50,7 @@ NO_WIDTH = 1e-9
 
 @dataclass(frozen=True)
 class Interval:
-    """A value with the limits of its 95 % confidence interval; NaN where the value is not defined."""
+    """A value with the limits of its 95 % confidence interval; a value or limit that is not defined is NaN."""
 
     value: float
     """Value on all recordings: of a metric, of the difference of a metric between two models, or of a ratio."""
@@ -58,7 +61,10 @@ class Interval:
 
     @property
     def has_no_width(self) -> bool:
-        """True if all bootstrap samples gave the same value, so that the interval is not informative; False for NaN."""
+        """True if the limits are equal (up to `NO_WIDTH`), as when all bootstrap samples give the same value.
+
+        Such an interval is not informative. False if the limits are NaN.
+        """
         return self.high - self.low < NO_WIDTH
 
     def __str__(self) -> str:
@@ -70,7 +76,8 @@ class Interval:
 def interval(metric: Metric, truth: BoolArray, scores: FloatArray, *, seed: int = 1) -> Interval:
     """Compute a metric with its percentile bootstrap interval over recordings (Efron, 1979).
 
-    A `RowShare` of 0 or 1 has the exact binomial interval instead, since all bootstrap samples would be equal.
+    A `RowShare` whose value is 0 or 1 has the exact binomial interval instead, since all bootstrap samples would be
+    equal. Bootstrap samples in which the metric is NaN are left out; the limits are NaN if it is NaN in all of them.
 
     Args:
         metric: function of truth and scores [..., recordings, classes] that returns one value for each leading
@@ -104,6 +111,8 @@ def paired_interval(
 ) -> Interval:
     """Compute the difference of a metric between two models on the same recordings, with its bootstrap interval.
 
+    Bootstrap samples in which the metric of a model is NaN are left out of the interval.
+
     Args:
         metric: function of truth and scores [..., recordings, classes] that returns one value for each leading
             dimension [...].
@@ -126,7 +135,7 @@ def resampled_sums(values: FloatArray, *, seed: int = 1) -> FloatArray:
         seed: seed of the bootstrap samples.
 
     Returns:
-        Sums [bootstrap samples, columns].
+        Sums [`N_DRAWS`, columns].
     """
     return np.concatenate([values[draws].sum(1) for draws in _draws(values.astype(bool), seed)])
 

@@ -115,7 +115,8 @@ def label_ranking_average_precision(truth: npt.ArrayLike, scores: npt.ArrayLike)
 def top_k_hits(truth: npt.ArrayLike, scores: npt.ArrayLike, k: int) -> FloatArray:
     """Return 1 for each row with a true species among its k highest-scoring classes, else 0 [..., rows].
 
-    `truth` and `scores` are [..., rows, classes]; see the module. A row without a true species is NaN.
+    `truth` and `scores` are [..., rows, classes]; see the module. Of classes with equal scores, the first counts as
+    higher. A row without a true species is NaN.
     """
     truth, scores = np.asarray(truth, bool), np.asarray(scores)
     best = np.argsort(-scores, axis=-1, kind="stable")[..., :k]
@@ -125,7 +126,8 @@ def top_k_hits(truth: npt.ArrayLike, scores: npt.ArrayLike, k: int) -> FloatArra
 def top_k_accuracy(truth: npt.ArrayLike, scores: npt.ArrayLike, k: int) -> FloatArray:
     """Return the share of rows with a true species among their k highest-scoring classes [...].
 
-    `truth` and `scores` are [..., rows, classes]; see the module. Rows without a true species are left out.
+    `truth` and `scores` are [..., rows, classes]; see the module. Rows without a true species are left out;
+    NaN if there are no other rows.
     """
     return average_known(top_k_hits(truth, scores, k))
 
@@ -177,7 +179,7 @@ def log_loss(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArray:
 def multilabel_log_loss(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArray:
     """Return the binary cross-entropy of each row, averaged over classes whose score is not NaN [..., rows].
 
-    `truth` and `scores` are [..., rows, classes]; see the module. A row with only NaN is NaN.
+    `truth` and `scores` are [..., rows, classes]; see the module. A row in which all scores are NaN is NaN.
     """
     truth, scores = np.asarray(truth, bool), np.asarray(scores, np.float64)
     return average_known(-np.log(np.maximum(np.where(truth, scores, 1 - scores), SMALLEST_PROBABILITY)))
@@ -186,11 +188,14 @@ def multilabel_log_loss(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArr
 def expected_calibration_error(truth: npt.ArrayLike, probabilities: npt.ArrayLike, *, n_bins: int = 10) -> float:
     """Return the expected calibration error, the mean gap between probability and accuracy (Guo et al., 2017).
 
-    The gap of each bin is weighted by the bin's number of predictions. NaN without predictions.
+    Predictions are binned by probability. The gap of a bin is the absolute difference between its mean probability and
+    its share of True in `truth`, weighted by its number of predictions. NaN without predictions.
 
     Args:
-        truth: True for correct predictions, of any shape.
-        probabilities: predicted probabilities of the same shape; NaN is ignored.
+        truth: True if the predicted class is present, False if not; array of any shape with one value for each
+            prediction, such as [rows] or [rows, classes].
+        probabilities: predicted probability that the class is present, of the same shape; predictions with NaN are
+            ignored.
         n_bins: number of bins of equal width, from 0 to 1.
     """
     each = np.asarray(probabilities, np.float64)

@@ -4,8 +4,8 @@ bundle.json     what the model is (`BundleInfo`)
 model.onnx      input `waveform` float32 [batch, samples]; outputs `logits` [batch, classes] and, where the model
                 has them, `embeddings` [batch, dim]. The front end is inside the graph. (Or `model.tflite`, or a file
                 that another engine reads.)
-range.onnx      optional: input `location` float32 [batch, 3] = latitude, longitude, week 1 to 48; output
-                `probabilities` [batch, classes] that a species occurs there at that time
+range.onnx      optional: input `location` float32 [batch, 3] = latitude, longitude, week 1 to 48, or
+                -1 for the whole year; output `probabilities` [batch, classes] that a species occurs there at that time
 labels.csv      one row per class, in output order: scientific_name, common_name, kind
 recordings.parquet  optional: the recordings of the training data with their splits, without locations
 MODEL_CARD.md   a description for readers, with the license
@@ -122,7 +122,10 @@ class BundleDescription(BaseModel):
     made_by: str
     """Software that wrote the bundle, with its version."""
     thresholds: dict[str, float] = Field(default_factory=dict)
-    """Minimum score by scientific name, for classes whose minimum differs from the run's."""
+    """Minimum score by scientific name, for classes to which the general `min_score` does not apply.
+
+    Thresholds in the options of an identification take precedence.
+    """
     cleaning: Cleaning | None = None
     """Processing of recordings before they are cut into windows; None for no processing."""
     calibration: Calibration | None = None
@@ -184,9 +187,10 @@ def file_sha256(path: Path) -> str:
 
 
 def read_bundle(folder: Path) -> Bundle:
-    """Open the bundle in a folder, or the bundle of the training run in a folder.
+    """Open the bundle in a folder or, if the folder has no `bundle.json`, the bundle in its subfolder `bundle`.
 
-    The graph's checksum is not verified here; `verify_bundle` does that.
+    The subfolder is where a training run has its bundle. The graph's checksum is not verified here; `verify_bundle`
+    does that.
 
     Raises:
         InvalidBundleError: a file is missing or invalid.
@@ -216,7 +220,7 @@ def read_bundle(folder: Path) -> Bundle:
 
 
 def validation_lines(error: ValidationError) -> str:
-    """Return one line with the location and the message of each of Pydantic's validation errors."""
+    """Return a single line with the location and message of each of Pydantic's validation errors, joined by "; "."""
     return "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
 
 
@@ -272,9 +276,9 @@ class BundleDraft:
         return read_bundle(self.folder)
 
     def finish(self, card: str) -> Bundle:
-        """Write the model card, and move the draft to its final path; an older bundle there is replaced.
+        """Write the model card, move the draft to its final path, and return the bundle there.
 
-        `card` is the card's text in Markdown. The bundle at the final path is returned.
+        An older bundle at this path is replaced. `card` is the card's text in Markdown.
 
         Raises:
             InvalidBundleError: the draft is not complete; `describe` comes first.
@@ -290,9 +294,11 @@ class BundleDraft:
 def new_bundle(folder: Path) -> Iterator[BundleDraft]:
     """Yield a draft for a new bundle at `folder`; the draft is deleted unless `BundleDraft.finish` is called.
 
+    The parent folders of `folder` are created.
+
     Raises:
-        OutputExistsError: there is something else than a bundle at `folder`.
-        OutputError: no space, or no permission.
+        OutputExistsError: `folder` exists, and has no `bundle.json`.
+        OutputError: the temporary folder cannot be created: no space, or no permission.
     """
     if folder.exists() and not (folder / "bundle.json").is_file():
         raise OutputExistsError(

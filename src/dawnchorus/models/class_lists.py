@@ -63,18 +63,25 @@ class _Row:
 
 
 def read_classes(path: Path, *, kind: Kind | None = None) -> tuple[Label, ...]:
-    """Read the labels of a model in output order, one per line or from a CSV with a header.
+    """Read the labels of a model in output order, from a table with a header (`.csv`, `.tsv`) or one label per line.
 
-    In a CSV, the names are in the first column of `NAME_COLUMNS` that it has; its rows are sorted by a column `index`,
-    `idx` or `id` if its values are whole numbers. Lines that all begin with a number, or all end in one, are sorted by
-    this number. Numbers may start at 0 or 1.
+    A table has the names in the first of `NAME_COLUMNS` that is among its columns. Its rows are sorted by the first of
+    `INDEX_COLUMNS` (`index`, `idx`, `id`) among its columns; a column `id` without numbers is ignored.
+
+    Lines are sorted by a number if all of them begin with one (`0 Noise`, `0. Noise`, `[0] Noise`), or if all end in
+    one (`Noise 0`, `Noise (0)`), none is above the number of lines, and the names without it differ (`Song 1` and
+    `Song 2` are names). The number is not part of the name. Without numbers, the order of the file is the output order.
+
+    The numbers have to be 0, 1, 2... or 1, 2, 3..., each once, in any order.
 
     `kind` ("species" or "sound") is the kind of all classes; None to infer the kind of each class from its name.
 
     Raises:
         FormatError: the file is not text, a class has no name or appears twice, the indices have gaps or repetitions,
-            only some lines have an index, or a line is not a name (such as a comment).
-        InputError: no such file, a file of another kind, no labels, or a CSV without a column of names.
+            only some lines have an index, another column of a table numbers the classes in another order, or a line is
+            not a name (such as a comment).
+        InputError: no such file, a file of another kind (such as `.json`), no labels, or a CSV without a column of
+            names.
     """
     if not path.is_file():
         raise InputError(

@@ -16,7 +16,10 @@ class Cleaning(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     trim_db: float | None = Field(default=None, gt=0, le=120)
-    """Trim start and end that are this many dB below the loudest frame, as librosa.effects.trim; None: no trimming."""
+    """Trim start and end where frames are at least this many dB below the loudest one, as `librosa.effects.trim`.
+
+    None for no trimming.
+    """
     denoise: NoiseKind | None = None
     """Kind of noise reduction by spectral gating (noisereduce), "stationary" or "nonstationary"; None for none."""
     cut_speech: bool = False

@@ -36,9 +36,9 @@ class GraphOutput:
 
 
 def milliseconds(bundle: Bundle, *, audio_s: float = 5.0) -> float:
-    """Return the median computing time in milliseconds for `audio_s` seconds of audio on one core.
+    """Return the computing time in milliseconds for `audio_s` seconds of audio on one core.
 
-    The time of one window is measured several times, and scaled to `audio_s`.
+    The time of one window is measured `N_TIMED` times, and the median is multiplied by `audio_s` / window length.
 
     Raises:
         InvalidBundleError, MissingExtraError: see `open_session`.
@@ -84,19 +84,19 @@ def open_session(bundle: Bundle, *, tta_shifts: int = 1) -> Session:
 
 
 def apply_activation(logits: FloatArray, activation: Activation) -> FloatArray:
-    """Convert logits [n, classes] to scores [n, classes] by the bundle's activation."""
+    """Convert logits [n, classes] to scores [n, classes] by `activation`: "sigmoid", "softmax" or "identity"."""
     return _ACTIVATIONS[activation](logits)
 
 
 def log_odds(scores: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    """Return log(score / (1 - score)) of scores of any shape; they are clipped to 1e-9 from 0 and 1 before."""
+    """Return log(score / (1 - score)) of scores of any shape, which are first clipped to 1e-9 ... 1 - 1e-9."""
     inside = np.clip(np.asarray(scores, np.float64), 1e-9, 1 - 1e-9)
     odds: npt.NDArray[np.float64] = np.log(inside / (1 - inside))
     return odds
 
 
 def apply_calibration(scores: npt.NDArray[np.floating], calibration: Calibration) -> npt.NDArray[np.float64]:
-    """Convert scores of any shape to probabilities by the bundle's calibration."""
+    """Convert scores of any shape to probabilities, in float64, by `calibration`."""
     return 1 / (1 + np.exp(-(calibration.scale * log_odds(scores) + calibration.offset)))
 
 

@@ -154,11 +154,12 @@ class ModelStore:
     def open(self, name_or_folder: str | Path) -> Bundle:
         """Open the bundle of a built-in model (created on first use), or the bundle or training run in a folder.
 
-        A built-in model's name takes precedence; write `./NAME` for a folder of the same name.
+        A built-in model's name takes precedence over a folder of the same name, for which `name_or_folder` has to be
+        the string "./NAME" or an absolute path (`Path` removes "./").
 
         Raises:
             ModelNotFoundError: neither a folder nor a built-in model's name, or the training run has no bundle yet.
-            InvalidBundleError: the folder is not a bundle.
+            InvalidBundleError: the folder is not a bundle, or the built-in model's bundle in the store is damaged.
             ModelError: the weights of a built-in model are not the published ones.
             MissingExtraError: the model is "yamnet", which is not in the store yet, and LiteRT is not installed.
             OutputError: the store cannot be written.

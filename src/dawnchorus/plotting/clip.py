@@ -50,7 +50,8 @@ class DetectionClip:
 def clip_png_and_mp3(clip: DetectionClip, decoder: DecoderProcess) -> tuple[bytes, bytes]:
     """Return the spectrogram (PNG) and the audio (MP3) of a detection, with `CLIP_MARGIN_S` before and after it.
 
-    The clip ends at the latest with the recording, or after `MAX_CLIP_S`. `clip.silent` is silenced in both.
+    The clip does not exceed the recording, and ends after `MAX_CLIP_S` at the latest. The segments `clip.silent` are
+    silenced in both image and audio.
 
     Args:
         clip: the detection.

@@ -76,15 +76,16 @@ def recording_spectrogram(
 ) -> Spectrogram:
     """Compute the spectrogram of a recording in constant memory, up to 12 kHz (`RATE_HZ` / 2).
 
-    It ends at half the recording's sample rate if that is lower, and has at most about `MAX_COLUMNS` columns.
+    The frequency axis ends at half the recording's sample rate if that is lower. The spectrogram has at most about
+    `MAX_COLUMNS` columns.
 
     Args:
         path: file of the recording.
         decoder: process that decodes the recording.
         duration_s: approximate length of the recording, from which the number of columns follows.
         silent: segments that are replaced by silence before the computation.
-        channel: number of the channel to use, from 1, or "mean", "left", "right" or "best" (the one whose frequency
-            bands vary most over time).
+        channel: number of the channel to use, from 1, or "mean", "left", "right" or "best" (the channel whose
+            frequency bands vary most over time).
 
     Raises:
         AudioError: the recording cannot be decoded.
@@ -122,7 +123,7 @@ def clip_spectrogram(samples: FloatArray, *, rate_hz: int, start_s: float = 0.0)
 
     Args:
         samples: mono samples [samples], -1 to 1.
-        rate_hz: sample rate of the samples.
+        rate_hz: sample rate of the samples in Hz.
         start_s: time of the first sample in seconds from the start of the recording.
     """
     levels = np.concatenate(list(_columns([samples])), axis=1)

@@ -115,9 +115,9 @@ def stretch(number: int) -> ColumnRange:
 
 
 def find_top_khz(rate_hz: int) -> int:
-    """Return the lowest of `TOPS_KHZ` that shows all frequencies of audio of this sample rate.
+    """Return the lowest of `TOPS_KHZ` (in kHz) that is not below half the sample rate `rate_hz`.
 
-    If none of them does, the highest is returned.
+    If all are below, the highest is returned.
     """
     return next((top for top in TOPS_KHZ if 2000 * top >= rate_hz), TOPS_KHZ[-1])
 
@@ -125,7 +125,8 @@ def find_top_khz(rate_hz: int) -> int:
 def count_tiles(duration_s: float, level: int) -> int:
     """Return the number of tiles of a recording of `duration_s` seconds at a zoom level.
 
-    The coarsest level is the first in which one tile shows the whole recording; levels above it have 0 tiles.
+    The coarsest level is the first in which one tile shows the whole recording; levels above it have 0 tiles. An empty
+    recording has one tile.
     """
     n_columns = max(math.ceil(duration_s * COLUMNS_PER_S), 1)
     n_tiles = -(-n_columns // (TILE_COLUMNS << level))

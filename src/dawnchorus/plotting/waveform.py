@@ -35,7 +35,7 @@ class Waveform:
 
     @property
     def peak(self) -> float:
-        """Largest absolute value of a sample."""
+        """Largest absolute value of a sample; 0 if there are no columns."""
         return float(max(self.high.max(initial=0.0), -self.low.min(initial=0.0)))
 
 
@@ -54,8 +54,8 @@ def recording_waveform(
         decoder: process that decodes the recording.
         duration_s: approximate length of the recording, from which the number of columns follows.
         silent: segments that are replaced by silence.
-        channel: number of the channel to use, from 1, or "mean", "left", "right" or "best" (the one whose frequency
-            bands vary most over time).
+        channel: number of the channel to use, from 1, or "mean", "left", "right" or "best" (the channel whose
+            frequency bands vary most over time).
 
     Raises:
         AudioError: the recording cannot be decoded.

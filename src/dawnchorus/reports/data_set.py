@@ -187,7 +187,9 @@ class ExampleClips:
 
 
 def show_examples(examples: Iterable[Example], decoder: DecoderProcess) -> ExampleClips:
-    """Decode and draw the examples, with `Example.silent` silenced; examples that cannot be decoded are left out.
+    """Decode and draw the examples, in their order, with the segments in `Example.silent` silenced.
+
+    Examples that cannot be decoded are left out.
 
     Args:
         examples: segments of recordings.

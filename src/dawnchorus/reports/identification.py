@@ -40,8 +40,8 @@ def render_page(
 ) -> str:
     """Return the report as HTML.
 
-    If a species' best clip cannot be decoded, for example because its recording was moved, the page has the reason in
-    the place of the clip.
+    The page has the best clip of each of the first `MAX_CLIPS` species of `RunSummary.of_kind`. If a clip cannot be
+    decoded, for example because its recording was moved, the page has the reason in the place of the clip.
 
     Args:
         summary: counts, and the best clip of each species.

@@ -33,8 +33,9 @@ class _Card:
 def render_page(hits: Sequence[Mapping[str, Any]], *, title: str) -> str:
     """Return the page of a search as HTML.
 
-    A hit has no spectrogram and audio if its recording cannot be decoded, or if speech was detected in or near it. Hits
-    after the first `MAX_CLIPS` are only in the table.
+    A hit has no spectrogram and audio if its recording cannot be decoded, or if speech was detected in
+    it or within `archive.row_filter.VOICE_MARGIN_S` seconds of it (column `human_voice`). Hits after the first
+    `MAX_CLIPS` are only in the table.
 
     Args:
         hits: rows of the table that `Archive.search` returns, each as a mapping of column to value.

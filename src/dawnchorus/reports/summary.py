@@ -45,7 +45,7 @@ class ClassSummary:
 
     @property
     def best_score(self) -> float:
-        """Score of the detection in `best`, 0 without a clip."""
+        """Score of the detection in `best`; 0 if `best` is None."""
         return 0.0 if self.best is None else self.best.detection.score
 
 
@@ -54,7 +54,7 @@ class RunSummary:
     """Summary of an identification run."""
 
     n_recordings: int = 0
-    """Number of recordings."""
+    """Number of tables that were summarized, one for each identified recording."""
     duration_s: float = 0.0
     """Length of all recordings in seconds."""
     n_detections: int = 0
@@ -62,18 +62,18 @@ class RunSummary:
     has_clock_time: bool = False
     """True if the start time of at least one recording is known."""
     first_time: datetime | None = None
-    """Earliest start of a recording by the recorder's clock, without time zone."""
+    """Earliest start of a recording by the recorder's clock, without time zone; None if no start is known."""
     last_time: datetime | None = None
-    """Latest start of a recording by the recorder's clock, without time zone."""
+    """Latest start of a recording by the recorder's clock, without time zone; None if no start is known."""
     locations: set[tuple[float, float]] = field(default_factory=set)
     """Locations (latitude, longitude) of the recordings in degrees, rounded to three decimals."""
     classes: dict[str, ClassSummary] = field(default_factory=dict)
     """Summary of each detected class by scientific name."""
 
     def of_kind(self, kind: str) -> list[ClassSummary]:
-        """Return the classes of a kind ("species" or "sound") by falling number of detections.
+        """Return the classes of a kind ("species" or "sound") by falling number of detections, then by common name.
 
-        Classes come last if the range model does not expect any of their detections.
+        Classes of which the range model expects no detection at all come last, in the same order.
         """
         classes = [c for c in self.classes.values() if c.kind == kind]
         return sorted(classes, key=lambda c: (c.n_out_of_range == c.n_detections, -c.n_detections, c.common_name))

@@ -15,21 +15,27 @@ LEAST_BYTES = 256 << 10
 
 
 class CostEstimate:
-    """Exponential moving average of the seconds of work per byte of an upload; thread-safe."""
+    """Exponential moving average of the seconds of work per byte of an upload; thread-safe.
+
+    The average starts at `FIRST_COST_S`.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._cost_s = FIRST_COST_S
 
     def work_s(self, n_bytes: int) -> float:
-        """Return the estimated seconds of work for an upload of `n_bytes`; less than `LEAST_BYTES` counts as that."""
+        """Return the estimated seconds of work for an upload of `n_bytes`.
+
+        An `n_bytes` below `LEAST_BYTES` counts as `LEAST_BYTES`.
+        """
         return max(n_bytes, LEAST_BYTES) * self._cost_s
 
     def update(self, n_bytes: int, elapsed_s: float) -> None:
         """Update the average with an upload of `n_bytes` that took `elapsed_s` seconds of work.
 
-        A cost per byte of more than `MAX_JUMP` times the average counts as `MAX_JUMP` times the average, and less than
-        `LEAST_BYTES` counts as `LEAST_BYTES`.
+        An upload that took more than `MAX_JUMP` times the average per byte counts as `MAX_JUMP` times the average. An
+        `n_bytes` below `LEAST_BYTES` counts as `LEAST_BYTES`.
         """
         with self._lock:
             cost_s = min(elapsed_s / max(n_bytes, LEAST_BYTES), MAX_JUMP * self._cost_s)

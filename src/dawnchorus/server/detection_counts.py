@@ -3,7 +3,7 @@
 A row of the table `DetectionCount` has the sums of one site (or of all sites), of one day, month or year (or of all
 recordings without a start time, "undated"), and of one species (or of all species). A page about a year reads a few
 rows, however many detections there are. Counted are the detections of each recording's latest identification, with the
-species that reviewers corrected and without the detections that reviewers rejected.
+species that reviewers corrected and without the detections that reviewers rejected (verdict "incorrect" or "none").
 
 The counts are updated in the same transaction as the data. Code that changes recordings, detections or reviews makes a
 `CountChange` before the change, and writes it afterwards:
@@ -85,9 +85,10 @@ class Counts:
     - `recordings`: recordings that start in the row's time (in rows of all species only)
     - `failed`: recordings that could not be identified (in rows of all species only)
     - `top:LEVEL`: recordings that start in the row's time (and identifications without a stored recording) in which the
-      row's species has the highest score of all species, by this score
-    - `best:LEVEL`: recordings in which the species was detected in the row's time, by the highest of these scores
-    - `detections:HOUR:LEVEL`: detections, by the hour of the day in which they start and by score
+      row's species has the highest score of all species, by this score (not in rows of all species)
+    - `best:LEVEL`: recordings in which the row's species (or any, in rows of all species) was detected in the row's
+      time, by the highest score of these detections
+    - `detections:HOUR:LEVEL`: detections, by the hour of the day in which the detections start, and by score
     - `recorded_ms:HOUR`: milliseconds of audio (in rows of all species only)
     """
 
@@ -119,7 +120,7 @@ class Counts:
 
 
 def find_level(score: float) -> int:
-    """Return the index of the highest of `LEVELS` that is not above the score, from 0."""
+    """Return the index in `LEVELS`, from 0, of the highest level that is not above the score."""
     return max(bisect_right(LEVELS, score) - 1, 0)
 
 
@@ -178,7 +179,8 @@ def count_unstored(scientific_names: Iterable[tuple[str, str, float]]) -> Counts
     """Return the counts of identifications without a stored recording, which are undated and have no site.
 
     Args:
-        scientific_names: scientific name, common name and score of the best detection of each identification.
+        scientific_names: scientific name, common name and score of the highest-scoring detection of each
+            identification.
     """
     counts = Counts()
     for scientific_name, common_name, score in scientific_names:
@@ -287,12 +289,12 @@ def _add_top(
 class CountChange:
     """Update of the rows of `DetectionCount` for a transaction that changes some recordings.
 
-    It is made before the recordings are changed, and written afterwards; see the module. The construction counts the
-    recordings, and locks their rows until the end of the transaction.
+    Create the object before the recordings are changed, and call `write` afterwards; see the module. The constructor
+    counts the recordings, and locks their rows until the end of the transaction.
 
     Args:
         session: session of the write transaction.
-        sha256s: hashes of the recordings; a recording may be added or deleted before `write`.
+        sha256s: SHA-256 hashes of the recordings that may change, be added or be deleted before `write`.
     """
 
     def __init__(self, session: Session, sha256s: Collection[str]) -> None:
@@ -311,8 +313,9 @@ def read_counts(session: Session, sha256s: Collection[str], *, for_update: bool 
 
     Args:
         session: session of the database.
-        sha256s: SHA-256 hashes of the recordings; those of unknown or never identified recordings count nothing.
-        for_update: True to lock the recordings' rows until the end of the transaction.
+        sha256s: SHA-256 hashes of the recordings. Recordings that could not be identified count as failed; unknown and
+            not yet identified recordings count nothing.
+        for_update: True to lock the recordings' rows until the end of the transaction; False to only read them.
     """
     listed = select(Recording).where(Recording.sha256.in_(sha256s)).order_by(Recording.sha256)
     counts = Counts()

@@ -35,7 +35,8 @@ def set_verdict(row: DetectionRow, verdict: str | None, species: Label | None = 
 
     Args:
         row: row of the detection.
-        verdict: verdict of the review, one of `tables.Verdict`; None if the review was deleted.
+        verdict: verdict of the review: "correct", "incorrect", "relabeled", "several", "unsure" or "none"
+            (`server.state.tables.Verdict`); None if the review was deleted.
         species: species by the reviewer, for the verdict "relabeled"; None to show the model's species.
     """
     detected = model_label(row)
@@ -47,7 +48,7 @@ def set_verdict(row: DetectionRow, verdict: str | None, species: Label | None = 
 
 
 def corrected_values(row: DetectionRow) -> dict[str, Any]:
-    """Return the fields of `types.Detection` by name, with the reviewer's species.
+    """Return the values for `types.Detection` by field, with the reviewer's species if a reviewer changed the species.
 
     If a reviewer changed the species, `kind` is that of the reviewer's species, and `probability` and `in_range` are
     None, since they belong to the model's species.
@@ -60,7 +61,10 @@ def corrected_values(row: DetectionRow) -> dict[str, Any]:
 
 
 def apply_reviews(records: Iterable[DetectionRecord]) -> Iterator[Detection]:
-    """Yield the detections with the reviewers' species, in the order of `records`, without rejected detections."""
+    """Yield the detections with the reviewers' species, in the order of `records`, lazily.
+
+    Rejected detections, with the verdict "incorrect" or "none", are left out.
+    """
     for record in records:
         if record.detection.verdict not in REJECTED:
             yield Detection(**corrected_values(record.detection))
@@ -69,8 +73,8 @@ def apply_reviews(records: Iterable[DetectionRecord]) -> Iterator[Detection]:
 def count_species(session: Session, recording: Recording, names: Collection[str] | None = None) -> None:
     """Replace the rows of `RecordingSpecies` by counts of the detections of a recording's latest identification.
 
-    Rejected detections are not counted; a species with only rejected detections has a row with the count 0. New species
-    are added to the table `Species`.
+    Rejected detections (verdict "incorrect" or "none") are not counted; a species with only rejected detections has a
+    row with the count 0. New species are added to the table `Species`.
 
     Args:
         session: session of a write transaction.
@@ -121,9 +125,9 @@ def copy_reviews(session: Session, sha256: str, identification: int) -> None:
 
     The history of answers and the clips in the training data move with a review.
 
-    A review moves to the new detection of the same species (by the model) and channel that overlaps most in time; the
-    channel None matches every channel. Each new detection gets at most one review, and reviews of later identifications
-    choose first. Reviews without such a detection stay with the old detection.
+    A review moves to the new detection, of the species that the model gave the old one and of the same channel, that
+    overlaps most with the old one in time; the channel None matches every channel. Each new detection gets at most one
+    review; of several, that of the latest identification. A review stays with the old detection if no new one overlaps.
 
     Args:
         session: session of a write transaction.

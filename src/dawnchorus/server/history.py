@@ -126,14 +126,16 @@ class DetectionStore:
         """Store the audio of a recording and its detections; both are on disk when the function returns.
 
         If the same audio is stored already, its name, start time, location and site are replaced by those given here
-        that are known (`RecordingValues.update`), and the new detections become its latest ones.
+        that are known (`RecordingValues.update`), and the new detections become its latest ones; the earlier ones stay.
+        A recording that could not be identified before becomes an identified one.
 
         Args:
             result: the identification.
             path: audio file, which is copied.
             name: client's name of the file.
             options: options of the identification.
-            site: site of the recording; None to read the site from `name`.
+            site: site of the recording; None for the part of `name` before the time, such as SITE7 in
+                "SITE7_20260512_040000.wav", if there is one.
 
         Raises:
             OutputError: the audio cannot be stored: no space, or no permission.
@@ -190,7 +192,8 @@ class DetectionStore:
             path: audio file, whose SHA-256 becomes the id of the recording.
             name: client's name of the file.
             reason: reason why the recording cannot be identified.
-            site: site of the recording; None to read the site from `name`.
+            site: site of the recording; None for the part of `name` before the time, such as SITE7 in
+                "SITE7_20260512_040000.wav", if there is one.
         """
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -290,7 +293,7 @@ class DetectionStore:
         return identification
 
     def is_reviewed(self, identification: int) -> bool:
-        """Return True if people reviewed detections of the identification with this id."""
+        """Return True if people reviewed at least one detection of the identification with this id."""
         is_reviewed = exists().where(DetectionRow.identification == identification, DetectionRow.verdict.is_not(None))
         with self._database.read() as session:
             return bool(session.scalar(select(is_reviewed)))
@@ -313,11 +316,11 @@ class DetectionStore:
     def iterate_pages(self, sha256: str, *, limit: int) -> Iterator[list[DetectionRecord]]:
         """Yield the detections of a recording's latest identification in lists of at most `Limits.page_rows`, lazily.
 
-        They are ordered by start, then by falling score, and include rejected detections.
+        The detections are ordered by start, then by falling score, and include rejected ones.
 
         Args:
             sha256: hash of the recording; nothing is yielded if there is no such recording.
-            limit: maximum number of detections in all pages.
+            limit: maximum number of detections in all lists together.
         """
         latest = select(Recording.latest_identification).where(Recording.sha256 == sha256).scalar_subquery()
         query = (
@@ -337,10 +340,11 @@ class DetectionStore:
         """Return totals of the identifications by all servers of the database, as JSON fields.
 
         Returns:
-            `total_predictions` (number of identifications), `average_confidence` (mean of their best scores, None
-            without any), `sound_seconds` (length of the audio), `species_distribution` (number of identifications by
-            common name of the best detection, the `N_TOP` most frequent), and `latest` (the last 50 with a species, the
-            newest first, each with `species`, `confidence`, `timestamp` and `bundle_id`).
+            `total_predictions` (number of identifications), `average_confidence` (mean of the highest score of each
+            identification with a detection, None without any), `sound_seconds` (length of the audio in seconds),
+            `species_distribution` (number of identifications by common name of the highest-scoring detection, the
+            `N_TOP` most frequent), and `latest` (the last 50 identifications with a detection, the newest first, each
+            with `species`, `confidence`, `timestamp` in ISO 8601, and `bundle_id` of the model).
         """
         with suppress(*UNAVAILABLE):  # the next flush repeats it
             self.flush()

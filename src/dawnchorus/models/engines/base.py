@@ -53,7 +53,10 @@ class Port:
 
     @property
     def is_convertible(self) -> bool:
-        """True if values of the port's type can be converted from or to float32."""
+        """True if values of the port's type can be converted from and to float32.
+
+        These are floating-point types, and quantized integers with a `scale`.
+        """
         return self.dtype in FLOATS or (self.dtype in QUANTIZED and self.scale is not None)
 
     def encode(self, values: FloatArray) -> Array:
@@ -73,7 +76,7 @@ class Port:
         return decoded if self.scale is None else (decoded - self.scale.zero) * np.float32(self.scale.scale)
 
     def is_named(self, name: str) -> bool:
-        """Return True if `name` is the port's name or alias."""
+        """Return True if `name`, which must not be empty, is the port's name or alias."""
         return name in (self.name, self.alias)
 
 

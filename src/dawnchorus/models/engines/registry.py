@@ -72,10 +72,12 @@ ENGINES = Registry(Engine, (ONNXRUNTIME, LITERT), noun="engine", group="dawnchor
 def open_graph(path: Path, *, engine: str | None = None, n_threads: int = 1) -> LoadedGraph:
     """Load a graph with the engine of the name `engine`; None for the first engine that reads files of this suffix.
 
-    Each run uses up to `n_threads` threads. Use 1 if as many graphs run in parallel as there are cores.
+    Engines are in the order of `ENGINES`: ONNX Runtime, LiteRT, then plug-ins. Each run uses up to `n_threads` threads.
+    Use 1 if as many graphs run in parallel as there are cores.
 
     Raises:
-        InvalidBundleError: no engine (of this name) reads such files, or the file is damaged or refers to other files.
+        InvalidBundleError: no engine reads files of this suffix, or `engine` is unknown or does not read them, or the
+            file is damaged or refers to other files.
         MissingExtraError: the engine's library is not installed.
         PlugInError: the engine is a plug-in, and failed with an unexpected exception.
     """

@@ -26,7 +26,7 @@ def can_extend(base: Bundle, head: Bundle) -> bool:
     """Return True if a classifier head can be merged with the model (base) on whose embeddings it was trained.
 
     Both must be multi-label (sigmoid), with the same cleaning of recordings and windows of the same length, and the
-    base must be an ONNX graph.
+    base must be an ONNX graph. That the head was trained on embeddings of this base is not checked.
     """
     is_each_by_itself = base.info.activation == head.info.activation == "sigmoid"
     has_same_cleaning = base.info.cleaning == head.info.cleaning
@@ -41,10 +41,11 @@ def can_extend(base: Bundle, head: Bundle) -> bool:
 def extend_classes(base: Bundle, head: Bundle, folder: Path, *, name: str) -> Bundle:
     """Write the bundle `name` to `folder`, with the base's classes in order, followed by the head's new classes.
 
-    `head` is a bundle of the family embedding_head, trained on embeddings of `base`. The head's classes are scored by
-    the head, all others by the base; the base's layers run only once. The description is the head's, with the
-    thresholds of both, of which the head's take precedence; the calibration is left out, since it was fitted for the
-    head alone. The head's table of recordings is copied. A bundle that is in `folder` is replaced.
+    `head` is a bundle of the family embedding_head, trained on embeddings of `base`. The head scores all of its
+    classes, also those that the base has; the base scores its other classes, and its layers run only once. The
+    description is the head's, with the thresholds of both, of which the head's take precedence; the calibration is left
+    out, since it was fitted for the head alone. The head's table of recordings is copied. A bundle that is in `folder`
+    is replaced.
 
     Raises:
         ModelError: base and head cannot be merged, or the merged graph's logits differ from theirs.

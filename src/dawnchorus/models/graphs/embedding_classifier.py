@@ -20,7 +20,7 @@ are an output of the head. In the base itself, and in a head that was merged wit
 def base_id(bundle: Bundle) -> str:
     """Return the id of the bundle whose embeddings `bundle` classifies.
 
-    It is the id of its base (`TrainingSummary.backbone`) or, if it was trained without a base, its own id.
+    This is the id in `TrainingSummary.backbone` of `bundle`, or the id of `bundle` itself without a backbone.
     """
     training = bundle.info.training
     return bundle.id if training is None or training.backbone is None else training.backbone.rpartition(" ")[2]

@@ -54,18 +54,19 @@ def make_ensemble(
 ) -> Bundle:
     """Write a bundle whose scores are the average of its members' scores, and return it.
 
-    Its classes are in the order of the first member's. It has the highest sample rate and the longest window of its
-    members. A member with another sample rate gets a resampled window. A member with a shorter window scores several
-    windows that together cover the ensemble's, and the highest score of each class counts. Thresholds and calibrations
-    of the members are left out; their tables of recordings are joined, and the training summary is the first member's,
-    without metrics, if all were trained on the same data.
+    The bundle's classes are in the order of the first member's. It has the highest sample rate and the longest window
+    of its members. A member with another sample rate gets a resampled window. A member with a shorter window scores
+    several windows that together cover the ensemble's, and the highest score of each class counts. Thresholds and
+    calibrations of the members are left out; their tables of recordings are joined, and the training summary is the
+    first member's, without metrics, if all were trained on the same data.
 
     Args:
         bundles: the members.
         folder: path of the new bundle; a bundle that is there is replaced.
         name: name of the new bundle.
         license_name: SPDX identifier of the new bundle's license.
-        weights: weight of each member, above 0; None for equal weights.
+        weights: weight of each member, above 0, in the order of `bundles`; divided by their sum. None for equal
+            weights.
         average: "mean" for the mean of the scores, "geometric" for their geometric mean, or "rank" for the mean of the
             ranks: a class's rank is the share of the other classes that have a lower score in the window.
 

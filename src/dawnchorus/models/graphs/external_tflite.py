@@ -50,8 +50,8 @@ class ExternalTflite:
     def last_operator(self, position: int) -> str:
         """Return the type of the operator that computes the output at `position` in `outputs`.
 
-        It is ONNX's name if there is one ("Sigmoid", not "LOGISTIC"). Reshapes, casts and (de)quantization are skipped.
-        Empty if no operator computes the output.
+        The type is named as in ONNX if ONNX has the operator ("Sigmoid", not "LOGISTIC"). Reshapes, casts and
+        (de)quantization are skipped. Empty if no operator computes the output.
         """
         file = TfliteFile(self._path)
         producers = {tensor: operator for operator in file.operators for tensor in operator.outputs}

@@ -59,8 +59,8 @@ def adapt_input(bundle: Bundle, *, rate_hz: int, window_s: float) -> onnx.ModelP
 
     Args:
         bundle: the bundle.
-        rate_hz: sample rate of the new input.
-        window_s: length of the new input.
+        rate_hz: sample rate of the new input in Hz.
+        window_s: length of the new input in seconds.
 
     Raises:
         InvalidBundleError: the graph is not an ONNX model, or refers to other files.

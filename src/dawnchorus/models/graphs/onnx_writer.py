@@ -24,7 +24,7 @@ class OnnxWriter:
         self._constants: dict[str, onnx.TensorProto] = {}
 
     def constant(self, values: npt.ArrayLike, *, dtype: npt.DTypeLike = np.float32) -> str:
-        """Add a constant tensor with `values` of the type `dtype`, and return its name."""
+        """Add a constant tensor with `values`, converted to `dtype`, and return the tensor's name."""
         name = f"constant_{len(self._constants)}"
         array = np.ascontiguousarray(np.asarray(values, dtype=dtype))
         self._constants[name] = numpy_helper.from_array(array, name)
@@ -54,8 +54,9 @@ class OnnxWriter:
 
         Args:
             path: the file; an existing file is replaced.
-            inputs: shapes of the graph's inputs by name; all are float32 tensors.
-            outputs: shapes of the graph's outputs by name; all are float32 tensors.
+            inputs: shapes of the graph's inputs by name; all are float32 tensors. An axis is a size, or a text, such as
+                "batch", for any size.
+            outputs: shapes of the graph's outputs by name, in the same form; all are float32 tensors.
         """
         model = self.model(inputs=inputs, outputs=outputs)
         onnx.checker.check_model(model, full_check=True)
@@ -67,8 +68,9 @@ class OnnxWriter:
         """Return the graph, unchecked.
 
         Args:
-            inputs: shapes of the graph's inputs by name; all are float32 tensors.
-            outputs: shapes of the graph's outputs by name; all are float32 tensors.
+            inputs: shapes of the graph's inputs by name; all are float32 tensors. An axis is a size, or a text, such as
+                "batch", for any size.
+            outputs: shapes of the graph's outputs by name, in the same form; all are float32 tensors.
             opset: version of ONNX's operator set.
         """
         graph = helper.make_graph(

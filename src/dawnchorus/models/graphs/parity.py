@@ -14,14 +14,14 @@ NOISE_LEVEL = 0.05
 
 
 def noise_windows(bundle: Bundle, n: int) -> FloatArray:
-    """Return `n` windows of Gaussian noise [n, samples] of the bundle's length, always the same."""
+    """Return `n` windows of Gaussian noise [n, samples] of the bundle's window length, the same in each call."""
     return np.random.default_rng(1).normal(0, NOISE_LEVEL, (n, bundle.window_samples)).astype(np.float32)
 
 
 def largest_difference(logits: FloatArray, expected: FloatArray) -> float:
-    """Return the maximum absolute difference of logits [n, classes] from the `expected` logits.
+    """Return the maximum absolute difference of logits [n, classes] from the `expected` logits [n, classes].
 
-    It is relative to the largest absolute expected logit, if that exceeds 1.
+    The difference is divided by the largest absolute value in `expected`, if this value exceeds 1.
     """
     return float(np.abs(logits - expected).max() / max(np.abs(expected).max(), 1.0))
 

@@ -24,10 +24,10 @@ class Layout:
     batch: int | None
     """Number of windows in one run; None for any number."""
     shape: tuple[int, ...]
-    """Shape of the input array; -1 stands for any number of windows."""
+    """Shape of the input array; -1 stands for any number of windows, if `batch` is None."""
 
     def with_batch(self, batch: int) -> Layout:
-        """Return the layout with this batch size if `self.batch` is None, else the layout itself."""
+        """Return the layout with `batch` windows in one run if `self.batch` is None, else the layout itself."""
         return self if self.batch else Layout(batch, tuple(batch if size == -1 else size for size in self.shape))
 
 
@@ -105,18 +105,22 @@ def choose_outputs(
 ) -> Chosen:
     """Choose the outputs with scores and embeddings by name, type and shape.
 
+    An output is called an embedding if "embed" is in its name or alias, ignoring case, at the start or after another
+    character than a letter: `Embeddings` and `spatial_embedding`, but not `PositionEmbedding`.
+
     Args:
         path: path of the graph, for error messages.
         outputs: outputs of the graph, with their shapes for `n_windows` windows (`measure_outputs`).
         n_windows: number of windows in the run that measured the shapes.
         n_classes: number of classes.
-        scores_output: name of the output with scores; None for the only output with `n_classes` values per window that
-            is not called an embedding.
-        embeddings_output: name of the output with embeddings; None for the output that is called an embedding, if any.
+        scores_output: name or alias of the output with scores; None for the only output with `n_classes` values per
+            window that is not called an embedding or, if `embeddings_output` is given, does not have this name.
+        embeddings_output: name or alias of the output with embeddings; None for the output, other than that with the
+            scores, that is called an embedding, if any.
 
     Raises:
         ModelError: no output or more than one fits for the scores, more than one fits for the embeddings, or no output
-            fits that has the name `embeddings_output`.
+            of the name `embeddings_output` has values for each window.
     """
     rows = [port for port in outputs if port.is_convertible and _width(port, n_windows) is not None]
     fitting = [port for port in rows if _width(port, n_windows) == n_classes]

@@ -29,8 +29,9 @@ _QUANTIZED = ("Conv", "Gemm", "MatMul")
 def to_float16(graph: onnx.ModelProto) -> onnx.ModelProto:
     """Return a copy of the graph with large weights stored as float16; computation stays in float32.
 
-    Runtimes convert the weights to float32 when they load the graph, so that the speed is the same at half the file
-    size. Tensors of fewer than `MIN_FLOAT16` values, and those with values too large for float16, stay as they are.
+    A weight is large if it has at least `MIN_FLOAT16` values; tensors with values outside of float16's range stay as
+    they are. Runtimes convert the weights to float32 when they load the graph, so that the speed is the same at half
+    the file size.
     """
     model = onnx.ModelProto()
     model.CopyFrom(graph)
@@ -54,7 +55,8 @@ def quantize(graph: Path, out: Path, windows: Iterable[FloatArray]) -> None:
     """Write a copy of a graph with 8-bit weights and activations after its front end.
 
     The front end, which stays in float32, computes the spectrogram. It is the layers before the first two-dimensional
-    convolution; in a graph without such a convolution, the nodes that have the names of Dawn Chorus's own front ends.
+    convolution; in a graph without such a convolution, the nodes with "front_end", "acoustic" or "spectrum" in their
+    names, as in models that were trained here.
 
     Args:
         graph: path of the graph, whose only input is `waveform` [batch, samples].

@@ -73,7 +73,10 @@ def rename_values(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
 
 
 def declare_ports(graph: onnx.GraphProto, *, inputs: Mapping[str, Shape], outputs: Mapping[str, Shape]) -> None:
-    """Replace a graph's declared inputs and outputs, in place, by float32 tensors of these shapes by name."""
+    """Replace a graph's declared inputs and outputs, in place, by float32 tensors.
+
+    `inputs` and `outputs` have shapes by name; an axis is a size, or a text, such as "batch", for any size.
+    """
     del graph.input[:], graph.output[:]
     graph.input.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in inputs.items())
     graph.output.extend(

@@ -108,7 +108,13 @@ class TfliteFile:
         return self.operators[self._producers[tensor]]
 
     def position(self, operator: Operator) -> int:
-        """Return the position of `operator` in `operators`, from 0."""
+        """Return the position, from 0, in `operators` of the operator that computes the first output of `operator`.
+
+        `operator` must be one of `operators`; for one of another file, which is not recognized, the position is wrong.
+
+        Raises:
+            KeyError: no operator of this file computes that output.
+        """
         return self._producers[operator.outputs[0]]
 
     def is_integer(self, tensor: int) -> bool:

@@ -45,9 +45,9 @@ class ModelDescription:
     version: str
     """Version of the weights, as their publisher names it."""
     sample_rate_hz: int
-    """Sample rate of the windows."""
+    """Sample rate of the windows in Hz."""
     window_s: float
-    """Length of a window."""
+    """Length of a window in seconds."""
     activation: Activation
     """Function from the graph's outputs to scores: "sigmoid", "softmax", or "identity" if they are scores already."""
     license: str
@@ -83,8 +83,8 @@ def wrap_model(
         labels: label of each class, in the order of the output's values.
         description: properties that the graph does not state.
         scores_output: name of the output with one number per class; None for the only output with as many numbers as
-            labels that is not called an embedding.
-        embeddings_output: name of the output with embeddings; None for the one that is called an embedding, if any.
+            labels that is not called an embedding (as in `ports.choose_outputs`).
+        embeddings_output: name of the output with embeddings; None for the output that is called an embedding, if any.
 
     Raises:
         InputError: no such file, a file that is neither ONNX nor TFLite, a class that appears twice, or a number of the

@@ -54,7 +54,8 @@ BEARER = HTTPBearer(auto_error=False, description="A token of the server. A serv
 class RouteRole:
     """Route dependency that requires a role, and refuses parameters and bodies that the route does not read.
 
-    A client without a token or session gets the status 401, a client with a lower role 403. `Authorizer` uses
+    A client without a token or session gets the status 401, a client with a lower role 403; the roles in rising order
+    are PUBLIC, IDENTIFY, TRAIN and ADMIN, each with the permissions of those before it. `Authorizer` uses
     `is_probe` and `is_form` before the route is called.
 
     Args:
@@ -103,9 +104,9 @@ class TokenRole(RouteRole):
 
 
 def require_role(role: Role, *, is_probe: bool = False, is_form: bool = False, is_page: bool = False) -> Any:
-    """Return a dependency, for `dependencies=` of a route, that requires at least `role`.
+    """Return a dependency, for `dependencies=` of a route, that requires `role` or a higher role.
 
-    `RouteRole` describes the other arguments.
+    `RouteRole` describes the roles and the other arguments.
     """
     kind = RouteRole if role is Role.PUBLIC else TokenRole
     return Depends(kind(role, is_probe=is_probe, is_form=is_form, is_page=is_page))
@@ -149,8 +150,8 @@ class RateLimiter:
     def acquire(self, client: str) -> float:
         """Count an event of a client, and return 0 if the event is allowed, else the seconds until it would be allowed.
 
-        An event that is not allowed is not counted. `client` is any text that identifies the client, such as its IP
-        address.
+        An event that is not allowed is not counted, so that waiting is not prolonged by further attempts. `client` is
+        any text that identifies the client, such as its IP address.
         """
         now, full_s = self._clock(), self._burst / self.per_s
         with self._lock:
@@ -185,7 +186,11 @@ class Authorizer:
         return not self._tokens
 
     async def check(self, request: Request) -> Response | None:
-        """Return an error response (400, 401, 403, 421 or 429) if the request is not allowed, else None.
+        """Return an error response if the request is not allowed, else None.
+
+        The status is 400 for a NUL character in the URL, 401 for a wrong token, 421 for another host name, and 429 for
+        too many requests or wrong tokens; with a method that is not in `SAFE_METHODS`, also 401 without a token or
+        session, and 403 for a cross-origin request or a missing CSRF token.
 
         Sets `request.state.role` to the client's role, and `request.state.csrf` to the CSRF token of the session (""
         without a session). `RouteRole` then checks whether the route allows this role.
@@ -247,8 +252,8 @@ class Authorizer:
     def log_in(self, request: Request, token: str) -> str | None:
         """Start a session with an access token of the server, and return the value of the session's cookie.
 
-        None if the token is not valid. After `MAX_WRONG_TOKENS` wrong tokens of a client, its valid tokens are still
-        accepted.
+        None if the token is not valid. Wrong tokens of a client are counted, since `check` limits their number; a valid
+        token is accepted whatever this number is.
         """
         return None if self._check_token(request, token) is not None else self._sessions.start(token)
 

@@ -40,8 +40,8 @@ async def receive_recording(
         Path of the temporary file, and the client's name of the file.
 
     Raises:
-        OverloadedError: the queue has no room for the announced size (`InferencePool.check_room`), and
-            `bypass_queue_limit` is False; the body was not read.
+        OverloadedError: the queue has no room for the size in the header Content-Length (`InferencePool.check_room`),
+            and `bypass_queue_limit` is False; the body was not read. Without this header, the room is not checked.
         UploadTooLargeError, UploadTooSlowError, InputError, HTTPException, OutputError: see `uploads.receive_file`.
     """
     start_s = time.monotonic()

@@ -96,7 +96,7 @@ def problem_response(
 
 
 def is_page(request: Request) -> bool:
-    """Return True if the request is for an HTML page: it accepts HTML, and its path is not of the API."""
+    """Return True if the request is for an HTML page: its Accept header has "text/html", and its path no "/api/"."""
     return "text/html" in request.headers.get("accept", "") and "/api/" not in request.scope["path"]
 
 
@@ -134,7 +134,7 @@ async def handle_known_error(request: Request, error: Exception) -> Response:
 
 
 def retry_header(error: DawnChorusError) -> dict[str, str]:
-    """Return the header Retry-After, by name, for an `OverloadedError`; an empty dict for other errors."""
+    """Return `{"Retry-After": "SECONDS"}` for an `OverloadedError`; an empty dict for other errors."""
     return {"Retry-After": f"{error.retry_after_s:.0f}"} if isinstance(error, OverloadedError) else {}
 
 
@@ -207,7 +207,7 @@ async def _invalid(request: Request, error: Exception) -> Response:
 def invalid_line(error: Mapping[str, Any]) -> str:
     """Return a message for a validation error of Pydantic or FastAPI: field, Pydantic's message, and the given value.
 
-    The given value is cut to `MAX_VALUE_CHARS`; values other than texts and numbers are left out.
+    The given value is cut to `MAX_VALUE_CHARS`; values other than texts, numbers and booleans are left out.
 
     Args:
         error: an element of `ValidationError.errors()`. The first part of its `loc` (such as "body") is left out of the

@@ -21,7 +21,7 @@ def refuse_other_body(request: Request) -> None:
     """Check the body and the Content-Type of a request to a `JsonRoute` (`routes.replies`).
 
     The body is the one that `JsonRoute` has set as `request.state.body`; a request without this attribute counts as one
-    without a body. For a route that reads no body, `EMPTY_BODIES` count as no body.
+    without a body. For a route that reads no body, `EMPTY_BODIES` ("", "{}" and "null") count as no body.
 
     Raises:
         InputError: the route reads no body and the request has one, or the Content-Type is not JSON.

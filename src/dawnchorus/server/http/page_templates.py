@@ -59,7 +59,7 @@ def redirect(request: Request, path: str) -> Response:
 
 
 def format_duration(seconds: float) -> str:
-    """Return a duration as text: 1:02:03, or 2:03 below an hour, or 0:04.5 below a minute."""
+    """Return a duration as text: "1:02:03", or "2:03" below an hour, or with tenths below a minute: "0:04.5"."""
     if seconds < 60:
         return f"0:{seconds:04.1f}"
     minutes, rest = divmod(round(seconds), 60)
@@ -80,7 +80,7 @@ def heat_step(n: int, most: int) -> int:
     """Return the number of the color that shows `n` in a heat map, from 1 to `HEAT_STEPS`, on a logarithmic scale.
 
     Args:
-        n: the value to show, at least 1.
+        n: the value to show, from 1 to `most`.
         most: the highest value in the heat map.
     """
     return 1 + min(int(HEAT_STEPS * math.log(n) / math.log(most + 1)), HEAT_STEPS - 1)
@@ -95,7 +95,8 @@ def format_moment(text: str) -> str:
 def format_span(text: str, duration_s: float | None) -> str:
     """Return start and end of a recording as readable text: 12 May 2026, 04:00 to 06:00 UTC+2.
 
-    The text has the start only if both are in the same minute.
+    An end on another day has its date: 12 May 2026, 23:00 to 13 May 2026, 01:00. The text has the start only if both
+    are in the same minute. The time zone is left out if `text` has none.
 
     Args:
         text: start in ISO 8601.
@@ -125,7 +126,7 @@ def _format_zone(moment: datetime) -> str:
 
 
 def format_location(latitude: float, longitude: float) -> str:
-    """Return coordinates in degrees as text, to about a kilometer: 60.17° N, 24.94° E."""
+    """Return coordinates in degrees as text, rounded to 0.01 degrees: 60.17° N, 24.94° E, or S and W."""
     north, east = "S" if latitude < 0 else "N", "W" if longitude < 0 else "E"
     return f"{abs(latitude):.2f}° {north}, {abs(longitude):.2f}° {east}"
 

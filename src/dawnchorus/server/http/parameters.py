@@ -41,7 +41,7 @@ class RequestParameters(BaseModel):
         """Return the query of a URL, without question mark, with the parameters that were given, except empty values.
 
         Args:
-            changes: new values by name, which are added or replace given values; None removes a parameter.
+            changes: new values by name, which are added or replace given values; None or "" removes a parameter.
         """
         values = {**self.model_dump(mode="json", exclude_unset=True), **changes}
         return urlencode({name: to_text(value) for name, value in values.items() if value not in (None, "")})
@@ -103,9 +103,7 @@ def refuse_repeated(pairs: Sequence[tuple[str, object]], noun: str) -> None:
 
 
 def note_empty(pairs: Iterable[tuple[str, str]]) -> list[str]:
-    """Return a list with one sentence that names the parameters with an empty or blank value.
-
-    The list is empty if there are no such parameters.
+    """Return a list with one sentence that names the parameters with an empty or blank value, or an empty list.
 
     Args:
         pairs: names and values in the request.
@@ -117,7 +115,8 @@ def note_empty(pairs: Iterable[tuple[str, str]]) -> list[str]:
 def merge_fields(query: Parameters, fields: Mapping[str, str]) -> Parameters:
     """Return a copy of the parameters of the query, completed by the text fields of a form.
 
-    Empty fields count as absent, because browsers send fields that were not filled in.
+    A parameter may be given in both only with the same value. Empty fields count as absent, because browsers send
+    fields that were not filled in.
 
     Args:
         query: parameters of the query.

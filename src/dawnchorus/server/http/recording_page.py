@@ -36,14 +36,14 @@ class RecordingPageParameters(RequestParameters):
     t: float | None = Field(None, ge=0, le=MAX_S)
     """Time in the middle of the viewer, in seconds from the start of the recording.
 
-    None for the middle of the selected detection or, without a detection, the start of the recording.
+    None for the middle of the selected detection; without a detection, the viewer shows the recording's start.
     """
     zoom: float = Field(VIEW_S, gt=0, le=MAX_S)
     """Seconds that the viewer shows."""
     d: int | None = Field(None, ge=1, le=2**63 - 1)
     """Id of the selected detection; None for the detection at `t`, or without `t` for the highest-scoring one."""
     species: str = Field("", max_length=200)
-    """Substring of the common or scientific name of the listed detections; empty for all."""
+    """Substring of the common or scientific name of the listed detections, ignoring case; empty for all."""
     min_score: float | None = Field(None, ge=0, le=1)
     """Minimum score of the listed detections; None for all."""
     reviewed: Reviewed | None = None
@@ -51,9 +51,12 @@ class RecordingPageParameters(RequestParameters):
     order: Order = "start"
     """Order of the table of detections: "start" for rising start time, "score" for falling score."""
     after: int | None = Field(None, ge=1, le=2**63 - 1)
-    """Id of the detection after which the table of detections starts."""
+    """Id of the detection after which the table of detections starts.
+
+    None to start with the first or, with `before`, at most `N_ROWS` detections before that one.
+    """
     before: int | None = Field(None, ge=1, le=2**63 - 1)
-    """Id of the detection before which the table of detections ends."""
+    """Id of the detection before which the table of detections ends; None to end after at most `N_ROWS` rows."""
 
     @property
     def filter(self) -> dict[str, str]:

@@ -142,7 +142,8 @@ _BODY = {"requestBody": {"required": True, "content": {"multipart/form-data": {"
 class PredictRequest(RequestParameters):
     """Parameters of a request for a prediction, in the URL or in the form.
 
-    `channel` is "mean" (of all channels), "left" (the first), "right" (the second) or "best" (the clearest).
+    `channel` is "mean" (of all channels), "left" (the first), "right" (the second) or "best" (the channel whose
+    frequency bands vary most over time).
     """
 
     channel: Channel = Field(

@@ -68,9 +68,10 @@ class IdentifyRequest(RequestParameters):
     """Parameters of the identification of a recording.
 
     The parameters from `min_score` to `range_threshold` are those of `identification.options.Options`: minimum score of
-    detections, overlap of windows in seconds, maximum number of species per window, channel to score ("mean", "left",
-    "right", "best", or "each" separately), joining of detections in neighboring windows, degrees north and east, week
-    (1 to 48; 0: all year; None: that of the recording), and minimum probability of occurrence of species in range.
+    detections, overlap of windows in seconds, maximum number of species per window (None: no maximum), channel to score
+    ("mean", "left", "right", "best", or "each" separately), joining of detections in neighboring windows, degrees north
+    and east, week (1 to 48; 0: all year; None: that of the recording), and minimum probability of occurrence of species
+    in range.
 
     Without `background`, an identification becomes a job if the audio to score is longer than `Limits.max_sync_s`.
     Audio in overlapping windows, and in channels that are scored separately, counts several times.
@@ -219,7 +220,8 @@ async def identify_upload(service: Service, query: IdentifyRequest, path: Path, 
         AudioError: the recording cannot be decoded, exceeds `Limits`, or is in quarantine, since decoders crashed on it
             repeatedly. If the request says `store`, the recording is listed with this reason, unless it was identified
             before.
-        InputError: a parameter is invalid, or has no effect because the identification becomes a job.
+        InputError: a parameter is invalid, or the identification becomes a job and the request says `store=false` or a
+            `format` other than "json", which would have no effect.
         OverloadedError: the queue of the inference pool is full (`InferencePool.check_room`), or the recording has
             waited for longer than `Limits.wait_s`.
         BusyError: the queue of jobs is full (`job_queue.MAX_JOBS`).
@@ -311,7 +313,7 @@ def enqueue(service: Service, path: Path, name: str, options: Options, site: str
         path: file of the recording.
         name: client's name of the file.
         options: options of the identification.
-        site: site of the recording; None to read the site from `name`.
+        site: site of the recording; None for the part of `name` before the time, if there is one.
 
     Raises:
         BusyError: the queue of jobs is full (`job_queue.MAX_JOBS`).

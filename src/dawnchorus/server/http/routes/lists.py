@@ -50,7 +50,9 @@ router = APIRouter(prefix="/api/v1", tags=["recordings"], route_class=JsonRoute)
 class RecordingFilter(RequestParameters):
     """Filter of the lists of recordings and of detections, for the pages and the API; None means no condition.
 
-    `species` is a part of the scientific or common name of a detected species.
+    `name` and `species` (scientific or common name of a detected species) match substrings, ignoring case; `site`
+    matches the exact name. `recorded_from` and `recorded_to` are inclusive, and leave out recordings without a start
+    time.
     """
 
     name: str | None = Field(default=None, max_length=MAX_TEXT, description="Part of the recording's name.")
@@ -90,7 +92,8 @@ class RecordingPageFilter(RecordingFilter):
 class DetectionPageFilter(RecordingFilter):
     """Filter of the HTML page of detections.
 
-    `reviewed` is True for reviewed detections, False for others, or a verdict of the review (`tables.Verdict`).
+    `reviewed` is True for reviewed detections, False for others, or the verdict of the review: "correct", "incorrect",
+    "relabeled", "several", "unsure" or "none".
     """
 
     min_score: float = Field(default=0.0, ge=0, le=1, description="Minimum score of the detections.")
@@ -110,14 +113,16 @@ class _ApiFilter(RecordingFilter):
 class RecordingApiFilter(RecordingPageFilter, _ApiFilter):
     """Filter of the list of recordings in the API, with the fields of the page and `since`, `until` and `limit`.
 
-    `since` and `until` are limits of the time of the upload, and `limit` is the number of rows in a response.
+    `since` (inclusive) and `until` (exclusive) are limits of the time of the upload, and `limit` is the maximum number
+    of rows in a response.
     """
 
 
 class DetectionApiFilter(DetectionPageFilter, _ApiFilter):
     """Filter of the list of detections in the API, with the fields of the page and `since`, `until` and `limit`.
 
-    `since` and `until` are limits of the time of the upload, and `limit` is the number of rows in a response.
+    `since` (inclusive) and `until` (exclusive) are limits of the time of the upload, and `limit` is the maximum number
+    of rows in a response.
     """
 
     recording: Annotated[Sha256 | None, Field(description="SHA-256 of the only recording to list.")] = None
