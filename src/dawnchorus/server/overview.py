@@ -245,7 +245,7 @@ def read_overview(database: Database, query: OverviewQuery) -> Overview:
 
 
 def read_version(session: Session) -> str:
-    """Return a hash, 16 hexadecimal digits, of the sums over all recordings and of the latest identification."""
+    """Return a hash, 16 hexadecimal digits, of the sums over all recordings and of the latest identification's id."""
     columns = DetectionCount.start, DetectionCount.totals, DetectionCount.hours
     of_all = DetectionCount.site == ALL, DetectionCount.scientific_name == ALL
     is_longest = DetectionCount.unit.in_(("year", "undated"))

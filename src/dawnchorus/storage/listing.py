@@ -47,8 +47,8 @@ def list_objects(paths: Sequence[RemotePath]) -> list[list[ListedObject]]:
     """Return the objects that each URL names (an object, a folder or a pattern), as a list for each of `paths`.
 
     The objects of a folder are ordered by name, those directly in the folder before those in its subfolders, and have
-    sizes. If a URL names neither an object nor a folder, its list has one entry without a size. If the size of an
-    object cannot be requested, its entry has the `failure`. Each path of `paths` caches its list.
+    sizes. If a URL names neither an object nor a folder, its list has one entry for the URL, without a size. If the
+    size of an object cannot be requested, its entry has the `failure`. Each path of `paths` caches its list.
 
     Raises:
         StoreError: a store refused to list a folder, or cannot be reached.
@@ -171,8 +171,9 @@ def _literal_folders(pattern: str) -> Iterator[str]:
 def translate(pattern: str) -> str:
     """Return a regular expression for a glob pattern, which whole keys have to match (`re.fullmatch`).
 
-    `**` stands for any number of folders; `*`, `?` and `[...]` match within a name. Wildcards match a hidden name (with
-    a dot at its start) only if the pattern has this dot.
+    `**` between slashes stands for any number of folders, also none: `a/**/*.wav` matches `a/x.wav` and `a/b/c/x.wav`.
+    `a/**` matches all keys below `a`. `*`, `?`, `[ab]` and `[!ab]` match within a name. Wildcards match a hidden name
+    (with a dot at its start) only if the pattern has this dot: `*` does not match `.x`, `.*` does.
     """
     parts = pattern.split("/")
     regex = ""

@@ -55,7 +55,8 @@ def resolve_class(given: Label, known: KnownClasses, *, is_new: bool) -> Label:
 
     Raises:
         UnknownClassError: `given` is no known class and `is_new` is False; the message names similar classes.
-        InputError: `given` names several species, or leaves open which species it is (such as `Strix aluco?`).
+        InputError: `given` names several species, or `is_new` is True and `given` leaves open which species it is
+            (such as `Strix aluco?`).
     """
     label = known.find(given)
     if label is not None and _is_same(label, given):

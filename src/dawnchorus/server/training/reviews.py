@@ -165,7 +165,8 @@ class Reviews:
     def undo(self, reviewer: str | None, answer_id: int | None = None) -> Undone:
         """Undo an answer; the answer before it becomes the detection's review again.
 
-        The clip in the training data changes to match. For an answer that is undone already, nothing changes.
+        Without an answer before it, the detection has no review afterwards. The clip in the training data changes to
+        match. For an answer that is undone already, nothing changes.
 
         Args:
             reviewer: random id of the browser that sent the answer; None for a client without an id, which has no

@@ -117,9 +117,10 @@ def _link_neighbors(query: OverviewFilter, result: Overview) -> dict[str, str]:
 def overview_fields(service: ServiceDependency, query: Annotated[OverviewFilter, Query()]) -> dict[str, Any]:
     """Return counts of recordings, detections and species, by time span, hour of the day and species.
 
-    `spans` are days, months or years (`unit`), from the day `first` to the day `last`. `hours` has 24 counts for each
-    span (`n_detections`, `recorded_h`), and each element of `species` a number of recordings for each span. `top` are
-    the species with the highest score in most recordings, with `common_name` and `n_recordings`. Detections count under
+    Each element of `spans` is a day, month or year (`unit`), from the day `first` to the day `last`. `hours[k][h]` has
+    `n_detections` and `recorded_h` of `spans[k]` in the hour `h` (0 to 23), and `species[i].n_recordings[k]` is the
+    number of recordings with a species in `spans[k]`. `top` are the species with the highest score in most recordings,
+    with `common_name` and `n_recordings`. Detections count under
     the species that reviewers corrected, and not at all if reviewers rejected them. The other fields are those of
     `server.overview.Overview`.
     """
@@ -146,8 +147,9 @@ async def events(
 ) -> AsyncIterator[ServerSentEvent]:
     """Stream an event `change` whenever the overview has changed; the event's id is the overview's new version.
 
-    The stream ends after a minute, and when the server shuts down. A client that sends neither `version` nor
-    Last-Event-ID, which takes precedence, gets the present version at once, and the stream ends.
+    A client sends the version that it has as `version` or Last-Event-ID; Last-Event-ID takes precedence. Without
+    either, the stream has one event with the present version, and ends. Else it ends after a minute, or when the server
+    shuts down.
     """
     known = last_event_id or version
     yield ServerSentEvent(retry=RETRY_MS)

@@ -218,7 +218,8 @@ async def recording_detections(
 
     Detections are ordered by start, then by falling score. JSON has the recording's name (`recording`) and all
     `detections` with their reviews. Tables leave out detections with the verdicts "incorrect" and "none", have
-    relabeled detections under the reviewer's species, and have the verdict if the format has a column for it.
+    relabeled detections under the reviewer's species, and have the verdict if the format has a column for it. 400 for
+    an unknown format, 404 if there is no such recording.
     """
     row = await run_in_threadpool(service.detections.get_recording, sha256)
     if output == "json":
@@ -298,7 +299,8 @@ class DownloadRequest(BaseModel):
 async def download(request: Request, service: ServiceDependency, body: DownloadRequest) -> Response:
     """Return a zip archive with a table of each recording's detections, with the corrections of reviewers.
 
-    A table is named after its recording. 404 if one of the recordings is unknown, 400 if one could not be identified.
+    A table is named after its recording, with a number if several recordings have the same name. 404 if one of the
+    recordings is unknown, 400 if one could not be identified.
     """
     output_format = FORMATS.lookup(body.format)
     unique = dict.fromkeys(body.recordings)
