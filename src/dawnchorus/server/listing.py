@@ -73,13 +73,14 @@ class RecordingQuery:
     site: str | None = None
     """Exact name of the site."""
     recorded_from: date | None = None
-    """Earliest day on which the recording starts, by the recorder's clock."""
+    """Earliest day on which the recording starts, by the recorder's clock. If this or `recorded_to` is given,
+    recordings without a start time do not match."""
     recorded_to: date | None = None
     """Latest day on which the recording starts, by the recorder's clock."""
     since: datetime | None = None
-    """Earliest time of the upload, with a time zone."""
+    """Earliest time of the first upload, with a time zone."""
     until: datetime | None = None
-    """Time before which the recording was uploaded, with a time zone."""
+    """Time before which the recording was first uploaded, with a time zone."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -58,9 +58,11 @@ class OverviewQuery:
     """Filter of the overview page; None in a field means no condition, unless the field says otherwise."""
 
     period: Period = "all"
-    """Length of the period: "week" (7 days), "month" (31 days), "year" (12 months), or "all" for all recordings."""
+    """Length of the period: "week" (7 days), "month" (31 days), "year" (12 calendar months), or "all" for all
+    recordings."""
     to: date | None = None
-    """Last day of the period; None for the day of the latest recording. The period "all" ignores this field."""
+    """Last day of the period, or for "year" a day of its last month; None for the day of the latest recording. The
+    period "all" ignores this field."""
     site: str | None = None
     """Exact name of the recording site."""
     species: str | None = None
@@ -132,7 +134,9 @@ class Overview:
     """Data of the overview page, for the recordings and detections that match a filter."""
 
     spans: tuple[TimeSpan, ...]
-    """Days, months or years of the period, the earliest first; empty if no recording has a start time."""
+    """Days, months or years of the period, the earliest first; empty if no recording has a start time. Weeks and months
+    are divided into days, a year into months. For "all", these are days up to a range of `MAX_DAYS`, else months up to
+    `MAX_MONTHS`, else the latest `MAX_YEARS` years with recordings, which are then the period."""
     n_recordings: int
     """Number of identified recordings; the filters by species and score do not apply."""
     recorded_h: float

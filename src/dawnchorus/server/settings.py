@@ -79,9 +79,9 @@ class Settings:
 
     @property
     def own_hosts(self) -> tuple[str, ...]:
-        """Values of the Host header, without port, that are accepted: the three names of this machine, and `host`.
+        """Values of the Host header, without port, that a server without tokens accepts.
 
-        The names are "localhost", "127.0.0.1" and "[::1]". An IPv6 address in `host` is put in brackets.
+        They are "localhost", "127.0.0.1", "[::1]" and `host`, an IPv6 address in brackets.
         """
         own = f"[{self.host}]" if ":" in self.host else self.host
         return tuple(dict.fromkeys(("localhost", "127.0.0.1", "[::1]", own)))

@@ -46,9 +46,11 @@ class ListedObject:
 def list_objects(paths: Sequence[RemotePath]) -> list[list[ListedObject]]:
     """Return the objects that each URL names (an object, a folder or a pattern), as a list for each of `paths`.
 
-    The objects of a folder are ordered by name, those directly in the folder before those in its subfolders, and have
-    sizes. If a URL names neither an object nor a folder, its list has one entry for the URL, without a size. If the
-    size of an object cannot be requested, its entry has the `failure`. Each path of `paths` caches its list.
+    A URL names an object if there is one with exactly its key, even if this has `*`, `?` or `[`; else a pattern if it
+    has one of these characters, and else a folder, with its subfolders. The objects of a folder are ordered by name,
+    those directly in the folder before those in its subfolders, and have sizes. If a URL names neither an object nor a
+    folder, its list has one entry for the URL, without a size. If the size of an object cannot be requested, its entry
+    has the `failure`. Each path of `paths` caches its list.
 
     Raises:
         StoreError: a store refused to list a folder, or cannot be reached.

@@ -12,7 +12,7 @@ UNNAMED = "upload"
 
 
 def base_name(given: str) -> str:
-    r"""Return a client's file name without folders, cut to `MAX_NAME` bytes; `UNNAMED` if nothing is left.
+    r"""Return a client's file name without folders, cut to `MAX_NAME` bytes; `UNNAMED` ("upload") if nothing is left.
 
     Both `/` and `\` separate folders. A name that is cut loses its suffix.
     """

@@ -51,18 +51,21 @@ class OverviewFilter(RequestParameters):
 
     period: Period = Field("all", description="Period: week (7 days), month (31 days), year (12 months) or all.")
     to: date | None = Field(
-        None, ge=FIRST_DAY, le=LAST_DAY, description="Last day of the period. Default: the day of the latest recording."
+        None,
+        ge=FIRST_DAY,
+        le=LAST_DAY,
+        description="Last day of the period, unless it is all. Default: day of the latest recording.",
     )
     site: str | None = Field(None, max_length=255, description="Exact name of the recording site.")
     species: str | None = Field(
-        None, max_length=MAX_TEXT, description="Scientific or common name of a species, or a part of it."
+        None,
+        max_length=MAX_TEXT,
+        description="Scientific or common name of a species, or, if no name is equal, a part of it.",
     )
     min_score: Annotated[float, AfterValidator(_check_level)] = Field(
         0.0, description="Minimum score of the detections: 0, 0.25, 0.5, 0.75 or 0.9."
     )
-    all_species: bool = Field(
-        default=False, description="Show up to 500 species over time, in place of the 20 most frequent."
-    )
+    all_species: bool = Field(default=False, description="Show up to 500 species over time, in place of at most 20.")
 
     def query(self) -> OverviewQuery:
         """Return the filter as a query of the database."""
