@@ -53,7 +53,7 @@ def unknown_failure(error: Exception) -> str:
 def lacks_credentials(error: Exception) -> bool:
     """Return True if the error of a library such as deltalake means that it found no credentials.
 
-    The sign is that the message names the address of a cloud's metadata service, the last place that is searched.
+    It is recognized by the address of a cloud's metadata service in the message.
     """
     return any(host in str(error) for host in _MACHINE_CREDENTIALS)
 

@@ -107,9 +107,9 @@ class Reviews:
         """Store a person's answer as the review of a detection, and return the review.
 
         For the verdicts "correct", "incorrect", "relabeled" and "none", the detection's clip is added to the training
-        data, or replaces its earlier clip there; for "several" and "unsure", an earlier clip is deleted. "relabeled" to
-        the species that the model detected is stored as "correct". An answer that is equal to the reviewer's present
-        answer is not stored again.
+        data, or replaces its earlier clip there; for "several" and "unsure", an earlier clip is deleted. A clip has at
+        most `MAX_CLIP_S` seconds (15), from the middle of the detection. "relabeled" to the species that the model
+        detected is stored as "correct". An answer that is equal to the reviewer's present answer is not stored again.
 
         Args:
             detection_id: id of the detection.

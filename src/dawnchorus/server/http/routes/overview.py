@@ -123,9 +123,8 @@ def overview_fields(service: ServiceDependency, query: Annotated[OverviewFilter,
     Each element of `spans` is a day, month or year (`unit`), from the day `first` to the day `last`. `hours[k][h]` has
     `n_detections` and `recorded_h` of `spans[k]` in the hour `h` (0 to 23), and `species[i].n_recordings[k]` is the
     number of recordings with a species in `spans[k]`. `top` are the species with the highest score in most recordings,
-    with `common_name` and `n_recordings`. Detections count under
-    the species that reviewers corrected, and not at all if reviewers rejected them. The other fields are those of
-    `server.overview.Overview`.
+    with `common_name` and `n_recordings`. Detections count under the species that reviewers corrected, and not at all
+    if reviewers rejected them. The other fields are those of `server.overview.Overview`.
     """
     result = read_overview(service.database, query.query())
     top = [{"common_name": name, "n_recordings": n} for name, n in result.top]

@@ -349,7 +349,7 @@ def _number_names(names: Sequence[str]) -> list[str]:
 async def detection_audio(request: Request, service: ServiceDependency, number: DetectionId) -> Response:
     """Return the audio of a detection with one second before and after it, with normalized peak, as mono MP3.
 
-    A detection longer than 30 s is cut to its first 30 s before. 404 if there is no such detection.
+    Of a detection longer than 30 s, the first 30 s with these margins are used. 404 if there is no such detection.
     """
     row, channel = await run_in_threadpool(service.detections.get, number)
     parameters = "clip", row.start_s, row.end_s, channel
@@ -366,7 +366,7 @@ async def detection_audio(request: Request, service: ServiceDependency, number: 
 async def detection_spectrogram(request: Request, service: ServiceDependency, number: DetectionId) -> Response:
     """Return the spectrogram of a detection with one second before and after it, as PNG.
 
-    A detection longer than 30 s is cut to its first 30 s before. 404 if there is no such detection.
+    Of a detection longer than 30 s, the first 30 s with these margins are used. 404 if there is no such detection.
     """
     row, channel = await run_in_threadpool(service.detections.get, number)
     parameters = "still", row.start_s, row.end_s, channel

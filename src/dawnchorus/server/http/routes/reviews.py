@@ -148,11 +148,10 @@ class UndoRequest(BaseModel):
 def undo(service: ServiceDependency, body: UndoRequest, reviewer: Reviewer) -> dict[str, Any]:
     """Undo an answer of this browser; the answer before it becomes the review of the detection again.
 
-    Without an answer before it, the detection is unreviewed again.
-    The cookie `dawnchorus_reviewer`, which the page Review sets, identifies the browser. The response has the undone
-    `answer` (fields of `replies.answer_fields`), its `detection` after the undo (`replies.clip_fields`), and as
-    `undoable` the id of the answer that can be undone next, or null. 404 if this browser has no such answer, 409 if a
-    later answer to the detection exists.
+    Without an answer before it, the detection is unreviewed again. The cookie `dawnchorus_reviewer`, which the page
+    Review sets, identifies the browser. The response has the undone `answer` (fields of `replies.answer_fields`), its
+    `detection` after the undo (`replies.clip_fields`), and as `undoable` the id of the answer that can be undone next,
+    or null. 404 if this browser has no such answer, 409 if a later answer to the detection exists.
     """
     undone = service.reviews.undo(reviewer, body.answer)
     return {
