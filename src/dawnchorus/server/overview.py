@@ -95,9 +95,10 @@ class HourCount:
     """Sums over a time span for one hour of the day, by the recorder's clock."""
 
     n_detections: int
-    """Number of detections in this hour on all days of the time span."""
+    """Number of detections in this hour on all days of the time span, without those that reviewers rejected."""
     recorded_h: float
-    """Length in hours of the audio recorded in this hour on all days of the time span."""
+    """Length in hours of the audio recorded in this hour on all days of the time span; the filters by species and score
+    do not apply."""
 
 
 @dataclass(frozen=True)

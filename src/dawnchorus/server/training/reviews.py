@@ -118,8 +118,9 @@ class Reviews:
             labels: labels of the active model's classes.
             new_class: True if `species` may be a class that is neither in `labels` nor in the training data.
             reviewer: random id of the person's browser; None for other programs.
-            replaces: id of the answer that the person saw as the review, 0 if there was no review; the new answer is
-                refused if another reviewer has changed the review since. None to replace any review.
+            replaces: id of the answer that the person saw as the review, 0 if there was no review. The new answer is
+                refused if the review is now another answer, by another reviewer, with another content; it is accepted
+                if the review was deleted since. None to replace any review.
 
         Raises:
             NotFoundError: there is no such detection, or the recording's audio is not in the store.

@@ -145,7 +145,8 @@ async def recording_clip(
 ) -> Response:
     """Return a segment of a recording (0.01 to 30 s) as mono MP3, for browsers that cannot play the uploaded file.
 
-    The channels are averaged, and the peak is normalized. 400 for a segment of another length.
+    The channels are averaged, and the peak is normalized. A segment beyond the recording's end is cut there. 400 for a
+    segment of another length.
     """
     await run_in_threadpool(service.detections.get_recording, sha256)
     if not 0.01 <= end_s - start_s <= MAX_CLIP_S:
