@@ -183,7 +183,7 @@ class InferencePool:
             finite.
 
         Raises:
-            OverloadedError: the queue is full (`check_room`).
+            OverloadedError: the queue is full (`check_room`), and `bypass_queue_limit` is False.
             InputError: the model does not support the options.
             ModelError: the range model cannot be opened.
         """

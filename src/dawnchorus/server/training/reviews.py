@@ -119,8 +119,8 @@ class Reviews:
             new_class: True if `species` may be a class that is neither in `labels` nor in the training data.
             reviewer: random id of the person's browser; None for other programs.
             replaces: id of the answer that the person saw as the review, 0 if there was no review. The new answer is
-                refused if the review is now another answer, by another reviewer, with another content; it is accepted
-                if the review was deleted since. None to replace any review.
+                refused if the review is now a different answer of another reviewer (of anybody if `reviewer` is None);
+                it is accepted if the review was deleted since. None to replace any review.
 
         Raises:
             NotFoundError: there is no such detection, or the recording's audio is not in the store.
@@ -128,7 +128,7 @@ class Reviews:
             InputError: "relabeled" without a species, another verdict with a species, or `species` is not one name.
             AudioError: the clip cannot be decoded.
             OutputError: the clip cannot be stored: no space, or no permission.
-            ConflictError: another reviewer has changed the review since the person saw it (`replaces`).
+            ConflictError: another reviewer has changed the review since the person saw it, as `replaces` says.
         """
         if (verdict == "relabeled") != bool(species):
             raise InputError("expected a species where the verdict is 'relabeled', and only there.")
@@ -154,8 +154,9 @@ class Reviews:
         Args:
             detection_id: id of the detection.
             reviewer: random id of the person's browser; None for other programs.
-            replaces: id of the answer that the person saw as the review, 0 if there was no review; None to delete any
-                review.
+            replaces: id of the answer that the person saw as the review, 0 if there was no review. The deletion is
+                refused if the review is now an answer of another reviewer (of anybody if `reviewer` is None) with
+                another id. None to delete any review.
 
         Raises:
             NotFoundError: there is no such detection.
