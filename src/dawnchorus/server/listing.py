@@ -67,19 +67,20 @@ class RecordingQuery:
     name: str | None = None
     """Substring of the recording's name, ignoring case."""
     state: RecordingState | None = None
-    """State: "detections" or "no_detections" of an identified recording, or "failed"."""
+    """State: "detections" (also if all were rejected) or "no_detections" of an identified recording, or "failed"."""
     species: str | None = None
     """Substring of the common or scientific name of a detected species, ignoring case."""
     site: str | None = None
     """Exact name of the site."""
     recorded_from: date | None = None
-    """Earliest day on which the recording starts, by the recorder's clock."""
+    """Earliest day on which the recording starts, by the recorder's clock. If this or `recorded_to` is given,
+    recordings without a start time do not match."""
     recorded_to: date | None = None
     """Latest day on which the recording starts, by the recorder's clock."""
     since: datetime | None = None
-    """Earliest time of the upload, with a time zone."""
+    """Earliest time of the first upload, with a time zone."""
     until: datetime | None = None
-    """Time before which the recording was uploaded, with a time zone."""
+    """Time before which the recording was first uploaded, with a time zone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -317,7 +318,8 @@ def find_best(
 ) -> list[DetectionRecord]:
     """Return the detections with the highest scores, the highest first; equal scores by rising id.
 
-    Only the latest identification of each recording is searched.
+    Only the latest identification of each recording is searched. Rejected detections are included, unless the filter
+    `reviewed` leaves them out.
 
     Args:
         database: the database.
@@ -337,9 +339,10 @@ def find_best(
 
 
 def find_species(database: Database, name: str, *, limit: int) -> list[Species]:
-    """Return at most `limit` detected species whose common or scientific name contains `name`, by common name.
+    """Return at most `limit` rows of detected species whose common or scientific name contains `name`.
 
-    Upper and lower case are equal. A species with several common names has a row for each.
+    The rows are ordered by common name; upper and lower case are equal. A species with several common names has a row
+    for each; only rows of which one of the two names contains `name` are returned.
     """
     query = select(Species).where(_is_named(name)).order_by(Species.common_name, Species.scientific_name)
     with database.read() as session:
@@ -347,7 +350,7 @@ def find_species(database: Database, name: str, *, limit: int) -> list[Species]:
 
 
 def list_species_names(database: Database) -> list[str]:
-    """Return the common names of all species that were ever detected in a stored recording, in any order."""
+    """Return the common names of all species that were ever detected in a stored recording, each once, in any order."""
     with database.read() as session:
         return list(session.scalars(select(Species.common_name).distinct()))
 

@@ -40,7 +40,7 @@ class ActiveModel:
     """The bundle with which a server starts, and the id of the latest activation."""
 
     bundle: Bundle
-    """Bundle of the latest activation, or of an earlier one if that bundle cannot be opened."""
+    """Bundle of the latest activation; if it cannot be opened, of an earlier one, or else of the server's settings."""
     activation_id: int
     """Id of the latest activation in the history, even if `bundle` is that of an earlier one."""
 
@@ -192,7 +192,10 @@ class ModelCatalog:
             return session.scalar(select(ModelActivation).order_by(ModelActivation.id.desc()).limit(1))
 
     def previous_id(self) -> str | None:
-        """Return the bundle id of the model that was active before the active model; None if there was none."""
+        """Return the bundle id of the latest model that was active before the active model; None if there was none.
+
+        Repeated activations of the active model itself are skipped.
+        """
         latest_first = ModelActivation.id.desc()
         active = select(ModelActivation.bundle_id).order_by(latest_first).limit(1).scalar_subquery()
         previous = select(ModelActivation.bundle_id).where(ModelActivation.bundle_id != active)

@@ -49,6 +49,8 @@ class ModelSwitcher:
     def roll_back(self) -> str:
         """Activate the model that was active before the active one, and return its bundle id.
 
+        The roll-back is itself an activation, so a second call activates the model that the first one replaced.
+
         Raises:
             InputError: no other model was active before.
             ModelError: the earlier model cannot be opened or run any more; the active model does not change.

@@ -58,9 +58,11 @@ class OverviewQuery:
     """Filter of the overview page; None in a field means no condition, unless the field says otherwise."""
 
     period: Period = "all"
-    """Length of the period: "week" (7 days), "month" (31 days), "year" (12 months), or "all" for all recordings."""
+    """Length of the period: "week" (7 days), "month" (31 days), "year" (12 calendar months), or "all" for all
+    recordings."""
     to: date | None = None
-    """Last day of the period; None for the day of the latest recording. The period "all" ignores this field."""
+    """Last day of the period, or for "year" a day of its last month; None for the day of the latest recording. The
+    period "all" ignores this field."""
     site: str | None = None
     """Exact name of the recording site."""
     species: str | None = None
@@ -93,9 +95,10 @@ class HourCount:
     """Sums over a time span for one hour of the day, by the recorder's clock."""
 
     n_detections: int
-    """Number of detections in this hour on all days of the time span."""
+    """Number of detections in this hour on all days of the time span, without those that reviewers rejected."""
     recorded_h: float
-    """Length in hours of the audio recorded in this hour on all days of the time span."""
+    """Length in hours of the audio recorded in this hour on all days of the time span; the filters by species and score
+    do not apply."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,9 @@ class Overview:
     """Data of the overview page, for the recordings and detections that match a filter."""
 
     spans: tuple[TimeSpan, ...]
-    """Days, months or years of the period, the earliest first; empty if no recording has a start time."""
+    """Days, months or years of the period, the earliest first; empty if no recording has a start time. Weeks and months
+    are divided into days, a year into months. For "all", these are days up to a range of `MAX_DAYS`, else months up to
+    `MAX_MONTHS`, else the latest `MAX_YEARS` years with recordings, which are then the period."""
     n_recordings: int
     """Number of identified recordings; the filters by species and score do not apply."""
     recorded_h: float
@@ -245,7 +250,7 @@ def read_overview(database: Database, query: OverviewQuery) -> Overview:
 
 
 def read_version(session: Session) -> str:
-    """Return a hash, 16 hexadecimal digits, of the sums over all recordings and of the latest identification."""
+    """Return a hash, 16 hexadecimal digits, of the sums over all recordings and of the latest identification's id."""
     columns = DetectionCount.start, DetectionCount.totals, DetectionCount.hours
     of_all = DetectionCount.site == ALL, DetectionCount.scientific_name == ALL
     is_longest = DetectionCount.unit.in_(("year", "undated"))

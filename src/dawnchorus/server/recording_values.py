@@ -15,7 +15,7 @@ class RecordingValues:
     """Values of one upload; None for unknown values."""
 
     name: str
-    """Client's name of the file; `UNNAMED` if the client gave none."""
+    """Client's name of the file without folders; `UNNAMED` ("upload") if the client gave none."""
     metadata: RecordingMetadata
     """Start time and location, from the request or from the file."""
     site: str | None
@@ -33,8 +33,8 @@ class RecordingValues:
     def update(self, recording: Recording) -> str | None:
         """Replace the values of a stored recording by the known values of this upload.
 
-        The name `UNNAMED` replaces no name. If the stored site was read from the stored name, and the upload has no
-        site, the site in the upload's name is stored.
+        The name `UNNAMED` replaces no name. The site of the request replaces the stored site. Without one, the site in
+        the upload's name replaces the stored site only if that was read from the stored name.
 
         Returns:
             A clause for the client that names the changed values; None if nothing changed.

@@ -183,7 +183,7 @@ class InferencePool:
             finite.
 
         Raises:
-            OverloadedError: the queue is full (`check_room`).
+            OverloadedError: the queue is full (`check_room`), and `bypass_queue_limit` is False.
             InputError: the model does not support the options.
             ModelError: the range model cannot be opened.
         """
@@ -225,8 +225,11 @@ class InferencePool:
     def check_room(self, n_bytes: int) -> None:
         """Check that the queue has room for the estimated work of an upload of `n_bytes`.
 
+        The work of one upload counts as at most `Limits.max_queue_s`, so that any upload fits into an empty queue.
+
         Raises:
-            OverloadedError: more work than `Limits.max_queue_s` would wait for each inference thread.
+            OverloadedError: the waiting work and the upload's take more than `Limits.max_queue_s` seconds per
+                inference thread.
         """
         waiting_s = self.engine.waiting_s
         if waiting_s + self._work_s(n_bytes) > self.limits.max_queue_s * self.n_inference_threads:

@@ -117,7 +117,8 @@ class Service:
         An upload is small up to `MAX_IN_MEMORY` bytes; more than `MIN_MEMORY` bytes must be free in `memory`.
 
         Args:
-            announced_bytes: size by the Content-Length header; None if the client did not send the header.
+            announced_bytes: size by the Content-Length header; None if the client did not send the header, which
+                counts as large.
         """
         is_small = announced_bytes is not None and announced_bytes <= MAX_IN_MEMORY
         return self.memory if is_small and _is_roomy(self.memory) else self.spool

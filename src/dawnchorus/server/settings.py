@@ -79,7 +79,10 @@ class Settings:
 
     @property
     def own_hosts(self) -> tuple[str, ...]:
-        """Host names (values of the Host header, without port) that are accepted from browsers on this machine."""
+        """Values of the Host header, without port, that a server without tokens accepts.
+
+        They are "localhost", "127.0.0.1", "[::1]" and `host`, an IPv6 address in brackets.
+        """
         own = f"[{self.host}]" if ":" in self.host else self.host
         return tuple(dict.fromkeys(("localhost", "127.0.0.1", "[::1]", own)))
 
@@ -89,7 +92,7 @@ MIN_TOKEN = 12
 
 
 def is_loopback(host: str) -> bool:
-    """Return True if `host` is "localhost" or a loopback address, which other machines cannot reach."""
+    """Return True if `host` is "localhost" or a loopback address (127.0.0.0/8 or ::1), False for other host names."""
     if host == "localhost":
         return True
     try:

@@ -34,7 +34,8 @@ class TimelineQuery:
     start_s: float = 0.0
     """Start of the range of time, in seconds from the start of the recording."""
     end_s: float = math.inf
-    """End of the range of time; detections that overlap the range from `start_s` to `end_s` match."""
+    """End of the range of time in seconds. Detections that overlap the range from `start_s` to `end_s` match, and
+    those that only touch one of its ends do not."""
     species: str | None = None
     """Substring of the common or scientific name, ignoring case; None for all species."""
     min_score: float = 0.0
@@ -61,7 +62,8 @@ class SpeciesCount:
     last_s: float | None
     """Start of the last detection in seconds of the recording; None if all detections were rejected."""
     is_unexpected: bool
-    """True if the range model does not expect the species at the recording's location and week."""
+    """True if the range model does not expect the species at the recording's location and week, according to at least
+    one matching detection. Relabeled detections are ignored; False if that is unknown."""
 
 
 @dataclass
@@ -101,7 +103,7 @@ class Timeline:
             return DetectionRecord(row, _get_recording(session, recording), session.get(Review, detection_id))
 
     def find_at(self, query: TimelineQuery, time_s: float) -> DetectionRecord | None:
-        """Return the matching detection that contains the time `time_s`, the first to start if there are several.
+        """Return the matching detection with start <= `time_s` < end, the first to start if there are several.
 
         Return None if there is none. Rejected detections are included.
 
@@ -129,8 +131,9 @@ class Timeline:
         Args:
             query: filter.
             limit: maximum number of detections.
-            after: id of a detection; return the detections that follow it. None to start with the first.
-            before: id of a detection; return the detections that directly precede it. None to start as `after` says.
+            after: id of a detection; return the detections that directly follow it. None to start with the first.
+            before: id of a detection; return the detections that directly precede it, in the same order. None for no
+                such limit. With both ids, return the first detections between them.
             order: "start" for rising start times, "score" for falling scores; equal values by rising id.
 
         Raises:
@@ -151,7 +154,7 @@ class Timeline:
     def count_by_species(self, query: TimelineQuery) -> list[SpeciesCount]:
         """Return the number of matching detections of each species; the list is empty for an unknown recording.
 
-        Species with most detections that were not rejected come first.
+        Species with most detections that were not rejected come first; equal numbers are ordered by scientific name.
         """
         n = func.count().filter(~IS_REJECTED)
         is_unexpected = DetectionRow.in_range.is_(False) & DetectionRow.model_scientific_name.is_(None)

@@ -35,8 +35,9 @@ _AZURE_OWN = ("AZURE_STORAGE_", "AZURE_CLIENT_", "AZURE_FEDERATED_", "AZURE_MSI_
 def store_options(scheme: str, environment: Mapping[str, str], home: Path) -> dict[str, str]:
     """Return the options, such as keys, that obstore and deltalake do not find themselves; the values are secret.
 
-    The options are by name, as both libraries expect them. The keys of an AWS profile are used only if no environment
-    variable provides credentials.
+    The options are by name, as both libraries expect them. Environment variables take precedence over the values of an
+    AWS profile. The profile is that of AWS_PROFILE, AWS_DEFAULT_PROFILE or else "default"; its values in the file
+    `credentials` take precedence over those in `config`.
 
     Args:
         scheme: scheme of the store's URL, such as "s3"; the result is empty unless the store is S3 or Azure.

@@ -33,7 +33,10 @@ _MAX_DETAIL = 300
 
 
 def describe_failure(error: Exception) -> str:
-    """Return a sentence, without a full stop, that explains an error of a library such as deltalake."""
+    """Return a sentence, without a full stop, that explains an error of a library such as deltalake.
+
+    Missing credentials, refused access and a missing bucket are recognized; for other errors, see `unknown_failure`.
+    """
     text = str(error)
     if lacks_credentials(error):
         return NO_CREDENTIALS
@@ -48,14 +51,17 @@ def unknown_failure(error: Exception) -> str:
 
 
 def lacks_credentials(error: Exception) -> bool:
-    """Return True if the error of a library such as deltalake means that it found no credentials."""
+    """Return True if the error of a library such as deltalake means that it found no credentials.
+
+    It is recognized by the address of a cloud's metadata service in the message.
+    """
     return any(host in str(error) for host in _MACHINE_CREDENTIALS)
 
 
 def failure_detail(error: Exception) -> str:
     """Return the first line of an error's message, without the server's reply and without secrets in URLs.
 
-    The reply is removed since it may quote keys. At most 300 characters are returned.
+    The reply (XML or HTML, from the first `<`) is removed since it may quote keys. At most 300 characters are returned.
     """
     text = _CAUSE.sub(": ", str(error)).split("\n", 1)[0].split("<", 1)[0]
     return hide_secrets(text).strip(" :.")[:_MAX_DETAIL]

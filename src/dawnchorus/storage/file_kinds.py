@@ -17,8 +17,9 @@ _SIGNATURES = {".gz": (0, b"\x1f\x8b"), ".tflite": (4, b"TFL3"), ".onnx": (0, b"
 def find_page(path: Path, name: str) -> str | None:
     """Return the start of the text (such as an error page) that was received in place of the file `name`.
 
-    At most 60 characters are returned: "" if the file at `path` is empty, and None if its content is not text, or if
-    the suffix of `name` is that of a text.
+    At most 60 characters are returned: "" if the file at `path` is empty. Return None if the content is not text (its
+    first 512 bytes have control characters other than white space and Escape), or if the suffix of `name` is that of a
+    text, such as .csv.
 
     Args:
         path: the received file.
@@ -36,7 +37,8 @@ def find_page(path: Path, name: str) -> str | None:
 def find_other_kind(path: Path, name: str) -> str | None:
     """Return the expected kind of file, such as "a gz file", if the content is of another kind; else None.
 
-    Only zip archives (.zip, .whl, .npz), .gz, .tflite and .onnx are checked.
+    Only names that end in .zip, .whl, .npz, .gz, .tflite or .onnx are checked, ignoring case; None for others. A zip
+    archive must be complete, or the result is "a whole zip archive".
 
     Args:
         path: the received file.

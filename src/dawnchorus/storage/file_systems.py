@@ -33,7 +33,7 @@ class FileSystemStore:
     """
 
     leaves_parts = True
-    """True: an interrupted write leaves a temporary file `KEY.32 digits.part`."""
+    """True: an interrupted write leaves a temporary file `KEY.HEX.part` (HEX: 32 hexadecimal digits)."""
 
     def __init__(self, system: Any, root: str) -> None:
         self._system, self._root = system, root
@@ -69,9 +69,10 @@ class FileSystemStore:
             shutil.copyfileobj(content, file)
 
     def list(self, prefix: str) -> Iterator[tuple[str, ObjectInfo]]:
-        """Yield key, with size and version, of all files below a folder, at any depth; an empty prefix is the root.
+        """Yield (key, size and version) of all files below a folder, at any depth; keys begin with the prefix.
 
-        Nothing is yielded if there is no such folder.
+        The prefix is the folder's key with a slash at its end, or empty for the root. Nothing is yielded if there is no
+        such folder.
         """
         folder = self._path(prefix.rstrip("/"))
         with _explained():
@@ -80,9 +81,10 @@ class FileSystemStore:
             yield prefix + path.removeprefix(folder).lstrip("/"), _info(info)
 
     def list_folders(self, prefix: str) -> Sequence[str]:
-        """Return the names of the folders directly in a folder; an empty prefix is the root.
+        """Return the names, without paths, of the folders directly in a folder.
 
-        The result is empty if there is no such folder.
+        The prefix is the folder's key with a slash at its end, or empty for the root. The result is empty if there is
+        no such folder.
         """
         folder = self._path(prefix.rstrip("/"))
         with _explained():

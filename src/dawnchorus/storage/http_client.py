@@ -136,8 +136,8 @@ class HttpClient:
         Args:
             url: URL of the content.
             path: the file to write, in an existing folder; a file there is replaced.
-            sha256: expected checksum in hexadecimal. Without it, the first bytes have to be those of a file with the
-                suffix of `path`.
+            sha256: expected checksum in lower-case hexadecimal. Without it, the first bytes have to be those of a file
+                with the suffix of `path` (`file_kinds.find_other_kind`).
             check: function that is called with the path of the temporary file, before it is renamed to `path`; it
                 raises DownloadError if the file is not as expected. The file is then deleted.
 

@@ -18,9 +18,10 @@ _MIN_AGE_S = 60
 
 
 def parse_retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds to wait from a Retry-After header (number or date); None if it is missing, invalid or past.
+    """Return the seconds to wait from a Retry-After header (number or date); None if it is missing or invalid.
 
-    A date is compared with the server's Date header, or else with this machine's clock.
+    None as well for a negative number, or a date that is not in the future. A date is compared with the server's Date
+    header, or else with this machine's clock.
     """
     text = headers.get("Retry-After", "").strip()
     try:
@@ -103,7 +104,11 @@ def reply_fault(reply: requests.Response, known: ContentVersion | None, n_before
 
 
 def reply_version(reply: requests.Response) -> ContentVersion:
-    """Return validator and length of the whole content by a reply's headers; both None if the reply is compressed."""
+    """Return validator and length in bytes of the whole content by a reply's headers; None for what they do not say.
+
+    The validator is a strong ETag, or else a Last-Modified time at least a minute before the Date. Both are None if the
+    reply is compressed.
+    """
     if content_encoding(reply) != "identity":
         return ContentVersion(None, None)  # its bytes are decompressed: the server knows no offset in them
     content_range = reply.headers.get("Content-Range")
@@ -112,6 +117,6 @@ def reply_version(reply: requests.Response) -> ContentVersion:
 
 
 def content_encoding(reply: requests.Response) -> str:
-    """Return the content encoding of a reply in lower case, without a leading `x-`; "identity" without the header."""
+    """Return the content encoding of a reply in lower case ("gzip" for `x-gzip`); "identity" without the header."""
     encoding = reply.headers.get("Content-Encoding", "").strip().lower() or "identity"
     return encoding.removeprefix("x-")

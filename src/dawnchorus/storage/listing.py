@@ -46,9 +46,11 @@ class ListedObject:
 def list_objects(paths: Sequence[RemotePath]) -> list[list[ListedObject]]:
     """Return the objects that each URL names (an object, a folder or a pattern), as a list for each of `paths`.
 
-    The objects of a folder are ordered by name, those directly in the folder before those in its subfolders, and have
-    sizes. If a URL names neither an object nor a folder, its list has one entry without a size. If the size of an
-    object cannot be requested, its entry has the `failure`. Each path of `paths` caches its list.
+    A URL names an object if there is one with exactly its key, even if this has `*`, `?` or `[`; else a pattern if it
+    has one of these characters, and else a folder, with its subfolders. The objects of a folder are ordered by name,
+    those directly in the folder before those in its subfolders, and have sizes. If a URL names neither an object nor a
+    folder, its list has one entry for the URL, without a size. If the size of an object cannot be requested, its entry
+    has the `failure`. Each path of `paths` caches its list.
 
     Raises:
         StoreError: a store refused to list a folder, or cannot be reached.
@@ -171,8 +173,9 @@ def _literal_folders(pattern: str) -> Iterator[str]:
 def translate(pattern: str) -> str:
     """Return a regular expression for a glob pattern, which whole keys have to match (`re.fullmatch`).
 
-    `**` stands for any number of folders; `*`, `?` and `[...]` match within a name. Wildcards match a hidden name (with
-    a dot at its start) only if the pattern has this dot.
+    `**` between slashes stands for any number of folders, also none: `a/**/*.wav` matches `a/x.wav` and `a/b/c/x.wav`.
+    `a/**` matches all keys below `a`. `*`, `?`, `[ab]` and `[!ab]` match within a name. Wildcards match a hidden name
+    (with a dot at its start) only if the pattern has this dot: `*` does not match `.x`, `.*` does.
     """
     parts = pattern.split("/")
     regex = ""

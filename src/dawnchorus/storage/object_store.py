@@ -152,7 +152,9 @@ class ObjectStore:
                 file.write(chunk)
 
     def list(self, prefix: str) -> Iterator[tuple[str, ObjectInfo]]:
-        """Yield key, with size and version, of all objects below a prefix, which is empty or ends with a slash.
+        """Yield (key, size and version) of all objects below a prefix, at any depth, in the store's order.
+
+        The prefix is empty or ends with a slash; keys begin with it.
 
         Raises:
             OSError: the store failed, or is a web server, which cannot list objects.
@@ -165,14 +167,17 @@ class ObjectStore:
                     yield meta["path"], _info(meta)
 
     def list_folders(self, prefix: str) -> Sequence[str]:
-        """Return the names of the folders directly below a prefix, which is empty or ends with a slash."""
+        """Return the names, without paths, of the folders directly below a prefix.
+
+        The prefix is empty or ends with a slash.
+        """
         listing = self._repeat(lambda: obstore.list_with_delimiter(self._store, prefix or None))
         return [folder.rstrip("/").rpartition("/")[2] for folder in listing["common_prefixes"]]
 
     def keeps_existing(self, key: str) -> bool:
         """Return True if the store refuses to create an object whose key exists.
 
-        This is tested by writing `key` twice; the object is then deleted where that is allowed.
+        This is tested by writing the unused key `key` twice; the object is then deleted where that is allowed.
         """
         path = self._path(key)
         try:

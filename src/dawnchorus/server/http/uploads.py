@@ -252,8 +252,8 @@ async def _read_chunks(request: Request, max_bytes: int) -> AsyncGenerator[bytes
 class PacedBody:
     """ASGI receiver that requires a minimum rate of a request's body.
 
-    The body must arrive at `limits.min_bytes_per_s` on average after the first `limits.body_timeout_s` seconds, and
-    without a pause of `limits.body_timeout_s` seconds.
+    `t` seconds after construction, more than `(t - limits.body_timeout_s) * limits.min_bytes_per_s` bytes must have
+    arrived. A pause between two messages must be shorter than `limits.body_timeout_s` seconds.
 
     Args:
         receive: receiver of the ASGI server.

@@ -114,7 +114,7 @@ class BlobStore:
             yield session
 
     def sweep(self) -> None:
-        """Delete files that no row refers to and that were last stored before the grace period.
+        """Delete files that no row refers to, and that were last stored longer ago than `grace`.
 
         Partly written files older than `PART_AGE` are deleted, too. The server calls this method at its start and every
         hour. Errors of single files are logged.

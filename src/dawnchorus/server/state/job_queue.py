@@ -165,7 +165,7 @@ class JobQueue:
             return session.scalar(query)
 
     def count_by_status(self, statuses: tuple[str, ...], *, kind: Kind | None = None) -> dict[str, int]:
-        """Return the number of jobs by status, for each of `statuses` (values of `Job.status`).
+        """Return the number of jobs by status, for each of `statuses` (values of `Job.status`); 0 if there are none.
 
         Only jobs of the kind `kind` are counted; None for all kinds.
         """
@@ -237,7 +237,8 @@ class JobQueue:
         Args:
             job_id: id of the job.
             stage: stage of the work in one or two words, for the user.
-            progress: progress of the job, 0 to 1; a value lower than before is ignored.
+            progress: progress of the job, 0 to 1. If it is lower than before, the earlier value stays, and stage and
+                event are still written.
             details: further fields of the event's data, such as those of a `RetrainEvent`, which replace fields of
                 `Job` of the same name; None for none.
         """

@@ -455,7 +455,8 @@ class Job(Base):
     error: Mapped[str | None] = mapped_column(Text)
     """Reason why the job failed; None unless the job failed."""
     attempts: Mapped[int] = mapped_column(default=0)
-    """Number of times that a server started the job."""
+    """Number of times that a server started the job, without starts after which the server itself returned the job to
+    the queue (at its shutdown)."""
     cancel_requested: Mapped[bool] = mapped_column(default=False)
     """True if a client requested the cancellation."""
     worker_id: Mapped[str | None] = mapped_column(String(64))

@@ -43,8 +43,9 @@ def unpack(path: Path, folder: Path, *, max_bytes: int, limits: ZipLimits) -> in
         limits: limits on the archive's files, paths and compression ratio.
 
     Raises:
-        InputError: the file is not a zip archive, is damaged or encrypted, or one of its files is a link, occurs twice,
-            or has a path that leads out of the folder or is longer than `limits.max_path_bytes`.
+        InputError: the file is not a zip archive, is damaged or encrypted, or one of its files is a link, occurs twice
+            (ignoring case), or has a path that leads out of the folder, has a backslash or a colon, or is longer than
+            `limits.max_path_bytes`.
         UploadTooLargeError: the archive has more than `limits.max_members` files, unpacks to more than `max_bytes`, or
             unpacks to more than `limits.unchecked_bytes` with a compression ratio above `limits.max_ratio`.
         OutputError: the files cannot be written: no space, or no permission.

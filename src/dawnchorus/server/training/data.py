@@ -38,7 +38,8 @@ class UploadOutcome:
     status: Literal["accepted", "duplicate", "rejected"]
     """Outcome: "duplicate" if the same audio with the same label was uploaded before, so that nothing was stored."""
     species: str | None
-    """Common name of the species, or "no species" for a recording without birds; None if the file was rejected."""
+    """Common name of the species; "no species" for a recording without birds, or with the label that a species is
+    absent (`reason` names it); None if the file was rejected."""
     reason: str | None = None
     """Reason of a rejection, or a remark on an accepted file; None without either."""
     suggestions: tuple[str, ...] | None = None
@@ -130,12 +131,14 @@ class TrainingData:
     ) -> UploadResult:
         """Add uploaded recordings with their labels to the training data.
 
-        If a csv is among the files, or a single suitable one in a zip, it alone labels the recordings. Otherwise the
-        species is that of the form's field `species`, or else of the folder in the file's name or zip, or else a known
-        species in the file name, such as `Great Tit12.mp3`. The label `noise` means a recording without birds.
+        If a csv is among the files, or a single suitable one in a zip, it alone labels the recordings, and recordings
+        that it does not name are rejected. Otherwise the label is, in this order: the form's field `species` (not for
+        files in a zip); a known class in the name of the file's folder; a known species in the file name, such as
+        `Great Tit12.mp3`; another folder name. The label `noise` means a recording without birds.
 
-        A species must be one of `labels` or have training data already, unless the form's field `new_class` allows new
-        classes. Audio that was uploaded before with another label gets the new label.
+        A species must be one of `labels` or have training data already, unless the form's field `new_class` is true:
+        then any folder name takes precedence over the file name. Audio that was uploaded before with another label gets
+        the new label.
 
         Args:
             folder: temporary folder, in which the files are unpacked.

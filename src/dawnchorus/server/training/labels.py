@@ -29,6 +29,8 @@ NO_SPECIES = (
 def parse_species(text: str) -> Label:
     """Parse the label of one class in a form field, such as `Parus major_Great Tit` or `Great Tit`.
 
+    A single name is set as the scientific and the common name; see `taxonomy.file_names.parse_folder_label`.
+
     Raises:
         InputError: the text is empty, longer than `MAX_LABEL` bytes or no name, or means an absent species (it starts
             with "-").
@@ -46,7 +48,7 @@ def parse_species(text: str) -> Label:
 
 
 def resolve_class(given: Label, known: KnownClasses, *, is_new: bool) -> Label:
-    """Return the known class with the scientific or common name of `given`, or else `given` as a new class.
+    """Return the known class that `given` names (see `KnownClasses.find`), or else `given` as a new class.
 
     Args:
         given: label from a client.
@@ -55,7 +57,8 @@ def resolve_class(given: Label, known: KnownClasses, *, is_new: bool) -> Label:
 
     Raises:
         UnknownClassError: `given` is no known class and `is_new` is False; the message names similar classes.
-        InputError: `given` names several species, or leaves open which species it is (such as `Strix aluco?`).
+        InputError: `given` names several species, or `is_new` is True and `given` leaves open which species it is
+            (such as `Strix aluco?`).
     """
     label = known.find(given)
     if label is not None and _is_same(label, given):
@@ -83,7 +86,8 @@ def _is_same(label: Label, given: Label) -> bool:
 def resolve_label(row: RecordingRow, known: KnownClasses, *, is_new: bool) -> tuple[Label | None, Label | None]:
     """Return the class of a recording's species, and the class of a species that is absent from the recording.
 
-    At least one of the two is None: the second if the species is known, and both for a recording without birds.
+    The result is (class, None) if the species is known, (None, class) if the label only says that a species is absent,
+    and (None, None) for a recording without birds.
 
     Args:
         row: row of the recording in the recordings table.

@@ -107,9 +107,9 @@ class Reviews:
         """Store a person's answer as the review of a detection, and return the review.
 
         For the verdicts "correct", "incorrect", "relabeled" and "none", the detection's clip is added to the training
-        data, or replaces its earlier clip there; for "several" and "unsure", an earlier clip is deleted. "relabeled" to
-        the species that the model detected is stored as "correct". An answer that is equal to the reviewer's present
-        answer is not stored again.
+        data, or replaces its earlier clip there; for "several" and "unsure", an earlier clip is deleted. A clip has at
+        most `MAX_CLIP_S` seconds (15), from the middle of the detection. "relabeled" to the species that the model
+        detected is stored as "correct". An answer that is equal to the reviewer's present answer is not stored again.
 
         Args:
             detection_id: id of the detection.
@@ -118,8 +118,9 @@ class Reviews:
             labels: labels of the active model's classes.
             new_class: True if `species` may be a class that is neither in `labels` nor in the training data.
             reviewer: random id of the person's browser; None for other programs.
-            replaces: id of the answer that the person saw as the review, 0 if there was no review; the new answer is
-                refused if another reviewer has changed the review since. None to replace any review.
+            replaces: id of the answer that the person saw as the review, 0 if there was no review. The new answer is
+                refused if the review is now a different answer of another reviewer (of anybody if `reviewer` is None);
+                it is accepted if the review was deleted since. None to replace any review.
 
         Raises:
             NotFoundError: there is no such detection, or the recording's audio is not in the store.
@@ -127,7 +128,7 @@ class Reviews:
             InputError: "relabeled" without a species, another verdict with a species, or `species` is not one name.
             AudioError: the clip cannot be decoded.
             OutputError: the clip cannot be stored: no space, or no permission.
-            ConflictError: another reviewer has changed the review since the person saw it (`replaces`).
+            ConflictError: another reviewer has changed the review since the person saw it, as `replaces` says.
         """
         if (verdict == "relabeled") != bool(species):
             raise InputError("expected a species where the verdict is 'relabeled', and only there.")
@@ -153,8 +154,9 @@ class Reviews:
         Args:
             detection_id: id of the detection.
             reviewer: random id of the person's browser; None for other programs.
-            replaces: id of the answer that the person saw as the review, 0 if there was no review; None to delete any
-                review.
+            replaces: id of the answer that the person saw as the review, 0 if there was no review. The deletion is
+                refused if the review is now an answer of another reviewer (of anybody if `reviewer` is None) with
+                another id. None to delete any review.
 
         Raises:
             NotFoundError: there is no such detection.
@@ -165,7 +167,8 @@ class Reviews:
     def undo(self, reviewer: str | None, answer_id: int | None = None) -> Undone:
         """Undo an answer; the answer before it becomes the detection's review again.
 
-        The clip in the training data changes to match. For an answer that is undone already, nothing changes.
+        Without an answer before it, the detection has no review afterwards. The clip in the training data changes to
+        match. For an answer that is undone already, nothing changes.
 
         Args:
             reviewer: random id of the browser that sent the answer; None for a client without an id, which has no

@@ -69,7 +69,7 @@ class Upload:
 
     @property
     def is_hidden(self) -> bool:
-        """True if the file or one of its folders is hidden (its name starts with a dot); `..wav` is not hidden."""
+        """True if a folder's name starts with a dot, or the file's with exactly one: `.a.wav`, but not `..wav`."""
         is_hidden_file = self.base_name.startswith(".") and not self.base_name.startswith("..")
         return is_hidden_file or any(folder.startswith(".") for folder in self.folders)
 
@@ -102,9 +102,9 @@ class UploadedFiles:
     """Temporary folder with all files."""
     sources: tuple[tuple[Upload, ...], ...]
     """Groups of files whose folders are interpreted together: the form's files, and the files of each zip. If the form
-    has a csv, all files are one group."""
+    has a csv, all files except `table` are one group."""
     table: Upload | None
-    """Csv among the form's files, which has the labels; None without one."""
+    """First csv among the form's files, which has the labels; None without one. A csv in a zip is in `sources`."""
     rejected: tuple[Rejection, ...]
     """Client's name of each file that could not be stored, and the reason."""
 
@@ -162,9 +162,10 @@ def unpack_files(
 
 
 def safe_path(given: str) -> str:
-    """Return a client's file name with its folders, with characters replaced that some file systems do not allow.
+    r"""Return a client's file name with its folders, with characters that some file systems do not allow as spaces.
 
-    Parts of only dots and spaces are left out, and each part is cut to `MAX_LABEL` bytes.
+    Both `/` and `\` separate folders. Parts of only dots and spaces are left out, and each part is cut to `MAX_LABEL`
+    bytes; `unnamed` if nothing is left.
     """
     parts = [part for part in re.split(r"[/\\]", given) if part.strip(" .")] or [""]
     return "/".join(safe_name(part, replacement=" ", max_bytes=MAX_LABEL) for part in parts)
@@ -197,14 +198,16 @@ def _list_files(folder: Path) -> Iterator[Upload]:
 def label_uploads(files: UploadedFiles, known: KnownClasses, *, is_new: bool) -> LabeledFiles:
     """Find the label of each uploaded recording.
 
-    Labels are read from a csv among the files (or from the only suitable csv in a zip). Without a csv, a recording has
-    the label in the form's field `species`, or of its folder, or of the known species in its file name.
+    Labels are read from `files.table`, or from the only suitable csv in a zip; recordings that the csv does not name
+    are rejected. A csv in a zip that is no table of recordings and species is rejected, and the labels are read as
+    without a csv: from the form's field `species` (`Upload.label`), or else from a known class in the name of the
+    recording's folder, a known species in the file name, or another folder name, in this order.
 
     Args:
         files: uploaded files.
         known: classes of the active model, and classes with training data.
-        is_new: True if the name of any folder may be a new class; False if a known species in the file name takes
-            precedence over a folder whose name is no known class.
+        is_new: True if any folder's name may be a new class, so that it takes precedence over the file name; False for
+            the order above.
 
     Raises:
         InputError: the csv among the form's files is not a table of recordings and species.

@@ -96,7 +96,8 @@ def activate(service: ServiceDependency, bundle_id: BundleId) -> dict[str, Any]:
 def roll_back(service: ServiceDependency) -> dict[str, Any]:
     """Activate the model that was active before the active one, and return its bundle id as `active`.
 
-    400 if no other model was active before, 409 if that model cannot be run any more.
+    A second call activates the model that the first one replaced. 400 if no other model was active before, 409 if that
+    model cannot be run any more.
     """
     return {"active": service.switcher.roll_back()}
 
@@ -120,11 +121,12 @@ async def compare(
 ) -> dict[str, Any]:
     """Return the species that two models detect in the latest `n_recordings` stored recordings.
 
-    Of these, recordings longer than 5 minutes are left out. A species is detected if its score is at least `min_score`.
-    The response has the bundle ids of the models as `first` and `second`. Each element of `recordings` has `recording`
-    (sha256) and `name`, the highest score of each species by common name for the `first` and the `second` model, and
-    the common names that `only_first`, `only_second` or `both` detect; without species if the recording cannot be
-    decoded. 404 if there is no such model, 409 if its bundle is damaged, 503 if another comparison is running.
+    Of these, recordings longer than 5 minutes are left out, so that fewer may be compared. A species is detected if its
+    score is at least `min_score`. The response has the bundle ids of the models as `first` and `second`. Each element
+    of `recordings` has `recording` (sha256) and `name`, the highest score of each species by common name for the
+    `first` and the `second` model, and the common names that `only_first`, `only_second` or `both` detect; all are
+    empty if the recording cannot be decoded. 404 if there is no such model, 409 if its bundle is damaged, 503 if
+    another comparison is running.
     """
     async with hold_slot(service.comparisons, "comparisons"):
         return await asyncio.to_thread(_compare, service, body, min_score)

@@ -51,18 +51,21 @@ class OverviewFilter(RequestParameters):
 
     period: Period = Field("all", description="Period: week (7 days), month (31 days), year (12 months) or all.")
     to: date | None = Field(
-        None, ge=FIRST_DAY, le=LAST_DAY, description="Last day of the period. Default: the day of the latest recording."
+        None,
+        ge=FIRST_DAY,
+        le=LAST_DAY,
+        description="Last day of the period, unless it is all. Default: day of the latest recording.",
     )
     site: str | None = Field(None, max_length=255, description="Exact name of the recording site.")
     species: str | None = Field(
-        None, max_length=MAX_TEXT, description="Scientific or common name of a species, or a part of it."
+        None,
+        max_length=MAX_TEXT,
+        description="Scientific or common name of a species, or, if no name is equal, a part of it.",
     )
     min_score: Annotated[float, AfterValidator(_check_level)] = Field(
         0.0, description="Minimum score of the detections: 0, 0.25, 0.5, 0.75 or 0.9."
     )
-    all_species: bool = Field(
-        default=False, description="Show up to 500 species over time, in place of the 20 most frequent."
-    )
+    all_species: bool = Field(default=False, description="Show up to 500 species over time, in place of at most 20.")
 
     def query(self) -> OverviewQuery:
         """Return the filter as a query of the database."""
@@ -117,11 +120,11 @@ def _link_neighbors(query: OverviewFilter, result: Overview) -> dict[str, str]:
 def overview_fields(service: ServiceDependency, query: Annotated[OverviewFilter, Query()]) -> dict[str, Any]:
     """Return counts of recordings, detections and species, by time span, hour of the day and species.
 
-    `spans` are days, months or years (`unit`), from the day `first` to the day `last`. `hours` has 24 counts for each
-    span (`n_detections`, `recorded_h`), and each element of `species` a number of recordings for each span. `top` are
-    the species with the highest score in most recordings, with `common_name` and `n_recordings`. Detections count under
-    the species that reviewers corrected, and not at all if reviewers rejected them. The other fields are those of
-    `server.overview.Overview`.
+    Each element of `spans` is a day, month or year (`unit`), from the day `first` to the day `last`. `hours[k][h]` has
+    `n_detections` and `recorded_h` of `spans[k]` in the hour `h` (0 to 23), and `species[i].n_recordings[k]` is the
+    number of recordings with a species in `spans[k]`. `top` are the species with the highest score in most recordings,
+    with `common_name` and `n_recordings`. Detections count under the species that reviewers corrected, and not at all
+    if reviewers rejected them. The other fields are those of `server.overview.Overview`.
     """
     result = read_overview(service.database, query.query())
     top = [{"common_name": name, "n_recordings": n} for name, n in result.top]
@@ -146,8 +149,9 @@ async def events(
 ) -> AsyncIterator[ServerSentEvent]:
     """Stream an event `change` whenever the overview has changed; the event's id is the overview's new version.
 
-    The stream ends after a minute, and when the server shuts down. A client that sends neither `version` nor
-    Last-Event-ID, which takes precedence, gets the present version at once, and the stream ends.
+    A client sends the version that it has as `version` or Last-Event-ID; Last-Event-ID takes precedence. Without
+    either, the stream has one event with the present version, and ends. Else it ends after a minute, or when the server
+    shuts down.
     """
     known = last_event_id or version
     yield ServerSentEvent(retry=RETRY_MS)

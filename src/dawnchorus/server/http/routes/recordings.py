@@ -145,7 +145,8 @@ async def recording_clip(
 ) -> Response:
     """Return a segment of a recording (0.01 to 30 s) as mono MP3, for browsers that cannot play the uploaded file.
 
-    The channels are averaged, and the peak is normalized. 400 for a segment of another length.
+    The channels are averaged, and the peak is normalized. A segment beyond the recording's end is cut there. 400 for a
+    segment of another length.
     """
     await run_in_threadpool(service.detections.get_recording, sha256)
     if not 0.01 <= end_s - start_s <= MAX_CLIP_S:
@@ -218,7 +219,8 @@ async def recording_detections(
 
     Detections are ordered by start, then by falling score. JSON has the recording's name (`recording`) and all
     `detections` with their reviews. Tables leave out detections with the verdicts "incorrect" and "none", have
-    relabeled detections under the reviewer's species, and have the verdict if the format has a column for it.
+    relabeled detections under the reviewer's species, and have the verdict if the format has a column for it. 400 for
+    an unknown format, 404 if there is no such recording.
     """
     row = await run_in_threadpool(service.detections.get_recording, sha256)
     if output == "json":
@@ -298,7 +300,8 @@ class DownloadRequest(BaseModel):
 async def download(request: Request, service: ServiceDependency, body: DownloadRequest) -> Response:
     """Return a zip archive with a table of each recording's detections, with the corrections of reviewers.
 
-    A table is named after its recording. 404 if one of the recordings is unknown, 400 if one could not be identified.
+    A table is named after its recording, with a number if several recordings have the same name. 404 if one of the
+    recordings is unknown, 400 if one could not be identified.
     """
     output_format = FORMATS.lookup(body.format)
     unique = dict.fromkeys(body.recordings)
@@ -347,7 +350,7 @@ def _number_names(names: Sequence[str]) -> list[str]:
 async def detection_audio(request: Request, service: ServiceDependency, number: DetectionId) -> Response:
     """Return the audio of a detection with one second before and after it, with normalized peak, as mono MP3.
 
-    Of a detection longer than 30 s, only the first 30 s are used. 404 if there is no such detection.
+    Of a detection longer than 30 s, the first 30 s with these margins are used. 404 if there is no such detection.
     """
     row, channel = await run_in_threadpool(service.detections.get, number)
     parameters = "clip", row.start_s, row.end_s, channel
@@ -364,7 +367,7 @@ async def detection_audio(request: Request, service: ServiceDependency, number: 
 async def detection_spectrogram(request: Request, service: ServiceDependency, number: DetectionId) -> Response:
     """Return the spectrogram of a detection with one second before and after it, as PNG.
 
-    Of a detection longer than 30 s, only the first 30 s are used. 404 if there is no such detection.
+    Of a detection longer than 30 s, the first 30 s with these margins are used. 404 if there is no such detection.
     """
     row, channel = await run_in_threadpool(service.detections.get, number)
     parameters = "still", row.start_s, row.end_s, channel

@@ -45,8 +45,8 @@ class JsonRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return a handler that checks the body before FastAPI parses it.
 
-        The handler does not check requests of routes that declare no body, and either take the `Request` to read the
-        body themselves, or are for GET and HEAD only.
+        Bodies are not checked if the route declares no body and its function takes the `Request`, to read the body
+        itself. Nor are they checked if the route declares no body and is for GET and HEAD only.
         """
         handle = super().get_route_handler()
         reads_itself = self.dependant.request_param_name is not None or (self.methods or set()) <= {"GET", "HEAD"}
@@ -142,14 +142,18 @@ def recording_fields(row: Recording) -> dict[str, Any]:
 
 
 def recording_state(row: Recording) -> RecordingState:
-    """Return the state of a recording: "detections", "no_detections", or "failed" if it could not be identified."""
+    """Return the state of a recording: "detections", "no_detections", or "failed" if it could not be identified.
+
+    A recording whose detections were all rejected by reviewers has the state "detections".
+    """
     return "failed" if row.error is not None else "detections" if row.n_detections else "no_detections"
 
 
 def listed_recording_fields(record: RecordingRecord) -> dict[str, Any]:
     """Return the result of `recording_fields`, with `species`, `n_species` and `n_reviewed` of the record.
 
-    Each element of `species` has `scientific_name`, `common_name`, `n_detections` and `best_score`.
+    Each element of `species` has `scientific_name`, `common_name`, `n_detections` and `best_score`, the latter two
+    without rejected detections.
     """
     names = "scientific_name", "common_name", "n_detections", "best_score"
     species = [{name: getattr(each, name) for name in names} for each in record.species]
@@ -162,7 +166,9 @@ def listed_recording_fields(record: RecordingRecord) -> dict[str, Any]:
 
 
 def detection_fields(record: DetectionRecord) -> dict[str, Any]:
-    """Return the columns of a detection by name, rounded, with fields on its recording and its review.
+    """Return the columns of a detection by name, with fields on its recording and its review.
+
+    Numbers are rounded to the decimals of detection tables (`formats.columns`).
 
     Relabeled detections have the values of `detection_reviews.corrected_values`. Added fields are `recording_name`,
     `clock_time` (start by the recorder's clock, ISO 8601; None if unknown), `review` (see `review_fields`), and the URL

@@ -72,9 +72,9 @@ class ReviewRequest(BaseModel):
     named in `species`), several (several species), unsure (not decidable) or none (no bird). Clips with the verdicts
     several and unsure are not used as training data."""
     species: Annotated[str, Field(min_length=1, max_length=200)] | None = None
-    """Name of the correct species, for the verdict "relabeled" only."""
+    """Scientific or common name of the correct species, or both (Parus major_Great Tit); for "relabeled" only."""
     new_class: bool = False
-    """True to add `species` as a new class if it is no known class."""
+    """True to add `species` as a new class if it is no known class; false to refuse an unknown species (400)."""
     replaces: Replaces | None = None
     """Id of the answer that the client saw as the review, 0 for none; 409 if another reviewer changed the review since.
     Default: replace any review."""
@@ -148,10 +148,10 @@ class UndoRequest(BaseModel):
 def undo(service: ServiceDependency, body: UndoRequest, reviewer: Reviewer) -> dict[str, Any]:
     """Undo an answer of this browser; the answer before it becomes the review of the detection again.
 
-    The cookie `dawnchorus_reviewer`, which the page Review sets, identifies the browser. The response has the undone
-    `answer` (fields of `replies.answer_fields`), its `detection` after the undo (`replies.clip_fields`), and as
-    `undoable` the id of the answer that can be undone next, or null. 404 if this browser has no such answer, 409 if a
-    later answer to the detection exists.
+    Without an answer before it, the detection is unreviewed again. The cookie `dawnchorus_reviewer`, which the page
+    Review sets, identifies the browser. The response has the undone `answer` (fields of `replies.answer_fields`), its
+    `detection` after the undo (`replies.clip_fields`), and as `undoable` the id of the answer that can be undone next,
+    or null. 404 if this browser has no such answer, 409 if a later answer to the detection exists.
     """
     undone = service.reviews.undo(reviewer, body.answer)
     return {

@@ -70,9 +70,10 @@ async def spectrogram_tile(
 ) -> Response:
     """Return a tile of a recording's spectrogram as a gray PNG of 512 columns and 256 frequencies.
 
-    A step of the gray value is 0.6 dB. Frequencies go from 0 to `top_khz` (12, 24, 48, 96 or 192). The zoom level 0 has
-    93.75 columns per second, each further level half as many; `index` counts the tiles of a level from 0. 404 if the
-    recording has no tile of this number at the zoom level, or has no tiles up to `top_khz`; 503 if a coarse tile is not
+    Black is a level of -115 dB, and each of the 255 steps of gray is 0.6 dB. Frequencies go from 0 to `top_khz` (12,
+    24, 48, 96 or 192 kHz). The zoom level 0 has 93.75 columns per second, each further level half as many; `index`
+    counts the tiles of a level from 0. 404 if the recording has no tile of this number at the zoom level, or if
+    `top_khz` is above the first of its values that reaches half of the sample rate; 503 if a coarse tile is not
     computed within 15 s, or too many requests wait.
     """
     row = await run_in_threadpool(service.detections.get_recording, sha256)
