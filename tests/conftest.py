@@ -42,7 +42,7 @@ __all__ = [
 ]
 """Fixtures of all tests."""
 
-settings.register_profile("quick", max_examples=50, deadline=None, database=None, derandomize=True)
+settings.register_profile("quick", max_examples=30, deadline=None, database=None, derandomize=True)
 settings.register_profile("thorough", max_examples=1000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
@@ -109,6 +109,13 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish() -> None:
+    """Collect garbage once; pytest does so five times at the end, each time among all modules."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_configure() -> None:

@@ -73,6 +73,7 @@ def test_wrong_requests_to_serve_end_with_advice(tmp_path: Path, command: Comman
     assert f"port {port}".encode() in refused.stderr
 
 
+@pytest.mark.ops
 def test_a_proxy_may_show_it_below_a_path(level_bundle: Bundle, tmp_path: Path) -> None:
     audio = tmp_path / "x.wav"
     soundfile.write(audio, np.full(16_000, 0.5, np.float32), 16_000)

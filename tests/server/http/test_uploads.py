@@ -138,7 +138,7 @@ def test_decompression_bombs_are_rejected_within_memory_limit(level_bundle: Bund
         before, peak, done = _memory(here), [0], threading.Event()
 
         def watch(peak: list[int] = peak, done: threading.Event = done) -> None:
-            while not done.wait(0.01):
+            while not done.wait(0.03):
                 peak[0] = max(peak[0], _memory(here))
 
         thread = threading.Thread(target=watch)
