@@ -277,7 +277,7 @@ def evaluate(
 def choose_secondary(bundle: Bundle) -> Secondary:
     """Return the rule for secondary species (audible besides the labeled one) by which the bundle was trained.
 
-    "count" if its training counted them as present, or is not recorded; "mask" if it masked them.
+    "count" if its training counted them as present (a target above 0), or is not recorded; else "mask".
     """
     from dawnchorus.training.renamed_keys import with_current_keys
 

@@ -65,7 +65,10 @@ class CellUnit:
     """Text in brackets that is not understood and not applied; "" if all is understood."""
 
     def apply(self, cell: str) -> str:
-        """Return the cell with `suffix` appended; unchanged if it is blank or already has a direction, zone or sign."""
+        """Return the cell with `suffix` appended; unchanged if it is blank or already has a direction, zone or sign.
+
+        A unit of coordinates other than degrees, such as `utm`, is appended to every cell that is not blank.
+        """
         text = cell.strip()
         if self.suffix in _LETTERS:
             has_own = _PLAIN_ANGLE.fullmatch(text) is None
@@ -148,8 +151,9 @@ def cell_unit(name: str, key: str, keys_by_kind: dict[str, frozenset[str]]) -> C
     Args:
         name: the column's name in the header.
         key: the name without brackets, normalized by `header_key`.
-        keys_by_kind: normalized names of columns by kind: "latitude", "longitude", "time" and "date". Columns with
-            other names have no unit.
+        keys_by_kind: normalized names of columns by kind: "latitude", "longitude", "time" and "date"; a name of
+            several kinds is of the first in this order. For "date", the unit is that of a time, unless the brackets
+            have a date order. Columns with other names have no unit.
     """
     if not extract_brackets(name):
         return CellUnit()

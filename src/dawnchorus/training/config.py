@@ -133,7 +133,7 @@ class AugmentConfig(Config):
     pitch_shift: float = Field(default=0.0, ge=0, le=12)
     """Maximum pitch shift in semitones, without a change of speed."""
     time_stretch: float = Field(default=0.0, ge=0, lt=1)
-    """Maximum relative change of speed, without a change of pitch."""
+    """Maximum relative change x of speed (factors from 1 / (1 + x) to 1 + x), without a change of pitch."""
     tilt_db: float = Field(default=0.0, ge=0)
     """Maximum gain of the highest relative to the lowest frequency in dB, to imitate microphones and distances."""
     noise_p: float = Field(default=0.0, ge=0, le=1)

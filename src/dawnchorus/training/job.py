@@ -52,9 +52,14 @@ def check_request(request: RetrainProcessRequest) -> None:
 
 
 def run_request(request: RetrainProcessRequest, *, report: Report) -> RetrainOutcome:
-    """Retrain a model, and write the report into the retraining's folder; see `retraining.retrain`.
+    """Retrain a model, and write its comparison with the active model into the folder; see `retraining.retrain`.
 
-    The folder is `request.folder` or, without one, `retrained` in the data set's folder.
+    The folder is `request.folder` or, without one, `retrained` in the data set's folder; the written file is
+    `retraining.json` (`write_report`).
+
+    Args:
+        request: model, data set and settings.
+        report: called with the progress of the stages "checking", "training" and "comparing".
 
     Raises:
         InputError: no data set, an unknown setting or label, no usable recording, or no species with a recording that
