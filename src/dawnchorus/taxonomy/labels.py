@@ -134,7 +134,10 @@ def kind_of(name: str) -> Kind:
 
 
 def is_binomial(name: str) -> bool:
-    """Return True if the name looks like a scientific name of two or three words."""
+    """Return True if the name looks like a scientific name: two or three words, only the first one capitalized.
+
+    `Parus major` and `Parus major minor` do, `Great Tit` and `parus major` do not; `Great tit` does as well.
+    """
     return _BINOMIAL.fullmatch(name) is not None
 
 
@@ -151,7 +154,11 @@ def names_no_species(label: Label) -> bool:
 
 
 def is_unnamed(text: str) -> bool:
-    """Return True for texts that name no class: blank, punctuation such as `?`, or `unknown`."""
+    """Return True for texts that name no class: without letters and digits (`?`), or a word such as `unknown`.
+
+    Other such words are `none`, `unidentified`, `sp.`, `n/a` and `soundscape`. The whole text
+    must be the word, in any case.
+    """
     return not any(character.isalnum() for character in text) or name_key(text) in _UNNAMED
 
 

@@ -130,9 +130,10 @@ class EventPrinter(logging.Handler):
         self._last = RetrainEvent(stage="checking", progress=0.0)
 
     def report(self, progress: Progress) -> None:
-        """Print the progress of a stage, with the metrics of a finished epoch.
+        """Print the progress of a stage, with the metrics of a finished epoch, as a share (0 to 1) of the whole job.
 
-        `progress.stage` has to be "checking", "training" or "comparing".
+        `progress.stage` has to be "checking", "training" or "comparing". Metrics are rounded to 5 decimals; those that
+        are NaN or infinite are left out.
         """
         start, length = SHARES[progress.stage]
         share = start + length * progress.done / max(progress.total, 1)

@@ -157,7 +157,7 @@ def new_run(root: Path, *, label: str, started: datetime, config: dict[str, Any]
 
 
 def read_run(folder: Path) -> TrainingRun:
-    """Read the `run.json` of a run's folder; fields of runs from before 2026-12 get their current names.
+    """Read the `run.json` of a run's folder; fields that were renamed in December 2026 get their new names.
 
     Raises:
         InputError: the folder has no valid `run.json`.
