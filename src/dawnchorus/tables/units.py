@@ -101,8 +101,8 @@ def extract_brackets(name: str) -> str:
 def coordinate_unit(name: str, *, directions: str) -> CellUnit:
     """Return the unit of a column of latitudes (`directions` "NS") or longitudes ("EW") by the column's name.
 
-    The suffix is the direction in brackets (`S`). A unit other than degrees (`rad`, `utm`) becomes the suffix as well,
-    so that the cells are not read as degrees.
+    The suffix is the direction in brackets (`S`), or "" if there is none or both. A unit other than degrees (`rad`,
+    `utm`) takes precedence over a direction and becomes the suffix, so that the cells are not read as degrees.
     """
     words = re.findall(r"[^\W_]+|[°º˚'\"\u2032\u2033]", extract_brackets(name).casefold())
     given = {_DIRECTIONS[word] for word in words if _DIRECTIONS.get(word, "-") in directions}
