@@ -156,8 +156,8 @@ def names_no_species(label: Label) -> bool:
 def is_unnamed(text: str) -> bool:
     """Return True for texts that name no class: without letters and digits (`?`), or a word such as `unknown`.
 
-    Other such words are `none`, `unidentified`, `sp.`, `n/a` and `soundscape`. The whole text
-    must be the word, in any case.
+    Other such words are `none`, `unidentified`, `sp.`, `n/a` and `soundscape`. The whole text must be the word,
+    in upper or lower case.
     """
     return not any(character.isalnum() for character in text) or name_key(text) in _UNNAMED
 
