@@ -192,7 +192,10 @@ class RecordingTable:
     n_channels: int | None = None
 
     def by_channel(self) -> tuple[RecordingTable, ...]:
-        """Return one table for each channel, in order, or only this table if channels were not scored separately."""
+        """Return one table for each channel, in order, or only this table if channels were not scored separately.
+
+        A channel without detections has a table as well.
+        """
         if self.n_channels is None:
             return (self,)
         return tuple(

@@ -71,8 +71,8 @@ def import_recordings(
             columns by usual names.
         audio: folder of the recordings that a table describes; None for the table's folder.
         per_species: maximum number of recordings of a species, of which the first are used; None for all recordings.
-        checklists: path or paths of csv files in which species names are looked up, in addition to the labels of
-            BirdNET, to checklists next to the source, and to installed checklists.
+        checklists: path or paths of csv files in which species names are looked up first; then come the labels of
+            BirdNET, checklists next to the source, and installed checklists.
         append: True to add rows to an existing recordings table; not together with `overwrite`.
         overwrite: True to replace an existing recordings table.
         models_folder: folder of the built-in models, in whose labels species names are looked up; None for
@@ -277,7 +277,7 @@ def evaluate(
 def choose_secondary(bundle: Bundle) -> Secondary:
     """Return the rule for secondary species (audible besides the labeled one) by which the bundle was trained.
 
-    "count" if its training counted them as present, or is not recorded; "mask" if it masked them.
+    "count" if its training counted them as present (a target above 0), or is not recorded; else "mask".
     """
     from dawnchorus.training.renamed_keys import with_current_keys
 

@@ -49,7 +49,7 @@ class PartialFile:
         return self.path.stat().st_size if self.path.exists() else 0
 
     def read_version(self) -> ContentVersion | None:
-        """Return the version of the received bytes; None if there is no note, or the bytes are from another URL."""
+        """Return the version of the received bytes; None without a readable note, or if they are from another URL."""
         try:
             note = json.loads(self._note.read_bytes())
             fields = {_RENAMED_FIELDS.get(name, name): value for name, value in note.items()}

@@ -44,7 +44,10 @@ class ObjectInfo:
         return None if self.etag is None else self.etag.replace('"', "")
 
     def is_same(self, other: ObjectInfo) -> bool:
-        """Return False if `other` is known to be another version: by size, by ETag or, without ETags, by time."""
+        """Return False if `other` is known to be another version, else True.
+
+        Sizes are compared first, then ETags if both have one, otherwise modification times if both have one.
+        """
         if self.size != other.size:
             return False
         if self.version is not None and other.version is not None:

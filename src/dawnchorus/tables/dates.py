@@ -240,13 +240,16 @@ class DateColumn:
     more is the day; otherwise `prefer_day_first`; otherwise unpadded numbers with slashes have the month first, and all
     others the day. A guess is added to `notes`. An order in brackets in the column's name, `date (dd/mm/yyyy)`, comes
     before these rules if all dates fit it. If no order fits all dates, one that fits nine tenths of them is taken; if
-    there is none, dates that are valid in several orders are None, with a note.
+    there is none, dates that are valid in several orders are None, with a note. Years of two digits are 1969 to 2068.
 
     Args:
         name: the column's name in the header.
         values: all cells of the column.
         notes: gets a sentence for each guess, and the number of values that could not be read.
-        prefer_day_first: read dates that no other rule decides as day first.
+        prefer_day_first: read dates that no other rule decides as day first; False leaves them to the last rule.
+
+    Attributes:
+        has_times: True if at least one value has a time of day other than midnight.
     """
 
     def __init__(self, name: str, values: Iterable[str], notes: Notes, *, prefer_day_first: bool = False) -> None:

@@ -27,7 +27,10 @@ def exact_id(text: str) -> str | None:
 
 
 def is_day(text: str) -> bool:
-    """Return True for a date such as `2-Feb` or `Mar-01`: a spreadsheet makes one of a code such as `2-2` or `MAR1`."""
+    """Return True for a text like `2-Feb` or `Mar-01`: a spreadsheet makes one of a code such as `2-2` or `MAR1`.
+
+    That the letters are a month is not checked: `2-abc` is True as well.
+    """
     return _DAY.fullmatch(text.strip()) is not None
 
 

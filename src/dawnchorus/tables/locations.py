@@ -164,7 +164,10 @@ def _halves(text: str) -> Iterator[tuple[str, str]]:
 
 
 def has_two_numbers(text: str) -> bool:
-    """Return True if the text has two groups of digits or more: it may be a location in an unknown notation."""
+    """Return True if the text has two groups of digits or more, as in `N48 E11`, but also in `48.1`.
+
+    Such a text may be a location in an unknown notation.
+    """
     return len(re.findall(r"\d+", text)) >= 2
 
 

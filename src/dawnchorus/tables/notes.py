@@ -62,7 +62,7 @@ class Notes:
 
 
 def list_columns(values: Mapping[str, str]) -> str:
-    """Format example values by column name as a list: `week (as '18'), site (as 'A')`; values are cut to 40 letters."""
+    """Format example values by column name as a list: `week (as '18'), site (as 'A')`; values are cut to 39 letters."""
     return ", ".join(f"{column} (as {value!r:.40})" for column, value in values.items())
 
 

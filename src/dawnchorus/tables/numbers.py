@@ -19,7 +19,8 @@ _SIGNS = re.compile(r"[.,]")
 def parse_number(text: str, *, comma: bool = False) -> float | None:
     """Parse a finite number such as `-12.5`, `12,5`, `1 234.5`, `1.234,5` or `2e-3`; None for anything else.
 
-    `1,234` and `1.234` are ambiguous: if `comma`, a comma is the decimal sign, otherwise a point.
+    Only `comma` decides on ambiguous numbers: if it is True, `1,234` is 1.234 and `1.234` is 1234; if it is False,
+    `1,234` is 1234 and `1.234` is 1.234.
     """
     text = _SPACES.sub("", text.strip().translate(_MINUS))
     sign = decimal_sign(text) or ("," if comma else ".")

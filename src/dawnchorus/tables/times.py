@@ -75,6 +75,7 @@ class TimeColumn:
     """Parser of a column of times of day; all values decide if `0.25` is a fraction of a day or 00:25.
 
     Numbers from 0 to 1 are fractions if the column has no other values, or if one of them is no time of day (`0.75`).
+    A value such as `5.3` is 05:30 if the column also has one with two digits after the point, such as `5.30`.
 
     Args:
         name: the column's name in the header.

@@ -65,7 +65,10 @@ class CellUnit:
     """Text in brackets that is not understood and not applied; "" if all is understood."""
 
     def apply(self, cell: str) -> str:
-        """Return the cell with `suffix` appended; unchanged if it is blank or already has a direction, zone or sign."""
+        """Return the cell with `suffix` appended; unchanged if it is blank or already has a direction, zone or sign.
+
+        A unit of coordinates other than degrees, such as `utm`, is appended to every cell that is not blank.
+        """
         text = cell.strip()
         if self.suffix in _LETTERS:
             has_own = _PLAIN_ANGLE.fullmatch(text) is None
@@ -98,8 +101,8 @@ def extract_brackets(name: str) -> str:
 def coordinate_unit(name: str, *, directions: str) -> CellUnit:
     """Return the unit of a column of latitudes (`directions` "NS") or longitudes ("EW") by the column's name.
 
-    The suffix is the direction in brackets (`S`). A unit other than degrees (`rad`, `utm`) becomes the suffix as well,
-    so that the cells are not read as degrees.
+    The suffix is the direction in brackets (`S`), or "" if there is none or both. A unit other than degrees (`rad`,
+    `utm`) takes precedence over a direction and becomes the suffix, so that the cells are not read as degrees.
     """
     words = re.findall(r"[^\W_]+|[°º˚'\"\u2032\u2033]", extract_brackets(name).casefold())
     given = {_DIRECTIONS[word] for word in words if _DIRECTIONS.get(word, "-") in directions}
@@ -148,8 +151,9 @@ def cell_unit(name: str, key: str, keys_by_kind: dict[str, frozenset[str]]) -> C
     Args:
         name: the column's name in the header.
         key: the name without brackets, normalized by `header_key`.
-        keys_by_kind: normalized names of columns by kind: "latitude", "longitude", "time" and "date". Columns with
-            other names have no unit.
+        keys_by_kind: normalized names of columns by kind: "latitude", "longitude", "time" and "date"; a name of
+            several kinds is of the first in this order. For "date", the unit is that of a time, unless the brackets
+            have a date order. Columns with other names have no unit.
     """
     if not extract_brackets(name):
         return CellUnit()

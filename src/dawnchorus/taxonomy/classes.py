@@ -52,8 +52,9 @@ class KnownClasses:
     def find(self, query: Label) -> Label | None:
         """Return the class that `query` names; None if no class matches, or its two names are of different classes.
 
-        A query with a single name has this name in both fields. The scientific name is tried first, then the common
-        name, then both names in one (`Parus_major_Great_Tit`), then codes, and last other spellings (`Black footed
+        A query with a single name has this name in both fields. Names of classes come first: the query's scientific
+        name is compared with them, then both of its names as one (`great` and `tit`), then its common name. Then come
+        both names of a class in one (`Parus_major_Great_Tit`), then codes, and last other spellings (`Black footed
         Albatross`). A name with a question mark only matches a class with a question mark.
         """
         if has_two_species(query, self):

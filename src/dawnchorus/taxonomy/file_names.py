@@ -39,8 +39,8 @@ def parse_file_label(stem: str) -> Label:
 
 
 def find_class_of_file(stem: str, known: KnownClasses) -> Label | None:
-    """Return the class of `known` that an audio file's name (without suffix) has, with or without its final numbers.
+    """Return the class of `known` that an audio file's name (without suffix) has; None if there is no such class.
 
-    None if there is no such class.
+    The name is looked up with its final numbers first, then without them.
     """
     return known.find(parse_folder_label(stem)) or known.find(parse_file_label(stem))

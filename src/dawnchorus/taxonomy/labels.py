@@ -126,7 +126,7 @@ _SOUND_KEYS = frozenset(map(name_key, OTHER_SOUNDS))
 def kind_of(name: str) -> Kind:
     """Return the kind of a class by its name: "sound" for names such as `Dog`, `Dog (bark)` or `Noise`, else "species".
 
-    `OTHER_SOUNDS` lists the names of sounds.
+    `OTHER_SOUNDS` lists the names of sounds. Case, and an addition in brackets at the end, do not matter.
     """
     below = _IN_BRACKETS.fullmatch(name)
     names = (name, name if below is None else below["before"])
@@ -134,7 +134,10 @@ def kind_of(name: str) -> Kind:
 
 
 def is_binomial(name: str) -> bool:
-    """Return True if the name looks like a scientific name of two or three words."""
+    """Return True if the name looks like a scientific name: two or three words, only the first one capitalized.
+
+    `Parus major` and `Parus major minor` do, `Great Tit` and `parus major` do not; `Great tit` does as well.
+    """
     return _BINOMIAL.fullmatch(name) is not None
 
 
@@ -151,15 +154,20 @@ def names_no_species(label: Label) -> bool:
 
 
 def is_unnamed(text: str) -> bool:
-    """Return True for texts that name no class: blank, punctuation such as `?`, or `unknown`."""
+    """Return True for texts that name no class: without letters and digits (`?`), or a word such as `unknown`.
+
+    Other such words are `none`, `unidentified`, `sp.`, `n/a` and `soundscape`. The whole text must be the word,
+    in upper or lower case.
+    """
     return not any(character.isalnum() for character in text) or name_key(text) in _UNNAMED
 
 
 def is_indeterminate(text: str) -> bool:
-    """Return True for names that are not of one certain species: `Parus sp.`, `Parus cf. major`, `Parus major/minor`.
+    """Return True for names that are not of one certain species, in one of these forms.
 
-    Also for hybrids, names with a question mark, and names with a negative or undecided review
-    (`Parus major_negative`).
+    `Parus sp.` or `Parus spp` (but not `Parus` alone, nor a numbered `Parus sp. 2`), `Parus cf. major`,
+    `Parus major/minor`, `Great Tit or Blue Tit`, `probable Great Tit`, a hybrid (`Anas platyrhynchos x acuta`), a name
+    with a question mark, and a name with a negative or undecided review (`Parus major_negative`).
     """
     review = split_review(text)
     if review is not None and review[1] != "present":
@@ -221,8 +229,11 @@ def read_label(text: str, names: Names | None = None) -> Label | None:
 
     A label is a scientific name, `Genus species_Common Name`, a common name, an eBird code, or any other name of a
     class. Additions (`_male`, `_song`, a third part) make a class below the species, `Strix aluco (male)`. The outcome
-    of a review may follow: `Strix aluco_confirmed` is the species, `Strix aluco_negative` is None. Names of two
-    species, `Parus major_Tawny Owl`, are None. In a text without spaces, underscores stand for spaces.
+    of a review may follow: `Strix aluco_confirmed` is the species, `Strix aluco_negative` is None. In a text without
+    spaces, underscores stand for spaces.
+
+    `Parus sp.` and other texts that `is_indeterminate` recognizes are None unless they are a known class. The names of
+    two known species, `Parus major_Tawny Owl`, are None; without `names` they are not recognized.
 
     Args:
         text: the label as written.

@@ -65,8 +65,8 @@ def parse_review(text: str) -> Review | None:
 def split_review(text: str) -> tuple[str, Review] | None:
     """Split a label such as `Parus major_negative` or `not Parus major` into species name and review outcome.
 
-    None for labels without a review outcome, lists of labels, a review outcome without a name, and texts longer than
-    `MAX_CHARS`.
+    None for labels without a review outcome, a review outcome without a name, texts longer than `MAX_CHARS`, and texts
+    with one of the signs `,;|+&`, which may be lists of labels.
     """
     text = text.strip()
     if len(text) > MAX_CHARS or re.search(r"[,;|+&]", text) or parse_review(text) is not None:

@@ -80,6 +80,7 @@ class Augment:
     def augment_spectrogram(self, levels: Tensor, rng: torch.Generator) -> Tensor:
         """Shift spectrograms [batch, 1, bands, columns] in frequency, and mask parts with the whole spectrogram's mean.
 
+        A shift repeats the lowest or highest band in the bands that become free.
         Masks are stripes in time and frequency (Park et al., 2019), and rectangles (DeVries and Taylor, 2017).
         """
         config = self._config

@@ -114,7 +114,7 @@ def is_better(new: dict[str, float], old: dict[str, float], monitor: str) -> boo
     """Return True if `new` metrics are better than `old` ones by the metric `monitor`.
 
     Lower is better for metrics whose names end in "loss", and higher for others. True also if `new` or `old` lacks the
-    metric, or its old value is NaN.
+    metric, or its old value is NaN. False for equal values, or if only the new value is NaN.
     """
     if monitor not in new or monitor not in old or math.isnan(old[monitor]):
         return True

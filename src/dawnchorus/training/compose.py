@@ -75,6 +75,9 @@ def available_choices(config_dir: Path | None) -> dict[str, tuple[str, ...]]:
 def describe_config_dir(config_dir: Path) -> list[str]:
     """Return sentences on files of a user's folder that replace built-in choices or are no choices; [] without any.
 
+    A file equal to the built-in one is not named. No choices are YAML files directly in the folder that have
+    `defaults:`, and files in groups with the suffix `.yml`.
+
     Raises:
         InputError: the folder does not exist or has no groups.
         FormatError: a YAML file in the folder is not text.

@@ -133,7 +133,7 @@ class AugmentConfig(Config):
     pitch_shift: float = Field(default=0.0, ge=0, le=12)
     """Maximum pitch shift in semitones, without a change of speed."""
     time_stretch: float = Field(default=0.0, ge=0, lt=1)
-    """Maximum relative change of speed, without a change of pitch."""
+    """Maximum relative change x of speed (factors from 1 / (1 + x) to 1 + x), without a change of pitch."""
     tilt_db: float = Field(default=0.0, ge=0)
     """Maximum gain of the highest relative to the lowest frequency in dB, to imitate microphones and distances."""
     noise_p: float = Field(default=0.0, ge=0, le=1)
@@ -170,11 +170,11 @@ class LossConfig(Config):
     """Loss function."""
 
     name: Literal["auto", "cross_entropy", "bce", "focal"] = "auto"
-    """"auto": "bce" if some training clips have no species or several, else "cross_entropy". With cross-entropy the
-    scores of a window sum to 1, so some species is detected in any sound."""
+    """"auto": "bce" if some training clips have no species or several, or if there is a single class; else
+    "cross_entropy". With cross-entropy the scores of a window sum to 1, so some species is detected in any sound."""
     class_weights: bool = False
-    """True to weight each class by n / (number of classes * n of the class), where n counts clips; with "bce" and
-    "focal" only where the class is present."""
+    """True to weight each class by total / (number of classes * clips of the class), where total is the sum of the
+    clips of all classes; with "bce" and "focal" only where the class is present."""
     label_smoothing: float | None = Field(default=None, ge=0, lt=1)
     """Share of the target that is spread over all classes (with "bce" and "focal": over presence and absence); None:
     0.05 with "cross_entropy", else 0."""

@@ -25,11 +25,12 @@ Draw = tuple[int, int]
 class CropDataset(Dataset[tuple[Tensor, Tensor, int]]):
     """Dataset of random crops: (waveform [samples], targets [classes + auxiliary species], index of a clip).
 
-    The clip is the one of the crop's recording in `LabeledClips.train`.
+    The index is that of a clip in `LabeledClips.clips`: the only clip of the crop's recording in `LabeledClips.train`.
 
     An index of the dataset is a `Draw`: (index in `LabeledClips.train`, number of the draw in the run). A crop depends
     only on the seed, the recording and the number of the draw: resumed runs and runs with several processes get the
-    same crops.
+    same crops. In recordings of the kind "focal", a crop without a target above 0 is replaced by another one, in at
+    most `MAX_DRAWS` (50) attempts.
 
     Args:
         examples: the clips, with `crops`.

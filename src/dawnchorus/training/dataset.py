@@ -510,7 +510,8 @@ class DistributedBatchSampler(Sampler[list[int]]):
         batch: number of clips in a batch of all processes together.
         seed: seed of the order.
         weights: relative frequencies [clips of the dataset] to draw clips with replacement; None: each clip once per
-            epoch, in random order. In both cases, clips that do not fill a last batch are left out.
+            epoch, in random order. In both cases, clips that do not fill a last batch are left out; if `n` is less than
+            `batch`, the only batch has `n` clips.
 
     Attributes:
         n_per_batch: number of clips in a batch of all processes together.
@@ -557,17 +558,22 @@ def rank_share(batch: list[Item]) -> list[Item]:
 def sampling_weights(
     examples: LabeledClips, *, sampling: str, class_balance: float, auxiliary_share: float
 ) -> tuple[int, Tensor | None]:
-    """Return the number of clips per epoch, and the weights [training clips] to draw by (None: each clip once).
+    """Return the number of clips per epoch, and the relative frequencies [training clips] to draw clips by.
 
-    A class is weighted by its number of recordings (or clips) to the power of -class_balance; a clip of several classes
-    has the largest weight of these, a clip without a class the mean weight. With "recordings", 30 % of a recording's
-    weight is spread equally over its clips, and 70 % by loudness.
+    The frequencies are None, for each clip once per epoch, with "clips", no class balance and no auxiliary species.
+
+    The number is that of the training recordings with "recordings", and that of the training clips with "clips". With
+    "clips" and auxiliary species it is the number of clips of no auxiliary species, divided by 1 - `auxiliary_share`.
+
+    A class or auxiliary species is weighted by its number of recordings (with "clips": of clips) to the power of
+    -class_balance. A clip of several has their largest weight, a clip of none the mean weight. With "recordings", 30 %
+    of a recording's weight is spread equally over its clips, and 70 % by loudness.
 
     Args:
         examples: the clips; weights are for `examples.train`.
         sampling: "clips" or "recordings", see `TrainerConfig.sampling`.
         class_balance: 0 keeps class frequencies, 1 draws all classes equally often.
-        auxiliary_share: share of clips of auxiliary species among the drawn clips, if there are auxiliary species.
+        auxiliary_share: share of clips of auxiliary species among the drawn clips; not used without such species.
     """
     members = examples.train
     targets = examples.targets[members] > 0.5

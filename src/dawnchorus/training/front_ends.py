@@ -47,7 +47,7 @@ class MelConfig(Config):
     """Exponent of the smoothed level that PCEN divides by: 1 removes differences of level completely."""
     normalize: Literal["clip", "band", "imagenet", "none"] = "clip"
     """"clip" or "band": mean 0 and standard deviation 1 over each clip, or over each band of each clip; "imagenet":
-    PCEN's levels scaled to the range that ImageNet weights expect; "none"."""
+    PCEN's levels scaled to the range that ImageNet weights expect; "none": no normalization."""
     learn: bool = False
     """True to train the mel filters and PCEN's parameters with the network; False to keep them fixed."""
 

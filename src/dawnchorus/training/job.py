@@ -52,9 +52,14 @@ def check_request(request: RetrainProcessRequest) -> None:
 
 
 def run_request(request: RetrainProcessRequest, *, report: Report) -> RetrainOutcome:
-    """Retrain a model, and write the report into the retraining's folder; see `retraining.retrain`.
+    """Retrain a model, and write its comparison with the active model into the folder; see `retraining.retrain`.
 
-    The folder is `request.folder` or, without one, `retrained` in the data set's folder.
+    The folder is `request.folder` or, without one, `retrained` in the data set's folder; the written file is
+    `retraining.json` (`write_report`).
+
+    Args:
+        request: model, data set and settings.
+        report: called with the progress of the stages "checking", "training" and "comparing".
 
     Raises:
         InputError: no data set, an unknown setting or label, no usable recording, or no species with a recording that
@@ -125,9 +130,10 @@ class EventPrinter(logging.Handler):
         self._last = RetrainEvent(stage="checking", progress=0.0)
 
     def report(self, progress: Progress) -> None:
-        """Print the progress of a stage, with the metrics of a finished epoch.
+        """Print the progress of a stage, with the metrics of a finished epoch, as a share (0 to 1) of the whole job.
 
-        `progress.stage` has to be "checking", "training" or "comparing".
+        `progress.stage` has to be "checking", "training" or "comparing". Metrics are rounded to 5 decimals; those that
+        are NaN or infinite are left out.
         """
         start, length = SHARES[progress.stage]
         share = start + length * progress.done / max(progress.total, 1)

@@ -54,7 +54,11 @@ class LeaderboardRow:
     not measured."""
 
     def total(self, name: str) -> float:
-        """Return the sum over all runs of the number `name` in `run.json`, such as "fit_s", the seconds of training."""
+        """Return the sum over all runs of the number `name` in `run.json`, such as "fit_s", the seconds of training.
+
+        Raises:
+            KeyError: a run does not have this number.
+        """
         return sum(float(run.metadata[name]) for run in self.runs)
 
     @property
@@ -68,7 +72,7 @@ class LeaderboardRow:
         Keys are recipe; runs (their names); by_recording (for each metric by name a dict of value, low and high, the
         bounds of its confidence interval); by_seed (a dict of metrics for each run); n_parameters,
         n_trainable_parameters, fit_s and features_s (sums over the runs); bundle (its folder); bundle_mb; devices (of
-        the first run); ms_per_5_s, open_set_auroc, random_split_accuracy and grouped_split_accuracy.
+        the first run); ms_per_5_s, open_set_auroc, random_split_accuracy and grouped_split_accuracy. NaN stays NaN.
         """
         return {
             "recipe": self.recipe,

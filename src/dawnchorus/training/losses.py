@@ -70,8 +70,9 @@ def choose_label_smoothing(config: LossConfig) -> float:
 def loss_for(config: LossConfig, targets: Tensor) -> LossConfig:
     """Return the configuration with the loss to use for the training clips' targets [clips, classes]: never "auto".
 
-    "auto" becomes "bce" if some clips have no species or several, else "cross_entropy". For a single class,
-    "cross_entropy" becomes "bce", because its score would be 1 for any sound.
+    "auto" becomes "bce" if some clips have no species or several (targets above 0.5), or if there is a single class;
+    else "cross_entropy". For a single class, a configured "cross_entropy" becomes "bce" as well, because
+    the score would be 1 for any sound.
     """
     is_silent = (targets <= 0).all(1) & (targets == 0).any(1)
     has_several = (targets > 0.5).sum(1) > 1

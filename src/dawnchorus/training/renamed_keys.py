@@ -1,4 +1,4 @@
-"""Configuration keys that were renamed in 2026-12; stored runs and recipes may have the old names."""
+"""Configuration keys that were renamed in December 2026; stored runs and recipes may have the old names."""
 
 from __future__ import annotations
 

@@ -185,9 +185,10 @@ class RetrainingSettings:
 def training_settings(active: Bundle, overrides: Sequence[str], *, backbone: str | Path) -> RetrainingSettings:
     """Return the settings to train a successor of the active model.
 
-    A model that dawnchorus has trained is trained with the settings stored in its bundle. For other models, such as
-    BirdNET, and for results of the experiment `RECIPE` ("retrain"), this experiment is used: it trains a head on the
-    embeddings of `backbone`. If the overrides choose an experiment or a model family, only the overrides are used.
+    If the overrides choose an experiment or a model family, only the overrides are used. Otherwise, a model that
+    dawnchorus has trained is trained with the settings stored in its bundle, followed by the overrides. For other
+    models, such as BirdNET, and for models with `init_from_backbone_mean` (results of the experiment `RECIPE`,
+    "retrain"), this experiment is used, followed by the overrides: it trains a head on the embeddings of `backbone`.
 
     Args:
         active: the active model.
@@ -383,8 +384,9 @@ def find_regressions(
 ) -> tuple[str, ...]:
     """Return clauses with the reasons against replacing the active bundle by the new one; empty if there are none.
 
-    Reasons are missing classes, another model family, a lower macro average precision or top-1 accuracy, more false
-    alarms, a species detected much worse, and too few held-out recordings; constants of this module limit each.
+    Reasons are missing classes, another model family (if dawnchorus has trained the active model), a lower macro
+    average precision or top-1 accuracy, a top-1 accuracy of 0, more false alarms, a species detected much worse, and
+    too few held-out recordings. Constants of this module say how much lower, more or fewer counts.
 
     Args:
         active: the active bundle.

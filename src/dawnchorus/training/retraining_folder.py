@@ -63,7 +63,8 @@ def copy_table(
     Args:
         source: the labeled recordings.
         folder: the retraining's folder.
-        overwrite: True to delete a finished retraining in the folder; an unfinished one is kept in any case.
+        overwrite: True to delete a finished retraining in the folder; False to raise OutputExistsError for it. An
+            unfinished one is kept in any case.
         in_use: folders of models that must not be deleted.
 
     Raises:

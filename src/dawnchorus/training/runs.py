@@ -157,7 +157,7 @@ def new_run(root: Path, *, label: str, started: datetime, config: dict[str, Any]
 
 
 def read_run(folder: Path) -> TrainingRun:
-    """Read the `run.json` of a run's folder; fields of runs from before 2026-12 get their current names.
+    """Read the `run.json` of a run's folder; fields that were renamed in December 2026 get their new names.
 
     Raises:
         InputError: the folder has no valid `run.json`.
@@ -192,7 +192,9 @@ def find_run(model: str | Path) -> TrainingRun | None:
 
 
 def find_runs(root: Path) -> Iterator[TrainingRun]:
-    """Yield the runs in the folder of runs `root`, the oldest first; yield nothing if there is no such folder.
+    """Yield the runs in the folder of runs `root`; yield nothing if there is no such folder.
+
+    They are sorted by the names of their folders, which begin with the start time: the oldest first.
 
     Raises:
         InputError: a `run.json` is invalid.
@@ -205,6 +207,7 @@ def read_config(run: TrainingRun) -> dict[str, Any]:
     """Read the configuration that the run was started with, as nested dicts with current keys.
 
     Raises:
+        OSError: the run's `config.yaml` is missing or cannot be read.
         MissingExtraError: PyYAML is not installed.
     """
     try:

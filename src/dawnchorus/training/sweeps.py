@@ -38,7 +38,10 @@ class Sweep:
     """Keys of the file that are not supported, and ignored."""
 
     def overrides_with(self, given: Sequence[str]) -> tuple[str, ...]:
-        """Return the file's overrides, except those of keys that `given` overrides set, followed by the given ones."""
+        """Return the file's overrides, except those whose key `given` sets as well, followed by all of `given`.
+
+        Leading `+` of the keys in `given` do not matter.
+        """
         keys = {override.partition("=")[0].lstrip("+") for override in given}
         return (*(override for override in self.overrides if override.partition("=")[0] not in keys), *given)
 

@@ -23,7 +23,8 @@ class UsageMeter:
 
         epoch_s is the time since the last call (at first, since the meter was made) in seconds, and cpu_cores the mean
         number of cores in use since then. peak_memory_mb (not on Windows) and peak_gpu_memory_mb (with a GPU in use)
-        are the peaks in megabytes since the start of this process, without child processes.
+        are the peaks in megabytes since the start of this process, without child processes. All figures are rounded to
+        3 decimals.
         """
         now_s, cpu_s = time.monotonic(), _cpu_s()
         elapsed_s = max(now_s - self._start_s, 1e-9)

@@ -59,7 +59,7 @@ class Network(nn.Module, ABC):
 
     @abstractmethod
     def features(self, waveform: Tensor) -> Tensor:
-        """Compute the front end's features [batch, ...] of waveforms [batch, samples].
+        """Compute the front end's features [batch, ...] of waveforms [batch, samples] at `FamilyConfig.rate_hz`.
 
         Raises:
             ModelError: the model that serves as a frozen backbone has no embeddings, or an embedding is not finite.

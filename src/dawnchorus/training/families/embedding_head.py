@@ -99,7 +99,8 @@ class EmbeddingHead(Network):
     def features(self, waveform: Tensor) -> Tensor:
         """Compute the backbone's embeddings [batch, frames, dim] of waveforms [batch, samples].
 
-        Frames are the backbone's windows in a waveform (`n_frames`). Each thread has an inference session of its own.
+        The waveforms have the sample rate of the settings (`FamilyConfig.rate_hz`). Frames are the backbone's
+        windows in a waveform (`n_frames`). Each thread has an inference session of its own.
 
         Raises:
             ModelError: the backbone has no embeddings, or an embedding is not finite.
