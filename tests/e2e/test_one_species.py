@@ -42,7 +42,9 @@ def rails(tmp_path_factory: pytest.TempPathFactory, command: Command) -> Path:
     return folder / "set"
 
 
-@pytest.mark.parametrize("family", list(TINY))
+@pytest.mark.parametrize(
+    "family", [name if name == "mel_cnn" else pytest.param(name, marks=pytest.mark.ops) for name in TINY]
+)
 def test_every_family_separates_one_species_from_noise(
     family: str, rails: Path, run_training: Train, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -59,6 +61,7 @@ def test_every_family_separates_one_species_from_noise(
     assert "### Scores in background" in (run.bundle / "MODEL_CARD.md").read_text()
 
 
+@pytest.mark.ops
 def test_a_detector_of_one_species_is_silent_in_noise(
     rails: Path, run_training: Train, tmp_path: Path, command: Command
 ) -> None:

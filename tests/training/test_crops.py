@@ -169,6 +169,7 @@ class _InterruptionError(Exception):
     """The end of a run after an epoch."""
 
 
+@pytest.mark.ops
 def test_a_resumed_run_draws_the_crops_of_an_uninterrupted_one(run_training: Train, tmp_path: Path) -> None:
     settings = (*SMALL, "data.crop=random", "trainer.epochs=2")
     whole, fixed = run_training(*settings), run_training(*SMALL, "trainer.epochs=2")

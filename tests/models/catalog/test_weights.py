@@ -103,6 +103,7 @@ def pip(monkeypatch: pytest.MonkeyPatch, server: Server) -> None:  # noqa: ARG00
     monkeypatch.setitem(sys.modules, "pip", module)
 
 
+@pytest.mark.ops
 def test_pip_that_comes_with_python_is_used_where_none_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     bundled = Path(ensurepip.__file__).parent / "_bundled"
     if not list(bundled.glob("pip-*.whl")):
