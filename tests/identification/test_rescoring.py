@@ -72,7 +72,11 @@ def scores(archive: Archive, **more: Any) -> list[float]:
 
 @pytest.mark.parametrize(
     "options",
-    [pytest.param({}, marks=pytest.mark.ops), {"overlap_s": 0.75, "latitude": 60.0, "longitude": 25.0}, {"channel": "each"}],
+    [
+        pytest.param({}, marks=pytest.mark.ops),
+        {"overlap_s": 0.75, "latitude": 60.0, "longitude": 25.0},
+        {"channel": "each"},
+    ],
     ids=["plain", "overlap", "channels"],
 )
 def test_rows_equal_those_from_the_audio(
