@@ -31,7 +31,7 @@ def imported(source: Path, **more: object) -> tuple[dict[str, RecordingRow], str
     folder = source.parent / "set"
     with logged() as notes:
         table = import_recordings(source, folder, n_workers=1, **more)  # type: ignore[arg-type]
-    return {row.path.partition(f"{source.name}/")[2]: row for row in table.rows}, "\n".join(notes)
+    return {row.path.partition(f"/{source.name}/")[2]: row for row in table.rows}, "\n".join(notes)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def archive(folder: Path, files: dict[str, str]) -> Path:
 def imported(source: Path) -> tuple[dict[str, RecordingRow], str]:
     with logged() as notes:
         table = import_recordings(source, source.parent / "set", n_workers=1)
-    return {row.path.partition(f"{source.name}/")[2]: row for row in table.rows}, "\n".join(notes)
+    return {row.path.partition(f"/{source.name}/")[2]: row for row in table.rows}, "\n".join(notes)
 
 
 Marks = list[tuple[float, float, str]]
