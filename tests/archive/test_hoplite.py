@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ from dawnchorus.errors import FormatError, InputError, MissingExtraError, NotFou
 pytest.importorskip("usearch", reason="usearch is not installed: pip install 'dawnchorus[hoplite]'")
 
 from dawnchorus.archive.hoplite import export_hoplite, import_hoplite
-from dawnchorus.archive.hoplite_files import SQLITE_NAME
+from dawnchorus.archive.hoplite_files import SQLITE_NAME, HopliteReader
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +68,14 @@ def test_the_layout_is_that_of_perch_hoplite(database: Path) -> None:
         assert np.frombuffer(blob, "<f8").tolist() == [0.0, 1.0]
         assert sorted(name for (name,) in db.execute("SELECT name FROM deployments")) == ["A", "B"]
     db.close()
+
+
+def test_metadata_that_is_no_json_is_named(database: Path, tmp_path: Path) -> None:
+    copied = Path(shutil.copytree(database, tmp_path / "copy"))
+    with closing(sqlite3.connect(copied / SQLITE_NAME)) as db, db:
+        db.execute("UPDATE hoplite_metadata SET value = '{'")
+    with pytest.raises(FormatError, match=r"metadata: expected JSON"):
+        HopliteReader(copied).metadata()
 
 
 def test_perch_hoplite_reads_and_searches_it(database: Path, kept: Path) -> None:

@@ -109,6 +109,13 @@ def test_vacuum_leaves_what_a_running_process_writes(copied: Archive) -> None:
     assert len(copied.table(DETECTIONS).read()) == 6
 
 
+def test_unused_files_stay_for_a_part_of_an_hour(copied: Archive) -> None:
+    table = copied.table(DETECTIONS)
+    table.delete("scientific_name = 'Avis gravis'")
+    assert table.remove_unused_files(older_than_h=0.4) == []
+    assert table.remove_unused_files(older_than_h=0) != []
+
+
 def test_status_counts_units(copied: Archive) -> None:
     (state,), workers = read_status(copied)
     assert (state.n_units, state.n_ended, state.n_waiting, workers) == (3, 3, 0, [])

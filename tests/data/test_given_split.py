@@ -30,7 +30,7 @@ def test_counts_take_the_first_recordings_of_each_species(tmp_path: Path) -> Non
     gone = RecordingRow(recording_id="x", path="x", scientific_name="b", problems=("missing",))
     done = split_by_counts(RecordingsTable(tmp_path, (gone, *table.rows)), {"train": 1, "validation": 0, "test": 2})
     assert splits(done) == [None, "train", "train", "test", "test", None, "test"]
-    for counts in ({"train": 0, "test": 0}, {"train": -1, "test": 2}):
+    for counts in ({"train": 0, "test": 0}, {"train": -1, "test": 2}, {}):
         with pytest.raises(InputError, match="expected numbers of recordings such as 8,0,7"):
             split_by_counts(table, counts)
 

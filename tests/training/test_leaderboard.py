@@ -28,7 +28,7 @@ def test_the_leaderboard_trains_and_measures_recipes(birds: Path, tmp_path: Path
         tmp_path / "b.json",
     )
     assert board.returncode == 0, board.stderr
-    (entry,) = json.loads((tmp_path / "b.json").read_text())
+    (entry,) = json.loads((tmp_path / "b.json").read_text(), parse_constant=pytest.fail)
     assert entry["recipe"] == "acoustic-95"
     assert entry["ms_per_5_s"] > 0
     assert len(entry["runs"]) == 2

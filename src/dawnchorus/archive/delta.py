@@ -8,6 +8,7 @@ same table object that is then written, and never by a path (delta-rs issue 2580
 from __future__ import annotations
 
 import json
+import math
 import random
 import time
 from collections import Counter, deque
@@ -477,7 +478,7 @@ class ArchiveTable:
     def remove_unused_files(self, *, older_than_h: float) -> list[str]:
         """Remove files that no state of the table in the last `older_than_h` hours refers to.
 
-        `older_than_h` is rounded to whole hours. The returned paths of the removed files are relative to the table's
+        `older_than_h` is rounded up to whole hours. The returned paths of the removed files are relative to the table's
         folder.
 
         Raises:
@@ -485,7 +486,7 @@ class ArchiveTable:
         """
         with self._writing():
             return self._delta.vacuum(
-                retention_hours=round(older_than_h), dry_run=False, enforce_retention_duration=False, full=True
+                retention_hours=math.ceil(older_than_h), dry_run=False, enforce_retention_duration=False, full=True
             )
 
     @contextmanager

@@ -199,8 +199,15 @@ class HopliteReader:
         self._folder = folder
 
     def metadata(self) -> dict[str, Any]:
-        """Return the database's metadata by key, each a dict of JSON values; see `HopliteWriter.add_metadata`."""
-        return {key: json.loads(value) for key, value in self._query("SELECT key, value FROM hoplite_metadata")}
+        """Return the database's metadata by key, each a dict of JSON values; see `HopliteWriter.add_metadata`.
+
+        Raises:
+            FormatError: the file is damaged, has other tables, or a value is not JSON.
+        """
+        try:
+            return {key: json.loads(value) for key, value in self._query("SELECT key, value FROM hoplite_metadata")}
+        except ValueError as error:
+            raise FormatError(f"metadata: expected JSON ({error}).", subject=self._folder / SQLITE_NAME) from error
 
     def recordings(self) -> list[HopliteRecording]:
         """Return the recordings that have windows, in the order of their ids."""

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from dawnchorus.cli.log import LinesHandler, show_log
 from dawnchorus.cli.options import LOCAL_PATH, config_dir_option
-from dawnchorus.cli.present import console, print_table
+from dawnchorus.cli.present import console, print_table, without_nan
 from dawnchorus.cli.train import print_config_dir_notes
 from dawnchorus.data.recordings import read_table
 from dawnchorus.errors import DawnChorusError, InputError, MissingExtraError
@@ -100,7 +100,8 @@ def command(
             screen.print(f"{row.recipe}: {row.evaluation.interval_note}", markup=False)
         if out is not None:
             with atomic_file(out) as stream:
-                stream.write(json.dumps([e.as_json() for e in rows], indent=2).encode())
+                table = without_nan([each.as_json() for each in rows])
+                stream.write(json.dumps(table, indent=2, allow_nan=False).encode())
     rows.sort(key=lambda e: -e.evaluation.by_recording["top_1"].value)
     print_table(_table(rows))
     if failed:

@@ -44,9 +44,9 @@ def split_by_counts(table: RecordingsTable, counts: Mapping[str, int]) -> Record
             recordings are in no split. Recordings without a main species are counted by their `kind`.
 
     Raises:
-        InputError: a number is negative, or all are zero.
+        InputError: a number is negative, or all are zero, or there is none.
     """
-    if min(counts.values()) < 0 or not any(counts.values()):
+    if min(counts.values(), default=0) < 0 or not any(counts.values()):
         raise InputError(f"--counts: expected numbers of recordings such as 8,0,7, got {dict(counts)}.")
     parts = [name for name, n in counts.items() for _ in range(n)]
     seen: Counter[str] = Counter()

@@ -40,4 +40,4 @@ def test_coordinates_are_rounded() -> None:
 
 
 def test_lengths_have_as_many_parts_as_they_need() -> None:
-    assert [format_duration(seconds) for seconds in (4.5, 61, 3723)] == ["0:04.5", "1:01", "1:02:03"]
+    assert [format_duration(seconds) for seconds in (4.5, 59.96, 61, 3723)] == ["0:04.5", "1:00", "1:01", "1:02:03"]

@@ -60,7 +60,7 @@ def redirect(request: Request, path: str) -> Response:
 
 def format_duration(seconds: float) -> str:
     """Return a duration as text: "1:02:03", or "2:03" below an hour, or with tenths below a minute: "0:04.5"."""
-    if seconds < 60:
+    if round(seconds, 1) < 60:
         return f"0:{seconds:04.1f}"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
