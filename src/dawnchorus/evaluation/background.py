@@ -248,7 +248,7 @@ def describe_background(test: BackgroundTest | None, *, model: str, activation: 
     """Yield sentences for the user on scores in background, with advice if there are detections.
 
     Args:
-        test: the result of `measure_background`.
+        test: the result of `measure_background`; None, if no recording is background, yields one warning that says so.
         model: name of the model.
         activation: the model's activation, which decides the advice.
     """

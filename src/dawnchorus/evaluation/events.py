@@ -45,7 +45,7 @@ class EventCounts:
         return self.n_recalled / self.n_annotated if self.n_annotated else float("nan")
 
     def as_json(self) -> dict[str, Any]:
-        """Return the five fields by name, and precision and recall, as JSON-compatible values."""
+        """Return the five fields by name, and precision and recall, which are NaN (not JSON) if they are undefined."""
         return {**vars(self), "precision": self.precision, "recall": self.recall}
 
 

@@ -155,9 +155,12 @@ class RecordingNames:
         return bool(parts) and parts <= set(map(fold_name, folders))
 
     def named_by_table(self, table: Path) -> list[Path]:
-        """Return the recordings whose name a table's file name begins with; [] for none.
+        """Return the recordings that a table is named after; [] for none.
 
-        Of several recordings with this name, only those nearest to the table are returned.
+        The table's name is the recording's name without suffix, followed at most by an audio suffix and a usual ending
+        of tables: `rec_1.txt` and `rec_1.wav.Table.1.selections.txt` belong to `rec_1.wav`, `rec_10.txt` does not. Case
+        is ignored. If several names fit, the longest counts; of several recordings with this name, only those nearest
+        to the table are returned.
         """
         name = fold_name(table.name)
         for length in range(len(name), 0, -1):
