@@ -474,7 +474,7 @@ def _pages(result: dict[str, Any]) -> str:
         "The table has the time to the first view of 20 s, and to each zoom step: out to the whole recording, which "
         "the server has not decoded before, and in again (medians, and the longest step; 0.05 s of each are waiting). "
         "The server's CPU excludes its decoders; its memory is the highest until then. The load of the machine was "
-        f"{result['load']:.0f}, so compare lengths, not seconds.\n\n"
+        f"{result['load']:.0f}.\n\n"
         f"| {' | '.join(columns)} |\n| --- {'| ---: ' * (len(columns) - 1)}|\n" + "\n".join(rows) + "\n"
     )
 
