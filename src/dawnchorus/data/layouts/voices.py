@@ -51,8 +51,9 @@ def find_voices_table(source: Path) -> Path | None:
 def read_voices(table: Path, root: Path, files: Sequence[Path]) -> Iterator[RecordingRow]:
     """Yield a row for each of `files` below `root`, labeled by its folder.
 
-    A folder is a species if the table has its name, or its name ends with `_sound`. Other files are labeled by their
-    file names if the table has that name, else they are unlabeled. Guesses about the table are logged.
+    A folder is a species if the table has its name, if its name ends with `_sound`, or if the file is named like it.
+    Files in other folders are labeled by their file names if the table has that name, else they are unlabeled. Guesses
+    about the table are logged.
 
     Raises:
         FormatError: the table cannot be read, or lacks the column common_name or scientific_name.
