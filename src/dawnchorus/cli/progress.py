@@ -27,7 +27,7 @@ def progress_bar(console: Console, text: str) -> Iterator[Report]:
 def show_progress(console: Console, *, duration_s: float | None) -> Iterator[Report]:
     """Show the progress of an identification run during the block, and yield the function that updates it.
 
-    In a terminal it updates a bar, otherwise it prints a line from time to time. It needs the metrics `scored_s`
+    In a terminal it updates a bar, otherwise it prints a line at most every 10 s. It needs the metrics `scored_s`
     (seconds of audio scored) and `n_failed` in its `Progress`. `duration_s` is the (estimated) total length of the
     recordings; None: progress is measured in recordings.
     """

@@ -340,10 +340,10 @@ class ClipName:
 def parse_clip_name(stem: str, duration_s: float | None) -> ClipName | None:
     """Return candidates for the name of the recording that a clip was cut from; None if the name shows no cut.
 
-    Times, words such as "part 2", and a file name inside the name (`a.wav-12`) show a cut. Times with a unit, a decimal
-    point or a colon have precedence over parts, and parts over two integers. Two integers are times only if their
-    difference, in seconds or milliseconds, is the clip's length `duration_s` in seconds; if that is None (not known),
-    two integers are no times.
+    Times, words such as "part 2", and a file name inside the name (`a.wav-12`) show a cut. ANIMAL-SPOT's form
+    (`tape_clip`) has precedence, then a start and an end time, then one time or part, then two integers. Two integers
+    are times only if their difference, in seconds or milliseconds, is the clip's length `duration_s` in seconds; if
+    that is None (not known), two integers are no times.
     """
     if clip := tape_clip(stem):
         return ClipName((clip.tape,), is_range=True)

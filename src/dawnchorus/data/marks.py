@@ -62,9 +62,11 @@ class MatchedMarks:
     n_kept: int = 0
     """Number of annotations in `annotations`."""
     outcomes: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    """Descriptions of rows that were changed or left out (`a.txt line 3: 1 to 2 s`), by outcome (a key of `_OUTCOMES`).
+    """Descriptions of rows that were changed or left out (`a.txt line 3: 1 to 2 s`), by outcome; a row may have two.
 
-    "beyond", for example, are rows beyond the end of their recording. A row may have several outcomes.
+    Left out: "unread", "no recording", "no number", "beyond" (the recording's end), "other time", "rejected", "view"
+    and "twice" (both repetitions), "no bird", "empty row". Changed: "cut", "reversed", "frequencies", "channel".
+    Without a species now: "two species", "unverified", "unnamed". Kept with length 0: "moment".
     """
     n_scored: int = 0
     """Number of rows with the score of a model, without unreadable and rejected rows and those of no recording."""

@@ -91,8 +91,8 @@ class RecordingRow:
         label_check: outcome of comparing the label with a model: "checked" (compared, whatever the result; a doubt is
             in `problems`), "unknown_label" (no class of the model), "unlabeled" or "failed" (not scored); None: not
             compared.
-        detected_species: scientific name of a species other than the labeled one that a model detected, if it makes
-            the label doubtful; else None.
+        detected_species: scientific name of a species other than the labeled one that a model detected, if `problems`
+            has "doubtful_label" or "other_species"; else None.
         detected_score: highest score of the detected species.
         detected_start_s: start of the window with that score, in seconds.
         detected_end_s: end of the window with that score, in seconds.

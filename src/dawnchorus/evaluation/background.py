@@ -250,7 +250,7 @@ def describe_background(test: BackgroundTest | None, *, model: str, activation: 
     Args:
         test: the result of `measure_background`; for None (nothing was measured), only a warning is yielded.
         model: name of the model.
-        activation: the model's activation, "sigmoid" or "softmax", which decides the advice.
+        activation: the model's activation; for "softmax", the advice is another one than for others.
     """
     if test is None:
         yield (

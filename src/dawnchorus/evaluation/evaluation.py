@@ -214,7 +214,7 @@ class Evaluation:
     confusion: npt.NDArray[np.int64]
     """Confusion matrix [true species, best-scoring species] of numbers of recordings, in the order of `species`.
 
-    A recording with several species counts for each of them.
+    A recording with several species counts for each of them, one without any not at all.
     """
     calibration_error: float
     """Expected calibration error of the scores of windows, all species together."""
