@@ -13,7 +13,8 @@ ROOT = Path("/")
 def usable_cores(root: Path = ROOT) -> int:
     """Return the number of cores available to this process: the smaller of CPU affinity and container quota.
 
-    A quota is rounded up to whole cores.
+    The quota is rounded up to whole cores; without a quota, only the affinity counts. Where the system has no affinity
+    (macOS), all cores of the machine stand in for it.
 
     Args:
         root: root of the file system in which `proc` and `sys` are read; tests use another folder.

@@ -8,7 +8,7 @@ DawnChorusError
 │   ├── NotFoundError           there is no recording, detection, model or job of this name
 │   └── ConflictError           the object of a request was changed since the client read it
 ├── AudioError                  a recording cannot be used
-│   ├── AudioNotFoundError      the file does not exist, or is not a regular file
+│   ├── AudioNotFoundError      the file does not exist, is not a regular file, or may not be read
 │   ├── AudioDecodeError        no decoder can read the file
 │   │   └── DecoderCrashError   the decoder process crashed or stalled
 │   ├── AudioReadError          an object store failed while the recording was read, or the recording was replaced
@@ -124,7 +124,7 @@ class FormatError(DawnChorusError):
 
 
 class TrainingError(DawnChorusError):
-    """Training failed or produced no usable model."""
+    """Training failed, for example because the loss is not finite, or produced no usable model."""
 
 
 class UploadTooLargeError(InputError):

@@ -74,7 +74,10 @@ def announce_model(store: ModelStore, name: str | Path) -> None:
 
 
 def files_from(paths: Sequence[str]) -> list[str]:
-    """Return the paths with each `-` replaced by the paths from standard input, one per line or separated by NUL."""
+    """Return the paths with each `-` replaced by the paths from standard input; other paths stay, in order.
+
+    If the input has a NUL byte, NUL separates the paths, otherwise line ends do. Blank lines are skipped.
+    """
     listed: list[str] = []
     for path in paths:
         if path != "-":
@@ -93,7 +96,7 @@ def _parse_name(line: bytes) -> str:
 
 
 def length_text(seconds: float) -> str:
-    """Format a duration: below 90 s in seconds, below 90 minutes in minutes, else in hours, as in `1.5 hours`."""
+    """Format a duration: below 90 s as `12 seconds`, below 90 minutes as `2.5 minutes`, else as `1.5 hours`."""
     if seconds >= 5400:
         return f"{seconds / 3600:.1f} hours"
     return f"{seconds / 60:.1f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"

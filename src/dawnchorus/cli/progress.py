@@ -27,8 +27,9 @@ def progress_bar(console: Console, text: str) -> Iterator[Report]:
 def show_progress(console: Console, *, duration_s: float | None) -> Iterator[Report]:
     """Show the progress of an identification run during the block, and yield the function that updates it.
 
-    The function needs the metrics `scored_s` (seconds of audio scored) and `n_failed` in its `Progress`. `duration_s`
-    is the (estimated) total length of the recordings; None: progress is measured in recordings.
+    In a terminal it updates a bar, otherwise it prints a line at most every 10 s. It needs the metrics `scored_s`
+    (seconds of audio scored) and `n_failed` in its `Progress`. `duration_s` is the (estimated) total length of the
+    recordings; None: progress is measured in recordings.
     """
     if not console.is_terminal:
         yield _PlainLines(console, duration_s).report
@@ -86,7 +87,10 @@ def _speed(scored_s: float, started_s: float) -> str:
 
 
 def files_text(progress: Progress) -> str:
-    """Format the numbers of identified, all and failed files (metric `n_failed`): `3 of 10 files, 1 failed`."""
+    """Format the numbers of identified, all and failed files (metric `n_failed`): `3 of 10 files, 1 failed`.
+
+    Without failed files, the last part is left out: `3 of 10 files`.
+    """
     n_failed = progress.metrics["n_failed"]
     text = f"{progress.done - n_failed:.0f} of {progress.total:.0f} files"
     return f"{text}, {n_failed:.0f} failed" if n_failed else text

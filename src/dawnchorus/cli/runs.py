@@ -199,6 +199,7 @@ def plot(*, names: tuple[str, ...], root: Path, out: Path) -> None:
 def label_runs(runs: Sequence[TrainingRun]) -> tuple[str, list[str]]:
     """Return the settings that differ between the runs (comma-separated), and for each run a label with its values.
 
+    A label is the value (`0.001`) if one setting differs, else `lr=0.001, n_mels=64` without the groups of settings.
     Seeds, folders and the run's name (`NOT_VARIED`) count only if no other setting differs. If no setting differs at
     all, "run" and the names of the runs are returned.
     """

@@ -42,7 +42,8 @@ def list_audio_problems(warnings: Sequence[str], metadata: RecordingMetadata) ->
 def list_audio_notes(table: RecordingsTable) -> Iterator[str]:
     """Yield sentences on missing start times, contradicting or unreadable metadata, wrong lengths, data after audio.
 
-    There is at most one sentence on each, with a number of recordings and an example, which is read from its file.
+    There is at most one sentence on each subject, with a number of recordings and an example, whose audio file may be
+    read for it. Missing and unreadable recordings are left out.
     """
     report = ClockReport()
     rows = [row for row in table.rows if not _UNREAD.intersection(row.problems)]

@@ -85,7 +85,7 @@ class RecordingCheck:
 
     Attributes:
         row: the recording's row with new `problems`, duration and hashes.
-        prints: acoustic fingerprints of the recording's start, which find near duplicates, as a structured array
+        prints: acoustic fingerprints of the recording's first 120 s, which find near duplicates, as a structured array
             [hashes] of dtype `audio.fingerprint.HASH`; empty if the recording cannot be decoded.
     """
 
@@ -103,7 +103,8 @@ class ModelScores:
 
     classes: KnownClasses
     best: Mapping[str, Mapping[str, Detection]]
-    """Detection with the highest score by recording_id, then by scientific name; without recordings that failed."""
+    """Detection with the highest score by recording_id, then by scientific name. Recordings that failed are not keys;
+    those without a detection have an empty mapping."""
 
 
 def check_table(
@@ -120,8 +121,9 @@ def check_table(
     Args:
         table: the data set.
         n_workers: number of decoder processes.
-        scores: a model's scores of the recordings, to set `label_check` and `detected_species` of the rows; None
-            leaves labels unchecked, and removes the results of an earlier label check.
+        scores: a model's scores of the recordings, to set `label_check`, the `detected_` fields and the problems
+            "doubtful_label" and "other_species" of the rows; None leaves labels unchecked, and removes the results of
+            an earlier label check.
         report: called with the progress after each recording.
     """
     checks = []
@@ -188,9 +190,10 @@ def read_check(table: RecordingsTable, row: RecordingRow, recording: CheckedReco
 
 
 def failed_check(row: RecordingRow, error: AudioError) -> RecordingCheck:
-    """Return the check of a recording that cannot be decoded because of `error`; duration and hashes stay.
+    """Return the check of a recording that cannot be decoded because of `error`.
 
-    The row gets the problem "missing" for an `AudioNotFoundError`, else "unreadable".
+    The row gets the problem "missing" for an `AudioNotFoundError`, else "unreadable". It keeps its duration and hashes,
+    and loses the results of an earlier label check. `prints` is empty.
     """
     problem = MISSING if isinstance(error, AudioNotFoundError) else UNREADABLE
     return RecordingCheck(replace(row, **_NO_SCORES, problems=(*_label_problems(row), problem)), np.empty(0, HASH))
@@ -241,8 +244,9 @@ def mark_duplicates(checks: Sequence[RecordingCheck]) -> list[RecordingRow]:
     """Return the rows of the checks with `duplicate_of` set, and "duplicate" or "near_duplicate" among the problems.
 
     A recording that is not silent is a "duplicate" if an earlier row has the same `audio_hash`. A recording is a
-    "near_duplicate" if its fingerprints match those of an earlier row. All copies of a recording have the recording_id
-    of the first of these rows as `duplicate_of`; this first row, and rows without copies, have None.
+    "near_duplicate" if its fingerprints match those of an earlier row, and it is no "duplicate". All copies of a
+    recording have the recording_id of the first of these rows as `duplicate_of`; this first row, and rows without
+    copies, have None.
     """
     rows = [check.row for check in checks]
     first_with: dict[str, int] = {}

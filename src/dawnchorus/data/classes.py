@@ -18,7 +18,8 @@ LOG = logging.getLogger(__name__)
 def label_names(rows: Iterable[RecordingRow]) -> list[str]:
     """Return the sorted labels of the rows, each once: main, annotated and absent species.
 
-    Main species have the form `Genus species_Common Name`, or one name alone; the others are scientific names.
+    Main species have the form `Genus species_Common Name`, or one name alone if the row has only one; annotated and
+    absent species are scientific names.
     """
     return sorted({label_text(label) for row in rows for label in _labels(row)})
 
@@ -33,8 +34,8 @@ def with_known_classes(
     Args:
         rows: the recordings.
         labels: the classes of the model.
-        new_classes: labels, by scientific or common name, that are accepted as new classes. One that no recording has
-            is logged as a warning.
+        new_classes: labels, by scientific or common name, that are accepted as new classes. They keep their names;
+            classes of the model have precedence. A new class that no recording has is logged as a warning.
 
     Raises:
         UnknownClassError: a label is neither a class nor in `new_classes`; the message lists all such labels, with

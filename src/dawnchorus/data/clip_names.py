@@ -169,7 +169,8 @@ _MAX_CLASS_WORDS = 5
 def get_stem(name: str) -> str:
     """Return the last part of a path, without a number such as `#2` at its end and without an audio suffix.
 
-    The result is in Unicode form NFC. Slashes and backslashes both separate the parts of the path.
+    `creek` is returned for `day/creek.wav#2`, but `notes.txt` for `notes.txt`. The result is in Unicode form NFC.
+    Slashes and backslashes both separate the parts of the path.
     """
     name = unicodedata.normalize("NFC", name)
     last = re.sub(r"(?<=.)#\d+$", "", name.replace("\\", "/").rstrip("/").rpartition("/")[2])
@@ -178,7 +179,7 @@ def get_stem(name: str) -> str:
 
 
 def is_sound_name(text: str) -> bool:
-    """Return True if the text contains an audio suffix, as `a.wav` or, for a clip of that file, `a.wav_0`."""
+    """Return True if an audio suffix (in any case) ends a word of the text: in `a.wav` and `a.wav-12`, not `a.wavy`."""
     return re.search(rf"\.(?:{_TYPE})\b", text, re.IGNORECASE) is not None
 
 
@@ -186,15 +187,19 @@ def is_sound_name(text: str) -> bool:
 def archive_number(stem: str) -> str | None:
     """Return a recording's identifier in a sound archive (xeno-canto, Macaulay Library, iNaturalist, ...), or None.
 
-    It is read from the recording's file name without suffix: `XC123` from `xc-0123_4`, `Freesound 42` from
-    `freesound42`.
+    It is read from the recording's file name without suffix, in any case and without leading zeros: `XC123` from
+    `xc-0123_4`, `Freesound 42` from `freesound42`. If a name has the numbers of several archives, only one is returned,
+    and xeno-canto has precedence.
     """
     return _first_number(_ARCHIVES, stem)
 
 
 @lru_cache(maxsize=_CACHED)
 def page_number(url: str) -> str | None:
-    """Return a recording's identifier in a sound archive, such as `XC123`, from the URL of its page; else None."""
+    """Return a recording's identifier, such as `XC123`, from the URL of its page; None for other URLs.
+
+    The pages are those of xeno-canto, Macaulay Library, iNaturalist and Freesound.
+    """
     return _first_number(_PAGES, url)
 
 
@@ -212,7 +217,10 @@ class RecorderName:
     recorder: str
     """Text before the time, in lower case, or ""."""
     start: str
-    """The 12 or 14 digits of date and time, or a Unix time of eight hexadecimal digits."""
+    """The 12 or 14 digits of date and time, or a Unix time of eight hexadecimal digits in lower case.
+
+    Twelve digits are a date and time without seconds, or with a year of two digits.
+    """
     is_clip: bool
     """True if the name is of a clip, not a whole recording: it has text after the time, or words of a clip, a class or
     a score before the recorder."""
@@ -225,7 +233,7 @@ def recorder_name(stem: str, classes: frozenset[str] = frozenset()) -> RecorderN
     Args:
         stem: the file name without suffix.
         classes: names of the data set's classes, in lower case with single spaces. A class, a number, words such as
-            `clip0 of` and a score before the recorder's name are dropped.
+            `clip0 of` and a score before the recorder's name are dropped, unless nothing would remain.
     """
     if match := _MOMENT.search(stem):
         start = re.sub(r"\D", "", match[0])
@@ -282,7 +290,8 @@ def recorder_night(stem: str) -> str | None:
 
     Such names have a time with milliseconds, as those of the software Vesper:
     `station_microphone_detector_2020-03-04_21.36.23.456_Z_class`.
-    Clips of one recorder have the same key from noon to noon of the clock in the name.
+    Clips of one recorder have the same key from noon to noon of the clock in the name. The recorder is the text before
+    the time, without its last part (the detector) if it has more than two parts.
     """
     match = _DETECTION.match(stem)
     if match is None:
@@ -320,19 +329,21 @@ class ClipName:
     """The name of a clip that was cut from a recording, without the clip's times or part number."""
 
     recording_names: tuple[str, ...]
-    """Candidates for the recording's name, the likeliest first: the texts before and after the times, in lower case
-    and without signs around them; may be empty."""
+    """Up to two candidates for the recording's name, the likeliest first: the texts before and after the times or part
+    number, in lower case and without signs around them. Empty texts are left out, so the tuple may be ()."""
     is_range: bool
-    """True if the name has a start and an end time, so it cannot be a series of recordings with running numbers."""
+    """True if the name has a start and an end time; False if it has only one time or a part number, which may be the
+    running number of a whole recording."""
 
 
 @lru_cache(maxsize=_CACHED)
 def parse_clip_name(stem: str, duration_s: float | None) -> ClipName | None:
     """Return candidates for the name of the recording that a clip was cut from; None if the name shows no cut.
 
-    Times, words such as "part 2", and a file name inside the name (`a.wav_0`) show a cut. Two integers are times only
-    if their difference, in seconds or milliseconds, is the clip's length `duration_s`; if that is None (not known), two
-    integers are no times.
+    Times, words such as "part 2", and a file name inside the name (`a.wav-12`) show a cut. ANIMAL-SPOT's form
+    (`tape_clip`) has precedence, then a start and an end time, then one time or part, then two integers. Two integers
+    are times only if their difference, in seconds or milliseconds, is the clip's length `duration_s` in seconds; if
+    that is None (not known), two integers are no times.
     """
     if clip := tape_clip(stem):
         return ClipName((clip.tape,), is_range=True)
@@ -378,7 +389,10 @@ class TwoNumbers:
 
 @lru_cache(maxsize=_CACHED)
 def two_numbers(stem: str) -> TwoNumbers | None:
-    """Return the last two adjacent integers in a name; None if there are none, or they are a date and time."""
+    """Return the last two adjacent integers in a name; None if there are none, or the name has a date and time.
+
+    They have up to seven digits each, and `-`, `_`, `~` or `to` between them, as in `creek_3-6`.
+    """
     match = _TWO_NUMBERS.match(stem)
     if match is None or _MOMENT.search(stem):
         return None
@@ -422,7 +436,10 @@ class RunningNumber:
 
 
 def number_at_end(stem: str) -> RunningNumber | None:
-    """Parse the number at the end of a name; None without a number or other text, or if it belongs to a date."""
+    """Parse the number of up to five digits at the end of a name: `creek_2`, `creek2`, `creek (2)`.
+
+    None if there is no such number or no other text, or if the name ends with a date.
+    """
     match = _NUMBER_AT_END.match(stem)
     if match is None or _DATE_AT_END.search(stem):
         return None
@@ -430,19 +447,28 @@ def number_at_end(stem: str) -> RunningNumber | None:
 
 
 def letter_at_end(stem: str) -> RunningNumber | None:
-    """Parse a letter (A to Z) after a separator or digit at the end of a name; None without it or other text."""
+    """Parse a letter (A to Z, any case) at the end of a name after a separator or digit: `creek_b`, `12b`.
+
+    None without such a letter (`creekb`), or without other text.
+    """
     match = _LETTER_AT_END.match(stem)
     return _running(match["base"], ord(match["letter"].lower()) - ord("a") + 1) if match else None
 
 
 def number_at_start(stem: str) -> RunningNumber | None:
-    """Parse the number at the start of a name; None without a number or letters after it, or if it is a year."""
+    """Parse the number of up to five digits at the start of a name: `3_creek`, `part 3 - creek`.
+
+    None without such a number, without a separator and letters after it, or if it begins like a year (19.., 20..).
+    """
     match = _NUMBER_AT_START.match(stem)
     return _running(match["base"], int(match["number"])) if match else None
 
 
 def number_inside(stem: str) -> RunningNumber | None:
-    """Parse the last number that is followed by text, as in `a_3000_ms`; None if there is none, or it is a date."""
+    """Parse the last number of a name, if text without digits follows it, as in `a_3000_ms`.
+
+    None if there is none, or if it is part of a date or before one. The number has up to seven digits.
+    """
     match = _NUMBER_INSIDE.match(stem)
     if match is None or any(date.end() >= match.end("number") for date in _DATE.finditer(stem)):
         return None

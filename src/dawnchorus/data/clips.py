@@ -76,8 +76,9 @@ class ClipLocation:
         key: digest of all that the clips depend on: the audio, the recipe, the seed.
         shard: number of the shard.
         first: position of the recording's first clip in the shard, counted in clips; its other clips follow.
-        times: start and end of each clip, in seconds of the recording.
-        cuts: start and end of each segment that was removed before clips were cut, in seconds of the recording.
+        times: start and end of each clip, in seconds of the original recording.
+        cuts: start and end of each segment that cleaning removed before clips were cut, in seconds of the original
+            recording.
     """
 
     key: str
@@ -90,14 +91,16 @@ class ClipLocation:
 class ClipWriter:
     """Writer of prepared clips to a folder, one recording at a time; the folder is locked until `close`.
 
+    Recordings that the folder has already stay; `add` appends others.
+
     Args:
         folder: the folder, which is created if missing.
         window_samples: number of samples of a clip.
         recipe: `Recipe.as_json()` and the key "seed"; a folder contains clips of one recipe only.
-        wait_s: maximum time to wait for another process that writes to the folder.
+        wait_s: maximum time to wait for another process that writes to the folder; 0: do not wait.
 
     Raises:
-        InputError: the folder contains clips of another recipe.
+        InputError: the folder contains clips of another recipe or seed.
         BusyError: another process still writes to the folder after `wait_s`.
         OutputError: no space, or no permission; also raised by the methods.
     """
@@ -132,7 +135,7 @@ class ClipWriter:
         self._file: BinaryIO = self._open_shard()
 
     def find_location(self, recording_id: str) -> ClipLocation | None:
-        """Return the position of a recording's clips; None if the recording is not prepared."""
+        """Return the position of a recording's clips; None if this recording_id is not prepared."""
         row = self._db.execute(
             "SELECT key, shard, first, times, cuts FROM recordings WHERE recording_id = ?", [recording_id]
         ).fetchone()
@@ -154,8 +157,9 @@ class ClipWriter:
             recording_id: the recording.
             key: digest of all that the clips depend on, see `ClipLocation.key`.
             clips: file with the samples of all clips in a row, 16-bit, little-endian, without a header.
-            times: start and end of each clip, in seconds of the recording.
-            cuts: start and end of each segment that was removed before clips were cut, in seconds of the recording.
+            times: start and end of each clip, in seconds of the original recording.
+            cuts: start and end of each segment that cleaning removed before clips were cut, in seconds of the original
+                recording.
 
         Raises:
             OutputError: no space, or no permission.
@@ -182,7 +186,8 @@ class ClipWriter:
     def write_index(self, rows: Sequence[RecordingRow]) -> int:
         """Write the index `clips.parquet` of the clips of the recordings `rows`, and return the number of clips.
 
-        Recordings that are not prepared are left out; an index that exists is replaced.
+        Recordings that are not prepared are left out, and so are prepared ones that are not in `rows`. An index that
+        exists is replaced.
 
         Raises:
             OutputError: no space, or no permission.
@@ -235,7 +240,7 @@ def _pairs(text: str) -> list[tuple[float, float]]:
 
 
 def shard_path(folder: Path, number: int) -> Path:
-    """Return the path of the shard with this number."""
+    """Return the path of the shard with this number (from 0), such as `clips-00000.i16` in `folder`."""
     return folder / f"clips-{number:05d}.i16"
 
 
@@ -290,9 +295,9 @@ class WholeRecording:
     shard: int
     """Number of the shard."""
     first_sample: int
-    """Index of the recording's first sample in the shard."""
+    """Index of the recording's first sample in the shard, counted in samples."""
     n_samples: int
-    """Number of samples, without the padding of the last window."""
+    """Number of stored samples, without the padding of the last window."""
     cuts: tuple[tuple[float, float], ...]
     """Start and end, in seconds of the original recording, of each segment that cleaning removed before storing."""
 

@@ -58,9 +58,11 @@ class Combined:
 def combine(old: RecordingRow, new: RecordingRow) -> Combined:
     """Merge two rows of one recording: new values replace old ones; where the new row has none, the old ones stay.
 
-    `recording_id` and, if the old row has one, `group` are the old ones. Path and measurements (duration, hashes, ...)
-    are those of the new file, or of the old file if the new one is missing; results of `dawnchorus data check` are the
-    old ones if both files have the same content.
+    `recording_id` is the old one. `group` is the old one, or the new one if the old row has none. Lists of secondary
+    and absent species and annotations are replaced as a whole, unless the new row has none. Of two dates that agree
+    (2026 and 2026-05-01), the more exact one is taken. Path and measurements (duration, hashes, ...) are those of the
+    new file, or of the old file if the new one is missing; results of `dawnchorus data check` are the old ones if both
+    files have the same content.
     """
     kept: list[str] = []
     changes: list[Change] = []

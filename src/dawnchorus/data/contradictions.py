@@ -45,8 +45,10 @@ class Joined:
 def join_contradictory(rows: Sequence[RecordingRow]) -> Joined:
     """Merge rows of different files with the same `content_hash` but contradicting labels to one unlabeled row.
 
-    Labels contradict each other if they are different main species, or if one row has a species that another row lacks
-    for certain. Rows that all have the same path are left as they are: a table may list a recording once per label.
+    Labels contradict each other if they are different main species, or if one row has a main or secondary species that
+    another row lacks for certain (in `absent`, or as background). The merged row has the recording_id of the first row
+    and the problem "contradictory_labels"; copies with this problem are merged again. Rows that all have the same path
+    are left as they are: a table may list a recording once per label.
     """
     same: dict[str, list[RecordingRow]] = defaultdict(list)
     for row in rows:
@@ -73,9 +75,9 @@ def join_contradictory(rows: Sequence[RecordingRow]) -> Joined:
 def describe_contradictions(rows: Sequence[RecordingRow], root: Path, known: KnownClasses) -> Iterator[str]:
     """Yield one sentence on all rows of a table that are in a folder of another species than the table names for them.
 
-    Nothing is yielded if there are no such rows. The folders of a file below `root` are compared if their name is a
-    class of `known` or a species of the table; or if it looks like a scientific name, and at least one recording of the
-    table is in a folder of its species.
+    Nothing is yielded if there are no such rows. Only the folders between `root` and the file are compared. A folder
+    names a species if its name is a class of `known` or a species of the table. A name that only looks like a
+    scientific name counts, too, if at least one recording of the table is in a folder of its species.
     """
     own = KnownClasses(Label(row.scientific_name, row.common_name or "") for row in rows if row.scientific_name)
     compared = [(row, _species_key(row.scientific_name or row.kind, own, known)) for row in rows]

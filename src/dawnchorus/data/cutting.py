@@ -28,9 +28,9 @@ class CutClip:
     samples: FloatArray
     """Mono samples, float32, -1 to 1, with padding if the recording ends before the clip does."""
     start_s: float
-    """Start in seconds of the original recording."""
+    """Start in seconds of the original recording, rounded to milliseconds."""
     end_s: float
-    """End in seconds of the original recording, without padding."""
+    """End in seconds of the original recording, without padding, rounded to milliseconds."""
 
 
 def cut_clips(
@@ -43,7 +43,8 @@ def cut_clips(
 ) -> Iterator[CutClip]:
     """Yield the clips of a recording that the recipe selects, by ascending start; none if there are no samples.
 
-    Selections other than "all" choose from the first `MAX_CHOICE_S` (600) seconds.
+    Selections other than "all" choose from the first `MAX_CHOICE_S` (600) seconds of the cleaned samples. "random"
+    clips may overlap; "loudest" and "scored" ones do not, so there may be fewer than `recipe.n_clips`.
 
     Args:
         blocks: the recording's samples after cleaning, in blocks [samples], float32, mono.
@@ -141,9 +142,9 @@ def _called_starts(calls: Sequence[float], recipe: Recipe, *, last: int) -> list
 def loudest_starts(audio: FloatArray, window_samples: int, n_clips: int) -> list[int]:
     """Return the indices of the first samples of the `n_clips` loudest windows without overlap, the loudest first.
 
-    `audio` has mono samples [samples]. Windows start at multiples of a quarter window; there are fewer if no more fit.
-    Loudness is the energy of the samples' first difference, which raises high frequencies by 6 dB per octave, against
-    wind.
+    `audio` has mono samples [samples]. Windows start at multiples of a quarter window. If fewer than `n_clips` fit,
+    only these are returned; none fits if `audio` is shorter than a window. Loudness is the energy of the samples' first
+    difference, which raises high frequencies by 6 dB per octave, against wind.
     """
     hop = max(window_samples // 4, 1)
     starts = np.arange(0, len(audio) - window_samples + 1, hop)

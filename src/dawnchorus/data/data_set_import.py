@@ -33,7 +33,7 @@ class ImportedDataSet:
     labels: LabelReader
     """Reader with the labels of the imported recordings, their classes and counts."""
     editions: tuple[str, ...]
-    """Names of the checklists in which species were looked up."""
+    """Names of the checklists in which species were looked up, in order of precedence; empty if there are none."""
 
 
 def import_data_set(
@@ -64,8 +64,8 @@ def import_data_set(
         audio: the folder of the recordings; None: next to the table.
         per_species: maximum number of recordings per species, the first in order; None for all.
         checklists: CSV files of species names, used before the lists installed on this machine.
-        append: add the recordings to the data set's table, if there is one.
-        overwrite: replace the data set's table, if there is one.
+        append: True to merge the recordings with the data set's table, if there is one (see `identity.merge`).
+        overwrite: True to replace the data set's table, if there is one.
         n_workers: number of decoder processes.
 
     Raises:

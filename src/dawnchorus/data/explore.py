@@ -47,20 +47,21 @@ class DataSetSummary:
     duration_s: float
     """Length of all recordings together; an unknown length counts as 0."""
     species: tuple[SpeciesShare, ...]
-    """Shares, the most frequent species first; a recording with several annotated species counts for each."""
+    """Shares, the species with most recordings first; a recording with several annotated species counts for each."""
     counts: dict[str, tuple[tuple[str, int], ...]]
     """Counts by property (keys of `PROPERTIES`): "license", "quality", "sample rate", "format", "channels", "source",
-    "country", "kind" and "split"."""
+    "country", "kind" and "split". The values are texts for people, such as "44.1 kHz" and "mono"; an unknown value is
+    "not known", and "none" is the split of recordings in no split."""
     recordists: tuple[tuple[str, int], ...]
-    """Counts of recordists."""
+    """Counts of recordists; "not known" if unknown."""
     lengths_s: tuple[float, ...]
-    """Length of each recording whose length is known."""
+    """Length of each recording whose length is known and above 0, in the order of the rows."""
     locations: tuple[tuple[float, float], ...]
     """Latitude and longitude, in degrees, of the recordings with a known location."""
     month_hour: tuple[tuple[int, ...], ...]
     """Number of recordings [12 months from January, 24 hours of the day], without those of unknown month or hour."""
     problems: tuple[tuple[str, int], ...]
-    """Counts of the problems in `RecordingRow.problems`."""
+    """Counts of the problems in `RecordingRow.problems`; a recording with several problems counts for each."""
 
 
 @dataclass(frozen=True)

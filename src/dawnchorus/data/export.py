@@ -54,11 +54,12 @@ class Export:
     folder: Path
     """Folder of the export."""
     n_items: int
-    """Number of clips, or of whole recordings, in the export."""
+    """Number of clips, or of whole recordings, in the export; without `n_without_species`."""
     n_without_species: int
-    """Number of clips left out of the arrays because they have no species; 0 for audio files and whole recordings."""
+    """Number of clips left out of the arrays because they have no species; 0 for audio files and whole recordings,
+    which are exported without a species, too."""
     is_new: bool
-    """False if an up-to-date export existed already."""
+    """True if this call wrote the export; False if an up-to-date one existed already."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class ExportKind:
 
 
 def write_export(table: RecordingsTable, kind: ExportKind, *, convert: Convert = lambda _folder: None) -> Export:
-    """Export prepared clips atomically, unless an up-to-date export exists.
+    """Export prepared clips atomically, unless an up-to-date export exists; an outdated one is replaced.
 
     Args:
         table: recordings table in the folder of the clips.
@@ -98,7 +99,8 @@ def write_export(table: RecordingsTable, kind: ExportKind, *, convert: Convert =
     Raises:
         InputError: the folder has no prepared clips, whole recordings are asked for but the clips are not consecutive
             windows, or mel bands are narrower than the spectrum's resolution or out of order.
-        OutputError: no space, or no permission, or the folder exists and is no export.
+        OutputError: no space, or no permission.
+        OutputExistsError: the folder exists and is no finished export.
         BusyError: another process writes to the folder of the clips.
         FormatError: the clips are damaged; see `Clips`.
     """

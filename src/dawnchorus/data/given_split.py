@@ -41,7 +41,8 @@ def split_by_counts(table: RecordingsTable, counts: Mapping[str, int]) -> Record
     Args:
         table: the data set.
         counts: number of recordings of each main species by split, in the order in which the splits are filled; further
-            recordings are in no split. Recordings without a main species are counted by their `kind`.
+            recordings are in no split. Recordings without a main species are counted by their `kind`, as if it were a
+            species.
 
     Raises:
         InputError: a number is negative, or all are zero, or there is none.
@@ -72,11 +73,13 @@ class GivenSplit:
 
 
 def split_by_tables(table: RecordingsTable, paths: Sequence[Path]) -> GivenSplit:
-    """Split the table by files that list recordings: CSV (column `split`, or the split in the file's name) or JSON.
+    """Split the table by files that list recordings: CSV, or JSON if the suffix is `.json`.
 
-    JSON files have an object with a list of recordings per split. Splits are "train", "validation" and "test", or usual
-    other names such as "val". Recordings are matched by identifier, path or file name. Guesses about the tables are
-    logged.
+    A CSV file has a column `split`, or else the split as a word of its file name (`my_train.csv`); rows with an empty
+    `split` are skipped. A JSON file has an object with a list of recordings per split. Splits are "train", "validation"
+    and "test", or usual other names such as "val". Recordings are matched by identifier, else by path, else by file
+    name with or without suffix; a name that fits several recordings matches none. An earlier split is replaced. Guesses
+    about the tables are logged.
 
     Raises:
         InputError: no such file, a recording is in two splits, or no listed recording is in the data set.

@@ -25,7 +25,7 @@ _SUFFIX = re.compile(rf"#[0-9a-f]{{{_N_DIGITS}}}")
 def hash_content(path: Path) -> str:
     """Return a digest (32 hexadecimal digits) of a file's size and of its first, middle and last 256 KiB.
 
-    Two recordings of the same size still differ in these blocks, unless they are digital silence.
+    Two different recordings of the same size are expected to differ in these blocks, unless both are digital silence.
 
     Raises:
         OSError: the file cannot be read.
@@ -40,7 +40,11 @@ def hash_content(path: Path) -> str:
 
 
 def with_unique_ids(rows: Iterable[RecordingRow]) -> Iterator[RecordingRow]:
-    """Yield the rows; equal recording_ids get a digest appended (`a.wav#1f2e3d4c`), independent of the rows' order."""
+    """Yield the rows in their order, with a digest appended to recording_ids that several rows have (`a.wav#1f2e3d4c`).
+
+    All rows of such an id get one. The digest is of the content, or else of path and labels, so it does not depend on
+    the order of rows. Rows that are alike in all of these are numbered: `a.wav#1f2e3d4c.2`.
+    """
     rows = list(rows)
     sharing: dict[str, list[int]] = defaultdict(list)
     for k, row in enumerate(rows):
@@ -97,7 +101,7 @@ class Merge:
     n_added: int
     """Number of rows that were added to the data set."""
     n_unchanged: int
-    """Number of new recordings that were in the data set already, with the same values."""
+    """Number of new recordings that were in the data set already, and changed nothing in it."""
     updated: tuple[str, ...]
     """recording_ids of rows that were in the data set already, and now have new or changed fields but the same path."""
     moved: tuple[tuple[str, str, str], ...]
@@ -160,10 +164,10 @@ def _describe(fact: str, changes: Sequence[tuple[str, Change]]) -> Iterator[str]
 def merge(known: RecordingsTable, new: RecordingsTable) -> Merge:
     """Merge two tables; rows of the same recording are combined under the identifier in `known`.
 
-    Two rows are the same recording if they have the same path or archive identifier (`XC123`), or the same content and
-    the old file no longer exists. Values of `new` replace values of `known`; see `combine`. Two files with the same
-    content but contradicting labels become one recording without a label, also in later merges. The merged table is in
-    the folder of `new`.
+    Two rows are the same recording if they have the same path, else if they have the same archive identifier (`XC123`),
+    else if they have the same content and the old file no longer exists. Values of `new` replace values of `known`; see
+    `combine`. Two files with the same content but contradicting labels become one recording without a label, also in
+    later merges. The merged table has the folder of `new`; its rows are those of `known`, then the added ones.
     """
     rows = list(known.rows)
     index = _RowIndex(known)
@@ -247,8 +251,9 @@ class _RowIndex:
 def is_same_recording(one: RecordingRow, other: RecordingRow) -> bool:
     """Return True if two rows, each of another table, are the same recording.
 
-    They must have the same recording_id. Since most recording_ids are only unique in their own table, it must also be
-    an archive's identifier (`archive_number`), or the rows' values of `content_hash` must not differ (None: unknown).
+    They must have the same recording_id. Since most recording_ids are only unique within their table, this id must also
+    be an archive's identifier (`archive_number`), or the rows' values of `content_hash` must not differ. If one of the
+    values is None (unknown), they do not differ.
     """
     if one.recording_id != other.recording_id:
         return False
@@ -260,7 +265,8 @@ def is_same_recording(one: RecordingRow, other: RecordingRow) -> bool:
 def archive_number(row: RecordingRow) -> str | None:
     """Return the identifier of a row's recording in an archive such as xeno-canto (`XC123`).
 
-    None for clips of such a recording, and for other recordings.
+    The identifier is the recording_id without `#...`, in upper case, if it has the form `XC123`, `ML123`, `CSA123` or
+    `iNat123`. None for clips of xeno-canto's recordings, and for other recordings.
     """
     name = row.recording_id.partition("#")[0]
     if not _ARCHIVE_ID.fullmatch(name):

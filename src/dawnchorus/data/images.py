@@ -29,7 +29,7 @@ _TEXT_FIELDS = ("recording_id", "start_s", "end_s", "scientific_name", "license"
 
 
 def write_images(clips: Clips, folder: Path, how: MelImage, *, n_workers: int, report: Report = ignore_progress) -> int:
-    """Write the images of clips that are missing or out of date, and return the number written.
+    """Write those images of the clips that are missing or out of date, and return the number of images written.
 
     Images of clips that no longer exist, or have another species now, are deleted; PNG files that this function did
     not write stay.

@@ -19,13 +19,15 @@ _MIN_LETTERS = 5
 def find_label_doubts(rows: Iterable[RecordingRow], known: KnownClasses, *, sources: Sequence[str]) -> Iterator[str]:
     """Yield a sentence for each kind of doubtful label that occurs in the rows.
 
-    The kinds are: no name, names that differ only in case, spaces or Unicode form, names that differ in one letter, and
-    names that are in no checklist.
+    The kinds are: no name, names that differ only in case, spaces or Unicode form, names that differ in one letter
+    (unless both are in a checklist), and names that are in no checklist. Labels of recordings and annotations are
+    checked, secondary and absent species are not.
 
     Args:
         rows: the recordings.
         known: species of the checklists.
-        sources: names of the checklists, for messages; empty if there are none, and no name is looked up then.
+        sources: names of the checklists, for messages; empty if there are none. Names that are in no checklist are then
+            not reported.
     """
     counts = Counter(name for row in rows for name in _names(row))
     unnamed = sum(n for name, n in counts.items() if is_unnamed(name))
@@ -56,9 +58,10 @@ def find_label_doubts(rows: Iterable[RecordingRow], known: KnownClasses, *, sour
 
 
 def near_names(names: Iterable[str]) -> list[tuple[str, str]]:
-    """Return sorted pairs of names that differ in one letter, replaced, missing or added; not if only digits differ.
+    """Return sorted pairs of names that differ in one character: replaced (`Parus majer`), missing or added.
 
-    Names of fewer than five characters are not compared.
+    Pairs that differ only in digits, such as `site 1` and `site 2`, are left out, and so are names of fewer than five
+    characters.
     """
     shortened: dict[str, set[str]] = defaultdict(set)
     for name in names:

@@ -30,7 +30,10 @@ WrittenLabel = tuple[str, str]
 
 @dataclass(frozen=True)
 class LabelUse:
-    """A label as written (`given`), its class (`label`), and the number of recordings with this label."""
+    """A label as written (`given`), its class (`label`), and the number of recordings with this label.
+
+    The label is that of the recording or of one of its annotations; each recording counts once.
+    """
 
     given: str
     label: Label
@@ -42,8 +45,8 @@ class LabelReader:
     """Mapping of the labels of rows to classes, with counts.
 
     A label that names a class of `known` gets that class's names. Other labels that differ only in case, spaces and
-    Unicode form become one class, in the spelling of most recordings; spellings that look like a scientific name have
-    precedence.
+    Unicode form become one class. Its name is a spelling that looks like a scientific name, if there is one; of several
+    such spellings, or if there is none, that of most recordings.
     """
 
     known: KnownClasses
@@ -56,7 +59,7 @@ class LabelReader:
     such as `?` and `Parus sp.`."""
 
     joined_labels: Counter[str] = field(default_factory=Counter)
-    """Numbers of recordings and annotations by label that is a list of several labels."""
+    """Numbers of recordings and annotations by label that is a list of several labels (`A_a,B_b`)."""
     n_equal_marks: int = 0
     """Number of annotations dropped because, with classes as species, they equal another one of the same recording."""
     _classes: dict[WrittenLabel, Label | None] = field(default_factory=dict)
@@ -66,7 +69,8 @@ class LabelReader:
         """Return the rows with labels replaced by classes; count the labels and their classes.
 
         A label that names no class becomes None as the main species, and "" as the species of an annotation. Secondary
-        and absent species without a class are dropped.
+        and absent species without a class are dropped. Of a list of labels, the first becomes the main species, and the
+        others secondary species; an annotation with a list is repeated for each label.
         """
         self.joined_labels = Counter()
         rows = [_with_single_labels(row, self.joined_labels, self.known) for row in rows]

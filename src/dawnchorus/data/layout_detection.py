@@ -32,17 +32,20 @@ _MAX_NAMED = 3
 def list_layouts() -> list[str]:
     """Return the names of layouts.
 
-    They are "auto", "folders", "csv", "annotations", "mixed", "detections", and the names of sources: "xeno-canto",
-    "voices", and those that plug-ins add.
+    They are "auto" (detect one of the others), "folders" (a folder per species), "csv" (a table with a row per
+    recording), "annotations" (tables of annotated segments), "mixed" (annotations, and folders for recordings without),
+    "detections" (one table of detections that names its recordings), and the names of sources: "xeno-canto", "voices",
+    and those that plug-ins add.
     """
     return ["auto", "folders", "csv", *SOURCES, "annotations", "mixed", "detections"]
 
 
 def parse_layout(text: str) -> Layout:
-    """Check the name of a layout, or the meaning of folder levels, and return it.
+    """Check the name of a layout, or the meaning of folder levels such as `site/species`, and return it unchanged.
 
     Raises:
-        InputError: the text is no layout.
+        InputError: the text is neither a name of `list_layouts`, nor two or more levels of which exactly one is
+            "species".
         PlugInError: the layout is of a plug-in (another package) that cannot be loaded.
     """
     levels = str(text).split("/")
@@ -155,9 +158,10 @@ def _columns_clause(table: NamingTable) -> str:
 
 
 def described_layout(source: Path) -> tuple[Layout, str] | None:
-    """Return (layout, evidence) of a file, or of a folder with a table of known name or form; None for other folders.
+    """Return (layout, evidence) of a file, or of a folder with a file that describes its recordings; else None.
 
-    The evidence is a phrase for messages, such as the table's name.
+    For a folder, a table in `KNOWN_TABLES` has precedence over the files of sources (xeno-canto, ...). The evidence is
+    a phrase for messages, such as the table's name.
     """
     if (table := find_known_table(source)) is not None:
         if has_times(table):
@@ -181,7 +185,7 @@ def _detect_file_layout(source: Path) -> tuple[Layout, str]:
 
 
 def find_known_table(source: Path) -> Path | None:
-    """Return the first table in a folder with a name in `KNOWN_TABLES`, such as `metadata.csv`; None without one."""
+    """Return the table of a folder: `train_metadata.csv`, else `train.csv`, else `metadata.csv`; None without one."""
     return next((source / name for name in KNOWN_TABLES if (source / name).is_file()), None)
 
 
@@ -191,7 +195,7 @@ def find_audio_folder(source: Path, audio: Path | None) -> Path:
 
 
 def describe_unread_tables(marks: MarkTables) -> Iterator[str]:
-    """Yield a sentence for each reason why text files were not read as annotations: no marks, invalid, model output."""
+    """Yield up to three sentences on text files that were not read as annotations: no marks, invalid, model output."""
     if marks.unused:
         yield f"files that are not read as marks: {len(marks.unused)} ({'; '.join(marks.unused[:_MAX_NAMED])})."
     if marks.unreadable:
@@ -219,5 +223,5 @@ def file_names(paths: Iterable[Path]) -> list[str]:
 
 
 def list_some(names: Sequence[str]) -> str:
-    """Format the first three names and the number of further names: `a, b, c and 4 more`."""
+    """Format up to three names and the number of further ones: `a, b`, or `a, b, c and 4 more`."""
     return ", ".join(names[:_MAX_NAMED]) + (f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else "")

@@ -29,9 +29,9 @@ DEFAULT_ALLOWED = ("CC0", "CC-PDM", "CC-BY", "CC-BY-SA", "CC-BY-NC", "CC-BY-NC-S
 def parse_license(text: str | None) -> str | None:
     """Convert a Creative Commons license's URL, identifier or name to an SPDX identifier such as "CC-BY-NC-4.0".
 
-    Examples of such texts are `https://creativecommons.org/licenses/by-nc/4.0/` and `CC BY-NC 4.0`; without a version,
-    4.0 is assumed. Any other text is returned as it is, without outer spaces. The result is None for None or a blank
-    text.
+    Examples of such texts are `https://creativecommons.org/licenses/by-nc/4.0/`, `CC BY-NC 4.0` and `Creative Commons
+    Attribution`. Without a version, 4.0 is assumed, and 1.0 for `CC0` and the public domain mark ("CC-PDM-1.0"). Any
+    other text is returned as it is, without outer spaces. The result is None for None or a blank text.
     """
     if text is None or not text.strip():
         return None
@@ -70,14 +70,14 @@ def _identifier(restrictions: str, version: str | None) -> str:
 
 
 def allows_derivatives(spdx: str | None) -> bool:
-    """Return False for a license with NoDerivatives; True for other licenses, and for None (unknown)."""
+    """Return False for a license with `-ND` (NoDerivatives) in its identifier; True for others and None (unknown)."""
     return spdx is None or re.search(r"-ND\b", spdx) is None
 
 
 def is_allowed(spdx: str | None, allowed: Sequence[str]) -> bool:
     """Return True if the license `spdx`, with or without its version, is in `allowed`; False for None (unknown).
 
-    "CC-BY" in `allowed` thus allows all versions, "CC-BY-4.0" only one.
+    "CC-BY" in `allowed` thus allows all versions, "CC-BY-4.0" only one; neither allows "CC-BY-NC-4.0". Case counts.
     """
     if spdx is None:
         return False
@@ -103,7 +103,7 @@ _PUBLIC_DOMAIN = {
 
 
 def deed_url(spdx: str) -> str | None:
-    """Return the URL of a Creative Commons license by its SPDX identifier; None for other licenses."""
+    """Return the URL of a Creative Commons license by its identifier ("CC-BY-4.0", "CC0-1.0"); None for others."""
     match = re.fullmatch(r"CC-(BY[A-Z-]*)-(\d\.\d)", spdx)
     if match:
         return f"https://creativecommons.org/licenses/{match[1].lower()}/{match[2]}/"
@@ -116,11 +116,13 @@ _ATTRIBUTION = re.compile(r"CC-BY(?:-(?:NC|ND|SA))*-(\d\.\d)", re.IGNORECASE)
 def strictest(licenses: Iterable[str | None]) -> str:
     """Return the license (SPDX identifier) of weights trained on recordings with these licenses (None: unknown).
 
-    - All licenses are the same: this license. No licenses: "unknown".
-    - All are permissive (CC0, MIT, Apache-2.0, ...): one of them.
-    - The others are CC-BY with or without restrictions: CC-BY with all their restrictions, which are NonCommercial, and
-      NoDerivatives or else ShareAlike.
-    - One is unknown or has other terms: "unknown".
+    The first of these rules that applies decides:
+
+    - No licenses, or only unknown ones: "unknown". All licenses are the same: this license.
+    - All are permissive (CC0, MIT, Apache-2.0, ...): one of them, a Creative Commons license if there is one.
+    - One is unknown, or neither permissive nor a CC-BY license: "unknown".
+    - Else: CC-BY in the highest version among the CC-BY licenses, with all their restrictions (NonCommercial,
+      NoDerivatives, ShareAlike), but without ShareAlike if it has NoDerivatives.
     """
     names = {name or "unknown" for name in licenses}
     demanding = sorted(names - {name for name in names if name.lower() in _PERMISSIVE})

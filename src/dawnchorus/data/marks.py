@@ -56,15 +56,20 @@ class MatchedMarks:
     annotations: dict[Path, tuple[Annotation, ...]] = field(default_factory=dict)
     """Annotations by annotated recording, in order of time; () if the recording was annotated and nothing was found."""
     n_rows: int = 0
-    """Number of rows in all tables."""
+    """Number of rows in all tables of marks."""
     n_tables: int = 0
     """Number of tables of marks."""
     n_kept: int = 0
     """Number of annotations in `annotations`."""
     outcomes: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    """Descriptions of rows that were changed or left out (`table line 3: 1 to 2 s`), by outcome, such as "beyond"."""
+    """Descriptions of rows that were changed or left out (`a.txt line 3: 1 to 2 s`), by outcome; a row may have two.
+
+    Left out: "unread", "no recording", "no number", "beyond" (the recording's end), "other time", "rejected", "view"
+    and "twice" (both repetitions), "no bird", "empty row". Changed: "cut", "reversed", "frequencies", "channel".
+    Without a species now: "two species", "unverified", "unnamed". Kept with length 0: "moment".
+    """
     n_scored: int = 0
-    """Number of rows with the score of a model."""
+    """Number of rows with the score of a model, without unreadable and rejected rows and those of no recording."""
 
     def notes(self) -> Iterator[str]:
         """Yield sentences with the numbers of rows that were read, kept, and changed or left out, by reason."""
@@ -95,9 +100,12 @@ def match_marks(
 ) -> MatchedMarks:
     """Convert marks to annotations, checking each against its recording's length, sample rate and channels.
 
+    Marks beyond the recording are left out, those that exceed it are cut, and equal marks are kept once;
+    `MatchedMarks.outcomes` has each such row.
+
     Args:
         marks: rows of annotation tables, matched with recordings.
-        durations: length of each recording in seconds; None if unknown.
+        durations: length of each recording in seconds; None if unknown, and then not compared.
         files: all recordings; some tables count time from file to file through all files of a folder.
         rows: rows of the recordings by path, with sample rate and number of channels; for a recording without a row,
             these are not checked.

@@ -29,7 +29,7 @@ _OLD_DETECTIONS_NAME = "heard.parquet"
 def model_scores(table: RecordingsTable, model: Model, workers: int) -> ModelScores:
     """Score the recordings with a main species, and return each species' highest-scoring detection in each of them.
 
-    Detections below `LOWEST_SCORE` are left out. `workers` is the number of cores to use.
+    Detections below `LOWEST_SCORE` (0.05) are left out. `workers` is the number of cores to use.
 
     Raises:
         ModelError: the model cannot be run, or a score is not finite.
@@ -47,9 +47,10 @@ def model_scores(table: RecordingsTable, model: Model, workers: int) -> ModelSco
 def call_times(table: RecordingsTable, model: Model, workers: int, *, folder: Path) -> dict[str, list[float]]:
     """Return by recording_id the centers, in seconds, of windows in which the model detects the labeled species.
 
-    The window with the highest score comes first; windows below the score `CALL_SCORE` do not count. A recording
-    without such a window has an empty list. Recordings that failed, or whose species is no class of the model, are left
-    out. Detections are stored in `folder`, so that a later call does not score the recordings again.
+    The window with the highest score comes first; windows below the score `CALL_SCORE` (0.3) do not count. A recording
+    in which no window reaches it has an empty list. Recordings that have no main species, that failed, or whose species
+    is no class of the model, are left out. Detections are stored in `folder`, so that a later call does not score the
+    recordings again.
 
     Args:
         table: the data set.

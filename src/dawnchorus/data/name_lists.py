@@ -18,7 +18,7 @@ class NameLists:
     """Species names of all available checklists and of the default model's labels."""
 
     known: KnownClasses
-    """Species of all lists, for the lookup by name or code."""
+    """Species of all lists, and the given labels of the data set, for the lookup by name or code."""
     editions: tuple[str, ...]
     """Names of the lists for messages, in order of precedence; empty if there are none."""
     notes: tuple[str, ...] = ()
@@ -28,10 +28,10 @@ class NameLists:
 def open_name_lists(
     store: ModelStore, source: Path, *, checklists: Sequence[Path] = (), own: Iterable[Label] = ()
 ) -> NameLists:
-    """Read all lists of species names, in order of precedence.
+    """Read all lists of species names.
 
-    These are `checklists`, the labels of the default model if it is installed, checklists near `source`, installed
-    checklists, and `own`.
+    In order of precedence, these are `checklists`, the labels of the default model if it is installed, checklists near
+    `source`, installed checklists, and `own`. Invalid checklists near `source` are skipped, with a note.
 
     Args:
         store: the models on this machine.

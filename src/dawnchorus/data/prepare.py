@@ -41,14 +41,14 @@ class PrepareSummary:
     n_before: int
     """Number of recordings that earlier calls had prepared, and whose clips are used."""
     n_left_out: int
-    """Number of unusable recordings and of copies, which are skipped."""
+    """Number of recordings that are skipped as missing, unreadable, silent, or copies of others."""
     n_clips: int
     """Number of clips in the index: of all usable recordings, prepared in this call or before."""
     cut_s: dict[str, float] = field(default_factory=dict)
     """Seconds that cleaning removed (silent start and end, speech), by recording_id; without recordings from which
     nothing was removed."""
     failures: dict[str, str] = field(default_factory=dict)
-    """Reasons, by recording_id, why recordings could not be prepared."""
+    """Reasons, by recording_id, why this call could not prepare recordings."""
 
 
 def prepare(
@@ -77,7 +77,8 @@ def prepare(
         seed: seed for random choices and noise.
         n_workers: number of decoder processes.
         cleaner: applies the recipe's cleaning; None creates one, which is only possible if speech is not cut.
-        speech_folder: folder for one WAV file per recording with the removed segments; None discards them.
+        speech_folder: folder for one WAV file per recording with all segments that cleaning removed (speech, silent
+            start and end); None discards them.
         calls: times in seconds at which a recording's species calls, the highest score first, by recording_id, for the
             clip selection "scored"; recordings without such times get their loudest clips.
         wait_s: maximum time to wait for another process that writes to the folder.
@@ -139,8 +140,9 @@ def check_and_cut(
 ) -> RecordingsTable:
     """Check the recordings as `check_table` does, and cut them into clips in the same pass of decoding.
 
-    Returns the checked table. The index is not written: a later `prepare` with the same folder, recipe and seed skips
-    these recordings, and writes the index. The arguments are those of `prepare`.
+    Returns the checked table; recordings that cannot be decoded are in it with a problem, and have no clips. The index
+    is not written: a later `prepare` with the same folder, recipe and seed skips the recordings that were cut, and
+    writes the index. The arguments are those of `prepare`.
 
     Raises:
         InputError, BusyError, OutputError: see `prepare`.

@@ -44,15 +44,16 @@ class Presence:
 
         Values are `PRESENT` (1), `ABSENT` (0) and `NOT_KNOWN` (-1).
 
-        - Annotated recordings: species annotated in the segment are present (not known if the annotation is in it for
-          less than 0.25 s and less than half of its length), all others are absent. If a sound of unknown species is
-          annotated in the segment, the others are not known.
-        - Recordings of a species: the species is present in each segment, secondary species follow the rule
-          `secondary`, all others are absent.
-        - Background: all classes are absent; but if the row lists absent species, only these are absent, secondary
-          species follow the rule `secondary`, and the others are not known.
-        - Unlabeled recordings: secondary species follow the rule `secondary`, absent species are absent, and the others
-          are not known.
+        - Annotated recordings (`is_annotated`): species annotated in the segment are present, or not known if each of
+          their annotations is in it for less than 0.25 s and less than half of the annotation's length. All others are
+          absent, or not known if a sound of unknown species is annotated in the segment. Other labels are not used.
+        - Other recordings with a main species: it is present in each segment, all others are absent.
+        - Background: all classes are absent; but if the row lists absent species, only these are, and the others are
+          not known.
+        - Unlabeled recordings: absent species are absent, and the others are not known.
+
+        In recordings that are not annotated, secondary species are present or not known by the rule `secondary`. Of a
+        species listed twice, main comes before absent, and absent before secondary.
         """
         if row.is_annotated:
             marked = _mark(row, start_s, end_s)
@@ -85,7 +86,10 @@ def _mark(row: RecordingRow, start_s: float, end_s: float) -> dict[str, int]:
 
 
 def touches(mark: Annotation, start_s: float, end_s: float) -> bool:
-    """Return True if the annotation overlaps the segment from `start_s` to `end_s`, or has no length and is in it."""
+    """Return True if the annotation overlaps the segment from `start_s` to `end_s` (seconds).
+
+    An annotation that only ends at `start_s`, or begins at `end_s`, does not; one without length does at `start_s`.
+    """
     return mark.start_s < end_s and (mark.end_s > start_s or mark.start_s == mark.end_s == start_s)
 
 

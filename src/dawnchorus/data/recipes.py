@@ -42,22 +42,23 @@ class Recipe:
     window_s: float = 5.0
     """Length of a clip."""
     overlap_s: float = 0.0
-    """Length that neighboring windows share."""
+    """Length that neighboring windows share, for `clip_selection` "all"; other selections do not use it."""
     clip_selection: ClipSelection = "all"
     """Windows to select from each recording: "all", the "first" one, "random" ones, the "loudest", or "scored": those
     with the highest scores of a model for the recording's species, or the loudest if the model does not detect it."""
     n_clips: int = 1
-    """Number of "random", "loudest" or "scored" windows of each recording."""
+    """Maximum number of "random", "loudest" or "scored" windows of each recording; "all" and "first" do not use it."""
     pad_mode: PadMode = "zeros"
-    """Padding of clips at a recording's end: "zeros", faint "noise", or "repeat" (the clip again)."""
+    """Padding of a clip that exceeds its recording's end: "zeros", faint "noise", or "repeat" (its samples again)."""
     trim_db: float | None = None
-    """Start and end of recordings that are this many dB below the loudest frame are removed; None for no trimming."""
+    """Start and end of a recording are removed as far as they are more than this many dB below its loudest frame; None
+    for no trimming."""
     denoise: NoiseKind | None = None
     """Noise reduction of recordings, "stationary" (constant noise) or "nonstationary"; None for no noise reduction."""
     cut_speech: bool = False
     """True to remove human speech from recordings."""
     normalize: bool = False
-    """True to scale each clip so that its largest sample is 0.9 of full scale; False keeps the level."""
+    """True to scale each clip so that its largest absolute sample is 0.9 of full scale; False keeps the level."""
 
     def __post_init__(self) -> None:
         for name, kind, low, high in _RANGES:

@@ -63,7 +63,8 @@ class RecordingRow:
         secondary: scientific names of other species in the recording.
         absent: scientific names of species that are known not to be in the recording (negative examples).
         annotations: annotated sounds.
-        is_annotated: True if `annotations` are complete; without any, the recording contains no species.
+        is_annotated: True if `annotations` are complete; without any, the recording contains no species. It is set to
+            True if there are annotations.
         kind: "focal" (of one species), "soundscape" (annotated, unlabeled, or of many species) or "background" (none).
         source: origin, for example "xeno-canto".
         url: URL of the recording's page at the source.
@@ -85,15 +86,19 @@ class RecordingRow:
         content_hash: digest of the file's size and parts of its bytes: see `dawnchorus.data.identity.hash_content`.
         audio_hash: sha256 of the decoded samples (mono, 16 bit), independent of metadata and lossless codecs.
         problems: problems found by import and check: keys of `dawnchorus.data.check.ISSUES`.
-        duplicate_of: the recording_id of a row before this one in the table with exactly or nearly the same audio.
-        label_check: outcome of comparing the label with a model: "checked", "unknown_label" (no class of the model),
-            "unlabeled" or "failed" (not scored); None: not compared.
-        detected_species: scientific name of a species other than the labeled one that a model detected.
+        duplicate_of: the recording_id of the first row in the table with exactly or nearly the same audio; None for
+            that row, for rows without copies, and before a check.
+        label_check: outcome of comparing the label with a model: "checked" (compared, whatever the result; a doubt is
+            in `problems`), "unknown_label" (no class of the model), "unlabeled" or "failed" (not scored); None: not
+            compared.
+        detected_species: scientific name of a species other than the labeled one that a model detected, if `problems`
+            has "doubtful_label" or "other_species"; else None.
         detected_score: highest score of the detected species.
         detected_start_s: start of the window with that score, in seconds.
         detected_end_s: end of the window with that score, in seconds.
         given_group: group given by the source (site, original recording), whose recordings must stay in one split.
-        group: group of related recordings that must stay in one split: see `dawnchorus.data.relations`.
+        group: group of related recordings that must stay in one split, such as "g12"; set together with `split`, from
+            `given_group` and other relations: see `dawnchorus.data.relations`.
         split: "train", "validation" or "test", or "fold0", "fold1", ...; None: not used.
     """
 
@@ -194,7 +199,7 @@ class RecordingsTable:
         return as_path(row.path) if is_url(row.path) else self.folder / row.path
 
     def with_rows(self, rows: Iterable[RecordingRow]) -> RecordingsTable:
-        """Return a table of the same folder with these rows."""
+        """Return a new table of the same folder with these rows in place of the own ones; no file is written."""
         return RecordingsTable(self.folder, tuple(rows))
 
     def __repr__(self) -> str:
@@ -228,12 +233,14 @@ def _cell(value: object) -> str:
 
 
 def table_path(data_set: Path) -> Path:
-    """Return the path of a data set's recordings table, given the data set's folder or the path of the table."""
+    """Return the path of a data set's recordings table: `data_set` if its suffix is `.parquet`, else the file in it."""
     return data_set if data_set.suffix == ".parquet" else data_set / TABLE_NAME
 
 
 def write_table(table: RecordingsTable) -> Path:
-    """Write the table into its folder atomically, and return its path.
+    """Write the table as `recordings.parquet` into its folder atomically, and return the file's path.
+
+    The folder must exist; an earlier table in it is replaced.
 
     Raises:
         InputError: two rows have the same recording_id.
@@ -312,7 +319,9 @@ def _row(path: Path, fields: dict[str, Any]) -> RecordingRow:
 
 
 def select_split(table: RecordingsTable, split: str) -> list[RecordingRow]:
-    """Return the rows of a split ("train", "fold0", ...; "all": all rows) without those whose files are missing.
+    """Return the rows of a split ("train", "fold0", ...) without those with the problem "missing".
+
+    "all" stands for all rows, also those in no split.
 
     Raises:
         InputError: no rows would be returned.
@@ -331,9 +340,9 @@ def select_split(table: RecordingsTable, split: str) -> list[RecordingRow]:
 def select_per_species(rows: Sequence[RecordingRow], n: int) -> tuple[list[int], dict[str, list[int]]]:
     """Return the indices of the first `n` rows of each species, and the indices of the rows left out by species.
 
-    The species of a row are its main species, or else all annotated ones; the row is selected if one of these has fewer
-    than `n` rows so far. A row left out is listed under the first of its species. Rows without a species (background,
-    unlabeled) are all selected.
+    The species of a row are its main species, or else all annotated ones. A row is selected if one of these has fewer
+    than `n` selected rows so far; it then counts for all of these. A row left out is listed under the alphabetically
+    first of its species. Rows without a species (background, unlabeled) are all selected.
     """
     seen: Counter[str] = Counter()
     indices: list[int] = []

@@ -76,7 +76,10 @@ _NO_NAMES = frozenset(
 
 
 def same_recordist_and_day(row: RecordingRow) -> str | None:
-    """Return a key of recordist, location (to 0.01 degrees, or locality) and day; None without recordist or day."""
+    """Return a key of recordist, location and day, for `Relation.keys`; None without recordist or day.
+
+    The location is latitude and longitude to 0.01 degrees, or else the locality; rows without both have an equal one.
+    """
     if not row.recordist or not row.date or len(row.date) < len("2026-05-01"):
         return None
     folder = "" if row.latitude is None or row.longitude is None else f"{row.latitude:.2f},{row.longitude:.2f}"
@@ -223,7 +226,7 @@ class SeriesMember:
     """A file of a numbered series, with the number (or letter, as its place in the alphabet) that distinguishes it.
 
     Attributes:
-        row: index of the file's row.
+        row: index of the file's row in the rows of the data set.
         number: the number; the first one if the name has two, such as start and end of a clip.
         end: the second number; None if the name has only one.
         has_separator: True if a separator is between name and number, as in `creek_2` and not in `creek2`; see
@@ -243,12 +246,12 @@ class Series:
     folder: str
     """Folder of the files; for files uploaded to the server, which are in one folder, their species or kind."""
     base: str
-    """The part that the files' names share, in lower case."""
+    """The part that the files' names share, in lower case and without signs around it; `*` replaces a number inside."""
     members: tuple[SeriesMember, ...]
     """The files, in ascending order of their numbers."""
     length_s: float | None
-    """Equal length of the files, of which the last may be shorter; 0 if unknown. None if the lengths differ or are
-    above `MAX_CLIP_S`."""
+    """Equal length of the files, of which the last may be shorter; 0 if the lengths are unknown. None if the lengths
+    differ or are above `MAX_CLIP_S` (60 s)."""
 
     @property
     def row_indices(self) -> tuple[int, ...]:
@@ -381,7 +384,7 @@ class NumberedSeries:
     """The numbered series of a data set."""
 
     clips: tuple[Series, ...]
-    """Series of clips; each series is one recording."""
+    """Series of clips; the files of a series were cut from one recording."""
     undecided: tuple[Series, ...]
     """Series of equal or unknown length that may be clips of one recording or separate recordings."""
 
@@ -444,9 +447,9 @@ class Relation:
     name: str
     keys: Callable[[Sequence[RecordingRow]], Keys]
     needs: str
-    """Data that a recording needs for this relation, worded to complete "no recording has ..."."""
+    """Data that a recording needs for this relation, as text to complete "no recording has ..."."""
     is_known: Callable[[RecordingRow], bool] | None = None
-    """Function that returns True if a row has the data for this relation; None: rows with a key have it."""
+    """Function that returns True if a row has the data for this relation; None: rows with a key have the data."""
     is_of_one_recording: bool = True
     """True if related recordings are (parts of) one recording, so they count as one piece of evidence."""
 
@@ -496,8 +499,8 @@ SAME_RECORDING = tuple(relation for relation in RELATIONS if relation.is_of_one_
 def assign_groups(rows: Sequence[RecordingRow], relations: Sequence[Relation] = RELATIONS) -> list[int]:
     """Return a group number for each row, which directly or indirectly related rows share.
 
-    A group's number is the index of one row of the group, so numbers are not consecutive. An unrelated row is a group
-    by itself. `relations` are the relations that count, by default all.
+    A group's number is the index in `rows` of one row of the group, so numbers are not consecutive. An unrelated row is
+    a group by itself. `relations` are the relations that count, by default all.
     """
     parent = list(range(len(rows)))
     for relation in relations:
@@ -531,7 +534,8 @@ class Leak:
 def find_leaks(rows: Sequence[RecordingRow], split_of: Callable[[RecordingRow], str | None]) -> Iterator[Leak]:
     """Yield a leak for each relation and recording that has a related recording in another split.
 
-    Of the recordings that share a key, each is compared only with the first one that has a split.
+    Of the recordings that share a key, each is compared only with the first one that is in a split; recordings in no
+    split are ignored. There is at most one leak for each relation and recording.
 
     Args:
         rows: the recordings.
@@ -568,5 +572,8 @@ def check_coverage(rows: Sequence[RecordingRow]) -> tuple[Coverage, ...]:
 
 
 def n_longer_than_fingerprints(rows: Sequence[RecordingRow]) -> int:
-    """Return the number of recordings of more than 120 s, of which fingerprints only compare the start."""
+    """Return the number of recordings longer than 120 s, of which fingerprints only compare these first seconds.
+
+    Recordings of unknown length do not count.
+    """
     return sum((row.duration_s or 0.0) > MAX_S for row in rows)

@@ -33,19 +33,21 @@ def split_table(
 ) -> RecordingsTable:
     """Return the table with related recordings in groups, and groups in splits; species are spread by the ratios.
 
-    Groups of rare species are assigned first, each to the split in which its species are farthest below their share. A
-    species with fewer groups than splits is only in the first splits of `ratios`. Unusable recordings (missing,
-    unreadable, silent) get no split.
+    Groups of rare species are assigned first, each to the split in which its rarest species is farthest below its
+    share, in number of recordings; of equal splits, the first in `ratios`. A species with fewer groups than splits is
+    therefore missing in some. Unusable recordings (missing, unreadable, silent) get no split.
 
     Args:
         table: the data set.
-        ratios: relative size of each split by name ("train", "validation", "test", "fold0", ...).
-        seed: seed of the random order.
+        ratios: relative size of each split by name ("train", "validation", "test", "fold0", ...); they need not sum
+            to 1.
+        seed: seed of the random order of groups.
         keep: True to keep the split of recordings that are in a split of `ratios`; the other recordings of their group
             get the same split or, if the group has several, the one with the smallest ratio. False to assign all anew.
 
     Raises:
-        InputError: a ratio is not positive, a name is no split, or there are no usable recordings.
+        InputError: there are no ratios, a ratio is not positive and finite, a name is no split, or there are no usable
+            recordings.
     """
     _check_ratios(ratios)
     rows_to_split = select_usable(table.rows, copies=True)
@@ -96,7 +98,7 @@ def _is_positive(value: object) -> bool:
 def assign_splits(table: RecordingsTable, split_of: Mapping[str, str | None]) -> RecordingsTable:
     """Return the table with `split` set from `split_of`, and `group` set to the group of related recordings.
 
-    Recordings that are missing, unreadable or silent have the `group` None.
+    A group is a text such as "g12". Recordings that are missing, unreadable or silent have the `group` None.
 
     Args:
         table: the data set.
@@ -178,7 +180,7 @@ class LeakReport:
     leaks: tuple[Leak, ...]
     """Leaks of the table's split."""
     n_tested: int
-    """Number of recordings outside the largest split."""
+    """Number of recordings outside the split with most recordings, usually "train"."""
     n_leaking: int
     """Number of the `n_tested` recordings that are related to a recording in the largest split."""
     n_leaking_at_random: float
@@ -195,7 +197,7 @@ class LeakReport:
     undecided: tuple[tuple[RecordingRow, ...], ...]
     """Numbered series of short recordings that may be clips of one recording, or separate recordings."""
     n_long: int
-    """Number of recordings of which only the start was compared by acoustic fingerprint."""
+    """Number of recordings above 120 s, of which only this start was compared by acoustic fingerprint."""
 
 
 N_RANDOM = 20
@@ -254,7 +256,10 @@ class SplitGap:
 
 
 def split_gaps(rows: Sequence[RecordingRow], splits: Sequence[str]) -> Iterator[SplitGap]:
-    """Yield one gap for each of `splits` that lacks a species, or a kind such as background, that another split has."""
+    """Yield one gap for each of `splits` that lacks a species, or a kind such as background, that another split has.
+
+    Splits without a gap are left out; the others are in the order of `splits`. Rows without a split are ignored.
+    """
     split_rows = [row for row in rows if row.split is not None]
     groups = _group_by_label(split_rows, assign_groups(split_rows))
     for split in splits:

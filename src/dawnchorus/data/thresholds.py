@@ -28,7 +28,7 @@ class ClipThresholds:
     min_mel_std_db: float = 0.0
     """Minimum standard deviation of a clip's log-mel spectrogram in dB; it is small for steady noise and hum."""
     min_clips: int = 0
-    """Minimum number of a species' clips that pass the other two limits; all clips of rarer species are removed."""
+    """Minimum number of a species' clips that pass the other two limits; species with fewer lose all their clips."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,8 @@ class Excluded:
 def apply_thresholds(folder: Path, thresholds: ClipThresholds, *, n_workers: int) -> Excluded:
     """Remove clips below the thresholds from the index of a folder of prepared clips; their samples stay on disk.
 
-    Clips without a species are not removed by `min_clips`. `n_workers` is the number of threads.
+    A clip with exactly the minimum stays. Clips without a species are not removed by `min_clips`. `n_workers` is the
+    number of threads.
 
     Raises:
         InputError: no clip would remain, or the folder has no prepared clips.

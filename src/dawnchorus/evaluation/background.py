@@ -32,8 +32,8 @@ class BackgroundScore:
 
     Attributes:
         recording_id: the recording.
-        highest: maximum over the windows.
-        percentile_95: 95th percentile over the windows.
+        highest: maximum of these scores over the windows.
+        percentile_95: 95th percentile of these scores over the windows.
     """
 
     recording_id: str
@@ -83,10 +83,10 @@ class BackgroundTest:
     n_with_detections: int
     """Number of these recordings in which an absent species scores `min_score` or more."""
     min_score: float
-    """Minimum score used for `n_with_detections`: the default minimum score of a detection in `identify`."""
+    """Minimum score used for `n_with_detections`: the default minimum score of a detection in `identify` (0.25)."""
     highest: float
     percentile_95: float
-    """95th percentile of the recordings' highest scores."""
+    """95th percentile, over recordings, of the highest score of each recording."""
     scored_h: float
     """Total length of the used windows in hours."""
     false_alarms: tuple[FalseAlarms, ...]
@@ -131,7 +131,7 @@ def _format_rate(value: float) -> str:
 
 
 def measure_background(scores: Scores) -> BackgroundTest | None:
-    """Measure scores in background; None if no recording has windows without birds, or no class is absent from them.
+    """Measure scores in background; return None if no recording has windows without birds in which a class is absent.
 
     Background means background recordings, and those windows of annotated recordings that no annotation overlaps. In a
     recording that is only known to lack some species (`RecordingRow.absent`), only these species are measured.
@@ -248,9 +248,9 @@ def describe_background(test: BackgroundTest | None, *, model: str, activation: 
     """Yield sentences for the user on scores in background, with advice if there are detections.
 
     Args:
-        test: the result of `measure_background`; None, if no recording is background, yields one warning that says so.
+        test: the result of `measure_background`; for None (nothing was measured), only a warning is yielded.
         model: name of the model.
-        activation: the model's activation, which decides the advice.
+        activation: the model's activation; for "softmax", the advice is another one than for others.
     """
     if test is None:
         yield (

@@ -17,8 +17,8 @@ RIDGE = 1e-3
 def fit_calibration(scores: FloatArray, truth: npt.NDArray[np.bool_], *, n_recordings: int) -> Calibration | None:
     """Fit Platt scaling (Platt, 1999) from scores to probabilities, one curve for all classes.
 
-    Returns None if no score, or each score, is of a present species: there is no curve to fit. The tests compare the
-    result with scikit-learn's logistic regression, which would add 200 MB to an installation.
+    Returns None if the known scores are all of present species, or none of them is: there is no curve to fit. The tests
+    compare the result with scikit-learn's logistic regression, which would add 200 MB to an installation.
 
     Args:
         scores: scores [windows, classes], 0 to 1; NaN where presence is not known.

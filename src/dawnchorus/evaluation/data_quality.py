@@ -47,9 +47,10 @@ def find_training_overlap(bundle: Bundle, rows: Sequence[RecordingRow]) -> tuple
     """Return the rows that are training recordings of the bundle, or related to one; each row once.
 
     Recordings are compared by `audio_hash` if both data sets were checked (`dawnchorus data check`), by `content_hash`,
-    by `recording_id`, by nearly the same sound (`duplicate_of`), and by file names and groups (`NAMED_RELATIONS`); of
-    several relations of a row, the first in this order is returned. Training recordings are the rows of split "train"
-    in the bundle's recordings table; without a table the result is empty.
+    by `recording_id` (see `is_same_recording`), by nearly the same sound (`duplicate_of`), and by file names and groups
+    (`NAMED_RELATIONS`). Of several relations of a row, the first in this order is returned; rows without one are left
+    out. Training recordings are the rows of split "train" in the bundle's recordings table; without a table the result
+    is empty, and `overlap_notes` says so.
 
     Raises:
         FormatError: the bundle's table is damaged or of another version.
@@ -112,6 +113,8 @@ def _relatives(trained: Sequence[RecordingRow], rows: Sequence[RecordingRow]) ->
 def overlap_notes(bundle: Bundle, rows: Sequence[RecordingRow]) -> tuple[str, ...]:
     """Return one sentence on the kinds of overlap between rows and training recordings that could not be checked.
 
+    There is always one, since recordists and days are never compared.
+
     Raises:
         FormatError: the bundle's table is damaged or of another version.
     """
@@ -137,8 +140,8 @@ def overlap_notes(bundle: Bundle, rows: Sequence[RecordingRow]) -> tuple[str, ..
 def find_label_issues(scores: Scores) -> tuple[LabelIssue, ...]:
     """Return the recordings whose labels the scores contradict, the highest scores of another species first.
 
-    In such a recording, the labeled species scores below `DOUBTFUL_SCORE` in each window, and another species
-    `CERTAIN_SCORE` or more in at least one window. Recordings that are annotated, have several species, or whose
+    In such a recording, the labeled species scores below `DOUBTFUL_SCORE` (0.05) in each window, and another species
+    `CERTAIN_SCORE` (0.5) or more in at least one window. Recordings that are annotated, have several species, or whose
     species is no class of `scores`, are left out.
     """
     best, truth = scores.by_recording("max")

@@ -173,7 +173,7 @@ class Evaluation:
         pool: pooling of window scores to recording scores: "mean" or "max".
         secondary: treatment of secondary species: "count" as present, or "mask" as not known.
         by_recording: metrics over recordings by name (a key of `METRICS`, such as "accuracy", "macro_roc_auc" or
-            "cmap"), with 95 % confidence intervals.
+            "cmap"), with 95 % confidence intervals; NaN if not defined.
         by_window: metrics over windows by name (a key of `METRICS`); NaN if not defined.
         species: metrics of each of the `n_known_species`.
         training_overlap: evaluated recordings that the bundle was trained on, or that are related to such recordings.
@@ -214,12 +214,13 @@ class Evaluation:
     confusion: npt.NDArray[np.int64]
     """Confusion matrix [true species, best-scoring species] of numbers of recordings, in the order of `species`.
 
-    A recording with several species counts for each of them.
+    A recording with several species counts for each of them, one without any not at all.
     """
     calibration_error: float
     """Expected calibration error of the scores of windows, all species together."""
     reliability: tuple[tuple[float, float, int], ...]
-    """(mean score, share of present species, number of scores) in each tenth of the score range with any scores."""
+    """(mean score, share of these scores whose species is present, number of these scores) of the scores in each tenth
+    of 0 to 1, ascending; tenths without scores are left out."""
     calibrated_error: float | None
     """Expected calibration error of the bundle's calibrated probabilities; None without a calibration."""
     calibrated_reliability: tuple[tuple[float, float, int], ...]
@@ -269,8 +270,8 @@ class Evaluation:
     def as_json(self) -> dict[str, Any]:
         """Return all fields by name as values for JSON, and the key "schema" with the version of this format.
 
-        Dataclasses are dicts of their fields; each value of `events` also has precision and recall. Metrics that are
-        not defined are NaN.
+        Dataclasses are dicts of their fields, and `confusion` is a list of rows; each value of `events` also has
+        precision and recall. Metrics that are not defined are NaN (not JSON).
         """
         fields = asdict(self)
         fields["confusion"] = self.confusion.tolist()
@@ -280,8 +281,8 @@ class Evaluation:
     def as_record(self) -> dict[str, Any]:
         """Return the fields to store in a training run.
 
-        They are bundle_id, n_recordings, n_unknown_recordings, pool, secondary, and "metrics": a dict with value, low
-        and high for each metric in `by_recording`.
+        They are bundle_id, n_recordings, n_unknown_recordings, pool, secondary, and "metrics": a dict by the names in
+        `by_recording`, each a dict with value, low and high, which are NaN (not JSON) if they are not defined.
         """
         names = ("bundle_id", "n_recordings", "n_unknown_recordings", "pool", "secondary")
         fields = {name: getattr(self, name) for name in names}
@@ -291,7 +292,7 @@ class Evaluation:
 def evaluate(bundle: Bundle, scores: Scores, *, pool: Pool = "mean") -> Evaluation:
     """Compute all metrics from the scores of `bundle` on a data set.
 
-    `pool` is the pooling of window scores to recording scores: "mean" or "max".
+    `pool` is the pooling of a recording's window scores to its score: "mean" or "max" over the windows.
 
     Raises:
         FormatError: the bundle's table of training recordings is damaged or of another version.
@@ -344,8 +345,9 @@ def evaluate(bundle: Bundle, scores: Scores, *, pool: Pool = "mean") -> Evaluati
 def compare(first: Scores, second: Scores, *, pool: Pool = "mean") -> Comparison:
     """Compare the scores of two bundles on their common recordings and species, with paired confidence intervals.
 
-    `pool` is the pooling of window scores to recording scores: "mean" or "max". All differences are NaN if no recording
-    or no species is common.
+    Recordings are matched by recording_id, and species by scientific name; the labels are those of `first`. `pool` is
+    the pooling of a recording's window scores to its score: "mean" or "max" over the windows. All differences are NaN
+    if no recording or no species is common.
     """
     classes = [name for name in first.classes if name in second.classes]
     ids = [row.recording_id for row in first.rows]
@@ -474,8 +476,8 @@ def _species(
 def count_confusions(truth: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     """Return the confusion matrix [true species, best-scoring species] of numbers of rows.
 
-    `truth` (True for present species) and `scores` are [rows, species]. A row with several true species counts for each
-    of them, a row without true species not at all.
+    `truth` (True for present species) and `scores` are [rows, species]; a row is a recording or a window. A row with
+    several true species counts for each of them, a row without true species not at all.
     """
     table = np.zeros((truth.shape[1], truth.shape[1]), np.int64)
     best = classification.best_index(scores)

@@ -53,8 +53,8 @@ def count_events(scores: Scores) -> dict[str, EventCounts]:
     """Count events in annotated recordings by threshold; empty if no recording is annotated.
 
     Keys are the thresholds as text: "0.1", "0.25", "0.5", "0.75" and "0.9". In an annotated recording without
-    annotations, each predicted event is wrong. A predicted event that touches no annotation of its species, but an
-    annotation without a species, is not counted.
+    annotations, each predicted event is wrong. A predicted event that touches an annotation without a species, and none
+    of its species, is not counted.
     """
     annotated = [k for k, row in enumerate(scores.rows) if row.is_annotated]
     if not annotated:
@@ -86,7 +86,8 @@ def _touch(marks: Sequence[Annotation], start_s: float, end_s: float) -> bool:
 def join_windows(start_s: FloatArray, window_s: float) -> list[tuple[float, float]]:
     """Join overlapping and adjacent windows to (start, end) segments in seconds.
 
-    `start_s` [windows] are the starts of windows in ascending order, `window_s` is the length of each window.
+    `start_s` [windows] are the starts of windows in ascending order, `window_s` is the length of each window. With a
+    gap of up to 1 ms, windows are still adjacent. The segments are ascending; [] without windows.
     """
     joined: list[tuple[float, float]] = []
     for start in start_s.tolist():

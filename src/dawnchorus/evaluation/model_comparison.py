@@ -67,7 +67,7 @@ def map_labels(first: Sequence[Label], second: Sequence[Label]) -> LabelMap:
     """Return the mapping between the classes of two models.
 
     A class is mapped once. If several classes of the second model match one class of the first, the one with the same
-    scientific name (or else the first one) is mapped, and the others are in `only_second`.
+    scientific name is mapped, or if there is none, the first in the order of `second`. The others are in `only_second`.
     """
     exact = {label.scientific_name for label in first}
     pairs = {label.scientific_name: label.scientific_name for label in second if label.scientific_name in exact}
@@ -117,7 +117,7 @@ class SpeciesAgreement:
 
 @dataclass(frozen=True)
 class KnownToOne:
-    """A class of one model only, and the number of segments in which the model detects it."""
+    """A class of one model only, and the number of segments in which this model detects the class."""
 
     scientific_name: str
     common_name: str
@@ -134,14 +134,15 @@ class ModelComparison:
         threshold: minimum score of a detected species.
         segment_s: length of a segment in seconds.
         n_recordings: number of recordings that both models have scored.
-        missing_first: names of recordings that the first model has not scored, but the second has.
-        missing_second: names of recordings that the second model has not scored, but the first has.
+        missing_first: sorted names of recordings that the first model has not scored, but the second has.
+        missing_second: sorted names of recordings that the second model has not scored, but the first has.
         labels: mapping between the classes of both models.
         agreement: share of pairs (segment, species) detected by both models, of those detected by at least one; NaN
             if there are none.
         score_shift: mean of second minus first score over pairs (segment, species) with a score of both models; NaN
             if there are none.
-        species: species of both models that at least one has detected, those with most differences first.
+        species: species of both models that at least one model has detected, those with most segments in which only one
+            model detects the species first.
         only_first: classes of the first model only that it has detected, those with most segments first.
         only_second: classes of the second model only that it has detected, those with most segments first.
     """

@@ -28,8 +28,8 @@ def score_output(
 ) -> tuple[ModelOutput, Run]:
     """Score recordings with a model, and return its detections and the run, which lists failures.
 
-    Detections are kept as an archive of detections keeps them by default: from the score `KEPT_MIN_SCORE` on, and at
-    most the `KEPT_TOP` highest of a window.
+    Detections are kept as an archive of detections keeps them by default: from the score `KEPT_MIN_SCORE` (0.05) on,
+    and at most the `KEPT_TOP` (10) highest of a window. The output's name is the model's name and version.
 
     Args:
         files: the recordings.
@@ -56,10 +56,14 @@ def score_output(
 
 
 def read_output(archive: Archive, name: str) -> ModelOutput:
-    """Read the detections of a run in an archive; `name` is its id, or its model's name if only one run has this model.
+    """Read the detections of a run in an archive, with the recordings that the run has scored (without failed ones).
+
+    Args:
+        archive: the archive of detections.
+        name: id of the run, or else the name (without version) of its model, if only one run has this model.
 
     Raises:
-        InputError: no run or several runs have this name.
+        InputError: no run has this id, and no or several runs have a model of this name.
     """
     runs = archive.runs()
     named = [each for each in runs if each.id == name] or [each for each in runs if each.run.model == name]
@@ -95,12 +99,12 @@ def compare_by_labels(
 ) -> Comparison | None:
     """Score recordings with two models, and return the differences (first minus second) of metrics against the labels.
 
-    None if no label is of a species that both models know. Labels may have the names of either model. A recording's
-    score is the mean over its windows.
+    Returns None if no label is of a species that both models know. Labels may have the names of either model. A
+    recording's score is the mean over its windows.
 
     Args:
-        models: the two models.
-        table: the data set.
+        models: exactly two models, the first and the second.
+        table: the data set, which gives the paths of the files.
         rows: the recordings to score; unlabeled ones are left out.
         workers: number of cores to use; None: all that this process may use.
 

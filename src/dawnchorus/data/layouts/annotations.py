@@ -54,7 +54,7 @@ class NamedMark:
     recording: Path | None
     """The recording; None if no recording or several recordings match: see `reason`."""
     reason: str = ""
-    """Reason why `recording` is None, else empty."""
+    """Reason for messages why `recording` is None, else empty."""
 
 
 @dataclass
@@ -95,7 +95,7 @@ class _Fit:
 
 
 class RecordingNames:
-    """Lookup of the recordings `files` below the folder `root` by names and paths in tables."""
+    """Lookup of the recordings `files` below the folder `root` by names and paths in tables; case is ignored."""
 
     def __init__(self, root: Path, files: Sequence[Path]) -> None:
         self._root = root
@@ -109,11 +109,15 @@ class RecordingNames:
         """Return the best candidates for a recording named in a row, and why it is unclear which one is meant.
 
         A candidate is a recording's path with the degree of agreement. The reason is empty if there is exactly one.
+        Recordings with exactly this file name count, or else those with it before their suffix (`a` for `a.wav`),
+        unless their folders contradict those in `name`. Of these, the ones in `folder` are preferred, then those that
+        agree with most of the last folders in `name`, then those nearest to the table.
 
         Args:
             name: the row's file name or path of the recording, with or without suffix.
-            table: the file of the table; recordings near it are preferred.
-            folder: the row's folder or site, from another column; recordings in it are preferred. None without one.
+            table: the file of the table.
+            folder: the row's folder or site, from another column; None without one. If no candidate is in it, it is
+                ignored.
         """
         *folders, last = _parts(name) or [""]
         candidates = self._by_name.get(fold_name(last)) or self._by_stem.get(fold_name(last), [])
@@ -143,9 +147,9 @@ class RecordingNames:
         return _Fit(path, n_agreeing, is_whole=n_agreeing > 1 and n_agreeing >= n_here) if fits else None
 
     def is_in_folder(self, path: Path, folder: str | None) -> bool:
-        """Return True if all parts of `folder` are names of folders in the recording's path; False for None.
+        """Return True if all parts of `folder` (`site/plot`) are folders in the recording's path, in any order.
 
-        A `folder` of a single part is only compared with `root` and the folders below it.
+        A `folder` of a single part is only compared with `root` and the folders below it. False for None or "".
         """
         parts = set(map(fold_name, _parts(folder or "")))
         folders = path.absolute().parent.parts
@@ -176,7 +180,7 @@ def find_marks(
     """Read all tables of marks of recordings.
 
     Args:
-        source: one table, or the folder in which tables are searched.
+        source: one table, or the folder in and below which tables are searched.
         root: the folder of the recordings.
         files: the recordings below `root`.
         read: reader of one table; it gets the file, and notes to which it adds guesses.
@@ -296,7 +300,10 @@ def _describe_candidates(candidates: Sequence[object]) -> str:
 
 
 def text_files(folder: Path) -> Iterator[Path]:
-    """Yield files below a folder that may be tables of marks by their suffix, without hidden files and folders."""
+    """Yield the files in and below a folder with a suffix of tables of marks (`.txt`, `.tsv`, `.csv`, `.data`).
+
+    Hidden files and folders are left out.
+    """
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):

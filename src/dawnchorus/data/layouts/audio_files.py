@@ -30,13 +30,16 @@ def is_absolute(path: str) -> bool:
 def find_audio(folders: Sequence[Path], paths: Sequence[str], code: str | None) -> Path | None:
     """Return the first existing audio file that a table's row means; None if there is none.
 
-    A URL is returned as a `storage.paths.RemotePath`, whether it exists or not. If no file is spelled exactly like a
-    path, case and Unicode form are ignored, provided that only one file matches.
+    The first path that leads to a file in one of the folders counts; of these folders, the first. Subfolders such as
+    `train_audio` are searched, too, and audio suffixes are added to names without one. Of an absolute path that does
+    not exist here, up to three last parts are looked up in the folders. A URL is returned as a
+    `storage.paths.RemotePath`, whether it exists or not. If no file is spelled exactly like a path, case and Unicode
+    form are ignored, provided that only one file matches.
 
     Args:
         folders: the audio folders, in order of preference.
         paths: the row's paths or names, in order of preference, with or without suffix and folders.
-        code: species code, which may be the name of the file's folder; None without one.
+        code: species code, which may be the name of the file's folder; None if it is unknown.
     """
     for path in paths:
         if is_url(path):

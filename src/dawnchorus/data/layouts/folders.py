@@ -74,13 +74,19 @@ Labels = dict[str, Any]
 
 
 def xeno_canto_id(name: str) -> str | None:
-    """Return the xeno-canto number in a file name, such as `XC580880`; None if there is none."""
+    """Return the xeno-canto number in a file name, such as `XC580880` from `robin_XC580880.mp3`; None without one.
+
+    `XC` is in capitals, at the start or after a sign that is no letter or digit.
+    """
     match = _XENO_CANTO.search(name)
     return f"XC{match[1]}" if match else None
 
 
 def archive_id(stem: str) -> str | None:
-    """Return the xeno-canto number in the file name of a whole recording; None for a clip (`XC12_3.0s_6.0s`)."""
+    """Return the xeno-canto number in the file name of a whole recording, such as `XC12` from `XC12 - Robin`.
+
+    None for a clip (`XC12_3.0s_6.0s`), that is if the rest of the name has a digit, and for a name without a number.
+    """
     named = xeno_canto_id(stem)
     return named if named and not re.search(r"\d", stem.replace(named, "", 1)) else None
 
@@ -92,7 +98,7 @@ class FolderReading:
     labels: dict[Path, str] = field(default_factory=dict)
     """Name of the folder (or of genus and species folders, joined) that is the label, by recording."""
     of_files: dict[Path, Label] = field(default_factory=dict)
-    """Labels read from file names, by recording."""
+    """Labels read from file names, by recording; `labels` have precedence."""
     sure: set[Path] = field(default_factory=set)
     """Recordings whose label is a known class, a background, or looks like a scientific name."""
     ties: dict[Path, tuple[str, ...]] = field(default_factory=dict)
@@ -371,7 +377,11 @@ def read_folder_rows(root: Path, files: list[Path], known: KnownClasses | None =
 
 
 def build_rows(root: Path, files: Sequence[Path], reading: FolderReading) -> Iterator[RecordingRow]:
-    """Yield a row for each of `files` below `root`, with its label from `reading` (the result of `read_folders`)."""
+    """Yield a row for each of `files` below `root`, with its label from `reading` (the result of `read_folders`).
+
+    A label of folders has precedence over one of the file name; without either, the row is unlabeled. A review outcome
+    is applied by `apply_review`.
+    """
     for path in files:
         labels = _labels(reading.labels[path]) if path in reading.labels else list_labels(reading.of_files.get(path))
         if path in reading.reviews:
@@ -383,8 +393,9 @@ def apply_review(labels: Labels, review: Review) -> Labels:
     """Return a recording's label fields (scientific_name, common_name, secondary, absent, kind) after a review.
 
     The review is of the presence of the recording's species. "present" changes nothing. "absent" moves main and
-    secondary species to `absent`, and sets `kind` to "background"; a recording without a main species becomes
-    unlabeled. "undecided" makes every recording unlabeled.
+    secondary species to `absent`, and sets `kind` to "background"; a recording without a main species, also background,
+    becomes unlabeled. "undecided" makes every recording unlabeled. Fields that are not in the result have the defaults
+    of `RecordingRow`.
     """
     if review == "present":
         return labels
@@ -397,8 +408,8 @@ def apply_review(labels: Labels, review: Review) -> Labels:
 def parse_file_facts(path: Path, root: Path) -> dict[str, object]:
     """Return the fields recording_id, path, url and source of a recording below `root`, from its file name.
 
-    The identifier is `archive_id`, or else the path below `root`. Without a number of xeno-canto in the file name, url
-    and source are None.
+    The recording_id is `archive_id`, or else the path relative to `root`; `path` is the given path. Without a number of
+    xeno-canto in the file name, url and source are None; clips of a recording of xeno-canto have both.
     """
     named = xeno_canto_id(path.stem)
     return {
@@ -419,9 +430,10 @@ def find_folder_date(path: Path) -> str | None:
 
 
 def list_labels(label: Label | None) -> Labels:
-    """Return fields of a `RecordingRow` by name: scientific_name and common_name of a species, else only `kind`.
+    """Return fields of a `RecordingRow` by name: scientific_name and common_name for a species, else only `kind`.
 
     `kind` is "background" for a label of another sound (`Label.kind` "sound"), and "soundscape" (unlabeled) for None.
+    For a species it is left to its default, "focal".
     """
     if label is None:
         return {"kind": "soundscape"}

@@ -36,7 +36,7 @@ class NamingTable:
     column: str | None
     """Name of the column with names of recordings; None if the table is named after its recording."""
     has_known_columns: bool = False
-    """True if an import of the table would recognize its columns of paths and species."""
+    """True if an import of the table would recognize both its column of paths and its column of species."""
 
     def evidence(self) -> str:
         """Return a clause for messages with the evidence that the table refers to recordings."""
@@ -48,7 +48,8 @@ class NamingTable:
     def command(self) -> str:
         """Return the arguments of `dawnchorus` that import the table as labels of the recordings, for messages.
 
-        They have placeholders: SET for the new data set and, for an unknown column of species, COLUMN.
+        They have placeholders for the user to replace: SET for the new data set's folder and, unless
+        `has_known_columns`, COLUMN for the column of species.
         """
         folder = os.path.commonpath([path.parent for path in self.recordings])
         command = shlex.join(("data", "import", str(self.path), "SET", "--audio", folder))
@@ -60,7 +61,9 @@ class NamingTable:
 def find_naming_tables(source: Path, files: Sequence[Path]) -> Iterator[NamingTable]:
     """Yield tables at or below the path `source` that refer to recordings of `files`, but are no tables of marks.
 
-    Tables that are too large, or in which too few names are those of recordings, are left out.
+    Of a table's columns, the one that names most recordings counts; it must name half of `files`, or half of its values
+    must be names of recordings. Without such a column, a table counts that is named after exactly one recording. Tables
+    above 64 MiB are left out.
     """
     names = RecordingNames(source, files)
     by_name: dict[str, list[Path]] = {}

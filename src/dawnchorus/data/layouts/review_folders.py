@@ -19,8 +19,10 @@ _PAIRS: tuple[dict[str, Review], ...] = tuple(
 def parse_folder_review(name: str, siblings: frozenset[str] = frozenset()) -> Review | None:
     """Parse a folder name as the outcome of a review: "present", "absent" or "undecided"; None for other names.
 
-    `no` or `0` is an outcome only if its counterpart (`yes`, `1`) is among the `siblings`, which are the names of the
-    folders in the same parent folder.
+    Case is ignored. Words such as `positive`, `false_positive` and `unsure` are outcomes by themselves, see
+    `dawnchorus.taxonomy.reviews.parse_review`. Short words such as `yes` and `no`, `1` and `0`, or `good` and `bad` are
+    "present" and "absent" only if the counterpart is among the `siblings`, the names of the folders in the same parent
+    folder; else they are no outcome, but `bad` is "undecided".
     """
     folded = {sibling.strip().casefold() for sibling in siblings}
     pair = next((pair for pair in _PAIRS if name.strip().casefold() in pair and folded >= set(pair)), {})
@@ -30,6 +32,7 @@ def parse_folder_review(name: str, siblings: frozenset[str] = frozenset()) -> Re
 def find_folder_review(folders: Sequence[str]) -> tuple[str, Review] | None:
     """Return (name, outcome) of the innermost folder that is a review outcome; None if there is none.
 
-    `folders` are the names of nested folders, the outermost first.
+    `folders` are the names of nested folders, the outermost first. Names that need a counterpart, such as `yes`, do not
+    count.
     """
     return next(((name, review) for name in reversed(folders) if (review := parse_folder_review(name))), None)

@@ -25,9 +25,10 @@ _LISTS = ("recordings", "results")
 
 
 def find_search_results(source: Path) -> Path | None:
-    """Return the file of search results for `source`: a JSON file itself, or `xc.json` in a folder; else None.
+    """Return the file of search results for `source`: a `.json` file itself, or `xc.json` in a folder; else None.
 
-    If the folder has files named by xeno-canto's numbers, `xc.json` can also be in the parent folder.
+    If the folder has no `xc.json`, but files named by xeno-canto's numbers (`XC12`, `12`), the `xc.json` of its parent
+    folder is returned. The content of the file is not checked.
     """
     if source.is_file():
         return source if source.suffix.lower() == ".json" else None
@@ -42,12 +43,14 @@ def find_search_results(source: Path) -> Path | None:
 def read_search_results(results: Path, folder: Path, files: Sequence[Path]) -> Iterator[RecordingRow]:
     """Yield a row for each recording in the search results, with the path of its file if it is among `files`.
 
-    Files are matched by xeno-canto's numbers in their names. `duration_s` is the length that xeno-canto lists. Entries
-    without an id or genus are left out, and logged; of several entries with the same id the last is used.
+    Files are matched by xeno-canto's numbers in their names (`XC12...`, `12`); of several files with one number, the
+    first is used. A row without a file has the path `XC12.mp3` in `folder`. `duration_s` is the length that xeno-canto
+    lists. Entries without an id or genus are left out, and logged; of several entries with the same id the last is
+    used.
 
     Args:
         results: the JSON file.
-        folder: the folder of the recordings, for the paths of missing files.
+        folder: the folder of the recordings.
         files: the audio files in the folder.
 
     Raises:

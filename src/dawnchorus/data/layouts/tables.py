@@ -107,8 +107,8 @@ class TableLayout:
 
         Args:
             csv_path: the table.
-            given: column names by field, from the user.
-            audio_folders: folders of the recordings; empty: the table's folder.
+            given: column names by field (keys of `COLUMNS`), from the user; empty: find all by usual names.
+            audio_folders: folders of the recordings, in order of preference; empty: the table's folder.
 
         Raises:
             InputError: no such file, or `given` has an unknown field or a column that the table does not have.
@@ -134,8 +134,9 @@ class TableLayout:
         return cls(table, columns, tuple(dict.fromkeys(paths)), tuple(audio_folders) or (csv_path.parent,))
 
     def rows(self) -> Iterator[RecordingRow]:
-        """Yield a row per recording, without rows of totals.
+        """Yield a row for each line of the table in its order, without rows of totals.
 
+        A row of totals has a word such as `total` in place of its path.
         Guesses and values that could not be read are in `table.notes` after the last row.
         """
         names = TaxonNames.read_for(self.table.path, own=[self._taxon(cells) for _line, cells in self.table])
@@ -171,8 +172,8 @@ class TableLayout:
     def fields(self, cells: Sequence[str]) -> dict[str, str | None]:
         """Return the text of a row's cells by field (keys of `COLUMNS`); None for an empty cell.
 
-        If genus and species are in two columns, the field scientific_name has both. Fields without a column in the
-        table are not in the result.
+        If genus and species are in two columns, the field scientific_name has both, and the field genus the genus.
+        Fields without a column in the table are not in the result.
         """
         fields = {field: cells[index].strip() or None for field, index in self.columns.items()}
         genus, species = fields.get("genus"), fields.get("scientific_name")
@@ -398,7 +399,10 @@ def _two_names(text: str | None) -> Label | None:
 
 
 def xeno_canto_number(text: str | None) -> str | None:
-    """Return `XC134874` for `134874`, `XC134874` or `134874.0` (from a spreadsheet); None for other texts."""
+    """Return `XC134874` for `134874`, `XC134874`, `xc134874` or `134874.0` (from a spreadsheet).
+
+    None for other texts, such as `XC134874.mp3`, and for None.
+    """
     match = re.fullmatch(r"(?:XC)?(\d+)(?:\.0)?", text or "", re.IGNORECASE)
     return f"XC{match[1]}" if match else None
 

@@ -15,7 +15,7 @@ Taxon = tuple[str | None, str | None, str | None]
 
 
 class TaxonNames:
-    """Lookup of species by code; if several taxa have the same code, the first one is used.
+    """Lookup of species by exactly spelled code; if several taxa have the same code, the first one is used.
 
     Args:
         taxa: (code, scientific name, common name) of each taxon; taxa without a code or a scientific name are skipped.
@@ -32,7 +32,7 @@ class TaxonNames:
         """Collect codes for a table from `taxonomy.csv` near it, then its rows, then other checklists near it.
 
         If two of these sources have the same code, the first one counts. `own` are (code, scientific name, common name)
-        of the table's rows.
+        of the table's rows. Invalid checklists are skipped.
         """
         paths = find_checklists(table)
         first = [path for path in paths if path.name == "taxonomy.csv"]
@@ -43,9 +43,10 @@ class TaxonNames:
         return self._labels.get(code or "")
 
     def scientific(self, text: str) -> str:
-        """Return the scientific name of a code or label; return other texts unchanged.
+        """Return the scientific name of a code, or else of a label; return other texts unchanged.
 
-        Labels have the form `Genus species_Common Name` or `Common Name (Genus species)`.
+        Labels have the form `Genus species_Common Name` or `Common Name (Genus species)`. Common names alone are
+        returned unchanged.
         """
         label = self.label(text)
         if label is not None:

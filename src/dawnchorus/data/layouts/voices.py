@@ -34,7 +34,10 @@ def is_voices_table(path: Path) -> bool:
 
 
 def find_voices_table(source: Path) -> Path | None:
-    """Return `Birds Voice.csv`: `source` itself, or the first such file below it; None if there is none."""
+    """Return `Birds Voice.csv`: `source` itself if it is that file, or the first such file in or below the folder.
+
+    None if there is none.
+    """
     if source.is_file():
         return source if is_voices_table(source) else None
     for parent, folders, files in os.walk(source):
@@ -48,8 +51,9 @@ def find_voices_table(source: Path) -> Path | None:
 def read_voices(table: Path, root: Path, files: Sequence[Path]) -> Iterator[RecordingRow]:
     """Yield a row for each of `files` below `root`, labeled by its folder.
 
-    A file whose folder is no species is labeled by its file name if the table has that name, else it is unlabeled.
-    Guesses about the table are logged.
+    A folder is a species if the table has its name, if its name ends with `_sound`, or if the file is named like it.
+    Files in other folders are labeled by their file names if the table has that name, else they are unlabeled. Guesses
+    about the table are logged.
 
     Raises:
         FormatError: the table cannot be read, or lacks the column common_name or scientific_name.
@@ -70,7 +74,8 @@ def read_voices(table: Path, root: Path, files: Sequence[Path]) -> Iterator[Reco
 def read_voice_recordings(table: Path) -> list[RecordingRow]:
     """Return a row per xeno-canto recording in the table, without a path, for attribution.
 
-    The rows have the species and the recordist as written; rows of the table without a valid number are skipped.
+    The rows have the species and the recordist as written, and the recording_id `XC123`; `path` is "". Rows of the
+    table without a valid number are skipped.
 
     Raises:
         FormatError: the table cannot be read, or lacks the column xc_id.

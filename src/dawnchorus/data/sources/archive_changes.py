@@ -33,7 +33,10 @@ _NAMED_CHANGES = ("scientific_name", "common_name", "license")
 
 @dataclass(frozen=True)
 class ArchiveChanges:
-    """The data set's table updated from the archive, and the changes; changes are (recording_id, old, new)."""
+    """The data set's table updated from the archive, and the changes.
+
+    Changes are (recording_id, old, new); old and new are values as text for messages, "unknown" for None.
+    """
 
     table: RecordingsTable
     """The updated table."""
@@ -42,9 +45,10 @@ class ArchiveChanges:
     relicensed: tuple[tuple[str, str, str], ...] = ()
     """Changed licenses."""
     others: Mapping[str, tuple[tuple[str, str, str], ...]] = field(default_factory=dict)
-    """Changes by name of each other field that comes from the archive, such as "date"; () if none has changed."""
+    """Changes by name of each other field of `RecordingRow` that comes from the archive, such as "date", but not
+    "common_name". () for a field without changes."""
     replaced: tuple[str, ...] = ()
-    """recording_ids for which the archive has another file now."""
+    """recording_ids for which the archive has another file now: another name, or a length that differs by over 2 s."""
     gone: tuple[str, ...] = ()
     """recording_ids that the archive no longer has; their rows and files stay in the data set."""
     unsettled: tuple[str, ...] = ()
@@ -79,9 +83,10 @@ class EarlierSearch:
     """Result of a query in the runs of `dawnchorus data fetch` into this data set before the current one."""
 
     recording_ids: tuple[str, ...] = ()
-    """recording_ids that the query found in the last of these runs."""
+    """recording_ids that the query found in the last of these runs; () if this query was not run before."""
     listed_s: Mapping[str, float | None] = field(default_factory=dict)
-    """Lengths in seconds that the archive listed in earlier searches, also of other queries, by recording_id."""
+    """Lengths in seconds that the archive listed in earlier searches, also of other queries, by recording_id. None if
+    the archive listed none."""
 
 
 def compare_with_archive(
@@ -92,18 +97,19 @@ def compare_with_archive(
 ) -> ArchiveChanges:
     """Update the table with the archive's current data, and return the changes.
 
-    Recordings that the search no longer finds are requested one by one, at most `MAX_LOOKED_UP` (100) of them. A row's
-    path, length and other facts of its file stay as they are.
+    Recordings of the table that the earlier search found and this one does not are requested one by one, at most
+    `MAX_LOOKED_UP` (100) of them; the others are `unsettled`. A row's path, length and other facts of its file stay as
+    they are.
 
     Args:
         table: the data set.
         results: all results of the current search.
         earlier: result of the same search in earlier runs.
         find_recording: function that requests a recording by its identifier, and returns None if the archive no longer
-            has it. If it raises a DownloadError, the recording is `unsettled`.
+            has it. If it raises a DownloadError (but no LongWaitError), the recording is `unsettled`.
 
     Raises:
-        LongWaitError: the archive asks for a long wait.
+        LongWaitError: `find_recording` raised it, since the archive asks for a long wait.
     """
     now = {result.row.recording_id: result for result in results}
     known = {row.recording_id for row in table.rows}
@@ -155,9 +161,10 @@ def _is_other_file(row: RecordingRow, result: SearchResult, earlier: EarlierSear
 
 
 def read_search(folder: Path, query: str) -> EarlierSearch:
-    """Return the result of a query that `write_search` stored in the data set's folder; without recordings if none.
+    """Return the result of a query that `write_search` stored in the data set's folder.
 
-    `listed_s` has the lengths of all stored queries. A damaged file counts as missing.
+    `recording_ids` is () if this query was not stored; `listed_s` has the lengths of all stored queries. A damaged file
+    counts as missing, and then both are empty.
     """
     known = _read(folder)
     return EarlierSearch(tuple(known["searches"].get(query, ())), known["listed_s"])
@@ -166,7 +173,8 @@ def read_search(folder: Path, query: str) -> EarlierSearch:
 def write_search(folder: Path, query: str, search: EarlierSearch) -> None:
     """Store the result `search` of a query in the data set's folder, for `read_search` in later runs.
 
-    An earlier result of the query is replaced, those of other queries stay; lengths are added to the stored ones.
+    An earlier result of the query is replaced, those of other queries stay. Lengths are added to the stored ones, and
+    replace those of the same recording. Queries are compared as written.
 
     Raises:
         OutputError: no space, or no permission.

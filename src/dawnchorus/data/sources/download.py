@@ -35,8 +35,8 @@ class FetchSummary:
 
     Attributes:
         rows: rows of the requested recordings whose file exists now, downloaded by this call or before.
-        n_before: number of recordings whose file existed before, and was not downloaded again.
-        failures: reasons by recording_id of recordings that could not be downloaded.
+        n_before: number of requested recordings whose file existed before, and was not downloaded again.
+        failures: reasons by recording_id of recordings whose download failed.
     """
 
     rows: tuple[RecordingRow, ...]
@@ -45,9 +45,9 @@ class FetchSummary:
     unsound: tuple[str, ...] = ()
     """recording_ids whose file from before this download was not audio; the file was deleted, and requested again."""
     other_lengths: tuple[tuple[str, float, float], ...] = ()
-    """(recording_id, length of the file, listed length) in seconds of recordings whose lengths differ."""
+    """(recording_id, length of the file, listed length), in seconds, of decoded files if they differ by over 2 s."""
     not_requested: tuple[str, ...] = ()
-    """recording_ids that were not requested because the server asked for a long wait."""
+    """recording_ids that were not requested because the server asked for a long wait; they are not in `failures`."""
 
     @property
     def missing(self) -> set[str]:
@@ -80,7 +80,7 @@ class FetchSummary:
 
 @contextmanager
 def claim_folder(folder: Path) -> Iterator[None]:
-    """Lock a data set's folder against other downloads during the block; create the folder if missing.
+    """Lock a data set's folder against other downloads during the block, without waiting; create it if missing.
 
     Raises:
         BusyError: another process is downloading to the folder.
@@ -128,7 +128,8 @@ def fetch_recordings(
         n_workers: number of parallel downloads.
         known: rows of earlier runs by recording_id; their files are not decoded again if their size is unchanged. None
             if there are none.
-        replaced: recording_ids to download again because the archive has another file now.
+        replaced: recording_ids to download again because the archive has another file now; the old file stays until
+            the download succeeds.
         report: called with the progress after each download.
         keep: called with the rows of the existing files, to save them: before the download, repeatedly during it, and
             at its end, also after an error.
@@ -245,7 +246,7 @@ def decode_audio(path: Path, name: str, *, decoder: DecoderProcess) -> float:
     """Decode a downloaded file completely, and return its duration in seconds; `name` is its name in errors.
 
     Raises:
-        DownloadError: no decoder can read the file.
+        DownloadError: no decoder can read the whole file, or the decoder crashed on it.
     """
     try:
         with decoder.open(path) as recording:

@@ -51,8 +51,8 @@ class KaggleSource:
 def parse_url(url: str) -> KaggleSource:
     """Parse a Kaggle name or URL.
 
-    `owner/name` is a data set and `birdclef-2026` a competition; a URL such as
-    `https://www.kaggle.com/competitions/birdclef-2026` tells the kind.
+    `owner/name` is a data set and `birdclef-2026` a competition. In a URL such as
+    `https://www.kaggle.com/competitions/birdclef-2026` (`datasets/`, `code/`, ...) the path tells the kind.
 
     Raises:
         InputError: the text is neither a name nor a URL of a data set, competition or notebook.
@@ -76,11 +76,13 @@ def parse_url(url: str) -> KaggleSource:
 
 
 def find_source(url: str) -> KaggleSource:
-    """Return the data set or competition with this name or URL; for a notebook, its only input.
+    """Return the data set or competition with this name or URL; for a notebook's URL, the only one that it uses.
+
+    Kaggle is asked only about notebooks; whether a data set or competition exists is not checked.
 
     Raises:
-        InputError: the text is no name or URL of Kaggle, or the notebook has no input or several.
-        MissingExtraError: kagglehub is not installed.
+        InputError: the text is no name or URL of Kaggle, or the notebook uses no or several data sets and competitions.
+        MissingExtraError: kagglehub, which notebooks need, is not installed.
         DownloadError: Kaggle refused, or could not be reached.
     """
     source = parse_url(url)

@@ -52,10 +52,10 @@ _HOW_TO_GET_A_KEY = (
 
 
 def key_from_environment() -> str:
-    """Return the API key from $XENO_CANTO_API_KEY or else $XCKEY.
+    """Return the API key of xeno-canto from $XENO_CANTO_API_KEY, or else from $XCKEY.
 
     Raises:
-        InputError: neither is set; the message explains how to get a key.
+        InputError: neither is set, or they are empty; the message explains how to get a key.
     """
     key = next((os.environ[name] for name in KEY_VARIABLES if os.environ.get(name)), None)
     if key is None:
@@ -97,7 +97,8 @@ class FetchFilter:
     """Filter of recordings to download; None means no limit.
 
     Attributes:
-        licenses: allowed licenses as SPDX identifiers, with or without version.
+        licenses: allowed licenses as SPDX identifiers, with or without version (see `licenses.is_allowed`); recordings
+            of unknown license are not allowed.
         per_species: maximum number of recordings per species.
         limit: maximum number of recordings.
         max_length_s: maximum length of a recording in seconds.
@@ -112,8 +113,9 @@ class FetchFilter:
         """Return the selected recordings, and the number of the others by reason (text for messages).
 
         Selected recordings are ordered by scientific name, then quality from A to E (recordings without a grade come
-        after B), then number; `per_species` and `limit` keep the first ones. Recordings of unknown length pass
-        `max_length_s`.
+        between B and C), then xeno-canto's number. In this order, `per_species` keeps the first ones of each species,
+        and then `limit` the first ones in all. Recordings whose file the archive restricts are left out; those of
+        unknown length pass `max_length_s`.
         """
         left_out: Counter[str] = Counter()
         fitting = []
@@ -159,9 +161,9 @@ def search(
     """Return all recordings that match a query, without duplicates, in the order of xeno-canto's numbers.
 
     If recordings are added or removed while pages are read, other recordings move between pages. Therefore, unless the
-    number of recordings on all pages is the total that each page states, all pages are read again, at most
-    `MAX_READINGS` (4) times in all. A result that stays uncertain, recordings listed under several species, and values
-    left out are logged.
+    number of recordings on all pages is the total that each page states, all pages are read again, until two successive
+    readings are equal, or `MAX_READINGS` (4) times in all. The recordings of all readings are then returned, and the
+    uncertainty is logged. Recordings listed under several species, and values left out are logged, too.
 
     Args:
         web: the HTTP client.
@@ -231,7 +233,7 @@ def _note_contradictions(species: Mapping[str, Set[str]], results: Mapping[str, 
 
 
 def find_recording(web: HttpClient, recording_id: str, *, key: str, server: str = SERVER) -> SearchResult | None:
-    """Request a recording by its identifier (`XC123`); None if xeno-canto no longer has it.
+    """Request a recording by its identifier (`XC123`); return None if xeno-canto does not list it.
 
     Args:
         web: the HTTP client.
@@ -319,7 +321,7 @@ def parse_recordings(listing: Sequence[Mapping[str, Any]], notes: Notes) -> list
     """Parse the recordings of an API reply, in their order; unreadable values are counted in `notes`.
 
     `listing` has a dict per recording, with xeno-canto's names of fields. The form of dates and times (such as day or
-    month first) is inferred from all of them.
+    month first) is inferred from all recordings together. Each recording is returned, with None for unreadable values.
     """
     dates = DateColumn("date", [_text(fields, "date") or "" for fields in listing], notes)
     times = TimeColumn("time", [_text(fields, "time") or "" for fields in listing], notes)

@@ -30,7 +30,7 @@ class SyntheticPlan:
     n_species: int = 5
     """Number of invented species."""
     n_clips: int = 20
-    """Number of clips of each species, and of background."""
+    """Number of clips of each species; there are as many clips of background."""
     clip_s: float = 5.0
     """Length of a clip."""
     n_soundscapes: int = 3
@@ -55,7 +55,7 @@ class SyntheticPlan:
 
 
 def invented_song(number: int, *, rng: np.random.Generator) -> Song:
-    """Return a random song of an invented species, which `number` names: `Avis ficta007`, `Synthetic Bird 007` for 7.
+    """Return a random song of an invented species with `number` in its names: `Avis ficta007`, `Synthetic Bird 007`.
 
     The song itself depends on `rng` only.
     """
@@ -88,7 +88,8 @@ def synthetic_recordings(plan: SyntheticPlan, *, seed: int) -> Iterator[tuple[Pa
     """Yield (path relative to the data set, scene) of each recording; the same plan and seed yield the same recordings.
 
     `clips/<scientific name>_<common name>/*.wav` have one song each, `clips/noise/*.wav` none, and
-    `soundscapes/*.wav` several songs at known times; they come in this order. No file is written.
+    `soundscapes/*.wav` several songs at known times; they come in this order, and are computed one by one. No file is
+    written.
     """
     root = np.random.SeedSequence(seed)
     song_seed, clip_seed, scene_seed = root.spawn(3)

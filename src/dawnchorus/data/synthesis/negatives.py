@@ -36,8 +36,8 @@ FloatArray = np.ndarray
 def make_negatives(folder: Path) -> tuple[RecordingRow, ...]:
     """Return the rows of 200 synthetic recordings without real birds; their files are created if missing.
 
-    The files are in a subfolder of `folder`; if this subfolder exists, its files are used unchecked. The rows are
-    background of the split "train", with absolute paths.
+    The files, of 3 s each, are in a subfolder of `folder`; if this subfolder exists, its files are used unchecked. The
+    rows are background of the split "train", with absolute paths.
 
     Raises:
         OutputError: no space, or no permission.

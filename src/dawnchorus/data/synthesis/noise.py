@@ -19,7 +19,8 @@ HIGHEST_HUM_HZ = 4000.0
 def make_noise(n_samples: int, *, rate_hz: int, rng: np.random.Generator) -> FloatArray:
     """Return synthetic mono noise [n_samples], float32, of random kind and level, clipped at full scale (-1 to 1).
 
-    The kinds are colored noise, wind, rain and hum. Levels are from -60 to -10 dB (`LEVEL_DB`).
+    The kinds are colored noise, wind, rain and hum. Levels (root mean square) are from -60 to -10 dB relative to full
+    scale (`LEVEL_DB`).
     """
     make = (_color, _wind, _rain, _hum)[int(rng.integers(4))]
     wave = make(n_samples, rate_hz, rng)

@@ -66,7 +66,8 @@ def compose_scene(
 ) -> Scene:
     """Mix songs with wind and insects to a scene; songs and events are cut at the scene's end.
 
-    If the peak is above 0.95 of full scale, the whole scene is attenuated to this peak.
+    If the peak is above 0.95 of full scale, the whole scene is attenuated to this peak. Events have the frequency range
+    of the song's fundamental, widened by 10 % at both ends.
 
     Args:
         singers: the songs, with their starts and levels.

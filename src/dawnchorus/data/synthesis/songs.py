@@ -26,7 +26,7 @@ class Note:
     pitch_hz: tuple[float, ...]
     """Frequencies of the fundamental, from the start to the end of the note; a single one is a constant pitch."""
     level: float = 1.0
-    """Amplitude of the fundamental, relative to the song's other notes."""
+    """Amplitude of the fundamental, relative to notes of level 1 in the song."""
     overtones: tuple[float, ...] = ()
     """Amplitudes of the second, third, ... harmonic, relative to the fundamental."""
     vibrato_hz: float = 0.0
@@ -62,13 +62,13 @@ class Song:
 
     @property
     def pitch_range_hz(self) -> tuple[float, float]:
-        """Minimum and maximum fundamental frequency in Hz."""
+        """Minimum and maximum frequency in Hz of the notes' fundamentals, without vibrato."""
         pitches = [pitch for note in self.notes for pitch in note.pitch_hz]
         return min(pitches), max(pitches)
 
 
 def series(count: int, every_s: float, duration_s: float, pitch_hz: Sequence[float], **more: float) -> tuple[Note, ...]:
-    """Return `count` equal notes, one every `every_s` seconds from 0 on.
+    """Return `count` equal notes, which start at 0, `every_s`, 2 * `every_s`, ... seconds.
 
     `duration_s`, `pitch_hz` and the keyword arguments `more` are fields of each `Note`.
     """
