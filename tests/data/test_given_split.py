@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,16 @@ def test_json_with_a_list_for_each_part(value: object, tmp_path: Path) -> None:
     given = tmp_path / "split.json"
     given.write_text(json.dumps({"mapping": ["a"], "train": {"files": ["XC1"]}, "val": value}))
     assert splits(split_by_tables(table, [given]).table) == ["train", "validation"]
+
+
+def test_json_loses_no_list_without_a_word(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "dawnchorus")
+    table = build_table(tmp_path, "a/XC1.mp3", "a/XC2.mp3", "a/XC3.mp3")
+    given = tmp_path / "split.json"
+    given.write_text(json.dumps({"val": ["XC1"], "validation": ["XC2"], "tset": ["XC3"], "version": 1}))
+    assert splits(split_by_tables(table, [given]).table) == ["validation", "validation", None]
+    (note,) = caplog.messages
+    assert note.endswith("'tset' is no name of a split; its list of 1 is not read.")
 
 
 @pytest.mark.parametrize(

@@ -168,7 +168,7 @@ class ChannelStatistics:
         """Return the index of the clearest channel, the one with the largest value in `variations`.
 
         Channels in `dead` and `only_noise` are ignored. Channels within 10 % of the largest value count as equally
-        clear; of these, the loudest one is returned.
+        clear; of these, the loudest one is returned. If all channels are ignored, the result is 0, the first.
         """
         variations = self.variations()
         variations[[*self.dead(), *self.only_noise()]] = -1

@@ -243,7 +243,8 @@ class IsolatedRecording:
     def blocks(self) -> Iterator[FloatArray]:
         """Yield mono float32 blocks [samples]; a block is valid until the next one is requested.
 
-        To be called once. Damage after the first decoded sample ends the blocks there, and adds a warning.
+        To be called once. Damage after the first decoded sample ends the blocks there, and adds a message to
+        the property `warnings`.
 
         Raises:
             AudioError: no sample can be decoded, the recording is too large, its store failed, or the decoder crashed

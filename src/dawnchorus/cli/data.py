@@ -436,7 +436,7 @@ def _print_leaks(leaks: Sequence[Any]) -> None:
 @click.option(
     "--voices",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="List the recordings in this 'Birds Voice.csv', in place of those in the data set's table.",
+    help="List the recordings in this 'Birds Voice.csv' (Kaggle's 114 species), not those in the data set's table.",
 )
 def attribution(*, data_set: Path, voices: Path | None) -> None:
     """Write ATTRIBUTION.md, with recordists and licenses, into the data set's folder."""

@@ -83,7 +83,8 @@ def split_by_tables(table: RecordingsTable, paths: Sequence[Path]) -> GivenSplit
 
     Raises:
         InputError: no such file, a recording is in two splits, or no listed recording is in the data set.
-        FormatError: a file is damaged, names no or unknown splits, or has no column or list of recordings.
+        FormatError: a file is damaged, names no split, or has no column or list of recordings; or a CSV file names an
+            unknown split. Lists of a JSON file that are of no split are logged, and not read.
     """
     index = _index(select_usable(table.rows, copies=True))
     split_of: dict[str, str] = {}
@@ -117,11 +118,14 @@ def _of_json(path: Path) -> Iterator[tuple[list[str], str]]:
         document = json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
         raise FormatError(f"expected JSON ({error}).", subject=path) from error
-    lists = {split: _file_list(value) for key, value in _items(document) if (split := SPLIT_NAMES.get(key.lower()))}
-    if not any(lists.values()):
+    lists = [(key, SPLIT_NAMES.get(key.lower()), _file_list(value)) for key, value in _items(document)]
+    if not any(names for _, split, names in lists if split):
         raise FormatError(f"expected lists of recordings under names such as {sorted(SPLIT_NAMES)}.", subject=path)
-    for split, names in lists.items():
-        yield from (([str(name)], split) for name in names)
+    for key, split, names in lists:
+        if split:
+            yield from (([str(name)], split) for name in names)
+        elif names:
+            LOG.info(f"{path}: '{key}' is no name of a split; its list of {len(names)} is not read.")
 
 
 def _items(document: Any) -> Iterable[tuple[str, Any]]:

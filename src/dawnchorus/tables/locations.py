@@ -223,13 +223,13 @@ def without_missing_fix(latitude: float, longitude: float, notes: Notes) -> tupl
 class LocationColumn:
     """Parser of a column with latitude and longitude in one cell.
 
-    Longitude is first if the column's name says so, or if all values are locations with longitude first and some are
-    locations only in this order; this guess is added to `notes`.
+    Longitude is first if the column's name says so, or if all filled cells are locations with longitude first and some
+    are locations only in this order; this guess is added to `notes`. Later calls of `parse` add nothing to `notes`.
 
     Args:
         name: the column's name in the header.
         values: all cells of the column.
-        notes: gets a sentence for the guess; values that are no location are not counted.
+        notes: gets a sentence for the guess; none on cells that are no location.
 
     Attributes:
         has_locations: True if at least one value is a location.

@@ -282,10 +282,11 @@ def _read(clean: str, names: Names | None) -> Label:
 
 
 def complete_label(label: Label, names: Names) -> Label:
-    """Return the label with names and kind of the class in `names` that has its scientific name; else unchanged.
+    """Return the label with names and kind of its class in `names`; unchanged if the class is not found.
 
-    The common name stays if the label has one besides its scientific name. A class below a species, `Tawny Owl (male)`,
-    gets the species' names: `Strix aluco (male)`.
+    The class is looked up by the label's `scientific_name`, which may hold a common name. A different `common_name` of
+    the label stays. If there is no such class, but one of the name before brackets, the result has that class's names,
+    each with the brackets: `Tawny Owl (male)` becomes `Strix aluco (male)`; the label's `common_name` is then dropped.
     """
     known = names.find(Label(label.scientific_name, label.scientific_name))
     if known is not None:
