@@ -46,6 +46,7 @@ def recordings(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.ops
 def test_identify_gives_the_same_table_without_unix(recordings: Path, level_bundle: Bundle, tmp_path: Path) -> None:
     expected, out = tmp_path / "expected.csv", tmp_path / "portable.csv"
     identify(recordings, model=level_bundle.folder, out=expected)

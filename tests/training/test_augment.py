@@ -31,6 +31,7 @@ def test_pitch_and_stretch_are_drawn_for_each_clip_and_again_the_same() -> None:
     assert max(cut_off_hz) < 2000 * 2 ** (2.1 / 12)
 
 
+@pytest.mark.ops
 def test_features_are_computed_anew_where_pitch_changes(run_training: Train) -> None:
     plain, shifted = (
         run_training(*SMALL, "trainer.epochs=1", f"augment.pitch_shift={semitones}") for semitones in (0, 3)

@@ -83,6 +83,7 @@ def test_what_has_no_equal_is_named(text: str, message: str, tmp_path: Path) -> 
         read_sweep(written(tmp_path, text))
 
 
+@pytest.mark.ops
 def test_grid_trains_each_run_once_and_resumes(birds: Path, tmp_path: Path, command: Command) -> None:
     path = written(
         tmp_path,

@@ -10,6 +10,7 @@ from tests.fixtures.training import SMALL, Train
 from dawnchorus.errors import InputError
 
 
+@pytest.mark.ops
 def test_profiler_traces_the_configured_steps(run_training: Train) -> None:
     settings = (*SMALL, "trainer.epochs=1", "profiler=torch", "profiler.wait=2", "profiler.active=2")
     run = run_training(*settings, "profiler.record_shapes=true", "profiler.profile_memory=true")

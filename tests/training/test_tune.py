@@ -50,6 +50,7 @@ def test_trials_are_runs_and_a_study_resumes(birds: Path, tmp_path: Path, comman
     assert command("train", *CNN, f"data={birds}", f"paths.runs={runs}", *printed.split(" ")).returncode == 0
 
 
+@pytest.mark.ops
 def test_folds_are_averaged(birds: Path, tmp_path: Path, command: Command) -> None:
     data = tmp_path / "set"
     shutil.copytree(birds, data, ignore=shutil.ignore_patterns("clips"))
