@@ -1,6 +1,6 @@
 """Simulation of one to a thousand workers on one archive, from measured rates, and compared with real runs.
 
-The steps of a worker are those of `identification.shard_run` and `archive.writer`: recordings are read and scored while
+The steps of a worker are those of `identification.audio_run` and `archive.writer`: recordings are read and scored while
 the unit before is committed, a unit's rows are committed to one table after the other, and each commit is one version
 of that table's log.
 """

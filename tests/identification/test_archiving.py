@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import shutil
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import pytest
 from tests.fixtures.archives import BROKEN, SOUNDS, table_rows, write_sounds
 from tests.fixtures.disks import small_disk
 from tests.fixtures.killed_workers import KillCounts, kill_until_done, start_worker, wait_for_workers
-from tests.fixtures.moto_server import VARIABLES, serving_s3
 
 from dawnchorus.archive.archive import create_archive, open_archive
 from dawnchorus.archive.maintenance import check_archive, compact_archive, read_status
@@ -27,7 +25,6 @@ from dawnchorus.models.bundle import Bundle
 pytest.importorskip("deltalake")
 
 ONE_EACH = UnitSize(max_recordings=1)
-BUCKET = "birds"
 
 
 @pytest.fixture
@@ -243,22 +240,6 @@ def test_a_full_disk_keeps_what_was_committed(
         assert result.counts.n_resumed >= 1
         assert table_rows(result.archive.detections(min_score=0.25)) == expected
         assert check_archive(result.archive).is_whole
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    with serving_s3(BUCKET) as url:
-        yield url
-
-
-@pytest.fixture(params=["folder", "store"])
-def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """An archive's folder on a disk, and in a store; programs that are started inherit what opens it."""
-    if request.param == "folder":
-        return str(tmp_path / "archive")
-    for name, value in {**VARIABLES, "AWS_ENDPOINT_URL": request.getfixturevalue("endpoint")}.items():
-        monkeypatch.setenv(name, value)
-    return f"s3://{BUCKET}/{tmp_path.name}"
 
 
 @pytest.mark.parametrize(("table", "n"), [("detections", 0), ("recordings", 0), ("recordings", 1)])

@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.fixtures.archives import BROKEN, table_rows, write_sounds
+from tests.fixtures.heads import write_head
 
 from dawnchorus.archive.archive import create_archive
 from dawnchorus.archive.maintenance import check_archive
-from dawnchorus.archive.manifest import Entry, ListedFile
+from dawnchorus.archive.manifest import (
+    Entry,
+    ListedFile,
+    Shard,
+    UnitSize,
+    list_manifests,
+    read_entries,
+    unit_sizes,
+)
+from dawnchorus.archive.schemas import MANIFEST
 from dawnchorus.archive.workers import read_workers
 from dawnchorus.errors import ModelError
 from dawnchorus.identification import Options, identify
-from dawnchorus.identification.archiving import prepare_job
+from dawnchorus.identification.archiving import ArchivingWork, archive_recordings, prepare_job
+from dawnchorus.identification.audio_run import read_signature
 from dawnchorus.identification.options import KEPT_MIN_SCORE, KEPT_TOP
-from dawnchorus.identification.ray_node import NodeTask, RayNode
-from dawnchorus.identification.shard_run import read_signature
+from dawnchorus.identification.ray_node import NodeModel, NodeTask, RayNode
+from dawnchorus.identification.rescoring import RescoringWork, rescore_archive
 from dawnchorus.inference.model import load_model
 from dawnchorus.models.bundle import Bundle
 
@@ -27,12 +39,10 @@ pytest.importorskip("deltalake")
 
 def create_task(archive: Path, bundle: Bundle) -> NodeTask:
     options = Options(min_score=KEPT_MIN_SCORE, top=KEPT_TOP)
-    job = prepare_job(
-        (), options, {}, model=load_model(bundle.folder), keep=(), metadata=None, analyses=(), shard=None, resume=False
-    )
-    opened = create_archive(archive)
-    opened.add_run(job.run, bundle.labels)
-    return NodeTask.create(opened, job, ())
+    model = load_model(bundle.folder)
+    job = prepare_job((), options, {}, model=model, keep=(), metadata=None, analyses=(), shard=Shard(1, 1))
+    create_archive(archive).add_run(job.run, bundle.labels)
+    return NodeTask(str(archive), job.run.id, ArchivingWork.create(job, ()))
 
 
 def list_units(sounds: Path) -> list[list[Entry]]:
@@ -73,3 +83,27 @@ def test_a_node_of_another_version_is_refused(band_bundle: Bundle, tmp_path: Pat
     task = replace(create_task(tmp_path / "archive", band_bundle), run="of another version")
     with pytest.raises(ModelError, match="gives another run than the driver's. Install the same versions"):
         RayNode(task, 1).open()
+
+
+def test_a_node_scores_stored_embeddings(band_bundle: Bundle, tmp_path: Path) -> None:
+    head, one_each = write_head(band_bundle, tmp_path / "head"), UnitSize(max_recordings=1)
+    sounds, folder = write_sounds(tmp_path / "sounds"), tmp_path / "archive"
+    archive_recordings(sounds, folder, model=band_bundle.folder, keep=["embeddings"], workers=1)
+    (alone,) = rescore_archive(shutil.copytree(folder, tmp_path / "alone"), head.folder, workers=1)
+    (begun,) = rescore_archive(folder, head.folder, workers=1, unit_size=one_each, shard="1/2")
+    archive = begun.archive
+    source = next(each.id for each in archive.runs() if each.id != begun.run)
+    table = archive.table(MANIFEST)
+    manifests = [each for each in list_manifests(table) if each.run == begun.run]
+    units = [[entry] for entry in read_entries(table, manifests, unit_sizes(table, manifests))]
+    work = RescoringWork(NodeModel(str(head.folder), None), source, Options(min_score=KEPT_MIN_SCORE, top=KEPT_TOP))
+    node = RayNode(pickle.loads(pickle.dumps(NodeTask(str(folder), begun.run, work))), 1)  # noqa: S301 - our own
+    node.open()
+    *_, last = node.score(units)
+    node.close()
+    assert (last.counts.n_resumed, last.counts.n_done, last.committed_counts.n_done) == (2, 2, 2)
+    assert table_rows(archive.detections(runs=begun.run)) == table_rows(alone.archive.detections(runs=alone.run))
+    assert check_archive(archive).is_whole
+    changed = NodeTask(str(folder), begun.run, replace(work, floor=Options(min_score=0.5)))
+    with pytest.raises(ModelError, match="gives another run than the driver's"):
+        RayNode(changed, 1).open()

@@ -15,13 +15,18 @@ from typing import Any
 
 import pytest
 from tests.fixtures.archives import BROKEN, table_rows, write_sounds
+from tests.fixtures.heads import write_head
+from tests.fixtures.killed_workers import start_worker, wait_for_workers
 from tests.fixtures.ray_clusters import add_node, ray_cluster
 from tests.fixtures.waiting import wait_for
 
 from dawnchorus.archive.archive import open_archive
 from dawnchorus.archive.maintenance import check_archive, read_status
+from dawnchorus.archive.schemas import RECORDINGS
 from dawnchorus.errors import InputError
 from dawnchorus.identification import Options, identify
+from dawnchorus.identification.archiving import archive_recordings
+from dawnchorus.identification.rescoring import rescore_archive
 from dawnchorus.models.bundle import Bundle
 
 pytest.importorskip("deltalake")
@@ -60,6 +65,7 @@ from pathlib import Path
 from dawnchorus.archive.manifest import UnitSize
 from dawnchorus.identification import ray_node
 from dawnchorus.identification.archiving import archive_recordings
+from dawnchorus.identification.rescoring import rescore_archive
 
 sounds, archive, bundle, address, slow_s, deadly, gate = sys.argv[1:]
 
@@ -85,9 +91,11 @@ def slow(progress):
     time.sleep(float(slow_s))
 
 with redirect_stdout(sys.stderr):  # Ray's messages about nodes
-    result = archive_recordings(
-        sounds, archive, model=bundle, ray=address, unit_size=UnitSize(max_recordings=1), report=slow
-    )
+    settings = {"ray": address, "unit_size": UnitSize(max_recordings=1), "report": slow}
+    if sounds:
+        result = archive_recordings(sounds, archive, model=bundle, **settings)
+    else:
+        (result,) = rescore_archive(archive, bundle, **settings)
 counts = result.counts
 print(counts.n_files, counts.n_resumed, counts.n_done, counts.n_failed, result.n_units, result.n_ended,
       result.n_failed_before)
@@ -97,8 +105,8 @@ for failure in result.failures:
 
 
 def drive(
-    sounds: Path,
-    archive: Path,
+    sounds: Path | None,
+    archive: str | Path,
     bundle: Bundle,
     address: str,
     *,
@@ -106,13 +114,16 @@ def drive(
     deadly: str = "",
     gate: Path | None = None,
 ) -> subprocess.Popen[str]:
-    """Start a driver: slow to hand out units, with nodes that die of a recording, or that wait for the file `gate`."""
-    arguments = (sounds, archive, bundle.folder, address, slow_s, deadly, gate or "")
+    """Start a driver: slow to hand out units, with nodes that die of a recording, or that wait for the file `gate`.
+
+    Without `sounds`, it scores the stored embeddings.
+    """
+    arguments = (sounds or "", archive, bundle.folder, address, slow_s, deadly, gate or "")
     command = [sys.executable, "-c", DRIVE, *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def n_ended(archive: Path) -> int:
+def n_ended(archive: str | Path) -> int:
     try:
         (state,), _ = read_status(open_archive(archive))
     except (ValueError, InputError):
@@ -120,10 +131,10 @@ def n_ended(archive: Path) -> int:
     return state.n_ended
 
 
-def attempts(archive: Path) -> set[str]:
+def attempts(archive: str | Path, runs: str | None = None) -> set[str]:
     """Return the processes whose rows are in the archive."""
     try:
-        rows = open_archive(archive).recordings().read_all()
+        rows = open_archive(archive).recordings(runs=runs).read_all()
     except InputError:
         return set()
     return {attempt.partition("-")[0] for attempt in rows["attempt"].to_pylist()}
@@ -157,6 +168,62 @@ def test_rows_equal_those_of_one_process_though_nodes_go_and_come(
     assert len(attempts(archive)) == 3, "the new node has worked as well"
     assert table_rows(opened.detections(min_score=0.25)) == expected
     assert check_archive(opened).is_whole
+
+
+def test_shards_that_were_killed_are_finished_by_a_cluster_that_loses_a_node(
+    sounds: Path, expected: list[dict[str, object]], band_bundle: Bundle, place: str, tmp_path: Path, cluster: Any
+) -> None:
+    first = [start_worker(sounds, place, band_bundle.folder, f"{k}/2", RECORDINGS, 5) for k in (1, 2)]
+    assert wait_for_workers(*first) == [-signal.SIGKILL] * 2
+    second = [start_worker(sounds, place, band_bundle.folder, f"{k}/3", RECORDINGS, 4) for k in (1, 2, 3)]
+    assert wait_for_workers(*second) == [-signal.SIGKILL] * 3
+    before = attempts(place)
+    assert n_ended(place) == 2 * 5 + 3 * 4
+    nodes = [add_node(cluster), add_node(cluster)]
+    driver = drive(sounds, place, band_bundle, cluster.address, gate=tmp_path / "gate")
+    wait_for(lambda: len(attempts(place) - before) == 2 or driver.poll() is not None)
+    cluster.remove_node(nodes[0], allow_graceful=False)
+    (tmp_path / "gate").touch()
+    output, errors = driver.communicate(timeout=300)
+    cluster.remove_node(nodes[1])
+    assert driver.returncode == 0, errors
+    n_files, n_resumed, _n_done, n_failed, n_units, n_committed, _ = map(int, output.splitlines()[0].split())
+    n_all = N_COPIES + 5
+    assert (n_files, n_failed, n_units, n_committed) == (n_all, 1, n_all, n_all)
+    assert n_resumed >= 2 * 5 + 3 * 4 - 1, "the broken recording may be one of them"
+    opened = open_archive(place)
+    assert table_rows(opened.detections(min_score=0.25)) == expected
+    assert check_archive(opened).is_whole
+
+
+def test_embeddings_are_scored_on_a_cluster_that_loses_a_node(
+    sounds: Path, band_bundle: Bundle, place: str, tmp_path: Path, cluster: Any
+) -> None:
+    archive_recordings(sounds, place, model=band_bundle.folder, keep=["embeddings"])
+    head = write_head(band_bundle, tmp_path / "head")
+    nodes = [add_node(cluster), add_node(cluster)]
+    driver = drive(None, place, head, cluster.address, gate=tmp_path / "gate")
+    (run,) = wait_for(lambda: find_runs(place, "head") or (driver.poll() is not None and [""]))  # type: ignore[var-annotated]
+    wait_for(lambda: len(attempts(place, run)) == 2 or driver.poll() is not None)
+    cluster.remove_node(nodes[0], allow_graceful=False)
+    (tmp_path / "gate").touch()
+    output, errors = driver.communicate(timeout=300)
+    cluster.remove_node(nodes[1])
+    assert driver.returncode == 0, errors
+    assert "lost; its" in errors
+    n_files, *_, n_units, n_committed, _ = map(int, output.splitlines()[0].split())
+    n_all = N_COPIES + 4  # the broken recording has no embeddings
+    assert (n_files, n_units, n_committed) == (n_all, n_all, n_all)
+    opened = open_archive(place)
+    assert check_archive(opened).is_whole
+    alone = archive_recordings(sounds, tmp_path / "alone", model=band_bundle.folder, keep=["embeddings"]).archive
+    rescore_archive(tmp_path / "alone", head.folder)
+    assert table_rows(opened.detections(runs=run)) == table_rows(alone.detections(runs=run))
+
+
+def find_runs(archive: str, model: str) -> list[str]:
+    """Return the ids of the runs with a model that have rows."""
+    return [each.id for each in open_archive(archive).runs() if each.run.model == model]
 
 
 def test_a_killed_driver_is_started_again_and_a_shard_ends_what_is_left(

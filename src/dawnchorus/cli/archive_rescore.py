@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import sys
 import time
+from contextlib import nullcontext, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 
-from dawnchorus.cli.options import models_folder_option, workers_option
+from dawnchorus.cli.options import is_given, models_folder_option, ray_option, workers_option
 from dawnchorus.cli.present import MAX_LISTED, SOME_FAILED, announce_model, console
 from dawnchorus.cli.progress import show_progress
 from dawnchorus.identification.options import KEPT_MIN_SCORE, KEPT_TOP
@@ -54,6 +55,7 @@ JSON_SCHEMA = 1
     help="Maximum number of species stored for one window.",
 )
 @click.option("--shard", metavar="I/N", help="Process only part I of N parts of the recordings.")
+@ray_option("Address")
 @workers_option
 @click.option("--resume", is_flag=True, help="Add recordings whose embeddings were stored since the last call.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each new run.")
@@ -67,6 +69,7 @@ def rescore(
     min_score: float,
     top: int,
     shard: str | None,
+    ray: str | None,
     workers: int,
     resume: bool,
     as_json: bool,
@@ -82,7 +85,9 @@ def rescore(
         announce_model(store, name)
         model = Model(store.open(name), store)
         start_s = time.monotonic()
-        with show_progress(screen, duration_s=None) as report:
+        # Ray writes messages about its nodes to standard output, which is for --json.
+        quiet_nodes = nullcontext() if ray is None else redirect_stdout(sys.stderr)
+        with quiet_nodes, show_progress(screen, duration_s=None) as report:
             results = rescore_archive(
                 folder,
                 model,
@@ -90,8 +95,10 @@ def rescore(
                 min_score=min_score,
                 top=top,
                 shard=shard,
-                workers=workers,
+                # Each node of a cluster has cores of its own.
+                workers=workers if ray is None or is_given("workers") else None,
                 resume=resume,
+                ray=ray,
                 report=report,
             )
         elapsed_s = time.monotonic() - start_s

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import click
-from click.core import ParameterSource
 from rich.console import Console
 from rich.table import Table
 
@@ -23,8 +22,10 @@ from dawnchorus.cli.dry_run import DryRun, Prices, warn_if_full
 from dawnchorus.cli.options import (
     LOCAL_PATH,
     PATH_OR_URL,
+    is_given,
     location_options,
     model_options,
+    ray_option,
     schema_options,
     workers_option,
 )
@@ -112,13 +113,7 @@ def _analyses(_context: click.Context, _option: click.Parameter, value: str | No
     type=click.FloatRange(0, min_open=True),
     help="With --archive, megabytes of recordings that are committed together.  [default: by their size]",
 )
-@click.option(
-    "--ray",
-    metavar="[ADDRESS]",
-    is_flag=False,
-    flag_value="auto",
-    help="With --archive, address of a Ray cluster whose nodes do the work: HOST:PORT, auto or local.",
-)
+@ray_option("With --archive, address")
 @workers_option
 @click.option(
     "--resume", is_flag=True, help="Add recordings to a finished run: new and changed ones, and those that failed."
@@ -194,7 +189,7 @@ def command(
                 shard=shard,
                 unit_mb=unit_mb,
                 # Each node of a cluster has cores of its own.
-                workers=workers if ray is None or _is_given("workers") else None,
+                workers=workers if ray is None or is_given("workers") else None,
                 resume=resume,
                 ray=ray,
             ),
@@ -297,7 +292,7 @@ def _check_archive_options(archive: str | None) -> None:
         InputError: options for tables together with --archive, or options for an archive without it.
     """
     unused = _ARCHIVE_OPTIONS if archive is None else _TABLE_OPTIONS
-    given = [option for name, option in unused.items() if _is_given(name)]
+    given = [option for name, option in unused.items() if is_given(name)]
     if given and archive is None:
         raise InputError(f"{', '.join(given)}: expected together with --archive.")
     if given:
@@ -310,13 +305,8 @@ def _check_archive_options(archive: str | None) -> None:
 def _with_kept_floor(options: Options) -> Options:
     """Return the options for an archive, in which --min-score and --top limit what is stored, with other defaults."""
     floor = {"min_score": KEPT_MIN_SCORE, "top": KEPT_TOP}
-    defaults: dict[str, Any] = {name: value for name, value in floor.items() if not _is_given(name)}
+    defaults: dict[str, Any] = {name: value for name, value in floor.items() if not is_given(name)}
     return replace(options, **defaults)
-
-
-def _is_given(name: str) -> bool:
-    source = click.get_current_context().get_parameter_source(name)
-    return source not in (None, ParameterSource.DEFAULT)
 
 
 def _check_standard_output(formats: Sequence[str], analyses: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from dawnchorus.cores import usable_cores
 from dawnchorus.errors import InputError
@@ -67,6 +68,19 @@ TRIM_DB = click.FloatRange(0, 120, min_open=True)
 workers_option = click.option(
     "--workers", type=click.IntRange(1), default=usable_cores, show_default="all", help="Number of cores to use."
 )
+
+
+def ray_option(purpose: str) -> Callable[[Function], Function]:
+    """Return the option `--ray` with a help text that opens with `purpose`."""
+    text = f"{purpose} of a Ray cluster whose nodes do the work: HOST:PORT, auto or local."
+    return click.option("--ray", metavar="[ADDRESS]", is_flag=False, flag_value="auto", help=text)
+
+
+def is_given(name: str) -> bool:
+    """Return True if the user has set the parameter `name` of the current command."""
+    source = click.get_current_context().get_parameter_source(name)
+    return source not in (None, ParameterSource.DEFAULT)
+
 
 config_dir_option = click.option(
     "--config-dir",

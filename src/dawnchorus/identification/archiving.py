@@ -9,11 +9,11 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing, nullcontext
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack, get_args
+from typing import Any, Unpack, get_args
 
 import numpy as np
 
@@ -42,13 +42,15 @@ from dawnchorus.archive.writer import UnitWriter
 from dawnchorus.arguments import count_workers
 from dawnchorus.audio.discovery import find_recordings
 from dawnchorus.errors import InputError, ModelError
+from dawnchorus.identification.audio_run import AudioRun, read_signature
 from dawnchorus.identification.detection_table import TableBuilder
 from dawnchorus.identification.options import KEPT_MIN_SCORE, KEPT_TOP, Keep, OptionFields, Options, as_options
 from dawnchorus.identification.output_paths import printable
 from dawnchorus.identification.ray_cluster import connect_to_cluster
+from dawnchorus.identification.ray_node import NodeModel, check_same_run, create_ray_run
 from dawnchorus.identification.result import RecordingFailure, RunCounts
 from dawnchorus.identification.run import build_run_plan, load_sessions, open_range_filter
-from dawnchorus.identification.shard_run import ShardRun, read_signature
+from dawnchorus.identification.unit_run import UnitRun
 from dawnchorus.inference.analyses.embeddings import Embeddings
 from dawnchorus.inference.analyses.hits import ScoreFilter
 from dawnchorus.inference.analyses.registry import ANALYSES
@@ -60,9 +62,6 @@ from dawnchorus.models.store import DEFAULT_MODEL
 from dawnchorus.storage.paths import RemotePath, absolute_path, as_path, full_name
 from dawnchorus.types import RecordingMetadata, Report, ignore_progress
 from dawnchorus.version import __version__
-
-if TYPE_CHECKING:
-    from dawnchorus.identification.ray_run import RayRun
 
 MAX_SHORT = 8
 """Length of an embedding for which 8 bits, with minimum and step, take as many bytes as half precision."""
@@ -95,6 +94,19 @@ class ArchiveResult:
     n_ended: int
     failures: tuple[RecordingFailure, ...] = ()
     n_failed_before: int = 0
+
+    @classmethod
+    def create(cls, run: UnitRun) -> ArchiveResult:
+        """Return the result of a run that has ended."""
+        return cls(
+            run.writer.archive,
+            run.worker.run,
+            run.counts,
+            run.n_units,
+            run.n_ended,
+            tuple(run.failures),
+            run.n_failed_before,
+        )
 
 
 def archive_recordings(
@@ -155,8 +167,6 @@ def archive_recordings(
             not installed.
     """
     n_workers, keep = count_workers(workers), tuple(keep)
-    if ray is not None and shard is not None:
-        raise InputError("shard: the nodes of a Ray cluster share all units. Leave it out, or ray.")
     job = prepare_job(
         recordings,
         options,
@@ -165,8 +175,7 @@ def archive_recordings(
         keep=keep,
         metadata=metadata,
         analyses=analyses,
-        shard=shard,
-        resume=resume,
+        shard=parse_shard(shard, resume=resume, ray=ray),
     )
     with nullcontext() if ray is None else connect_to_cluster(ray):
         require_deltalake()
@@ -178,34 +187,55 @@ def archive_recordings(
             opened = create_tables(location)
             opened.add_run(job.run, job.model.labels)
             manifests = _pin(opened, job, files, size=unit_size or UnitSize(), resume=resume)
-            shard_run = ShardRun(job.builder, job.plan, UnitWriter(opened, worker))
-            missing = shard_run.list_missing(manifests, job.shard)
+            writer = UnitWriter(opened, worker)
             if ray is None:
-                scored: ShardRun | RayRun = shard_run
-                steps = shard_run.score(iter(missing.values()), job.load(), n_workers=n_workers)
+                run: UnitRun = AudioRun(job.builder, job.plan, writer, job.load(), n_workers=n_workers)
             else:
-                scored = ray_run = _create_ray_run(shard_run, job, keep, n_workers=workers)
-                steps = ray_run.score(missing)
-            # Also where `report` raises: threads and decoders end now, not with the exception.
-            with closing(steps):
-                for counts in steps:
-                    report(counts.as_progress("identifying"))
-            return ArchiveResult(
-                opened,
-                job.run.id,
-                scored.counts,
-                scored.n_units,
-                scored.n_ended,
-                tuple(scored.failures),
-                scored.n_failed_before,
-            )
+                run = create_ray_run(writer, ArchivingWork.create(job, keep), n_workers=workers)
+            run.process(manifests, job.shard, stage="identifying", report=report)
+            return ArchiveResult.create(run)
 
 
-def _create_ray_run(listed: ShardRun, job: ArchivingJob, keep: tuple[Keep, ...], *, n_workers: int | None) -> RayRun:
-    from dawnchorus.identification.ray_node import NodeTask
-    from dawnchorus.identification.ray_run import RayRun
+@dataclass(frozen=True)
+class ArchivingWork:
+    """Arguments of `archive_recordings` that determine results, for the nodes of a Ray cluster.
 
-    return RayRun(listed, NodeTask.create(listed.writer.archive, job, keep), n_workers=n_workers)
+    Attributes:
+        model: the model.
+        options: options of the run.
+        keep: "embeddings" or "embeddings:int8" to store embeddings; empty for detections only.
+        metadata: location and time by absolute path; None if the caller gave none.
+        analyses: names of analyses of the recordings' original samples; empty for none.
+    """
+
+    model: NodeModel
+    options: Options
+    keep: tuple[Keep, ...]
+    metadata: dict[Path, RecordingMetadata] | None
+    analyses: tuple[str, ...]
+
+    @classmethod
+    def create(cls, job: ArchivingJob, keep: tuple[Keep, ...]) -> ArchivingWork:
+        """Return the work of a job; `keep` is the argument of `archive_recordings`."""
+        builder = job.builder
+        return cls(
+            NodeModel.describe(job.model), builder.options, keep, builder.metadata_by_path or None, job.run.analyses
+        )
+
+    def create_run(self, writer: UnitWriter, *, n_workers: int) -> AudioRun:
+        """Create the run of a node; see `ray_node.NodeWork`."""
+        job = prepare_job(
+            (),
+            self.options,
+            {},
+            model=self.model.load(),
+            keep=self.keep,
+            metadata=self.metadata,
+            analyses=self.analyses,
+            shard=Shard(1, 1),
+        )
+        check_same_run(writer.worker.run, job.run)
+        return AudioRun(job.builder, job.plan, writer, job.load(), n_workers=n_workers)
 
 
 @dataclass(frozen=True)
@@ -270,8 +300,7 @@ def plan_archiving(
         keep=keep,
         metadata=metadata,
         analyses=analyses,
-        shard=shard,
-        resume=resume,
+        shard=parse_shard(shard, resume=resume),
     )
     sizes: dict[str, int] = {}
     missing: dict[str, list[ListedFile]] = {}
@@ -332,14 +361,12 @@ def prepare_job(
     keep: Iterable[Keep],
     metadata: dict[Path, RecordingMetadata] | None,
     analyses: Iterable[str],
-    shard: Shard | str | None,
-    resume: bool,
+    shard: Shard,
 ) -> ArchivingJob:
     """Check the arguments of `archive_recordings`, and return what is created from them.
 
     Raises:
-        InputError: an option that does not apply, an unknown analysis, `shard` together with `resume`, or credentials
-            or parameters in a URL.
+        InputError: an option that does not apply, an unknown analysis, or credentials or parameters in a URL.
         TypeError: `changes` has an unknown option.
         PlugInError: an analysis of a plug-in cannot be used.
         ModelError: the model cannot be loaded, or has no embeddings to store.
@@ -347,12 +374,6 @@ def prepare_job(
     all_kept = Options(min_score=KEPT_MIN_SCORE, top=KEPT_TOP)
     options = (all_kept if options is None else as_options(options)).with_changes(changes)
     _check_options(options)
-    if resume and shard is not None:
-        raise InputError(
-            "resume: it lists the recordings again, which one process has to do. Start it once without a shard; "
-            "shards can then be started as before."
-        )
-    shard = Shard.parse(shard) if isinstance(shard, str) else shard or Shard(1, 1)
     analyses = tuple(dict.fromkeys(ANALYSES.lookup(name).name for name in analyses))
     model = load_model(model)
     kept_rows = _check_kept(keep, model)
@@ -365,6 +386,24 @@ def prepare_job(
     given = [recordings] if isinstance(recordings, str | os.PathLike) else list(recordings)
     _check_urls(given)
     return ArchivingJob(given, model, plan, builder, run, shard)
+
+
+def parse_shard(shard: Shard | str | None, *, resume: bool, ray: str | None = None) -> Shard:
+    """Return the shard that an argument such as "2/8" names; all units for None.
+
+    Raises:
+        InputError: the argument is not a shard, or is given together with `resume` or `ray`.
+    """
+    if shard is None:
+        return Shard(1, 1)
+    if ray is not None:
+        raise InputError("shard: the nodes of a Ray cluster share all units. Leave it out, or ray.")
+    if resume:
+        raise InputError(
+            "resume: it lists the recordings again, which one process has to do. Start it once without a shard; "
+            "shards can then be started as before."
+        )
+    return Shard.parse(shard) if isinstance(shard, str) else shard
 
 
 def _check_options(options: Options) -> None:

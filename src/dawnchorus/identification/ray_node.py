@@ -13,21 +13,18 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Protocol
 
-from dawnchorus.archive.archive import Archive, create_archive
+from dawnchorus.archive.archive import create_archive
 from dawnchorus.archive.manifest import Entry
+from dawnchorus.archive.runs import ArchiveRun
 from dawnchorus.archive.workers import Worker
 from dawnchorus.archive.writer import UnitWriter
 from dawnchorus.errors import ModelError
-from dawnchorus.identification.archiving import ArchivingJob, prepare_job
-from dawnchorus.identification.options import Keep, Options
 from dawnchorus.identification.result import RecordingFailure, RunCounts
-from dawnchorus.identification.shard_run import ShardRun
-from dawnchorus.inference.loaded_model import LoadedModel
-from dawnchorus.inference.model import load_model
+from dawnchorus.identification.unit_run import UnitRun, WorkerRun
+from dawnchorus.inference.model import Model, load_model
 from dawnchorus.models.store import BUILTIN_MODELS, default_folder
-from dawnchorus.types import RecordingMetadata
 
 REPORT_S = 0.25
 """Maximum number of seconds between two reports."""
@@ -37,47 +34,83 @@ AHEAD_S = 1.0
 
 
 @dataclass(frozen=True)
+class NodeModel:
+    """A model as the nodes of a cluster find it.
+
+    Attributes:
+        name: a built-in model's name, of which each node has a copy, or the absolute path of a bundle's folder.
+        models_folder: folder of the built-in models; None for the default folder of each node.
+    """
+
+    name: str
+    models_folder: str | None
+
+    @classmethod
+    def describe(cls, model: Model) -> NodeModel:
+        """Return the description of a loaded model."""
+        bundle, store = model.bundle, model.store
+        builtin = (name for name in BUILTIN_MODELS if store.bundle_folder(name) == bundle.folder)
+        return cls(
+            next(builtin, os.path.abspath(bundle.folder)),
+            None if store.folder == default_folder() else os.path.abspath(store.folder),
+        )
+
+    def load(self) -> Model:
+        """Load the model on a node.
+
+        Raises:
+            ModelError: the model cannot be loaded.
+        """
+        return load_model(self.name, models_folder=self.models_folder)
+
+
+class NodeWork(Protocol):
+    """Scoring that the nodes do: the arguments of a run, which can be pickled."""
+
+    def create_run(self, writer: UnitWriter, *, n_workers: int) -> WorkerRun:
+        """Create the run of a node, which commits units with `writer` and uses `n_workers` cores.
+
+        Raises:
+            ModelError: the model cannot be loaded, or software or model differ from those of the run.
+            StoreError: the archive's store failed.
+        """
+        ...
+
+
+@dataclass(frozen=True)
 class NodeTask:
-    """Work of all nodes: the arguments of `archive_recordings` that determine results.
+    """Work of all nodes, and where its results go.
 
     Attributes:
         archive: absolute path or URL of the archive.
         run: id of the run; a node that has other software or another model computes another id, and is refused.
-        model: a built-in model's name, or the absolute path of a bundle's folder.
-        models_folder: folder of the built-in models; None for the default folder of each node.
-        options: options of the run.
-        keep: "embeddings" or "embeddings:int8" to store embeddings; empty for detections only.
-        metadata: location and time by absolute path; None if the caller gave none.
-        analyses: names of analyses of the recordings' original samples; empty for none.
+        work: scoring that the nodes do.
     """
 
     archive: str
     run: str
-    model: str
-    models_folder: str | None
-    options: Options
-    keep: tuple[Keep, ...]
-    metadata: dict[Path, RecordingMetadata] | None
-    analyses: tuple[str, ...]
+    work: NodeWork
 
-    @classmethod
-    def create(cls, archive: Archive, job: ArchivingJob, keep: tuple[Keep, ...]) -> NodeTask:
-        """Return the task for a job; a built-in model is passed by name, since each node has a copy of the model.
 
-        `archive` is the archive to write to, and `keep` the argument `keep` of `archive_recordings`.
-        """
-        bundle, store = job.model.bundle, job.model.store
-        builtin = (name for name in BUILTIN_MODELS if store.bundle_folder(name) == bundle.folder)
-        return cls(
-            archive=str(archive.location.root),
-            run=job.run.id,
-            model=next(builtin, os.path.abspath(bundle.folder)),
-            models_folder=None if store.folder == default_folder() else os.path.abspath(store.folder),
-            options=job.builder.options,
-            keep=keep,
-            metadata=job.builder.metadata_by_path or None,
-            analyses=job.run.analyses,
+def check_same_run(expected: str, run: ArchiveRun) -> None:
+    """Check that this node would do the run with the id `expected`; `run` is what it has.
+
+    Raises:
+        ModelError: software or model differ.
+    """
+    if run.id != expected:
+        raise ModelError(
+            f"this node has {run.software} with {run.model} {run.model_version} ({run.bundle_id}), which gives another "
+            f"run than the driver's. Install the same versions and models on all nodes.",
+            subject=socket.gethostname(),
         )
+
+
+def create_ray_run(writer: UnitWriter, work: NodeWork, *, n_workers: int | None) -> UnitRun:
+    """Create a run on the Ray cluster that this process is connected to; see `ray_run.RayRun`."""
+    from dawnchorus.identification.ray_run import RayRun
+
+    return RayRun(writer, work, n_workers=n_workers)
 
 
 @dataclass(frozen=True)
@@ -105,14 +138,14 @@ class RayNode:
     `open` is called first. `score` runs in one thread, while another thread may call `add`.
 
     Args:
-        task: the arguments of the run.
+        task: the work.
         n_workers: number of cores to use.
     """
 
     def __init__(self, task: NodeTask, n_workers: int) -> None:
         self._task, self._n_workers = task, n_workers
         self._units = _Units()
-        self._opened: tuple[Worker, ShardRun, LoadedModel] | None = None
+        self._opened: tuple[Worker, WorkerRun] | None = None
 
     def open(self) -> str:
         """Load the model, open the archive, and return the name of the machine.
@@ -123,30 +156,12 @@ class RayNode:
             StoreError: the archive's store failed.
             MissingExtraError: deltalake is not installed.
         """
-        task, host = self._task, socket.gethostname()
-        model = load_model(task.model, models_folder=task.models_folder)
-        job = prepare_job(
-            (),
-            task.options,
-            {},
-            model=model,
-            keep=task.keep,
-            metadata=task.metadata,
-            analyses=task.analyses,
-            shard=None,
-            resume=False,
-        )
-        if job.run.id != task.run:
-            raise ModelError(
-                f"this node has {job.run.software} with {job.run.model} {job.run.model_version} ({job.run.bundle_id}), "
-                f"which gives another run than the driver's. Install the same versions and models on all nodes.",
-                subject=host,
-            )
+        task = self._task
         archive = create_archive(task.archive)
         worker = Worker(archive.location, task.run, "ray")
-        run = ShardRun(job.builder, job.plan, UnitWriter(archive, worker))
-        self._opened = worker.__enter__(), run, job.load()
-        return host
+        run = task.work.create_run(UnitWriter(archive, worker), n_workers=self._n_workers)
+        self._opened = worker.__enter__(), run
+        return socket.gethostname()
 
     def add(self, units: Sequence[Sequence[Entry]]) -> None:
         """Add units, each a batch of recordings, to those that `score` processes; ignored if `score` has ended."""
@@ -155,7 +170,7 @@ class RayNode:
     def score(self, units: Sequence[Sequence[Entry]]) -> Iterator[NodeReport]:
         """Score units, including those that `add` adds in the meantime, and yield reports.
 
-        There is a report after each commit, at least every `REPORT_S` seconds, and one at the end.
+        There is a report after each commit, one when `REPORT_S` seconds have passed since the last, and one at the end.
 
         Raises:
             ModelError: the model cannot be run, or its scores are not finite.
@@ -166,11 +181,11 @@ class RayNode:
         """
         if self._opened is None:
             raise RuntimeError("the node is not open")
-        _, run, model = self._opened
+        _, run = self._opened
         self._units.restart(units)
         reporter = _Reporter(run, self._units, self._n_workers)
         while not self._units.close_if_empty():
-            for _ in run.score(self._units, model, n_workers=self._n_workers):
+            for _ in run.score(self._units):
                 if reporter.is_due:
                     yield reporter.create()
         yield reporter.create()
@@ -230,7 +245,7 @@ class _Units:
 class _Reporter:
     """Builder of the reports of one call of `score`."""
 
-    def __init__(self, run: ShardRun, units: _Units, n_workers: int) -> None:
+    def __init__(self, run: WorkerRun, units: _Units, n_workers: int) -> None:
         self._run, self._units, self._n_workers = run, units, n_workers
         self._n_committed, self._n_failures = len(run.committed_units), len(run.failures)
         self._n_before = self._n_finished

@@ -10,8 +10,9 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from typing import Any
 
 import ray
@@ -19,11 +20,12 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from dawnchorus.archive.manifest import Entry
+from dawnchorus.archive.writer import UnitWriter
 from dawnchorus.errors import DawnChorusError, ModelError
-from dawnchorus.identification.ray_node import NodeReport, NodeTask, RayNode
+from dawnchorus.identification.ray_node import NodeReport, NodeTask, NodeWork, RayNode
 from dawnchorus.identification.result import RecordingFailure, RunCounts
-from dawnchorus.identification.shard_run import ShardRun
 from dawnchorus.identification.unit_queue import UnitQueue
+from dawnchorus.identification.unit_run import UnitRun
 
 LOG = logging.getLogger(__name__)
 
@@ -62,7 +64,7 @@ class _Node:
     opening: Any = None
     reports: Any = None
     adding: Any = None
-    held: dict[str, list[Entry]] = field(default_factory=dict)
+    held: dict[str, Sequence[Entry]] = field(default_factory=dict)
     n_wanted: int = 1
     report: NodeReport | None = None
 
@@ -72,61 +74,42 @@ class _Node:
         return [each for each in (self.opening, self.reports, self.adding) if each is not None]
 
 
-class RayRun:
+class RayRun(UnitRun):
     """Scoring of units on the nodes of the cluster that this process is connected to.
 
     Args:
-        listed: object whose `list_missing` has listed and counted the units; it does not score any.
-        task: the work of all nodes.
+        writer: writer of the archive and worker of this process, which commits no units.
+        work: scoring that the nodes do.
         n_workers: number of cores to use on each node; None for all cores of the node.
-
-    Attributes:
-        n_units: number of units in the shard.
-        n_ended: number of committed units in the shard.
-        failures: recordings that failed, in units that the nodes have committed.
     """
 
-    def __init__(self, listed: ShardRun, task: NodeTask, *, n_workers: int | None) -> None:
-        self._listed, self._n_workers = listed, n_workers
-        self._task = ray.put(task)
+    def __init__(self, writer: UnitWriter, work: NodeWork, *, n_workers: int | None) -> None:
+        super().__init__(writer)
+        self._n_workers = n_workers
+        self._task = ray.put(NodeTask(str(writer.archive.location.root), writer.worker.run, work))
         self._nodes: dict[str, _Node] = {}
         self._refused: dict[str, Exception] = {}
         """Errors of nodes on which no actor can start, by node id."""
         self._starts: Counter[str] = Counter()
         self._is_noted = False
         self._next_look_s = -math.inf
-        self._before = listed.counts
+        self._before = self.counts
         """Counts of units that were committed before, and of nodes that are gone."""
         self._queue = UnitQueue({})
-        self._entries: dict[str, list[Entry]] = {}
-        self.n_units, self.n_ended = listed.n_units, listed.n_ended
-        self.failures: list[RecordingFailure] = []
+        self._entries: dict[str, Sequence[Entry]] = {}
 
-    @property
-    def counts(self) -> RunCounts:
-        """Counts of the recordings so far, of all nodes and of units that were committed before."""
-        counts = self._before
-        for node in self._nodes.values():
-            if node.report is not None:
-                counts = _add(counts, node.report.counts)
-        return counts
+    def score(self, units: Iterable[Sequence[Entry]]) -> Generator[RunCounts, None, None]:
+        """Score and commit units on the nodes, and yield the counts: at the start, and then every few seconds.
 
-    @property
-    def n_failed_before(self) -> int:
-        """Number of failures in `counts` from earlier calls."""
-        return max(self.counts.n_failed - len(self.failures), 0)
-
-    def score(self, missing: Mapping[str, list[Entry]]) -> Generator[RunCounts, None, None]:
-        """Score the recordings of uncommitted units, and yield the counts: at the start, and then every few seconds.
-
-        `missing` has the recordings of each unit by the unit's name. Waits for a node as long as the cluster has none.
+        Waits for a node as long as the cluster has none.
 
         Raises:
             ModelError: no node can run the model, or a node with the same model and software failed to run it.
             OutputError: the archive cannot be written.
         """
-        self._entries = dict(missing)
-        self._queue = UnitQueue({unit: len(entries) for unit, entries in missing.items()})
+        self._before = self.counts
+        self._entries = {entries[0].unit: entries for entries in units}
+        self._queue = UnitQueue({unit: len(entries) for unit, entries in self._entries.items()})
         yield self.counts
         try:
             while self._queue.n_left:
@@ -135,10 +118,17 @@ class RayRun:
                     self._give(node)
                 for node, reference in self._wait():
                     self._take(node, reference)
-                self._listed.worker.beat(())
+                self._count()
+                self.worker.beat(())
                 yield self.counts
         finally:
             self._close()
+
+    def _count(self) -> None:
+        """Set the counts to those of all nodes and of units that were committed before."""
+        reports = [node.report for node in self._nodes.values() if node.report is not None]
+        self.counts = reduce(_add, (report.counts for report in reports), self._before)
+        self.n_failed_before = max(self.counts.n_failed - len(self.failures), 0)
 
     # ------------------------------------------------------------------ nodes
 

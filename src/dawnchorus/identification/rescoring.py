@@ -6,7 +6,8 @@ The recordings are scored in units, batches that are committed together.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -28,8 +29,6 @@ from dawnchorus.archive.manifest import (
     list_manifests,
     next_number,
     pin_manifest,
-    read_entries,
-    unit_sizes,
 )
 from dawnchorus.archive.rows import SharedValues, detection_rows, failure_row, recording_row, recording_rows
 from dawnchorus.archive.runs import ArchiveRun, StoredRun
@@ -41,11 +40,14 @@ from dawnchorus.archive.writer import UnitWriter
 from dawnchorus.arguments import count_workers
 from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.errors import InputError
-from dawnchorus.identification.archiving import ArchiveResult
+from dawnchorus.identification.archiving import ArchiveResult, parse_shard
 from dawnchorus.identification.detection_table import TableBuilder
 from dawnchorus.identification.options import KEPT_MIN_SCORE, KEPT_TOP, Options, as_options, option_specs
+from dawnchorus.identification.ray_cluster import connect_to_cluster
+from dawnchorus.identification.ray_node import NodeModel, check_same_run, create_ray_run
 from dawnchorus.identification.result import RecordingFailure, RunCounts, build_provenance
 from dawnchorus.identification.run import open_range_filter
+from dawnchorus.identification.unit_run import UnitRun, WorkerRun
 from dawnchorus.inference.analyses.hits import HIT, ScoreFilter
 from dawnchorus.inference.embedding_scoring import EmbeddingScorer
 from dawnchorus.inference.model import Model, load_model
@@ -72,6 +74,7 @@ def rescore_archive(
     unit_size: UnitSize = UNITS,
     workers: int | None = None,
     resume: bool = False,
+    ray: str | None = None,
     report: Report = ignore_progress,
 ) -> list[ArchiveResult]:
     """Score the stored embeddings of an archive with a model on them, as new runs of the archive.
@@ -90,43 +93,120 @@ def rescore_archive(
             limit.
         shard: part of the units to process: "2/8" is the second of eight parts; default: all units.
         unit_size: limits of a unit, used when the recordings are listed.
-        workers: number of cores to use; default: all that this process may use.
+        workers: number of cores to use, on each node if `ray` is given; default: all that the process may use.
         resume: list the recordings again, and add those with new embeddings; not allowed with `shard`.
+        ray: address of a Ray cluster whose nodes do the work: HOST:PORT, "auto" for the cluster of $RAY_ADDRESS or on
+            this machine, or "local" for a new one on this machine; None to work in this process. Archive and model must
+            have the same paths on all nodes.
         report: function that is called with the progress, in the caller's thread.
 
     Returns:
         The result of each new run, in the order of the runs with the embeddings.
 
     Raises:
-        InputError: no run has embeddings that the model was trained on, a run in `runs` has others, or an option does
-            not apply.
+        InputError: no run has embeddings that the model was trained on, a run in `runs` has others, an option does not
+            apply, `shard` together with `resume` or `ray`, or no such cluster.
         NotFoundError: there is no archive, or it has no run of `runs`.
         StoreError: the archive's store failed.
         BusyError: another process writes to a store that allows only one writer.
         ModelError: the model cannot be loaded or run, its scores are not finite, or need more than embeddings.
         OutputError: the archive cannot be written.
-        MissingExtraError: deltalake is not installed.
+        MissingExtraError: deltalake, or Ray for `ray`, is not installed.
     """
     n_workers = count_workers(workers)
-    if resume and shard is not None:
-        raise InputError(
-            "resume: it lists the recordings again, which one process has to do. Start it once without a shard; "
-            "shards can then be started as before."
-        )
+    shard = parse_shard(shard, resume=resume, ray=ray)
     floor = as_options(Options(min_score=min_score, top=top))
-    shard = Shard.parse(shard) if isinstance(shard, str) else shard or Shard(1, 1)
     opened = open_archive(archive)
     loaded = load_model(model)
     sources = _find_sources(opened, loaded.bundle, runs)
     scorer = EmbeddingScorer(loaded.bundle, dim=sources[0].run.embedding_dim or 0, n_threads=n_workers)
-    results = []
-    for source in sources:
-        rescoring = _Rescoring.create(opened, source, loaded, scorer, floor)
-        with Worker(opened.location, rescoring.run.id, str(shard)) as worker:
-            opened.add_run(rescoring.run, loaded.labels)
-            manifests = rescoring.pin(unit_size, resume=resume)
-            results.append(rescoring.run_shard(manifests, shard, worker, report))
+    with nullcontext() if ray is None else connect_to_cluster(ray):
+        results = []
+        for source in sources:
+            rescoring = _Rescoring.create(opened, source, loaded, floor)
+            with Worker(opened.location, rescoring.run.id, "ray" if ray else str(shard)) as worker:
+                opened.add_run(rescoring.run, loaded.labels)
+                manifests = rescoring.pin(unit_size, resume=resume)
+                writer = UnitWriter(opened, worker)
+                if ray is None:
+                    run: UnitRun = RescoringRun(rescoring, scorer, writer)
+                else:
+                    run = create_ray_run(writer, RescoringWork.create(rescoring, floor), n_workers=workers)
+                run.process(manifests, shard, stage="scoring", report=report)
+                results.append(ArchiveResult.create(run))
     return results
+
+
+@dataclass(frozen=True)
+class RescoringWork:
+    """Arguments of `rescore_archive` that determine the rows of one new run, for the nodes of a Ray cluster.
+
+    Attributes:
+        model: the model.
+        source: id of the run with the embeddings.
+        floor: options with `min_score` and `top` of stored detections.
+    """
+
+    model: NodeModel
+    source: str
+    floor: Options
+
+    @classmethod
+    def create(cls, rescoring: _Rescoring, floor: Options) -> RescoringWork:
+        """Return the work of a rescoring; `floor` has `min_score` and `top` of stored detections."""
+        return cls(NodeModel.describe(rescoring.model), rescoring.source.id, floor)
+
+    def create_run(self, writer: UnitWriter, *, n_workers: int) -> RescoringRun:
+        """Create the run of a node; see `ray_node.NodeWork`."""
+        archive = writer.archive
+        (source,) = archive.find_runs(self.source)
+        rescoring = _Rescoring.create(archive, source, self.model.load(), self.floor)
+        check_same_run(writer.worker.run, rescoring.run)
+        scorer = EmbeddingScorer(rescoring.model.bundle, dim=source.run.embedding_dim or 0, n_threads=n_workers)
+        return RescoringRun(rescoring, scorer, writer)
+
+
+class RescoringRun(WorkerRun):
+    """Scoring of units from stored embeddings, one unit after the other.
+
+    Args:
+        rescoring: settings of the new run.
+        scorer: classifier of the embeddings.
+        writer: writer of units to the archive.
+    """
+
+    def __init__(self, rescoring: _Rescoring, scorer: EmbeddingScorer, writer: UnitWriter) -> None:
+        super().__init__(writer)
+        self._rescoring, self._scorer = rescoring, scorer
+
+    def score(self, units: Iterable[Sequence[Entry]]) -> Generator[RunCounts, None, None]:
+        """Score and commit units, and yield the counts, at the start and after each unit.
+
+        Raises:
+            ModelError: the model does not run on these embeddings, or its scores are not finite.
+            OutputError: the archive cannot be written.
+            StoreError: the archive's store failed.
+        """
+        yield self.counts
+        for entries in units:
+            if self._is_left(entries):
+                self._score_unit(entries)
+            yield self.counts
+
+    def _score_unit(self, entries: Sequence[Entry]) -> None:
+        unit = entries[0].unit
+        self.worker.beat([unit])
+        scored = _UnitScores(self._rescoring, self._scorer, entries, self.worker.attempt(unit))
+        self.writer.commit(unit, *scored.rows())
+        self._count_committed(unit, len(entries), scored.failures, scored.n_detections)
+        counts = self.counts
+        self.counts = replace(
+            counts,
+            n_done=counts.n_done + len(entries) - len(scored.failures),
+            n_failed=counts.n_failed + len(scored.failures),
+            n_detections=counts.n_detections + scored.n_detections,
+            scored_s=counts.scored_s + scored.scored_s,
+        )
 
 
 def _find_sources(archive: Archive, bundle: Bundle, runs: Names | None) -> list[StoredRun]:
@@ -193,7 +273,7 @@ class _Rescoring:
         archive: the archive.
         source: the run with the embeddings.
         run: the new run.
-        scorer: classifier of the embeddings.
+        model: the model that scores the embeddings.
         score_filter: filter for the scores to store.
         builder: builder of the tables of detections.
         selection: results of the source that are read; see `archive.selection`.
@@ -202,16 +282,14 @@ class _Rescoring:
     archive: Archive
     source: StoredRun
     run: ArchiveRun
-    scorer: EmbeddingScorer
+    model: Model
     score_filter: ScoreFilter
     builder: TableBuilder
     selection: Selection
 
     @classmethod
-    def create(
-        cls, archive: Archive, source: StoredRun, model: Model, scorer: EmbeddingScorer, floor: Options
-    ) -> _Rescoring:
-        """Create the new run and its settings."""
+    def create(cls, archive: Archive, source: StoredRun, model: Model, floor: Options) -> _Rescoring:
+        """Create the new run and its settings; `floor` has `min_score` and `top` of stored detections."""
         bundle, given = model.bundle, source.run.parameters
         options = _restore_options(source.run, floor)
         selection = archive.select([source.id])
@@ -233,7 +311,7 @@ class _Rescoring:
         plan = WindowPlan.from_seconds(rate_hz=run.sample_rate_hz, window_s=run.window_s, overlap_s=run.overlap_s)
         builder = TableBuilder(bundle, plan, options, open_range_filter(model, options, located), {})
         thresholds = np.full(len(bundle.labels), options.min_score, np.float32)
-        return cls(archive, source, run, scorer, ScoreFilter(thresholds, options.top), builder, selection)
+        return cls(archive, source, run, model, ScoreFilter(thresholds, options.top), builder, selection)
 
     def pin(self, size: UnitSize, *, resume: bool) -> list[Manifest]:
         """Return the manifests of the new run; store one if there is none, or to resume."""
@@ -256,37 +334,6 @@ class _Rescoring:
         condition = self.selection.condition & (_field("status") == DONE)
         rows = self.archive.table(RECORDINGS).read(["recording_id", *columns], condition).sort_by("recording_id")
         return [ListedFile(*file) for file in zip(*(rows[name].to_pylist() for name in columns), strict=True)]
-
-    def run_shard(self, manifests: Sequence[Manifest], shard: Shard, worker: Worker, report: Report) -> ArchiveResult:
-        """Score and commit the missing units of a shard."""
-        table = self.archive.table(MANIFEST)
-        units = shard.select(unit_sizes(table, manifests))
-        writer = UnitWriter(self.archive, worker)
-        committed = writer.list_committed()
-        by_unit: dict[str, list[Entry]] = {unit: [] for unit in units}
-        for entry in read_entries(table, manifests, units):
-            by_unit[entry.unit].append(entry)
-        before = sum(len(entries) for unit, entries in by_unit.items() if unit in committed)
-        counts = RunCounts(sum(map(len, by_unit.values())), n_resumed=before)
-        report(counts.as_progress("scoring"))
-        failures: list[RecordingFailure] = []
-        for unit, entries in by_unit.items():
-            if unit in committed or writer.is_committed(unit):
-                counts = counts if unit in committed else replace(counts, n_resumed=counts.n_resumed + len(entries))
-                continue
-            worker.beat([unit])
-            scored = _UnitScores(self, entries, worker.attempt(unit))
-            writer.commit(unit, *scored.rows())
-            failures += scored.failures
-            counts = replace(
-                counts,
-                n_done=counts.n_done + len(entries) - len(scored.failures),
-                n_failed=counts.n_failed + len(scored.failures),
-                n_detections=counts.n_detections + scored.n_detections,
-                scored_s=counts.scored_s + scored.scored_s,
-            )
-            report(counts.as_progress("scoring"))
-        return ArchiveResult(self.archive, self.run.id, counts, len(units), len(units), tuple(failures))
 
 
 def _restore_options(run: ArchiveRun, floor: Options) -> Options:
@@ -315,12 +362,14 @@ class _UnitScores:
 
     Args:
         rescoring: the rescoring that the unit belongs to.
+        scorer: classifier of the embeddings.
         entries: the recordings in the new run's manifest.
         attempt: name of the worker's attempt at the unit.
     """
 
-    def __init__(self, rescoring: _Rescoring, entries: Sequence[Entry], attempt: str) -> None:
-        self._rescoring, self._entries, self._attempt = rescoring, entries, attempt
+    def __init__(self, rescoring: _Rescoring, scorer: EmbeddingScorer, entries: Sequence[Entry], attempt: str) -> None:
+        self._rescoring, self._scorer = rescoring, scorer
+        self._entries, self._attempt = entries, attempt
         self.failures: list[RecordingFailure] = []
         self.n_detections = 0
         self.scored_s = 0.0
@@ -368,7 +417,7 @@ class _UnitScores:
         n_rows = 0
         for batch in self._read_embeddings(ids):
             vectors = read_vectors(batch["embedding"], self._rescoring.source.run.embedding_dim or 0)
-            scores = self._rescoring.scorer.run(vectors.astype(np.float32))
+            scores = self._scorer.run(vectors.astype(np.float32))
             pieces.append(self._rescoring.score_filter.apply(scores, n_rows))
             times.append(batch.select(_WINDOW_COLUMNS))
             n_rows += len(batch)

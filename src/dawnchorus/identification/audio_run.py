@@ -1,9 +1,9 @@
-"""Scoring of units of an archive: those of a shard, or those that are added during the scoring."""
+"""Scoring of units of an archive from the audio."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 import pyarrow as pa
 
-from dawnchorus.archive.manifest import Entry, Manifest, Shard, read_entries, unit_sizes
+from dawnchorus.archive.manifest import Entry
 from dawnchorus.archive.rows import (
     SharedValues,
     analysis_rows,
@@ -21,7 +21,7 @@ from dawnchorus.archive.rows import (
     recording_row,
     recording_rows,
 )
-from dawnchorus.archive.schemas import ANALYSIS_PREFIX, DETECTIONS, EMBEDDINGS, MANIFEST
+from dawnchorus.archive.schemas import ANALYSIS_PREFIX, DETECTIONS, EMBEDDINGS
 from dawnchorus.archive.writer import UnitWriter
 from dawnchorus.identification.detection_table import TableBuilder
 from dawnchorus.identification.journal import file_version
@@ -29,6 +29,7 @@ from dawnchorus.identification.options import Keep
 from dawnchorus.identification.output_paths import printable
 from dawnchorus.identification.result import RecordingFailure, RunCounts, build_provenance
 from dawnchorus.identification.run import count_active
+from dawnchorus.identification.unit_run import WorkerRun
 from dawnchorus.inference.loaded_model import LoadedModel
 from dawnchorus.inference.recording import ScoringPlan
 from dawnchorus.inference.results import FailedRecording, ScoredRecording
@@ -58,75 +59,36 @@ class _Unit:
         return rows, tables
 
 
-class ShardRun:
-    """Scoring of units; all recordings are scored as one stream, and units are committed when they are complete.
+class AudioRun(WorkerRun):
+    """Scoring of units from the recordings' audio, as one stream; a unit is committed when it is complete.
 
     Args:
         builder: builder of the tables of detections.
         plan: settings of scoring.
         writer: writer of units to the archive.
-
-    Attributes:
-        counts: counts of the recordings so far; like the numbers below, 0 before `list_missing`.
-        committed_counts: counts of the recordings in units that this process has committed; a crash does not lose them.
-        committed_units: names of the units that this process has committed, or has found committed by another process
-            when it was about to start them.
-        n_units: number of units in the shard.
-        n_ended: number of committed units in the shard.
-        n_failed_before: number of the failures in `counts` from earlier calls.
-        failures: recordings that failed, in units that this process has committed.
+        model: the loaded model.
+        n_workers: number of cores to use.
     """
 
-    def __init__(self, builder: TableBuilder, plan: ScoringPlan, writer: UnitWriter) -> None:
+    def __init__(
+        self, builder: TableBuilder, plan: ScoringPlan, writer: UnitWriter, model: LoadedModel, *, n_workers: int
+    ) -> None:
+        super().__init__(writer)
         self._names: dict[Path, str] = {}
-        self.builder = replace(builder, names=self._names)
-        self.plan, self.writer, self.worker = plan, writer, writer.worker
+        self._builder = replace(builder, names=self._names)
+        self._plan, self._model, self._n_workers = plan, model, n_workers
         has_range = builder.range_filter is not None
         self._provenance = build_provenance(builder.bundle, builder.options, range_filter=has_range)
-        self.counts = self.committed_counts = RunCounts(0)
-        self.n_units = self.n_ended = self.n_failed_before = 0
-        self.committed_units: list[str] = []
-        self.failures: list[RecordingFailure] = []
         self._units: dict[str, _Unit] = {}
         self._entries: dict[Path, list[Entry]] = {}
         """Recordings that are being scored, by path."""
 
-    def list_missing(self, manifests: Sequence[Manifest], shard: Shard) -> dict[str, list[Entry]]:
-        """Return the recordings of the shard's uncommitted units, by name of the unit.
+    def score(self, units: Iterable[Sequence[Entry]]) -> Generator[RunCounts, None, None]:
+        """Score and commit units, and yield the counts, at the start and after each scoring step.
 
-        Recordings of committed units are counted as done before. Sets `n_units`, `n_ended`, `n_failed_before` and
-        `counts`.
-        """
-        table = self.writer.archive.table(MANIFEST)
-        units = shard.select(unit_sizes(table, manifests))
-        entries = read_entries(table, manifests, units)
-        committed = self.writer.list_committed()
-        self.n_units, self.n_ended = len(units), len(committed.intersection(units))
-        missing: dict[str, list[Entry]] = {}
-        before: set[bytes] = set()
-        for entry in entries:
-            if entry.unit in committed:
-                before.add(entry.file.path)
-            else:
-                missing.setdefault(entry.unit, []).append(entry)
-        listed = [entry.file.path for entries in missing.values() for entry in entries]
-        before.difference_update(listed)  # they were listed again
-        self._count_before(before, RunCounts(len(listed) + len(before)))
-        return missing
-
-    def score(
-        self, units: Iterator[Sequence[Entry]], model: LoadedModel, *, n_workers: int
-    ) -> Generator[RunCounts, None, None]:
-        """Score the recordings of uncommitted units, and yield the counts, at the start and after each scoring step.
-
-        Scoring ends when `units` has ended and all its recordings are scored.
-
-        Args:
-            units: the units, each a batch of recordings that are committed together. After its end, the iterator is
-                asked again as long as recordings are being scored: an iterator of a queue may then have new units,
-                while for a generator nothing changes.
-            model: the loaded model.
-            n_workers: number of cores to use.
+        Scoring ends when `units` has ended and all its recordings are scored. After its end, an iterator is asked again
+        as long as recordings are being scored: that of a queue may then have new units, while for a list nothing
+        changes.
 
         Raises:
             ModelError: the model cannot be run, or its scores are not finite.
@@ -135,9 +97,9 @@ class ShardRun:
             StoreError: the archive's store failed.
         """
         yield self.counts
-        paths = _Paths(units, self)
-        max_active = count_active(paths.peek(), n_workers)
-        steps = score_recordings(paths, model, self.plan, n_workers=n_workers, max_active=max_active)
+        paths = _Paths(iter(units), self)
+        max_active = count_active(paths.peek(), self._n_workers)
+        steps = score_recordings(paths, self._model, self._plan, n_workers=self._n_workers, max_active=max_active)
         with closing(steps):
             for step in steps:
                 self._finish(step)
@@ -149,31 +111,18 @@ class ShardRun:
 
         If another worker has committed the unit, the recordings are counted as done before, and none are returned.
         """
-        name = entries[0].unit
-        if self.writer.is_committed(name):
-            self._end(name)
-            self._count_before({entry.file.path for entry in entries}, self.counts)
+        if not self._is_left(entries):
             return ()
+        name = entries[0].unit
         self._units[name] = _Unit(name, entries)
         for entry in entries:
             self._entries.setdefault(entry.path, []).append(entry)
             self._names[entry.path] = entry.file.name
         return entries
 
-    def _end(self, unit: str) -> None:
-        self.n_ended += 1
-        self.committed_units.append(unit)
-
-    def _count_before(self, paths: set[bytes], counts: RunCounts) -> None:
-        """Count the recordings of units that were committed before, those that failed as failures."""
-        n_failed = len(paths & self.writer.list_failed()) if paths else 0
-        self.n_failed_before += n_failed
-        n_resumed = counts.n_resumed + len(paths) - n_failed
-        self.counts = replace(counts, n_resumed=n_resumed, n_failed=counts.n_failed + n_failed)
-
     def _finish(self, step: ScoringStep) -> None:
         """Add the result of a recording to its unit, and commit the unit if it is complete."""
-        self.counts = self.counts.after(step, self.plan.windows)
+        self.counts = self.counts.after(step, self._plan.windows)
         result = step.scored or step.failed
         if result is None:
             return
@@ -200,24 +149,16 @@ class ShardRun:
     def _commit(self, unit: _Unit) -> None:
         del self._units[unit.name]
         self.writer.commit(unit.name, *unit.joined())
-        self._end(unit.name)
-        self.failures += unit.failures
-        n_failed, before = len(unit.failures), self.committed_counts
-        self.committed_counts = replace(
-            before,
-            n_done=before.n_done + len(unit.entries) - n_failed,
-            n_failed=before.n_failed + n_failed,
-            n_detections=before.n_detections + unit.n_detections,
-        )
+        self._count_committed(unit.name, len(unit.entries), unit.failures, unit.n_detections)
 
     def _add(self, unit: _Unit, shared: SharedValues, scored: ScoredRecording) -> None:
-        table = self.builder.build(scored)
+        table = self._builder.build(scored)
         unit.n_detections += scored.n_hits
         rows = {DETECTIONS: detection_rows(shared, table, self._provenance)}
         for name in get_args(Keep):
-            if name in self.plan.analyses:
-                rows[EMBEDDINGS] = embedding_rows(shared, scored, table, self.plan.windows, encoding=name)
-        has_speech = self.plan.speech_detector is not None
+            if name in self._plan.analyses:
+                rows[EMBEDDINGS] = embedding_rows(shared, scored, table, self._plan.windows, encoding=name)
+        has_speech = self._plan.speech_detector is not None
         speech_s = sum(segment.length_s for segment in scored.speech) if has_speech else None
         for name, analysis in scored.tables.items():
             rows[f"{ANALYSIS_PREFIX}{name}"] = analysis_rows(shared, analysis, table)
@@ -229,7 +170,7 @@ class ShardRun:
 class _Paths:
     """Iterator over the paths of the units' recordings, which continues after its end if units are added."""
 
-    def __init__(self, units: Iterator[Sequence[Entry]], run: ShardRun) -> None:
+    def __init__(self, units: Iterator[Sequence[Entry]], run: AudioRun) -> None:
         self._units, self._run = units, run
         self._left: deque[Entry] = deque()
 
