@@ -57,8 +57,9 @@ class ReviewColumns:
         """Return the mark with `Mark.review` set from the review columns of its row.
 
         `fields` are all cells of the row. The review is "rejected" for a yes in `Reject` or a no in `Valid`, and
-        "unverified" for a no in `Verified` or another word than yes and no. If columns disagree, the first of `Reject`,
-        `Valid` and `Verified` counts. The mark is returned unchanged if no column rejects or doubts it.
+        "unverified" for a no in `Verified` or another word than yes and no. Other cells say nothing, so that the mark is
+        returned unchanged if they all do. If several columns reject or doubt the mark, the first of `Reject`, `Valid`
+        and `Verified` counts.
         """
         for index, verdicts in self._verdicts:
             verdict = _verdict(fields[index], verdicts)

@@ -131,9 +131,10 @@ class TrainingData:
     ) -> UploadResult:
         """Add uploaded recordings with their labels to the training data.
 
-        If a csv is among the files, or a single suitable one in a zip, it alone labels the recordings, and recordings
-        that it does not name are rejected. Otherwise the label is, in this order: the form's field `species` (not for
-        files in a zip); a known class in the name of the file's folder; a known species in the file name, such as
+        If there is a csv of recordings and their species, it alone labels the recordings, and recordings that it does
+        not name are rejected. It is the first csv among `files`, or else, of those in the zips, the only one with a
+        usual name of label tables such as `metadata.csv`, or the only one at all if none has such a name. In a zip, one
+        that has other columns is rejected and not used. Without a csv the label is, in this order: the form's field `species` (not for files in a zip); a known class in the name of the file's folder; a known species in the file name, such as
         `Great Tit12.mp3`; another folder name. The label `noise` means a recording without birds.
 
         A species must be one of `labels` or have training data already, unless the form's field `new_class` is true:
@@ -151,7 +152,8 @@ class TrainingData:
             Outcome of each file; a file that cannot be used is rejected with a reason, and the others are stored.
 
         Raises:
-            InputError: there are no files, or a field, a zip archive or the csv is invalid.
+            InputError: there are no files, a field or a zip archive is invalid, or the csv among `files` is not one of
+                recordings and species.
             UploadTooLargeError: a zip archive exceeds `max_bytes` or `Limits.zip`.
             OutputError: no space, or no permission.
         """

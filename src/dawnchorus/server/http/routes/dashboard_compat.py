@@ -236,8 +236,9 @@ def retrain_status(service: ServiceDependency) -> dict[str, Any]:
     `status` is that of the latest retraining job ("queued", "running", "done", "failed" or "cancelled"), or "idle" if
     there is none; `progress` is in percent; `message` is the stage of the work, or the reason of a failure;
     `last_retrain` is the time in UTC, or null. `is_training` and `is_retraining` are equal: true if a retraining is
-    queued or running. `model_version` is the active model's bundle id. If there is a job, its `job_id` and `result` are
-    added.
+    queued or running. `model_version` is the active model's bundle id. If there is a job, `job_id` and `result` are
+    added; `result` is null unless the job is done, and has the new model's `bundle_id`, whether it `is_promoted` (was
+    activated) and `meets_promotion_rule`, the `reasons`, and its `report`.
     """
     retraining = _retraining_fields(service)
     common = {"is_training": retraining["is_retraining"], **retraining}
