@@ -57,8 +57,8 @@ class ReviewColumns:
         """Return the mark with `Mark.review` set from the review columns of its row.
 
         `fields` are all cells of the row. The review is "rejected" for a yes in `Reject` or a no in `Valid`, and
-        "unverified" for a no in `Verified` or another word than yes and no. Other cells say nothing, so that the mark is
-        returned unchanged if they all do. If several columns reject or doubt the mark, the first of `Reject`, `Valid`
+        "unverified" for a no in `Verified` or another word than yes and no. Other cells say nothing: without a column
+        that rejects or doubts it, the mark is returned unchanged. If several columns do, the first of `Reject`, `Valid`
         and `Verified` counts.
         """
         for index, verdicts in self._verdicts:

@@ -134,8 +134,9 @@ class TrainingData:
         If there is a csv of recordings and their species, it alone labels the recordings, and recordings that it does
         not name are rejected. It is the first csv among `files`, or else, of those in the zips, the only one with a
         usual name of label tables such as `metadata.csv`, or the only one at all if none has such a name. In a zip, one
-        that has other columns is rejected and not used. Without a csv the label is, in this order: the form's field `species` (not for files in a zip); a known class in the name of the file's folder; a known species in the file name, such as
-        `Great Tit12.mp3`; another folder name. The label `noise` means a recording without birds.
+        that has other columns is rejected and not used. Without a csv the label is, in this order: the form's field
+        `species` (not for files in a zip); a known class in the name of the file's folder; a known species in the file
+        name, such as `Great Tit12.mp3`; another folder name. The label `noise` means a recording without birds.
 
         A species must be one of `labels` or have training data already, unless the form's field `new_class` is true:
         then any folder name takes precedence over the file name. Audio that was uploaded before with another label gets
