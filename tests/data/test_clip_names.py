@@ -95,6 +95,8 @@ def test_what_is_no_time_is_none(name: str) -> None:
         ("forest part 2 of 3", "forest"),
         ("forest_selection_12", "forest"),
         ("forest.Wav-12", "forest"),
+        ("forest.wav_0", "forest"),
+        ("forest.wavy-2", None),
         ("0.912_3_forest_6.0s_9.0s", "forest"),
         ("forest-12.00", "forest"),
         ("2022-08-15-birdnet-21:05:54_9s-12s", "2022-08-15-birdnet-21:05:54"),

@@ -15,7 +15,7 @@ import soundfile
 
 from dawnchorus.data.clips import Clips, ClipWriter
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, write_table
-from dawnchorus.errors import BusyError, InputError
+from dawnchorus.errors import BusyError, InputError, OutputError
 
 
 @pytest.mark.ops
@@ -55,4 +55,12 @@ def test_two_at_once_do_not_write_into_each_other(tmp_path: Path) -> None:
     ClipWriter(tmp_path, window_samples=10, recipe={"a": 1}).close()
     with pytest.raises(InputError, match="clips of another recipe"):
         ClipWriter(tmp_path, window_samples=10, recipe={"a": 2})
+    ClipWriter(tmp_path, window_samples=10, recipe={"a": 1}).close()
+
+
+def test_a_folder_that_cannot_be_written_is_not_locked(tmp_path: Path) -> None:
+    (tmp_path / "prepare.sqlite").mkdir()
+    with pytest.raises(OutputError, match="cannot be written"):
+        ClipWriter(tmp_path, window_samples=10, recipe={"a": 1})
+    (tmp_path / "prepare.sqlite").rmdir()
     ClipWriter(tmp_path, window_samples=10, recipe={"a": 1}).close()

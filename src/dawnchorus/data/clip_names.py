@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 
 from dawnchorus.audio.discovery import SUFFIXES
 
-_TYPE = "|".join(sorted(suffix[1:] for suffix in SUFFIXES))
+_SUFFIX = rf"\.(?:{'|'.join(sorted(suffix[1:] for suffix in SUFFIXES))})(?![^\W_])"
 _NO_DATE = r"(?!(?:19|20)\d\d[01]\d[0-3]\d[-_T ]\d{4})"
 _BEFORE, _AFTER = r"(?<![A-Za-z0-9])", r"(?!\d)"
 _JOINT = r"[-_ #.]*"
@@ -120,7 +120,7 @@ _LONGEST_CLIP_S = 600
 _ENDS: tuple[re.Pattern[str], ...] = tuple(
     re.compile(rf"^(?P<before>.*?){pattern}$", re.IGNORECASE)
     for pattern in (
-        rf"\.(?:{_TYPE})\b.+",  # a.wav_0, a.wav-12
+        rf"{_SUFFIX}.+",  # a.wav_0, a.wav-12
         rf"(?:@{_NUMBER}s?|[-_ ]+{_DECIMAL}|{_OPEN}(?:{_WITH_UNIT}|{_MINUTES}){_CLOSE})",  # a@6, a_6.0, a_6s
         rf"{_OPEN}(?:offset|start|begin|beginn|onset|at|versatz|d\u00e9but|inicio)[-_ =:]*{_NUMBER}{_SECONDS}?{_CLOSE}",
         rf"{_OPEN}(?:{_CLIP}[-_ #.]*\d+(?:{_OF}\d+)?|\d+{_OF}\d+){_CLOSE}",  # a_part2, a 2 of 5
@@ -179,8 +179,8 @@ def get_stem(name: str) -> str:
 
 
 def is_sound_name(text: str) -> bool:
-    """Return True if an audio suffix (in any case) ends a word of the text: in `a.wav` and `a.wav-12`, not `a.wavy`."""
-    return re.search(rf"\.(?:{_TYPE})\b", text, re.IGNORECASE) is not None
+    """Return True if an audio suffix (in any case) ends a word of the text: in `a.wav` and `a.wav_12`, not `a.wavy`."""
+    return re.search(_SUFFIX, text, re.IGNORECASE) is not None
 
 
 @lru_cache(maxsize=_CACHED)

@@ -112,24 +112,33 @@ class ClipWriter:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
-            self._db = sqlite3.connect(folder / JOURNAL_NAME, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            if _OLD_TABLE in self._db.execute(_TABLES).fetchall():
-                self._db.execute("ALTER TABLE about RENAME TO metadata")
-            self._db.executescript(_SCHEMA)
+            self._open(recipe)
         except Timeout:
             raise BusyError(
                 "another process is preparing clips here. Wait for it, or choose another.", subject=folder
             ) from None
         except (OSError, sqlite3.Error) as error:
+            self._lock.release()
             raise OutputError(
                 f"cannot be written ({error}). Check free space and access rights.", subject=folder
             ) from error
+        except InputError:
+            self._lock.release()
+            raise
+
+    def _open(self, recipe: dict[str, Any]) -> None:
+        """Open the journal and the last shard."""
+        self._db = sqlite3.connect(self.folder / JOURNAL_NAME, isolation_level=None)
+        self._db.execute("PRAGMA journal_mode = WAL")
+        if _OLD_TABLE in self._db.execute(_TABLES).fetchall():
+            self._db.execute("ALTER TABLE about RENAME TO metadata")
+        self._db.executescript(_SCHEMA)
         known = self._db.execute("SELECT value FROM metadata WHERE name = 'recipe'").fetchone()
         if known is not None and json.loads(known[0]) != recipe:
             self._db.close()
-            self._lock.release()
-            raise InputError("it holds clips of another recipe. Choose another folder, or delete it.", subject=folder)
+            raise InputError(
+                "it holds clips of another recipe. Choose another folder, or delete it.", subject=self.folder
+            )
         self._db.execute("INSERT OR IGNORE INTO metadata VALUES ('recipe', ?)", [json.dumps(recipe)])
         self._shard, self._n_rows = self._end()
         self._file: BinaryIO = self._open_shard()
