@@ -73,7 +73,11 @@ class Archive:
     # ------------------------------------------------------------------ contents
 
     def runs(self) -> list[StoredRun]:
-        """Return the runs in the order in which their first recordings were listed, and last the runs without any."""
+        """Return the runs in the order in which their first recordings were listed, and last the runs without any.
+
+        Raises:
+            StoreError, FormatError: see `delta.ArchiveTable.reading`.
+        """
         first = {each.run: each.number for each in reversed(list_manifests(self.table(MANIFEST)))}
         runs = [StoredRun.from_row(row) for row in self.table(RUNS).read().to_pylist()]
         return sorted(runs, key=lambda each: (first.get(each.id, math.inf), each.id))
@@ -313,6 +317,9 @@ class Archive:
 
         `runs` are the ids of runs to select from, None for all. `per_run` is True to select the latest result in each
         of these runs, False for the latest in any of them; without effect if `runs` is None.
+
+        Raises:
+            StoreError, FormatError: see `delta.ArchiveTable.reading`.
         """
         names = None if runs is None else list_names(runs)
         return select_results(self.table(RECORDINGS), names, per_run=per_run)

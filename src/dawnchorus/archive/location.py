@@ -61,7 +61,11 @@ class ArchiveLocation:
 
     @property
     def storage_options(self) -> Mapping[str, str]:
-        """Options of the store for deltalake, with credentials; empty for an archive on a disk."""
+        """Options of the store for deltalake, with credentials; empty for an archive on a disk.
+
+        Raises:
+            InputError: the credentials cannot be read; see `storage.access.store_access`.
+        """
         return store_access(self.root).options
 
     def table_uri(self, table: str) -> str:

@@ -239,6 +239,8 @@ class Manifest:
 def list_manifests(table: ArchiveTable) -> list[Manifest]:
     """Return the manifests of an archive in the order in which they were stored.
 
+    `table` is the archive's table of manifests (`schemas.MANIFEST`), of which the latest version is read.
+
     Raises:
         StoreError, FormatError: see `delta.ArchiveTable.reading`.
     """

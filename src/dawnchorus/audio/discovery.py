@@ -85,6 +85,9 @@ def describe_skipped(
     The kinds are linked folders, hidden recordings and folders, and files with other suffixes than `SUFFIXES`. Files
     whose suffix (such as ".csv") or whole name is in `companions` are not counted. Nothing is yielded if nothing is
     skipped.
+
+    Raises:
+        StoreError: a store refused to list a folder, or cannot be reached.
     """
     linked: list[str] = []
     hidden: list[str] = []

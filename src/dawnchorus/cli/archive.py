@@ -82,6 +82,10 @@ def identify_into_archive(
     `job` has the arguments, `paths` are files, folders, globs and URLs of recordings, and messages go to `screen`. With
     `as_json`, the result is also printed as JSON on standard output. With `dry_run`, only the costs of the run are
     measured and printed, and nothing is identified; None to run it.
+
+    Raises:
+        InputError, PlugInError, ModelError, OutputError, StoreError, BusyError, MissingExtraError: see
+            `identification.archiving.archive_recordings`.
     """
     from dawnchorus.archive.manifest import UnitSize
     from dawnchorus.identification.archiving import archive_recordings, plan_archiving

@@ -79,7 +79,15 @@ class DryRun:
             model: the model.
             options: options of the identification.
             analyses: names of further analyses.
-            out: output file or folder, whose disk is checked for free space; None for standard output.
+            out: output file or folder, of which a warning says if its disk has too little space; None for standard
+                output.
+
+        Raises:
+            InputError: an option does not apply to the model, an analysis is unknown, or none of the recordings can be
+                scored.
+            ModelError: the model cannot be loaded or run.
+            MissingExtraError: the library that runs the model, or noisereduce for its cleaning, is not installed.
+            PlugInError: an analysis of a plug-in cannot be used.
         """
         sized = [(path, file_version(path)[0]) for path in files]
         cost = self._estimate(sized, load_sessions(model, options), build_run_plan(model, options, analyses))
@@ -92,7 +100,20 @@ class DryRun:
         self._finish(cost, {"output_bytes": cost.table_bytes})
 
     def show_archive(self, plan: ArchivePlan, folder: str, model: Model) -> None:
-        """Measure and print the costs of the planned run into the archive `folder`; nothing is written."""
+        """Measure and print the costs of a planned run into an archive.
+
+        Nothing is identified or written.
+
+        Args:
+            plan: the planned work.
+            folder: the archive's folder, of which a warning says if its disk has too little space, or the URL.
+            model: the model.
+
+        Raises:
+            InputError: none of the recordings can be scored.
+            ModelError: the model cannot be run.
+            MissingExtraError: the library that runs the model, or noisereduce for its cleaning, is not installed.
+        """
         sized = [(file.full_path, file.n_bytes) for files in plan.missing.values() for file in files]
         cost = self._estimate(sized, plan.model, plan.plan)
         n_shards, n_units = plan.shard.count, len(plan.missing)

@@ -87,7 +87,8 @@ def build_kind(export_format: str, *, whole: bool, mel: MelImage | None) -> Expo
 def load_converter(kind: ExportKind | None) -> Callable[[Path], None]:
     """Return the function that converts the .npy files in an export's folder, its argument, to the export's format.
 
-    The function does nothing unless the format is "pt". `kind` is None if there is no export.
+    The function does nothing unless the format is "pt", and raises OutputError if the files cannot be written. `kind`
+    is None if there is no export.
 
     Raises:
         MissingExtraError: the format is "pt", and PyTorch is not installed.

@@ -313,7 +313,7 @@ class WholeRecording:
     def recorded_s(self, kept_s: float) -> float:
         """Convert a time in the stored audio, from which `cuts` are missing, to the time in the original recording.
 
-        Both are in seconds.
+        Both are in seconds. At a cut, this is the time after it.
         """
         recorded_s = kept_s
         for start_s, end_s in self.cuts:

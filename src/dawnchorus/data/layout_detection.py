@@ -158,10 +158,13 @@ def _columns_clause(table: NamingTable) -> str:
 
 
 def described_layout(source: Path) -> tuple[Layout, str] | None:
-    """Return (layout, evidence) of a file, or of a folder with a file that describes its recordings; else None.
+    """Return (layout, evidence) of a file or folder; None for a folder in which no file describes the recordings.
 
-    For a folder, a table in `KNOWN_TABLES` has precedence over the files of sources (xeno-canto, ...). The evidence is
-    a phrase for messages, such as the table's name.
+    A file always has a layout: "csv" if no other fits. For a folder, a table in `KNOWN_TABLES` has precedence over the
+    files of sources (xeno-canto, ...). The evidence is a phrase for messages, such as the table's name.
+
+    Raises:
+        FormatError: a file cannot be read as a table.
     """
     if (table := find_known_table(source)) is not None:
         if has_times(table):

@@ -64,9 +64,14 @@ class MatchedMarks:
     outcomes: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     """Descriptions of rows that were changed or left out (`a.txt line 3: 1 to 2 s`), by outcome; a row may have two.
 
-    Left out: "unread", "no recording", "no number", "beyond" (the recording's end), "other time", "rejected", "view"
-    and "twice" (both repetitions), "no bird", "empty row". Changed: "cut", "reversed", "frequencies", "channel".
-    Without a species now: "two species", "unverified", "unnamed". Kept with length 0: "moment".
+    Left out: "unread" (not readable), "no recording" (of one that is not here), "no number" (its times are no numbers),
+    "beyond" (after the recording's end), "other time" (counted from the start of its file or of the first file, and
+    nothing says which), "rejected" (by its own table), "view" (a selection's row in another view), "twice" (repeated),
+    "no bird" and "empty row" (the recording was annotated, without a bird here).
+
+    Changed: "cut" (at the recording's ends), "reversed" (it ended before its start), "frequencies" (put in order and
+    cut), "channel" (removed, as the recording has no such channel), "moment" (of no length, and kept so). Kept without
+    a species: "two species" (its two names differ), "unverified" (by its own table), "unnamed".
     """
     n_scored: int = 0
     """Number of rows with the score of a model, without unreadable and rejected rows and those of no recording."""

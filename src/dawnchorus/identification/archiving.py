@@ -348,7 +348,11 @@ class ArchivingJob:
         return _digest(sorted(full_name(as_path(os.fsdecode(path))) for path in self.given))
 
     def load(self) -> LoadedModel:
-        """Return the model with its sessions for scoring, which are opened when they are first used."""
+        """Return the model with its sessions for scoring, which are opened when they are first used.
+
+        Raises:
+            ModelError: the model's cleaning removes speech, and the speech detector cannot be downloaded.
+        """
         return load_sessions(self.model, self.builder.options)
 
 

@@ -315,7 +315,7 @@ def build_scoring_plan(
     limits: Limits | None = None,
     sample_analyses: Sequence[Analysis] = (),
 ) -> ScoringPlan:
-    """Return the scoring plan for a bundle and options; its only window analysis is "hits".
+    """Return the scoring plan for a bundle and options; its only window analysis is "hits", the scores to report.
 
     Args:
         bundle: the model.

@@ -56,6 +56,9 @@ class UnitRun(ABC):
 
         Recordings of committed units are counted as done before. Sets `n_units`, `n_ended`, `n_failed_before` and
         `counts`.
+
+        Raises:
+            StoreError, FormatError: see `delta.ArchiveTable.reading`.
         """
         table = self.writer.archive.table(MANIFEST)
         units = shard.select(unit_sizes(table, manifests))

@@ -50,9 +50,10 @@ class Spectrogram:
     def between(self, start_s: float, end_s: float) -> Spectrogram:
         """Return the columns from `start_s` to `end_s` (seconds from the start of the recording), at least one column.
 
-        The values are not copied.
+        What lies outside of this spectrogram is left out. The values are not copied.
         """
-        first = max(round((start_s - self.start_s) * self.columns_per_s), 0)
+        start_s = min(max(start_s, self.start_s), self.end_s - 1 / self.columns_per_s)
+        first = min(round((start_s - self.start_s) * self.columns_per_s), self.levels_db.shape[1] - 1)
         last = max(round((end_s - self.start_s) * self.columns_per_s), first + 1)
         levels_db = self.levels_db[:, first:last]
         return Spectrogram(levels_db, self.top_hz, start_s, start_s + levels_db.shape[1] / self.columns_per_s)

@@ -90,14 +90,23 @@ class Tile:
 
     @property
     def n_pooled(self) -> int:
-        """Number of columns of a stretch that are pooled into one column of the tile; only for coarse tiles."""
+        """Number of columns of a stretch that are pooled into one column of the tile.
+
+        Only a tile with `is_coarse` has it.
+
+        Raises:
+            ValueError: the tile is computed from the audio.
+        """
         return 1 << (self.level - STRETCH_LEVEL)
 
     @property
     def stretches(self) -> range:
-        """Numbers of the stretches (segments of 11.6 minutes) from which the tile is pooled; only for coarse tiles.
+        """Numbers of the stretches (segments of 11.6 minutes) from which the tile is pooled.
 
-        Some of the stretches may start after the end of the recording.
+        Only a tile with `is_coarse` has them. Some of the stretches may start after the end of the recording.
+
+        Raises:
+            ValueError: the tile is computed from the audio.
         """
         first = self.index * TILE_COLUMNS * self.n_pooled
         end = first + TILE_COLUMNS * self.n_pooled

@@ -38,6 +38,9 @@ def card_text(
         held_out: scores of the validation recordings; None without any.
         backbone: bundle whose embeddings the network uses; None without one.
         training_summary: phrase such as "30 epochs in 100 s on 1 x CPU".
+
+    Raises:
+        InvalidBundleError, MissingExtraError, ModelError: the bundle cannot be run to measure its time.
     """
     info = bundle.info
     training = info.training or TrainingSummary(data="", n_recordings=0, n_clips=0, licenses={})

@@ -46,7 +46,8 @@ class LeaderboardRow:
     ms_per_5_s: float
     """Inference time in milliseconds for 5 s of audio on one core, without decoding."""
     open_set_auroc: float | None
-    """Result of `open_set_auroc`; None if not measured."""
+    """ROC AUC for telling known from unknown species by a recording's highest score, as `open_set_auroc` measures it;
+    None if not measured."""
     random_split_accuracy: float | None
     """Clip accuracy after training on a random split of clips, which leaks; None if not measured."""
     grouped_split_accuracy: float | None

@@ -52,6 +52,9 @@ class ExternalTflite:
 
         The type is named as in ONNX if ONNX has the operator ("Sigmoid", not "LOGISTIC"). Reshapes, casts and
         (de)quantization are skipped. Empty if no operator computes the output.
+
+        Raises:
+            ModelError: the file is not a TFLite model.
         """
         file = TfliteFile(self._path)
         producers = {tensor: operator for operator in file.operators for tensor in operator.outputs}
@@ -61,7 +64,11 @@ class ExternalTflite:
         return "" if operator is None else _OPERATORS.get(operator.name, operator.name)
 
     def random_operators(self) -> list[str]:
-        """Return the TFLite names of operators that draw random numbers, such as "MULTINOMIAL", without repetition."""
+        """Return the TFLite names of operators that draw random numbers, such as "MULTINOMIAL", without repetition.
+
+        Raises:
+            ModelError: the file is not a TFLite model.
+        """
         return list(dict.fromkeys(each.name for each in TfliteFile(self._path).operators if each.name in _RANDOM))
 
     def save(self, folder: Path, chosen: Chosen) -> dict[OutputName, int]:

@@ -214,9 +214,12 @@ class DetectionCount(Base):
     common_name: Mapped[str] = mapped_column(String(255))
     """Common name of the species; "" in rows with the sums of all species."""
     totals: Mapped[dict[str, Any]]
-    """Numbers by name (`detection_counts.Counts`) that are not divided by hour of the day."""
+    """Numbers by name that are not divided by hour of the day, such as "best:2"; see `detection_counts.Counts`."""
     hours: Mapped[dict[str, Any]]
-    """Numbers by name that are divided by hour of the day, in a column of their own since few queries need them."""
+    """Numbers by name that are divided by hour of the day, such as "detections:05:2"; see `detection_counts.Counts`.
+
+    They are in a column of their own, since few queries need them.
+    """
 
 
 class DetectionRow(Base):
