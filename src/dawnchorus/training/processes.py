@@ -19,6 +19,7 @@ from torch import distributed
 
 from dawnchorus.errors import DawnChorusError, InputError, TrainingError
 from dawnchorus.training.config import TrainerConfig
+from dawnchorus.training.operators import declare_vision_operators
 
 Result = TypeVar("Result")
 
@@ -137,6 +138,7 @@ def _find_environment() -> Any:
     Raises:
         InputError: SLURM's job has settings that cannot be used.
     """
+    declare_vision_operators()  # Lightning looks for them when it is imported
     from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
     from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 

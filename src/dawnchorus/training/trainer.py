@@ -27,7 +27,6 @@ from dawnchorus.training.families import Context, Family, FamilyConfig, Network
 from dawnchorus.training.fitting import fit
 from dawnchorus.training.inputs import open_inputs
 from dawnchorus.training.losses import loss_for
-from dawnchorus.training.operators import declare_vision_operators
 from dawnchorus.training.processes import Processes, join_processes
 from dawnchorus.training.runs import TrainingRun, new_run, read_config, read_run
 from dawnchorus.training.validation import validation_scores
@@ -63,7 +62,7 @@ def train(
         TrainingError: the loss is not finite, or another process of the training was lost.
         OutputError: no space, or no permission.
     """
-    processes = _join_processes(config)
+    processes = join_processes(config.trainer)
     create_run = partial(
         new_run,
         Path(config.paths.runs),
@@ -79,11 +78,6 @@ def train(
         if processes.is_first and _is_refusal(run, error):
             shutil.rmtree(run.folder, ignore_errors=True)
         raise
-
-
-def _join_processes(config: TrainConfig) -> Processes:
-    declare_vision_operators()  # Lightning, which is imported for it, looks for these operators
-    return join_processes(config.trainer)
 
 
 def _is_refusal(run: TrainingRun, error: DawnChorusError) -> bool:
@@ -107,7 +101,7 @@ def resume(folder: Path, *, report: Report = ignore_progress) -> TrainingRun:
     if run.metadata["status"] == "done":
         raise InputError(f"this run is done. Its bundle: {run.bundle}", subject=folder)
     config = validate_config(read_config(run))
-    return _run_training(run, config, report, _join_processes(config))
+    return _run_training(run, config, report, join_processes(config.trainer))
 
 
 def _run_training(run: TrainingRun, config: TrainConfig, report: Report, processes: Processes) -> TrainingRun:
