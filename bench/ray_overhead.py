@@ -1,4 +1,4 @@
-"""Time and CPU of a run on two nodes of a Ray cluster against two plain shards, of one core each."""
+"""Time and CPU of two plain shards of one core each, against one of them alone and two nodes of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ TOKEN = "0123456789abcdef" * 4
 
 
 def measure() -> dict[str, Any]:
-    """Return seconds and CPU-seconds of both in turn, starts included, but for that of the cluster itself."""
+    """Return seconds and CPU-seconds of each in turn, starts included, but for that of the cluster itself.
+
+    `efficiency` is the time of the first of two shards without the other, divided by that of both at once.
+    """
     os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=TOKEN, RAY_USAGE_STATS_ENABLED="0")
     from ray.cluster_utils import Cluster  # it reads the environment when it is imported
 
@@ -47,10 +50,11 @@ def measure() -> dict[str, Any]:
             for _ in range(N_NODES):
                 cluster.add_node(num_cpus=1, object_store_memory=OBJECT_STORE_BYTES)
             for number in range(N_ROUNDS):
-                plain, ray = scratch / f"plain-{number}", scratch / f"ray-{number}"
+                alone, plain, ray = (scratch / f"{kind}-{number}" for kind in ("alone", "plain", "ray"))
                 shards = [["--workers", "1", "--shard", f"{k}/{N_NODES}"] for k in range(1, N_NODES + 1)]
                 rounds.append(
                     {
+                        "alone": _time(recordings, alone, shards[:1]),
                         "plain": _time(recordings, plain, shards),
                         "ray": _time(recordings, ray, [["--ray", cluster.address]]),
                         "are_equal": _count(plain) == _count(ray),
@@ -62,6 +66,7 @@ def measure() -> dict[str, Any]:
         "audio_s": total_s,
         "n_nodes": N_NODES,
         "rounds": rounds,
+        "efficiency": statistics.median(each["alone"]["elapsed_s"] / each["plain"]["elapsed_s"] for each in rounds),
         "overhead": statistics.median(each["ray"]["elapsed_s"] / each["plain"]["elapsed_s"] for each in rounds) - 1,
         "cpu_overhead": statistics.median(each["ray"]["cpu_s"] / each["plain"]["cpu_s"] for each in rounds) - 1,
         "load_average": os.getloadavg()[0],

@@ -226,7 +226,8 @@ def _search(result: dict[str, Any]) -> str:
 
 def _ray_overhead(result: dict[str, Any]) -> str:
     rows = "\n".join(
-        f"| {each['plain']['elapsed_s']:.0f} s, {each['plain']['cpu_s']:.0f} s | "
+        f"| {each['alone']['elapsed_s']:.0f} s, {each['alone']['cpu_s']:.0f} s | "
+        f"{each['plain']['elapsed_s']:.0f} s, {each['plain']['cpu_s']:.0f} s | "
         f"{each['ray']['elapsed_s']:.0f} s, {each['ray']['cpu_s']:.0f} s | "
         f"{100 * (each['ray']['elapsed_s'] / each['plain']['elapsed_s'] - 1):+.1f} % | "
         f"{100 * (each['ray']['cpu_s'] / each['plain']['cpu_s'] - 1):+.1f} % |"
@@ -238,10 +239,10 @@ def _ray_overhead(result: dict[str, Any]) -> str:
         f"{result['n_nodes']} plain shards, and {result['n_nodes']} nodes of a Ray cluster on the same machine, of one "
         f"core each, in turn. The start of the commands is included, that of the cluster is not. Numbers of rows are "
         f"{'equal' if all(each['are_equal'] for each in result['rounds']) else 'different'}; the load average was "
-        f"{result['load_average']:.0f} at the end.\n\n"
-        "| shards: time, CPU | Ray: time, CPU | difference of time | of CPU |\n| ---: | ---: | ---: | ---: |\n"
-        + rows
-        + "\n"
+        f"{result['load_average']:.0f} at the end. One shard without the other took {result['efficiency']:.2f} of the "
+        "time of both at once.\n\n"
+        "| one shard alone: time, CPU | both shards | Ray | Ray, difference of time | of CPU |\n"
+        "| ---: | ---: | ---: | ---: | ---: |\n" + rows + "\n"
     )
 
 
