@@ -23,7 +23,7 @@ from dawnchorus.identification.archiving import archive_recordings
 from dawnchorus.taxonomy.labels import Label
 
 N_ROWS = int(os.environ.get("BENCH_ROWS", "1000000"))
-N_REAL = int(os.environ.get("BENCH_REAL_ROWS", "60000"))
+N_REAL = int(os.environ.get("BENCH_REAL_ROWS", "66000"))
 HOP_S = 0.1
 N_UNITS = 100
 N_QUERIES, N_TIMED = 200, 20

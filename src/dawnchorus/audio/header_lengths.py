@@ -88,7 +88,7 @@ def find_undeclared_audio(path: Path) -> UndeclaredAudio | None:
     """Find samples beyond the length in the header of a WAV, AIFF, AU or CAF file; None if there are none.
 
     The length may be missing, or, in a WAV file, too short by at least 0.1 s. Samples that are all zero do not count,
-    unless their encoding is one with `UndeclaredAudio.subtype` None.
+    except in encodings such as ADPCM, for which `UndeclaredAudio.subtype` is None.
     """
     size = path.stat().st_size
     with path.open("rb") as file:

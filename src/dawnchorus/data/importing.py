@@ -378,7 +378,7 @@ def import_detections(
     Args:
         source: the table of detections.
         folder: the data set's folder, to which paths are relative.
-        read: reader of the table, which yields (name of the recording, detection).
+        read: reader of the table, which yields (name of the recording or None, detection).
         audio: the folder of the recordings; None: relative to the working directory or to the table's folder.
         n_workers: number of decoder processes, which read the files' headers.
         known: known classes; a detection whose scientific and common name are two different classes loses its species.

@@ -102,8 +102,8 @@ class Detections(DetectionExports):
         """Convert the segments or boxes of crowsetta's `Annotation` objects to detections.
 
         Each detection gets the score 1; boxes keep their frequencies. The recording is the annotation's `notated_path`.
-        A label such as `Parus major_Great Tit` is split into scientific and common name, any other text becomes both
-        (`taxonomy.labels.parse_label`).
+        A label such as `Parus major_Great Tit` is split into scientific and common name; see
+        `taxonomy.labels.parse_label` for others.
 
         Raises:
             InputError: an object is not an annotation, does not name its recording, or has an impossible time.

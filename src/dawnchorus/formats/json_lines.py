@@ -33,7 +33,7 @@ def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Proven
 
 
 def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
-    """Yield (recording, detection) for each line.
+    """Yield (recording, detection) for each line; the recording is None if the line has null for it.
 
     Raises:
         FormatError: the file is not text, a line is not a JSON object that `write` wrote, or has an impossible time or
@@ -47,11 +47,12 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
 
 
 def read_metadata(path: Path) -> tuple[Metadata, dict[str, Any]]:
-    """Return (metadata, week) by recording, and model, model_version, bundle_id and software by these names.
+    """Return two dictionaries: (metadata, week) by recording, and values of the run that wrote the file by name.
 
     The metadata are the recording's location and start time; the week is from 1 to 48, and None if unknown.
 
-    The second dictionary is empty unless all rows have the same four values; a value that is null is left out.
+    The values are model, model_version, bundle_id and software. The second dictionary is empty unless all rows have the
+    same four values; a value that is null is left out.
 
     Raises:
         FormatError: the file is not text, a line is not a JSON object that `write` wrote, a time is not in ISO 8601, or

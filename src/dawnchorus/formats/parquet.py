@@ -114,6 +114,8 @@ def read_provenance(path: Path) -> Provenance | None:
 def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     """Yield (recording, detection) for each row; optional columns may be missing, and other columns are ignored.
 
+    The recording is None if it is null in the row.
+
     Raises:
         FormatError: the file is not Parquet, lacks a required column, has a column of another type, or has an
             impossible time or score (see `checks.find_problem`).

@@ -428,7 +428,8 @@ def read_label_lines(path: Path) -> tuple[Label, ...]:
 def parse_label(text: str) -> Label:
     """Parse a label as `read_label` does without known classes, but return a label for every text.
 
-    A text that names no class, or has a review other than "present", is both names of its label.
+    A text that names no class, or ends in a negative or undecided review (`Strix aluco_negative`), is both names of its
+    label.
     """
     clean = _clean(text)
     return Label(text.strip(), text.strip()) if is_unnamed(clean) else _read(clean, None)
