@@ -146,7 +146,11 @@ class HopliteWriter:
         self._n_windows += len(recordings)
 
     def save(self) -> None:
-        """Write all that was added to the folder, and close the database file; nothing can be added later."""
+        """Write all that was added to the folder, and close the database file; nothing can be added later.
+
+        Raises:
+            sqlite3.Error, RuntimeError: no space, or no permission.
+        """
         self._db.commit()
         self._db.close()
         self._index.save(str(self._folder / INDEX_NAME))

@@ -53,7 +53,10 @@ DEBUG = "--debug"
 
 
 class LazyGroup(click.Group):
-    """Command group that imports the module of a command on demand, and prints a note on repeated options."""
+    """Group of all commands (`VERBS`), which imports the module of a command on demand.
+
+    It prints a note on repeated options.
+    """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(VERBS)

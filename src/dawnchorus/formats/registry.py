@@ -350,10 +350,11 @@ def read_annotations(path: Path, notes: MarkNotes | None = None) -> list[Mark]:
 def is_model_output(path: Path, marks: Sequence[Mark]) -> bool:
     """Return True if a table is the output of a model: some of its `marks` have scores.
 
-    A table without marks is output of a model if it has a column of scores.
+    A table of Raven or BirdNET-Analyzer or a list of marks is output of a model also without marks, if it has a column
+    of scores.
 
     Raises:
-        FormatError: the file is not a table.
+        FormatError: the file is such a table by its first lines, and cannot be read.
     """
     if marks:
         return any(mark.is_scored for mark in marks)

@@ -157,7 +157,9 @@ class RemotePath(_LocalPath):
         return open_store(self.url)
 
     def head(self) -> ObjectInfo:
-        """Return size and version of the object; they are requested once, unless a listing returned them.
+        """Return size and version of the object.
+
+        They are from the listing that returned this path, or else from one request, whose result later calls return.
 
         Raises:
             OSError: there is no such object, or the store failed.
@@ -402,7 +404,9 @@ def closing_content(path: Path) -> Iterator[None]:
 
 
 def listed_version(path: Path) -> tuple[int, str] | None:
-    """Return size in bytes and ETag of an object, requested once; None for local files and objects without an ETag.
+    """Return size in bytes and ETag of an object; None for local files and objects without an ETag.
+
+    They are from the listing that returned `path`, or else from one request, whose result later calls return again.
 
     Raises:
         OSError: there is no such object, or the store failed.

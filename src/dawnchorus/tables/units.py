@@ -113,7 +113,11 @@ def coordinate_unit(name: str, *, directions: str) -> CellUnit:
 
 
 def time_unit(name: str) -> CellUnit:
-    """Return the unit of a column of times by the column's name; the suffix is a time zone, "am", "pm" or ""."""
+    """Return the unit of a column of times of day by the column's name.
+
+    The suffix is a time zone, "am", "pm" or "". For words that are none of these and no format (`hh:mm`), `unknown` is
+    the text in brackets.
+    """
     text = extract_brackets(name)
     words = [word for word in re.split(r"[\s:,;/]+", text.casefold()) if word]
     zone = " ".join(word for word in re.split(r"[\s,;/]+", text) if word.casefold() not in _TIME_WORDS | _ZONE_WORDS)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Config(BaseModel):
-    """Immutable configuration that rejects unknown keys."""
+    """Base class of the parts of a configuration: immutable, and unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

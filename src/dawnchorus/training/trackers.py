@@ -53,7 +53,11 @@ def check_tracker(config: TrackerConfig) -> TrackerConfig:
 
 
 def build_loggers(run: TrainingRun, config: TrackerConfig) -> list[Logger]:
-    """Return the Lightning logger of the configured tracker in a list; [] without a tracker."""
+    """Return the Lightning logger of the configured tracker in a list; [] without a tracker.
+
+    `config` is the result of `check_tracker`, which makes sure that the tracker's package is installed, and leaves the
+    tracker out or offline if its server does not respond.
+    """
     if config.name == "tensorboard":
         return [TensorBoardLogger(run.folder, name="", version="tensorboard")]
     if config.name == "wandb":

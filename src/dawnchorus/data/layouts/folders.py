@@ -379,8 +379,8 @@ def read_folder_rows(root: Path, files: list[Path], known: KnownClasses | None =
 def build_rows(root: Path, files: Sequence[Path], reading: FolderReading) -> Iterator[RecordingRow]:
     """Yield a row for each of `files` below `root`, with its label from `reading` (the result of `read_folders`).
 
-    A label of folders has precedence over one of the file name; without either, the row is unlabeled. A review outcome
-    is applied by `apply_review`.
+    A label of folders has precedence over one of the file name; without either, the row is unlabeled. If a folder tells
+    the outcome of a review (`reading.reviews`), the row has what `apply_review` makes of the label.
     """
     for path in files:
         labels = _labels(reading.labels[path]) if path in reading.labels else list_labels(reading.of_files.get(path))
