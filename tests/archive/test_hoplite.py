@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.fixtures.archives import SOUNDS
+from tests.fixtures.disks import small_disk
 
 from dawnchorus.archive.archive import Archive, create_archive, open_archive
 from dawnchorus.archive.maintenance import check_archive
-from dawnchorus.errors import FormatError, InputError, MissingExtraError, NotFoundError, OutputExistsError
+from dawnchorus.errors import FormatError, InputError, MissingExtraError, NotFoundError, OutputError, OutputExistsError
 
 pytest.importorskip("usearch", reason="usearch is not installed: pip install 'dawnchorus[hoplite]'")
 
@@ -139,6 +140,14 @@ def test_wrong_requests_say_what_to_do(database: Path, kept: Path, tmp_path: Pat
         (damaged / path.name).write_bytes(path.read_bytes()[:50])
     with pytest.raises(FormatError, match="expected the tables of perch-hoplite"):
         import_hoplite(damaged, archive)
+
+
+@pytest.mark.parametrize("size", ["16k", "80k", "100k"], ids=["tables", "rows", "index"])
+def test_a_full_disk_is_named_and_leaves_nothing(kept: Path, tmp_path: Path, size: str) -> None:
+    with small_disk(tmp_path / "disk", size) as disk:
+        with pytest.raises(OutputError, match=r"database: cannot be written \(.*Check free space"):
+            export_hoplite(open_archive(kept), disk / "database")
+        assert list(disk.iterdir()) == []
 
 
 def test_a_missing_library_is_named(kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

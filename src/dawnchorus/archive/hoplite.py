@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -110,7 +111,7 @@ def export_hoplite(
             writer.save()
         scratch.chmod(0o755)
         os.replace(scratch, folder)
-    except OSError as error:
+    except (OSError, sqlite3.OperationalError) as error:
         raise cannot_write(folder, error) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

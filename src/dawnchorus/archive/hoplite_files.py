@@ -86,6 +86,9 @@ class HopliteWriter:
     Args:
         folder: an existing, empty folder.
         dim: length of the vectors.
+
+    Raises:
+        sqlite3.OperationalError: no space, or no permission; also raised by the methods.
     """
 
     def __init__(self, folder: Path, *, dim: int) -> None:
@@ -149,11 +152,14 @@ class HopliteWriter:
         """Write all that was added to the folder, and close the database file; nothing can be added later.
 
         Raises:
-            sqlite3.Error, RuntimeError: no space, or no permission.
+            OSError: no space, or no permission.
         """
         self._db.commit()
         self._db.close()
-        self._index.save(str(self._folder / INDEX_NAME))
+        try:
+            self._index.save(str(self._folder / INDEX_NAME))
+        except RuntimeError as error:  # USearch has no other
+            raise OSError(f"USearch: {error}") from error
 
     def close(self) -> None:
         """Close the database file, if it is open; without `save` before, the database is incomplete."""

@@ -68,10 +68,11 @@ def make_parent(path: Path) -> None:
         raise cannot_write(path.parent, error) from error
 
 
-def cannot_write(path: Path, error: OSError) -> OutputError:
+def cannot_write(path: Path, error: Exception) -> OutputError:
     """Return, without raising, the OutputError for a path that cannot be written because of `error`."""
+    reason = getattr(error, "strerror", None) or error  # sqlite3's errors have no strerror
     return OutputError(
-        f"cannot be written ({error.strerror or error}). Check free space and access rights; no results "
-        f"were lost: run the same command again to resume.",
+        f"cannot be written ({reason}). Check free space and access rights; no results were lost: run the same command "
+        f"again to resume.",
         subject=path,
     )
