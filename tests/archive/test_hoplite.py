@@ -10,12 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from tests.fixtures.archives import SOUNDS
 from tests.fixtures.disks import small_disk
+from tests.fixtures.sounds import tone
 
 from dawnchorus.archive.archive import Archive, create_archive, open_archive
 from dawnchorus.archive.maintenance import check_archive
 from dawnchorus.errors import FormatError, InputError, MissingExtraError, NotFoundError, OutputError, OutputExistsError
+from dawnchorus.identification.archiving import archive_recordings
+from dawnchorus.models.bundle import Bundle
 
 pytest.importorskip("usearch", reason="usearch is not installed: pip install 'dawnchorus[hoplite]'")
 
@@ -140,6 +144,17 @@ def test_wrong_requests_say_what_to_do(database: Path, kept: Path, tmp_path: Pat
         (damaged / path.name).write_bytes(path.read_bytes()[:50])
     with pytest.raises(FormatError, match="expected the tables of perch-hoplite"):
         import_hoplite(damaged, archive)
+
+
+def test_recordings_shorter_than_a_window_come_back(band_bundle: Bundle, tmp_path: Path) -> None:
+    for name, seconds in (("a.wav", 0.6), ("b.wav", 2.5)):
+        soundfile.write(tmp_path / name, tone(1_000, seconds=seconds), 16_000)
+    settings = {"model": band_bundle.folder, "keep": ["embeddings"], "workers": 1}
+    kept = archive_recordings(tmp_path, tmp_path / "kept", **settings).archive  # type: ignore[arg-type]
+    n_windows = export_hoplite(kept, tmp_path / "database")
+    archive = create_archive(tmp_path / "archive")
+    assert import_hoplite(tmp_path / "database", archive).n_windows == n_windows
+    assert sorted_rows(archive) == sorted_rows(kept)
 
 
 @pytest.mark.parametrize("size", ["16k", "80k", "100k"], ids=["tables", "rows", "index"])

@@ -14,8 +14,10 @@ from dawnchorus.errors import InputError, NotFoundError, OutputError
 
 
 def test_a_folder_that_is_no_archive_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(NotFoundError, match=r"it is no archive: there is no archive\.json in it"):
+    with pytest.raises(NotFoundError, match="expected the folder of an archive, found no folder"):
         open_archive(tmp_path / "none")
+    with pytest.raises(NotFoundError, match=r"it is no archive: there is no archive\.json in it"):
+        open_archive(tmp_path)
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match="expected an archive, a new folder or an empty one, got other content"):
         create_archive(tmp_path)

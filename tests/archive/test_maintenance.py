@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dawnchorus.archive import maintenance
-from dawnchorus.archive.archive import Archive, create_archive
+from dawnchorus.archive.archive import Archive, create_archive, open_archive
 from dawnchorus.archive.maintenance import (
     check_archive,
     compact_archive,
@@ -22,8 +23,9 @@ from dawnchorus.archive.maintenance import (
     read_status,
     vacuum_archive,
 )
-from dawnchorus.archive.schemas import DETECTIONS, SCHEMAS
+from dawnchorus.archive.schemas import DETECTIONS, MANIFEST, RECORDINGS, SCHEMAS
 from dawnchorus.archive.workers import LOST_AFTER_S, Worker
+from dawnchorus.errors import FormatError
 
 Rows = Callable[..., list[tuple[Any, ...]]]
 COLUMNS = ("recording", "start_s", "scientific_name", "score")
@@ -95,6 +97,22 @@ def test_check_finds_missing_and_repeated_rows(copied: Archive) -> None:
     assert check_archive(copied).repeated == (recordings["recording_id"][0].as_py(),)
 
 
+@pytest.mark.parametrize("table", [RECORDINGS, DETECTIONS, MANIFEST])
+def test_a_lost_table_is_no_empty_one(copied: Archive, table: str) -> None:
+    shutil.rmtree(copied.location.root / table)
+    for open_ in (open_archive, create_archive):
+        with pytest.raises(FormatError, match=f"its table {table} is missing or not readable.*Restore it from a copy"):
+            open_(copied.location.root)
+    assert not (copied.location.root / table).exists()
+
+
+def test_an_archive_whose_creation_was_interrupted_is_created(tmp_path: Path) -> None:
+    created = create_archive(tmp_path / "archive")
+    shutil.rmtree(created.location.root / RECORDINGS)
+    assert open_archive(created.location.root).runs() == []
+    assert create_archive(created.location.root).table(RECORDINGS).exists
+
+
 def test_vacuum_leaves_what_a_running_process_writes(copied: Archive) -> None:
     with Worker(copied.location, "r", "1/1") as worker:
         attempt = worker.attempt("9-000000")
@@ -131,5 +149,9 @@ def test_status_counts_units(copied: Archive) -> None:
         os.utime(copied.location.root / worker.name, (old, old))
         (state,), _ = read_status(copied)
         assert (len(state.running), len(state.lost), state.n_waiting) == (0, 1, 0)
+        worker.beat(
+            sorted({each.partition("-")[2] for each in copied.table("recordings").read()["attempt"].to_pylist()})
+        )
+        assert [each.units for each in read_status(copied)[1]] == [()], "others have done them"
     (state,), _ = read_status(copied)
     assert state.n_waiting == 1

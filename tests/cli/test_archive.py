@@ -77,7 +77,11 @@ def test_query_prints_and_writes_rows(kept: Path, command: Command, tmp_path: Pa
     assert b"detections.parquet: 3 rows" in done.stdout
     assert len(pq.read_table(out)) == 3
     done = command("archive", "query", kept, "--table", "recordings", "--site", "B")
-    assert done.stdout.decode().count("B_2026") == 3
+    assert done.stdout.decode().count("B_2026") == 2 * 3, "name and path"
+    done = command("archive", "query", kept, "--table", "recordings", "--columns", "path,status", "--site", "A")
+    header, *lines = done.stdout.decode().splitlines()
+    assert header == '"path","status"'
+    assert len([line for line in lines if line.endswith('_040000.wav","done"') and line.startswith('"/')]) == len(lines)
     done = command("archive", "query", kept, "--table", "recordings", "--species", "Deep Bird")
     assert done.returncode == 2
     assert b"--species and --min-score: expected with the table detections, got recordings" in done.stderr
@@ -122,7 +126,7 @@ def test_dry_run_says_the_size_of_the_archive(
     assert "of embeddings (with --keep embeddings)" in text
     assert not (tmp_path / "archive").exists()
     done = command("identify", sounds, "--archive", kept, *arguments, "--json")
-    assert "5 of 5 units are done already" in done.stderr.decode()
+    assert "Done already: 5 of 5 units" in done.stderr.decode()
     printed = json.loads(done.stdout)
     assert (printed["n_files"], printed["n_units"], printed["archive_bytes"], printed["core_hours"]) == (0, 0, 0, 0)
     assert "output_bytes" not in printed

@@ -111,18 +111,30 @@ def test_a_damaged_file_is_scored_as_far_as_it_goes(tmp_path: Path, level_bundle
     assert_neighbors_are_whole(run, tmp_path)
 
 
-def test_a_file_without_read_permission(tmp_path: Path, level_bundle: Bundle) -> None:
+def test_files_and_folders_without_read_permission(tmp_path: Path, level_bundle: Bundle) -> None:
     good(tmp_path / "a.wav")
     good(tmp_path / "secret.wav").chmod(0)
+    folder = tmp_path / "secret"
+    folder.mkdir()
+    good(folder / "b.wav")
+    folder.chmod(0)
     command = [sys.executable, "-m", "dawnchorus", "identify", str(tmp_path), "--model", str(level_bundle.folder)]
     if os.access(tmp_path / "secret.wav", os.R_OK):  # root reads everything, unless it gives that right away
         if shutil.which("setpriv") is None:
             pytest.skip("this user may read everything, and there is no setpriv to take that right away")
         command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all", *command]
     done = subprocess.run(command, capture_output=True, text=True)
+    folder.chmod(0o700)
     assert done.returncode == 3
     assert "secret.wav: no permission to read this file" in done.stderr
+    assert f"{folder}: no permission to list this folder" in done.stderr
     assert len(done.stdout.splitlines()) == 7
+    folder.chmod(0)
+    into = ["--archive", str(tmp_path / "archive"), "--resume"]
+    assert subprocess.run([*command, *into]).returncode == 3
+    folder.chmod(0o700)
+    done = subprocess.run([*command, *into], capture_output=True, text=True)
+    assert "2 recordings done (1 of them before), 1 failed" in done.stderr, "only the file is a failure now"
 
 
 NAMES = (b"caf\xe9.wav", b"line\nbreak.wav", b"-rf.wav", "Ärger#%?.WAV".encode(), b"x" * 251 + b".wav")

@@ -313,6 +313,10 @@ def test_viewer_works_without_detections_and_without_single_keys(page: Page, lon
     page.keyboard.press("j")
     page.keyboard.press("y")
     expect(page.get_by_role("region", name="Selected detection").get_by_role("status")).to_have_text("none")
+    page.keyboard.press(" ")
+    page.wait_for_function("() => document.querySelector('[data-audio]').played.length")
+    assert page.locator("[data-audio]").evaluate("audio => audio.played.start(0)") < 1, "it plays what is in view"
+    page.keyboard.press(" ")
     page.goto(f"{long_recording}?t=3600&zoom=40")
     page.keyboard.press("?")
     page.get_by_label("Single-key shortcuts").uncheck()
@@ -376,6 +380,31 @@ def _steady_tone(level: float) -> bytes:
     out = io.BytesIO()
     soundfile.write(out, np.full(16_000, level, np.float32), 16_000, format="WAV")
     return out.getvalue()
+
+
+def test_files_that_failed_are_sent_again_with_other_settings(browser: Browser, server: str) -> None:
+    page = browser.new_page(base_url=server)
+    page.goto("/")
+    files = [{"name": f"{k}.wav", "mimeType": "audio/wav", "buffer": _steady_tone(0.1 * k)} for k in (1, 2)]
+    page.set_input_files("#audio", files)  # type: ignore[arg-type]
+    identify = page.get_by_role("button", name="Identify", exact=True)
+    page.get_by_label("Latitude").fill("91")
+    page.get_by_label("Longitude").fill("13")
+    identify.click()
+    message = page.get_by_label("Latitude").evaluate("field => field.validationMessage")
+    assert message == "Give degrees from -90 to 90."
+    expect(page.get_by_text("2 files: 0 done, 2 waiting")).to_be_visible()
+    page.get_by_label("Latitude").fill("48,5")
+    page.get_by_text("More options").click()
+    page.get_by_label("Overlap").fill("3")
+    identify.click()
+    expect(page.get_by_text("All 2 files are finished: 0 done, 2 failed.")).to_be_visible()
+    page.get_by_label("Overlap").fill("0")
+    identify.click()
+    expect(page.get_by_text("All 2 files are finished: 2 done, 0 failed.")).to_be_visible()
+    identify.click()
+    expect(page.get_by_text("All files are done. Choose others.")).to_be_visible()
+    page.context.close()
 
 
 def test_what_fails_is_said_and_nothing_is_lost(browser: Browser, server: str) -> None:

@@ -32,7 +32,7 @@ from dawnchorus.archive.selection import Selection, select_results
 from dawnchorus.archive.thresholds import COLUMNS as THRESHOLD_COLUMNS
 from dawnchorus.archive.thresholds import lowest_score, select_rows
 from dawnchorus.archive.vectors import read_vectors
-from dawnchorus.errors import InputError, NotFoundError
+from dawnchorus.errors import FormatError, InputError, NotFoundError
 from dawnchorus.suggestions import suggestion
 from dawnchorus.taxonomy.labels import Label
 
@@ -390,13 +390,16 @@ def open_archive(url: str | os.PathLike[str]) -> Archive:
         NotFoundError: there is no archive.
         InputError: the archive is of a newer version, its marker file (`archive.json`) is damaged, or the URL is
             neither s3://, gs://, az:// nor file://.
+        FormatError: a table is lost.
         StoreError: the store failed.
         MissingExtraError: deltalake is not installed.
     """
     require_deltalake()
     location = ArchiveLocation.parse(url)
     location.check()
-    return Archive(location)
+    archive = Archive(location)
+    _check_tables(archive)
+    return archive
 
 
 def create_archive(url: str | os.PathLike[str]) -> Archive:
@@ -428,9 +431,37 @@ def create_tables(location: ArchiveLocation) -> Archive:
         StoreError, FormatError: see `delta.ArchiveTable.reading`.
     """
     archive = Archive(location)
-    for name in (MANIFEST, CLASSES, RUNS, DETECTIONS, RECORDINGS):
+    _check_tables(archive)
+    for name in _FIRST_TABLES:
         archive.table(name).create()
     return archive
+
+
+_FIRST_TABLES = (MANIFEST, CLASSES, RUNS, DETECTIONS, RECORDINGS)
+"""Tables that an archive has from its start, before any of them has rows."""
+
+
+def _check_tables(archive: Archive) -> None:
+    """Check that no table is lost, which would look like a table without rows.
+
+    Raises:
+        FormatError: a table is missing, and another one has rows.
+        StoreError: the store failed.
+    """
+    there = archive.location.list_tables()
+    lost = [name for name in _FIRST_TABLES if name not in there]
+    # Without rows, the tables are being created, or their creation was interrupted.
+    if lost and any(archive.table(name).list_files() for name in there):
+        lost = [name for name in lost if name not in archive.location.list_tables()]
+    else:
+        lost = []
+    if lost:
+        raise FormatError(
+            f"its table {lost[0]} is missing or not readable, though {', '.join(there)} are there: the archive was "
+            f"copied in part, a folder was deleted, or its access rights are too narrow. Restore it from a copy, or "
+            f"change the rights; nothing is read or removed until then.",
+            subject=archive.location.root,
+        )
 
 
 def list_names(names: Names) -> list[str]:

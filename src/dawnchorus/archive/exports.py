@@ -18,8 +18,8 @@ from dawnchorus.storage.files import atomic_file
 def write_rows(rows: pa.RecordBatchReader, out: Path | None) -> int:
     """Write rows as they are read, and return their number; errors of `rows` are passed on.
 
-    `out` is a .csv or .parquet file, which is replaced if it exists; None for CSV on standard output. A CSV has no
-    columns of bytes, such as `path`.
+    `out` is a .csv or .parquet file, which is replaced if it exists; None for CSV on standard output. In a CSV,
+    `path` is text, and there are no other columns of bytes.
 
     Raises:
         InputError: the file's name does not end in .csv or .parquet.
@@ -35,14 +35,20 @@ def write_rows(rows: pa.RecordBatchReader, out: Path | None) -> int:
 
 
 def _write_csv(stream: BinaryIO, rows: pa.RecordBatchReader) -> int:
-    binary = [field.name for field in rows.schema if pa.types.is_binary(field.type)]
-    schema = pa.schema([field for field in rows.schema if field.name not in binary])  # bytes have no place in csv
+    fields = [pa.field("path", pa.string()) if field.name == "path" else field for field in rows.schema]
+    schema = pa.schema([field for field in fields if not pa.types.is_binary(field.type)])
     n_rows = 0
     with pa_csv.CSVWriter(stream, schema) as writer:
         for batch in rows:
             n_rows += len(batch)
-            writer.write_batch(batch.select(schema.names))
+            columns = [_as_text(batch[name]) if name == "path" else batch[name] for name in schema.names]
+            writer.write_batch(pa.record_batch(columns, schema=schema))
     return n_rows
+
+
+def _as_text(paths: pa.BinaryArray) -> pa.StringArray:
+    r"""Return paths as text; bytes that are no text become escapes, such as `\xe9`."""
+    return pa.array([path and path.decode(errors="backslashreplace") for path in paths.to_pylist()], pa.string())
 
 
 def _write_parquet(stream: BinaryIO, rows: pa.RecordBatchReader) -> int:

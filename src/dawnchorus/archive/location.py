@@ -147,6 +147,8 @@ class ArchiveLocation:
             StoreError: the store failed.
         """
         fields = self.get(MARKER)
+        if fields is None and not self.is_remote and not os.path.isdir(self.root):
+            raise NotFoundError("expected the folder of an archive, found no folder.", subject=self.root)
         if fields is None:
             raise NotFoundError(
                 f"it is no archive: there is no {MARKER} in it. Give the folder that `dawnchorus identify PATHS "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.dataset as pa_dataset
@@ -124,6 +124,8 @@ def measure_tables(archive: Archive) -> list[TableSize]:
 def read_status(archive: Archive) -> tuple[list[RunState], list[WorkerState]]:
     """Return the progress of each run, in the order of `Archive.runs`, and the states of the workers (`read_workers`).
 
+    The units of a worker are those that no worker has committed.
+
     Raises:
         StoreError, FormatError: see `delta.ArchiveTable.reading`.
         InputError: the file of a worker cannot be read.
@@ -154,7 +156,10 @@ def read_status(archive: Archive) -> tuple[list[RunState], list[WorkerState]]:
                 n_failed=counts[each.id, False],
             )
         )
-    return states, workers
+    # Units that others have done are no work of a lost worker.
+    return states, [
+        replace(each, units=tuple(unit for unit in each.units if unit not in committed)) for each in workers
+    ]
 
 
 def check_archive(archive: Archive) -> CheckReport:

@@ -18,7 +18,7 @@ from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.header_lengths import UndeclaredAudio, find_undeclared_audio, open_undeclared_audio
 from dawnchorus.audio.mp3_frames import find_frames
 from dawnchorus.errors import AudioDecodeError, AudioError, AudioNotFoundError, AudioReadError
-from dawnchorus.storage.paths import is_remote, read_failure
+from dawnchorus.storage.paths import can_list, is_remote, read_failure
 from dawnchorus.storage.stores import describe
 from dawnchorus.types import AudioInfo
 
@@ -162,6 +162,10 @@ def _require_file(path: Path) -> None:
         raise AudioNotFoundError("the link points to a file that is not there.", subject=path)
     if not path.exists():
         raise AudioNotFoundError("no such file. Was it moved or is a drive missing?", subject=path)
+    if path.is_dir() and not can_list(path):
+        raise AudioNotFoundError(
+            "no permission to list this folder, so its recordings are missing. Change its access rights.", subject=path
+        )
     if not path.is_file():
         raise AudioNotFoundError("expected a sound file, found a folder or a device.", subject=path)
     if path.stat().st_size == 0:

@@ -268,8 +268,8 @@ class _SampleChecks:
             yield f"{self.n_bad} samples are NaN, infinite or as good as that; they were set to zero"
         if self._is_silent:
             yield (
-                f"silence: no sample of {duration_s:.3f} s is above one step of 16 bits; what a model names in it is "
-                f"not there"
+                f"silence: no sample of {duration_s:.3f} s is above one step of 16 bits; ignore anything that is "
+                f"detected in it"
             )
         if self._scale is not None and (problem := self._scale.describe()) is not None:
             yield f"scale: {problem}, and write the file again; scores of it may be wrong"

@@ -51,8 +51,8 @@ def find_recordings(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     are found, except hidden ones and those in hidden or linked folders; a file that is named itself, or by a glob, may
     have any suffix.
 
-    A named file that does not exist, a glob that matches nothing, and an object that cannot be accessed are in the
-    list, too, so that the run reports them, unless there is nothing else.
+    A named file that does not exist, a glob that matches nothing, a folder that cannot be listed, and an object that
+    cannot be accessed are in the list, too, so that the run reports them; without anything else, only such folders are.
 
     Raises:
         InputError: none of the paths leads to a recording that exists.
@@ -162,17 +162,21 @@ def _expand(path: str) -> Iterator[Path]:
 
 
 def _walk(folder: str) -> Iterator[Path]:
-    """Yield audio files below `folder`; hidden files and linked folders (which may form a loop) are left out.
+    """Yield audio files below `folder`, and folders that cannot be listed.
 
-    A name with two dots at its start, such as `..wav`, is a name without a stem, and not hidden.
+    Hidden files and linked folders (which may form a loop) are left out. A name with two dots at its start, such as
+    `..wav`, is a name without a stem, and not hidden.
     """
-    for parent, folders, files in os.walk(folder):
+    unlisted: list[OSError] = []
+    for parent, folders, files in os.walk(folder, onerror=unlisted.append):
         # A folder whose name ends like a sound file holds no sound of that name: report it as a failure.
         odd = [name for name in folders if Path(name).suffix.lower() in SUFFIXES]
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files + odd):
             if not _is_hidden(name) and Path(name).suffix.lower() in SUFFIXES:
                 yield Path(parent, name)
+    # Removed meanwhile, it has nothing to miss.
+    yield from (Path(error.filename) for error in unlisted if not isinstance(error, FileNotFoundError))
 
 
 def _is_hidden(name: str) -> bool:

@@ -19,7 +19,7 @@ from dawnchorus.cli.archive_hoplite import export, import_
 from dawnchorus.cli.archive_rescore import rescore
 from dawnchorus.cli.archive_search import search
 from dawnchorus.cli.options import LOCAL_PATH
-from dawnchorus.cli.present import MAX_LISTED, SOME_FAILED, announce_model, console, print_table
+from dawnchorus.cli.present import MAX_LISTED, SOME_FAILED, announce_model, console, print_table, speed_text
 from dawnchorus.cli.progress import show_progress
 from dawnchorus.errors import InputError
 from dawnchorus.identification.options import Keep, Options
@@ -137,7 +137,7 @@ def identify_into_archive(
     screen.print(
         f"Of the list pinned in the archive: {counted(n_done, 'recording')} done ({counts.n_resumed} of them "
         f"before), {counts.n_failed} failed; {result.n_ended} of {counted(result.n_units, 'unit')}{of_shard} in the "
-        f"archive; {counts.scored_s / max(elapsed_s, 1e-6):,.0f} x real time.",
+        f"archive; {speed_text(counts.scored_s, elapsed_s)}.",
         markup=False,
     )
     screen.print(f"Run {result.run} of {job.folder}", markup=False)
@@ -259,7 +259,11 @@ def status(*, folder: str, as_json: bool) -> None:
             f"of {state.n_bytes / 1e9:.2f} GB), {len(state.running)} running, {len(state.lost)} lost, "
             f"{state.n_waiting} waiting; {counted(state.n_recordings, 'recording')}, {state.n_failed} of them failed."
         )
+    if not states:
+        click.echo(f"{folder}: no recordings were listed yet.")
     for worker in workers:
+        if worker.is_lost and not worker.units:
+            continue  # others have done its units
         word = "lost" if worker.is_lost else "running"
         click.echo(
             f"{word}: process {worker.pid} on {worker.host}, shard {worker.shard}, "

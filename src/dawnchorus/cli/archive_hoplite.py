@@ -41,7 +41,9 @@ def import_(*, database: Path, folder: str, model: str | None, models_folder: Pa
     """Add the embeddings of a Perch-Hoplite DATABASE to an archive, which is created if missing."""
     from dawnchorus.archive.archive import create_archive
     from dawnchorus.archive.hoplite import import_hoplite
+    from dawnchorus.archive.hoplite_files import HopliteReader
 
+    HopliteReader(database).recordings()  # refused before an archive is created
     fields = None
     if model is not None:
         store = ModelStore(models_folder or default_folder())

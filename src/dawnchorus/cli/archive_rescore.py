@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 
 from dawnchorus.cli.options import is_given, models_folder_option, ray_option, workers_option
-from dawnchorus.cli.present import MAX_LISTED, SOME_FAILED, announce_model, console
+from dawnchorus.cli.present import MAX_LISTED, SOME_FAILED, announce_model, console, speed_text
 from dawnchorus.cli.progress import show_progress
 from dawnchorus.identification.options import KEPT_MIN_SCORE, KEPT_TOP
 from dawnchorus.inference.model import Model
@@ -130,7 +130,7 @@ def _print_result(result: ArchiveResult, model: str, elapsed_s: float, screen: C
     screen.print(
         f"{model}: {counted(counts.n_done + counts.n_resumed, 'recording')} done ({counts.n_resumed} of them before), "
         f"{counts.n_failed} failed; {counts.n_detections} detections kept, "
-        f"{counts.scored_s / max(elapsed_s, 1e-6):,.0f} x real time. Run {result.run}",
+        f"{speed_text(counts.scored_s, elapsed_s)}. Run {result.run}",
         markup=False,
     )
     problems = console()

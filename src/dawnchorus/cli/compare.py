@@ -200,7 +200,7 @@ def _species_table(comparison: ModelComparison) -> Table:
     for name in ("both", f"only {comparison.first}", f"only {comparison.second}", "score shift"):
         table.add_column(name, justify="right")
     for row in comparison.species[:MAX_LISTED]:
-        shift = f"{row.score_shift:+.3f}" if row.n_shifts else ""
+        shift = f"{round(row.score_shift, 3) + 0.0:+.3f}" if row.n_shifts else ""
         table.add_row(row.common_name, str(row.n_both), str(row.n_only_first), str(row.n_only_second), shift)
     return table
 

@@ -120,7 +120,7 @@ class DryRun:
         largest_share = max(plan.missing_shares(n_shards))
         has_run = len(plan.sizes) > n_units
         if has_run:
-            self.screen.print(f"{len(plan.sizes) - n_units} of {counted(len(plan.sizes), 'unit')} are done already.")
+            self.screen.print(f"Done already: {len(plan.sizes) - n_units} of {counted(len(plan.sizes), 'unit')}.")
         self._print_scoring(cost, each=plan.plan.channel == "each", n_shards=n_shards, largest_share=largest_share)
         n_bytes = cost.archive_bytes(n_units=n_units, n_classes=None if has_run else len(model.labels))
         dim = model.embedding_dim

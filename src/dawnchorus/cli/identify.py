@@ -37,6 +37,7 @@ from dawnchorus.cli.present import (
     files_from,
     length_text,
     print_table,
+    speed_text,
     write_report,
 )
 from dawnchorus.cli.progress import show_progress
@@ -478,10 +479,10 @@ def _print_result(screen: Console, result: _Result, notes: Iterable[str]) -> Non
         screen.print(f"note: {note}", markup=False)
     resumed = f" ({counts.n_resumed} of them before)" if counts.n_resumed else ""
     n_done = counts.n_done + counts.n_resumed
-    screen.print(
-        f"{counted(n_done, 'recording')} done{resumed}, {len(run.failures)} failed; {length_text(counts.scored_s)} of "
-        f"sound in {length_text(result.elapsed_s)}, {counts.scored_s / max(result.elapsed_s, 1e-6):,.0f} x real time."
-    )
+    speed = speed_text(counts.scored_s, result.elapsed_s)
+    if counts.scored_s:
+        speed = f"{length_text(counts.scored_s)} of sound in {length_text(result.elapsed_s)}, {speed}"
+    screen.print(f"{counted(n_done, 'recording')} done{resumed}, {len(run.failures)} failed; {speed}.")
     if result.out:
         screen.print(f"{'Written' if run.written.paths else 'Up to date'}: {result.out}", markup=False)
         if (journal := run.journal.path) is not None:

@@ -160,7 +160,7 @@ def _explain(error: Exception) -> str:
     if isinstance(error, DawnChorusError):
         return str(error)
     if isinstance(error, OSError):
-        return f"{error.filename or 'standard output'}: {error.strerror}. Check free space and access rights."
+        return f"{error.filename or 'standard output'}: {error.strerror or error}. Check free space and access rights."
     return (
         f"{type(error).__name__}: {error}. This should not happen: run it again with {DEBUG}, and report what it says."
     )

@@ -72,7 +72,7 @@ workers_option = click.option(
 
 def ray_option(purpose: str) -> Callable[[Function], Function]:
     """Return the option `--ray` with a help text that opens with `purpose`."""
-    text = f"{purpose} of a Ray cluster whose nodes do the work: HOST:PORT, auto or local."
+    text = f"{purpose} of a Ray cluster whose nodes do the work: HOST:PORT, auto or local; last, or as --ray=ADDRESS."
     return click.option("--ray", metavar="[ADDRESS]", is_flag=False, flag_value="auto", help=text)
 
 

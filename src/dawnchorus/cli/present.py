@@ -95,6 +95,11 @@ def _parse_name(line: bytes) -> str:
     return name if os.path.lexists(name) else name.removeprefix("\ufeff").strip()
 
 
+def speed_text(scored_s: float, elapsed_s: float) -> str:
+    """Return a phrase on the speed of a run, such as "40 x real time", or that there was nothing to score."""
+    return f"{scored_s / max(elapsed_s, 1e-6):,.0f} x real time" if scored_s else "nothing was left to score"
+
+
 def length_text(seconds: float) -> str:
     """Format a duration: below 90 s as `12 seconds`, below 90 minutes as `2.5 minutes`, else as `1.5 hours`."""
     if seconds >= 5400:

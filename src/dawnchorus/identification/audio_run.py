@@ -211,7 +211,9 @@ def _describe_change(entry: Entry) -> str | None:
     n_bytes, version = read_signature(entry.path)
     if (n_bytes, version) == entry.file.signature:
         return None
-    return (
-        f"the file was changed since it was listed (expected {entry.file.n_bytes} bytes, got {n_bytes}, or another "
-        f"time of modification). Use --resume to list it again."
+    difference = (
+        f"expected {entry.file.n_bytes} bytes, got {n_bytes}"
+        if n_bytes != entry.file.n_bytes
+        else "it has the same size, but another time or version"
     )
+    return f"the file was changed since it was listed ({difference}). Use --resume to list it again."

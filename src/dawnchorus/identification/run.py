@@ -36,7 +36,7 @@ from dawnchorus.limits import Limits
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.catalog.silero import speech_graph
 from dawnchorus.models.store import DEFAULT_MODEL
-from dawnchorus.storage.paths import absolute_path, as_path, full_name, is_remote
+from dawnchorus.storage.paths import absolute_path, as_path, can_list, full_name, is_remote
 from dawnchorus.types import RecordingMetadata, Report, ignore_progress
 
 N_SPARE_REMOTE = 1
@@ -267,9 +267,12 @@ def load_sessions(model: Model, options: Options) -> LoadedModel:
 
 
 def _with_earlier(paths: list[Path], journal: Journal) -> list[Path]:
-    """Return the recordings in the journal that `paths` lacks, followed by `paths`."""
+    """Return the recordings in the journal that `paths` lacks, followed by `paths`.
+
+    Folders that could not be listed, and now can be, are left out.
+    """
     given = {full_name(path) for path in paths}
-    return [path for path in journal.paths() if full_name(path) not in given] + paths
+    return [path for path in journal.paths() if full_name(path) not in given and not can_list(path)] + paths
 
 
 def _score(

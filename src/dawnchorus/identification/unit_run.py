@@ -11,6 +11,7 @@ from dawnchorus.archive.manifest import Entry, Manifest, Shard, read_entries, un
 from dawnchorus.archive.schemas import MANIFEST
 from dawnchorus.archive.writer import UnitWriter
 from dawnchorus.identification.result import RecordingFailure, RunCounts
+from dawnchorus.storage.paths import can_list
 from dawnchorus.types import Report
 
 
@@ -74,6 +75,8 @@ class UnitRun(ABC):
                 missing.setdefault(entry.unit, []).append(entry)
         listed = [entry.file.path for entries in missing.values() for entry in entries]
         before.difference_update(listed)  # they were listed again
+        if before:  # the recordings of folders that could not be listed then
+            before.difference_update(filter(can_list, before & self.writer.list_failed()))
         self._count_before(before, RunCounts(len(listed) + len(before)))
         return list(missing.values())
 

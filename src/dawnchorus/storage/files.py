@@ -70,6 +70,8 @@ def make_parent(path: Path) -> None:
 
 def cannot_write(path: Path, error: Exception) -> OutputError:
     """Return, without raising, the OutputError for a path that cannot be written because of `error`."""
+    if isinstance(error, FileNotFoundError):
+        return OutputError("cannot be written: its folder does not exist. Create it, or name another.", subject=path)
     reason = getattr(error, "strerror", None) or error  # sqlite3's errors have no strerror
     return OutputError(
         f"cannot be written ({reason}). Check free space and access rights; no results were lost: run the same command "

@@ -352,6 +352,11 @@ def is_remote(path: Path) -> bool:
     return isinstance(path, RemotePath)
 
 
+def can_list(path: Path | bytes) -> bool:
+    """Return True if the path is a folder on this machine that may be listed."""
+    return not isinstance(path, RemotePath) and os.path.isdir(path) and os.access(path, os.R_OK | os.X_OK)
+
+
 def content_version(path: Path) -> str | None:
     """Return an object's ETag, requested now; None for local files and objects without an ETag.
 

@@ -29,7 +29,7 @@ class ErrorText:
 
 _MISSING = {
     "/recordings/": ErrorText(
-        "Recording not found", "It may have been deleted, here or on another page.", (RECORDINGS, HOME)
+        "Recording not found", "If it was here before, somebody has deleted it.", (RECORDINGS, HOME)
     ),
     "/jobs/": ErrorText(
         "Job not found", "It may have been deleted; a recording that it stored stays.", (RECORDINGS, SYSTEM)

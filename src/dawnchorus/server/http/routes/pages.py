@@ -24,7 +24,7 @@ from dawnchorus.server.http.reviewers import Reviewer, remember_reviewer
 from dawnchorus.server.http.routes.replies import Sha256
 from dawnchorus.server.service import Service
 from dawnchorus.server.settings import Role
-from dawnchorus.server.state.tables import CatalogModel
+from dawnchorus.server.state.tables import CatalogModel, Job
 
 ENOUGH = 10
 """Number of recordings of a species below which the training page recommends more."""
@@ -90,7 +90,24 @@ def job(request: Request, service: ServiceDependency, job_id: str) -> Response:
     """
     row = service.jobs.get(job_id)
     then = f"/recordings/{row.parameters['sha256']}" if row.kind == "identify" else "/training"
-    return render_page("job.html", request, job=row, then=then, can_restart=service.can_restart(row))
+    return render_page(
+        "job.html",
+        request,
+        job=row,
+        then=then,
+        can_restart=service.can_restart(row),
+        has_results=_has_results(service, row),
+    )
+
+
+def _has_results(service: Service, job: Job) -> bool:
+    """Return True if the recording of a job was identified before."""
+    if job.kind != "identify":
+        return False
+    try:
+        return service.detections.get_recording(job.parameters["sha256"]).error is None
+    except NotFoundError:
+        return False
 
 
 # ---------------------------------------------------------------------- training

@@ -35,10 +35,15 @@ function recall() {
   if (settings.some(field => field.closest("details") && field.value)) form.querySelector("details").open = true;
 }
 
+// Decimal commas and hemispheres are left to the server; a number that can be no coordinate is not sent with each file.
 function checkLocation() {
   const { lat, lon } = form.elements;
+  for (const [field, limit] of [[lat, 90], [lon, 180]]) {
+    const text = field.value.trim();
+    field.setCustomValidity(text && !/\d/.test(text) || Math.abs(Number(text)) > limit ? `Give degrees from -${limit} to ${limit}.` : "");
+  }
   const isHalf = !lat.value.trim() !== !lon.value.trim();
-  lon.setCustomValidity(isHalf ? "Give latitude and longitude, or neither." : "");
+  if (isHalf) lon.setCustomValidity("Give latitude and longitude, or neither.");
 }
 
 // ---------------------------------------------------------------- files in
@@ -164,6 +169,7 @@ function finish(upload, state, text, { species = null, warnings = [] } = {}) {
   else if (!uploads.some(isActive)) status.textContent = `All ${show(uploads.length)} files are finished: ${show(count("done"))} done, ${show(count("failed"))} failed.`;
 }
 
+const mayRetry = upload => upload.state === "failed" && upload.file;
 const isActive = upload => !["done", "failed"].includes(upload.state);
 
 function finishOnly(upload) {
@@ -223,7 +229,7 @@ function drawSums() {
   part("finished").value = n ? nFinished / n : 0;
   part("pause").hidden = !left || !isStarted;
   part("pause").textContent = isPaused ? "Continue" : "Pause";
-  part("retry-failed").hidden = !uploads.some(upload => upload.state === "failed" && upload.file);
+  part("retry-failed").hidden = !uploads.some(mayRetry);
   part("retry-failed").textContent = `Retry failed (${show(nFailed)})`;
 }
 
@@ -244,7 +250,7 @@ function drawRows() {
 const label = state => state === "waiting" && isPaused ? "paused" : state;
 
 function drawRow(upload) {
-  const key = `${label(upload.state)} ${upload.text}`;
+  const key = `${label(upload.state)} ${upload.text} ${upload.job ?? ""}`;
   if (!upload.row) { upload.row = document.createElement("li"); upload.row.dataset.key = ""; }
   if (upload.row.dataset.key !== key) { upload.row.dataset.key = key; upload.row.replaceChildren(...fillRow(upload)); }
   const bar = upload.row.querySelector("progress");
@@ -263,11 +269,15 @@ function fillRow(upload) {
   if (upload.text) cells.push(make("span", upload.text));
   if (upload.species) cells.push(...speciesCells(upload.species));
   if (upload.warnings.length) cells.push(make("span", upload.warnings.join("; ")));
+  if (upload.job) {
+    const link = make("a", "Job"); link.href = at(`/jobs/${upload.job}`); link.setAttribute("aria-label", `Job of ${upload.name}`);
+    cells.push(link);
+  }
   if (upload.state === "done") {
     const link = make("a", "Open"); link.href = at(`/recordings/${upload.recording}`); link.setAttribute("aria-label", `Open ${upload.name}`);
     cells.push(link);
   }
-  if (upload.state === "failed" && upload.file) cells.push(makeButton("Retry", upload, () => retry([upload])));
+  if (mayRetry(upload)) cells.push(makeButton("Retry", upload, () => retry([upload])));
   if (["failed", "waiting"].includes(upload.state)) cells.push(makeButton("Remove", upload, () => remove(upload)));
   return cells;
 }
@@ -310,7 +320,14 @@ form.querySelector("[data-folder]").hidden = !("webkitdirectory" in folder);
 input.addEventListener("change", () => { addAll([...input.files], false); input.value = ""; });
 folder.addEventListener("change", () => { addAll([...folder.files], true); folder.value = ""; });
 form.addEventListener("input", checkLocation);
-form.addEventListener("submit", event => { event.preventDefault(); isPaused = false; status.textContent = ""; start(); draw(); });
+form.addEventListener("submit", event => {
+  event.preventDefault();
+  isPaused = false;
+  const failed = uploads.filter(mayRetry);
+  if (failed.length && !uploads.some(isActive)) { retry(failed); return; } // as with another location
+  status.textContent = uploads.length && !uploads.some(isActive) ? "All files are done. Choose others." : "";
+  start(); draw();
+});
 
 const over = isOver => event => { event.preventDefault(); form.classList.toggle("over", isOver); };
 form.addEventListener("dragover", over(true));
@@ -323,7 +340,7 @@ form.addEventListener("drop", event => {
 });
 
 part("pause").addEventListener("click", () => { isPaused = !isPaused; draw(); pump(); });
-part("retry-failed").addEventListener("click", () => retry(uploads.filter(upload => upload.state === "failed" && upload.file)));
+part("retry-failed").addEventListener("click", () => retry(uploads.filter(mayRetry)));
 part("only-failed").addEventListener("change", draw);
 part("show-more").addEventListener("click", () => { nShown += N_ROWS; draw(); });
 window.addEventListener("beforeunload", event => { if (isStarted && uploads.some(upload => isActive(upload) && !upload.job)) event.preventDefault(); });

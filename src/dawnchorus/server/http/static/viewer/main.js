@@ -247,7 +247,7 @@ async function start() {
   setUpEvents();
   if (innerWidth < 640) part("settings").open = false;
   view.show(number("t") - number("zoom") / 2, number("zoom"));
-  player.seek(number("d") && view.contains(number("dstart")) ? number("dstart") : number("t"));
+  player.seek(number("d") && view.contains(number("dstart")) ? number("dstart") : view.start);
   if (number("d")) await detections.selectById(number("d"), number("dstart"));
   detections.addEventListener("select", reveal); // not for the URL, whose view stays
   const activity = await detections.countAll(STRIP_COLUMNS);
