@@ -85,6 +85,10 @@ def test_query_prints_and_writes_rows(kept: Path, command: Command, tmp_path: Pa
     done = command("archive", "query", kept, "--table", "recordings", "--species", "Deep Bird")
     assert done.returncode == 2
     assert b"--species and --min-score: expected with the table detections, got recordings" in done.stderr
+    done = command("archive", "query", kept, "--site", "b", "--site", "A")
+    assert b"note: no recording is of the site 'b'. Did you mean 'B'?" in done.stderr
+    done = command("archive", "query", kept, "--since", "2026-05-10", "--until", "2026-05-01")
+    assert (done.returncode, b"until: expected a later time than since (2026-05-10)" in done.stderr) == (2, True)
     done = command("archive", "query", kept, "--out", "s3://bucket/rows.csv")
     assert done.returncode == 2
     assert b"s3://bucket/rows.csv: URLs are not supported here" in done.stderr
@@ -139,4 +143,4 @@ def test_options_without_effect_are_refused(sounds: Path, command: Command, tmp_
     done = command("identify", sounds, "--shard", "1/2")
     assert (done.returncode, b"--shard: expected together with --archive" in done.stderr) == (2, True)
     done = command("archive", "info", tmp_path / "none")
-    assert (done.returncode, b"it is no archive" in done.stderr) == (2, True)
+    assert (done.returncode, b"expected the folder of an archive, found no folder" in done.stderr) == (2, True)

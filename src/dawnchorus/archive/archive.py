@@ -502,6 +502,8 @@ def _time_condition(since: Time | None, until: Time | None) -> pa_dataset.Expres
     if until is not None:
         text = clock_text("until", until)
         condition = _and(condition, (_field("start_time") < text) & (_field("month") <= text[:7]))
+    if since is not None and until is not None and clock_text("since", since) >= clock_text("until", until):
+        raise InputError(f"until: expected a later time than since ({since}), got {until}.")
     return condition
 
 

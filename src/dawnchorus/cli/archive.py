@@ -19,7 +19,15 @@ from dawnchorus.cli.archive_hoplite import export, import_
 from dawnchorus.cli.archive_rescore import rescore
 from dawnchorus.cli.archive_search import search
 from dawnchorus.cli.options import LOCAL_PATH
-from dawnchorus.cli.present import MAX_LISTED, SOME_FAILED, announce_model, console, print_table, speed_text
+from dawnchorus.cli.present import (
+    MAX_LISTED,
+    SOME_FAILED,
+    announce_model,
+    console,
+    note_unknown_sites,
+    print_table,
+    speed_text,
+)
 from dawnchorus.cli.progress import show_progress
 from dawnchorus.errors import InputError
 from dawnchorus.identification.options import Keep, Options
@@ -310,6 +318,7 @@ def query(
 
     archive = _open(folder)
     _check_table(archive, table)
+    note_unknown_sites(archive, sites)
     chosen = None if columns is None else [name.strip() for name in columns.split(",")]
     where: dict[str, Any] = {"since": since, "until": until, "sites": sites or None}
     if table == DETECTIONS:

@@ -14,7 +14,7 @@ from rich.table import Table
 from dawnchorus.arrays import Embeddings
 from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.cli.options import LOCAL_PATH, PATH_OR_URL, model_options, workers_option
-from dawnchorus.cli.present import announce_model, print_table
+from dawnchorus.cli.present import announce_model, note_unknown_sites, print_table
 from dawnchorus.errors import InputError, ModelError
 from dawnchorus.inference.model import Model
 from dawnchorus.models.store import ModelStore
@@ -78,6 +78,7 @@ def search(
     from dawnchorus.archive.exports import write_rows
 
     archive = open_archive(folder)
+    note_unknown_sites(archive, sites)
     announce_model(store, model)
     loaded = Model(store.open(model), store)
     hits = archive.search(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -22,7 +22,11 @@ from dawnchorus.identification.output_paths import named_after, relative_paths
 from dawnchorus.identification.result import RecordingFailure
 from dawnchorus.models.store import BUILTIN_MODELS, ModelStore
 from dawnchorus.storage.files import atomic_file, cannot_write
+from dawnchorus.suggestions import suggestion
 from dawnchorus.types import RecordingTable
+
+if TYPE_CHECKING:
+    from dawnchorus.archive.archive import Archive
 
 PAGE_NAME = "index.html"
 
@@ -93,6 +97,15 @@ def _parse_name(line: bytes) -> str:
     """Return the path in a line, without byte order mark and outer spaces, unless a file has exactly this name."""
     name = os.fsdecode(line)
     return name if os.path.lexists(name) else name.removeprefix("\ufeff").strip()
+
+
+def note_unknown_sites(archive: Archive, sites: Collection[str]) -> None:
+    """Print a note on each of the names in `sites` that no recording of the archive has as its site."""
+    if not sites:
+        return
+    known = {site for site in archive.recordings(columns=["site"]).read_all()["site"].unique().to_pylist() if site}
+    for site in sorted(set(sites) - known):
+        console().print(f"note: no recording is of the site '{site}'.{suggestion(site, known)}", markup=False)
 
 
 def speed_text(scored_s: float, elapsed_s: float) -> str:
