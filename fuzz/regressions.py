@@ -10,6 +10,8 @@ REGRESSIONS: tuple[tuple[str, str, bytes], ...] = (
     ("labels", "classes.csv", b"label\n\xe4"),  # not UTF-8
     ("labels", "recordings", b"path,time\n" + b"x" * 300 + b",2026-05-01\n"),  # a name that is too long
     ("labels", "recordings", b"path,time\na.wav,9999-12-31T23:59:59\n"),
+    ("labels", "recordings", b"path,latitude\na.wav,1" + b" " * 60_000 + b"1\n"),  # a time that grows with the square
+    ("uploads", "one file", b"multipart/mixed; boundary=b\n--b--"),
     ("tables", "layout", b"path,species\n" + b"x" * 300 + b",y\n"),
     ("tables", "layout", b"path,species,date,time\na,b,2019-20-05,4:30\n"),  # the 20th month
     ("tables", "voices", b"common_name,scientific_name\nGreat Tit\n"),

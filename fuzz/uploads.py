@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+from http import HTTPStatus
 
-from fastapi import Request
+from fastapi import HTTPException, Request
 from starlette.types import Message
 
 from dawnchorus.server.http.uploads import announced_bytes, receive_file, receive_files
@@ -45,8 +46,12 @@ def _read_announced(content: bytes) -> None:
 
 
 async def _read_upload(content: bytes) -> None:
-    async with receive_file(_request(content), scratch_folder(), max_bytes=_MAX_BYTES) as (path, name):
-        path.with_name(name)
+    try:
+        async with receive_file(_request(content), scratch_folder(), max_bytes=_MAX_BYTES) as (path, name):
+            path.with_name(name)
+    except HTTPException as error:
+        if error.status_code != HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
+            raise
 
 
 async def _read_batch(content: bytes) -> None:

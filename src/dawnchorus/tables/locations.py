@@ -42,6 +42,10 @@ _SIGNS = str.maketrans(
 )
 
 
+_MAX_LENGTH = 200
+"""Maximum length of a location; patterns take a time that grows with the square of it."""
+
+
 def parse_latitude(text: str) -> float | None:
     """Parse degrees north, from -90 to 90, such as `-33.9`, `33°54'S` or `3354.000 S`; None for anything else.
 
@@ -72,6 +76,8 @@ def parse_angle(text: str, *, largest: float, letters: str) -> float | None:
             negative.
     """
     text = text.strip().translate(_SIGNS)
+    if len(text) > _MAX_LENGTH:
+        return None
     letter, text = _direction(text)
     if letter and letter not in letters:
         return None
@@ -110,6 +116,8 @@ def parse_location(text: str, *, longitude_first: bool = False) -> tuple[float, 
     show which number is the longitude; without them, `longitude_first` says if it is the first number.
     """
     text = _BEFORE.sub("", text.strip())
+    if len(text) > _MAX_LENGTH:
+        return None
     if point := re.fullmatch(r"POINT\s*\(\s*(\S+)\s+(\S+)\s*\)", text, re.IGNORECASE):
         text, longitude_first = f"{point[2]} {point[1]}", False
     if location := _iso_location(text):
