@@ -6,7 +6,8 @@ import asyncio
 import os
 from http import HTTPStatus
 
-from fastapi import HTTPException, Request
+from fastapi import Request
+from starlette.exceptions import HTTPException
 from starlette.types import Message
 
 from dawnchorus.server.http.uploads import announced_bytes, receive_file, receive_files
