@@ -129,7 +129,7 @@ def test_wrong_requests_say_what_to_do(database: Path, kept: Path, tmp_path: Pat
     archive = create_archive(tmp_path / "archive")
     with pytest.raises(NotFoundError, match="it is no database of Perch-Hoplite: there is no hoplite.sqlite"):
         import_hoplite(tmp_path, archive)
-    with pytest.raises(OutputExistsError, match="it is there already"):
+    with pytest.raises(OutputExistsError, match="exists already"):
         export_hoplite(open_archive(kept), database)
     model = {"model": "perch", "model_version": "8", "bundle_id": "f" * 12, "sample_rate_hz": 32_000}
     with pytest.raises(InputError, match=r"expected embeddings of perch \(8 numbers\), got those of 12"):

@@ -139,7 +139,7 @@ def test_dry_run_says_the_size_of_the_archive(
 def test_options_without_effect_are_refused(sounds: Path, command: Command, tmp_path: Path) -> None:
     done = command("identify", sounds, "--archive", tmp_path / "archive", "--out", "table.csv", "--overwrite")
     assert done.returncode == 2
-    assert b"--out, --overwrite: has no effect on --archive" in done.stderr
+    assert b"--out, --overwrite: not used with --archive" in done.stderr
     done = command("identify", sounds, "--shard", "1/2")
     assert (done.returncode, b"--shard: expected together with --archive" in done.stderr) == (2, True)
     done = command("archive", "info", tmp_path / "none")

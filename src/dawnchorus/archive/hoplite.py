@@ -100,7 +100,7 @@ def export_hoplite(
     require_usearch()
     chosen = embedding_runs(archive, archive.find_runs(run))
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutputExistsError("it is there already. Choose a new folder.", subject=folder)
+        raise OutputExistsError("exists already. Choose a new folder.", subject=folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))

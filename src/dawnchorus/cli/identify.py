@@ -298,7 +298,7 @@ def _check_archive_options(archive: str | None) -> None:
         raise InputError(f"{', '.join(given)}: expected together with --archive.")
     if given:
         raise InputError(
-            f"{', '.join(given)}: has no effect on --archive, which keeps what the model gives. Select with "
+            f"{', '.join(given)}: not used with --archive, which keeps all that the model gives. Select with "
             f"`dawnchorus archive query` when it is read."
         )
 
