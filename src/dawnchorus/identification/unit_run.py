@@ -76,7 +76,7 @@ class UnitRun(ABC):
         listed = [entry.file.path for entries in missing.values() for entry in entries]
         before.difference_update(listed)  # they were listed again
         if before:  # the recordings of folders that could not be listed then
-            before.difference_update(filter(can_list, before & self.writer.list_failed()))
+            before.difference_update(path for path in before & self.writer.list_failed() if can_list(path))
         self._count_before(before, RunCounts(len(listed) + len(before)))
         return list(missing.values())
 

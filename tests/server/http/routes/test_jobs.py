@@ -83,7 +83,7 @@ def test_a_job_is_cancelled_within_seconds(level_bundle: Bundle, serve: Serve, t
     client.post(f"/api/v1/jobs/{job['id']}/cancel")
     wait_for(lambda: client.get(f"/api/v1/jobs/{job['id']}").json()["status"] == "cancelled", within_s=30)
     page = client.get(f"/jobs/{job['id']}").text
-    assert "<strong>Identification was cancelled.</strong>" in page
+    assert "<strong>Identification was cancelled.</strong> There are no results." in page
     assert f'data-post="/api/v1/jobs/{job["id"]}/restart"' in page
     again = client.post(f"/api/v1/jobs/{job['id']}/restart")
     assert again.status_code == 202

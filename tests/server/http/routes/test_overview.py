@@ -57,7 +57,9 @@ def test_the_page_counts_what_is_stored_and_what_is_only_predicted(new_client: h
     assert re.search(rf'<tr data-name="Quiet Bird" data-value="0.75\d*" data-at="\d{{4}}-[^"]+" {link}>', page)
     assert "<dt>Files failed</dt>" in page
     assert "No recordings match these filters." in client.get("/overview?site=Nowhere").text
+    assert "The last day is used with a period" in client.get("/overview?to=2026-05-12").text
     week = client.get("/overview?period=week&site=Pond").text
+    assert "The last day is used with a period" not in week
     assert "/overview?period=week&amp;site=Pond&amp;to=2026-05-05" in week
     assert "/overview?period=week&amp;site=Pond&amp;to=2026-05-19" in week
 
