@@ -120,6 +120,33 @@ def _add_species(session: Session, names: set[tuple[str, str]]) -> None:
     session.add_all(Species(scientific_name=one, common_name=other) for one, other in sorted(names - known))
 
 
+def current_detection(session: Session, row: DetectionRow) -> int:
+    """Return the id of the detection in the recording's latest identification that took the place of `row`.
+
+    That is the one to which a review of `row` moves (`copy_reviews`), or `row` itself if it is of the latest
+    identification, or there is none.
+    """
+    recording = session.get_one(Recording, row.recording)
+    if recording.latest_identification in (None, row.identification):
+        return row.id
+    latest = session.scalars(select(DetectionRow).where(DetectionRow.identification == recording.latest_identification))
+    same = _find_same(row, list(latest))
+    return row.id if same is None else same.id
+
+
+def _find_same(before: DetectionRow, rows: Iterable[DetectionRow]) -> DetectionRow | None:
+    """Return the detection with the model's species and channel of another that overlaps most with it, or None."""
+    detected = model_label(before).scientific_name
+    overlap_s = {
+        row: min(row.end_s, before.end_s) - max(row.start_s, before.start_s)
+        for row in rows
+        if model_label(row).scientific_name == detected
+        and (row.channel == before.channel or None in (row.channel, before.channel))
+    }
+    best = max(overlap_s, key=lambda row: overlap_s[row], default=None)
+    return best if best is not None and overlap_s[best] > 0 else None
+
+
 def copy_reviews(session: Session, sha256: str, identification: int) -> None:
     """Move the reviews of a recording's earlier detections to the detections of a new identification.
 
@@ -145,16 +172,8 @@ def copy_reviews(session: Session, sha256: str, identification: int) -> None:
     new = list(session.scalars(select(DetectionRow).where(DetectionRow.identification == identification)))
     matched_ids: set[int] = set()
     for before, review in old:
-        detected = model_label(before).scientific_name
-        overlap_s = {
-            row: min(row.end_s, before.end_s) - max(row.start_s, before.start_s)
-            for row in new
-            if row.scientific_name == detected
-            and (row.channel == before.channel or None in (row.channel, before.channel))
-            and row.id not in matched_ids
-        }
-        best = max(overlap_s, key=lambda row: overlap_s[row], default=None)
-        if best is not None and overlap_s[best] > 0:
+        best = _find_same(before, [row for row in new if row.id not in matched_ids])
+        if best is not None:
             matched_ids.add(best.id)
             for rows in (LabeledRecording, ReviewAnswer):
                 session.execute(update(rows).where(rows.detection == before.id).values(detection=best.id))

@@ -226,3 +226,17 @@ def test_answers_stay_with_their_detections_when_a_recording_is_identified_again
         (new[1]["id"], rows[1]["common_name"]),
         (new[0]["id"], rows[0]["common_name"]),
     ]
+
+
+def test_an_answer_of_a_page_that_is_older_than_the_result_counts(person: Person, base: str) -> None:
+    browser, other = person(), person()
+    rows = rows_of(browser, base)
+    audio = browser.get(f"{base}/audio").content
+    browser.post(f"{V1}/identify?store=true&min_score=0.01&merge=false", content=audio).raise_for_status()
+    first = answer(browser, rows[0]["id"], "unsure", replaces=0)
+    new = rows_of(browser, base)
+    assert [row["verdict"] for row in new[:3]] == ["unsure", None, None]
+    assert answer(browser, rows[0]["id"], "unsure", replaces=0).json() == first.json(), "sent twice"
+    assert answer(other, rows[0]["id"], "none", replaces=0).status_code == 409
+    assert answer(other, new[0]["id"], "none", replaces=0).status_code == 409
+    assert browser.post(f"{V1}/reviews/undo", json={}).json()["detection"]["id"] == new[0]["id"]

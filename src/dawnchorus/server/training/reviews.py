@@ -20,7 +20,7 @@ from dawnchorus.audio.decoder_pool import DecoderPool
 from dawnchorus.audio.write import write_recording
 from dawnchorus.errors import ConflictError, InputError, NotFoundError
 from dawnchorus.server.detection_counts import CountChange
-from dawnchorus.server.detection_reviews import count_species, model_label, set_verdict
+from dawnchorus.server.detection_reviews import count_species, current_detection, model_label, set_verdict
 from dawnchorus.server.history import scored_channel
 from dawnchorus.server.listing import DetectionRecord, read_detections
 from dawnchorus.server.state.blobs import BlobStore
@@ -109,7 +109,9 @@ class Reviews:
         For the verdicts "correct", "incorrect", "relabeled" and "none", the detection's clip is added to the training
         data, or replaces its earlier clip there; for "several" and "unsure", an earlier clip is deleted. A clip has at
         most `MAX_CLIP_S` seconds (15), from the middle of the detection. "relabeled" to the species that the model
-        detected is stored as "correct". An answer that is equal to the reviewer's present answer is not stored again.
+        detected is stored as "correct". If the recording was identified again since, the answer is to the detection
+        that took the place of the given one (`detection_reviews.current_detection`). An answer that is equal to the
+        reviewer's present answer is not stored again.
 
         Args:
             detection_id: id of the detection.
@@ -225,7 +227,8 @@ class Reviews:
         self, detection_id: int, answer: _Answer, *, reviewer: str | None, replaces: int | None
     ) -> Review | None:
         with self._database.read() as session:
-            _get_detection(session, detection_id)
+            # The page may be older than the latest identification of the recording.
+            detection_id = current_detection(session, _get_detection(session, detection_id))
             current = session.get(Review, detection_id)
             if _Answer.of(current) == answer and _is_own(session, current, reviewer):
                 return current
