@@ -199,6 +199,9 @@ def _change_recipe(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
 def train(data_set: StrPath, *overrides: str, config_dir: StrPath | None = None) -> TrainingRun:
     """Train a model on a split data set, and write the folder of the training run with the trained bundle.
 
+    The folder is a new one in `runs` of the working directory, or of the folder in the setting `paths.runs`, and is
+    named by the time; each call makes another run.
+
     Args:
         data_set: folder of the data set, or of prepared clips.
         overrides: settings as on the command line, such as `"model=efficientnet"` or `"optimizer.lr=3e-4"`.

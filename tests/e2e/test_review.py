@@ -239,7 +239,7 @@ def test_another_species_is_typed_and_an_unknown_name_needs_confirmation(page: P
     page.keyboard.press("z")
     expect(page.locator("[data-selected]")).not_to_contain_text("model:")
     expect(page.locator("[data-selected]")).to_contain_text("unreviewed")
-    assert not verdicts(client)
+    wait_for(lambda: not verdicts(client))
 
 
 def test_two_people_on_one_clip_are_warned_and_nothing_is_replaced(

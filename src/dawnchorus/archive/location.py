@@ -182,7 +182,7 @@ class ArchiveLocation:
         return sorted(name for name in folders if name != WORKERS)
 
     def has_log(self, table: str) -> bool:
-        """Return True if the store has a table of this name; for an archive in a store only.
+        """Return True if the archive has a table of this name; must be called for an archive in a store only.
 
         Raises:
             StoreError: the store failed.

@@ -338,9 +338,10 @@ def count_bits(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
 
 
 def hamming(words: Words, query: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint16]:
-    """Return the number of signs in which each row differs from a query [rows].
+    """Return for each row the number of signs in which its embedding differs from a query, as an array [rows].
 
-    `words` are the signs of the rows, one array [rows] for every 64 signs, and `query` those of the query [words].
+    Signs are bits of 64-bit words; see `sign_index`. `words` are those of the rows, one array [rows] for every 64
+    signs, and `query` those of the query [words].
     """
     distances = np.zeros(len(words[0]), np.uint16)
     for word, given in zip(words, query, strict=True):

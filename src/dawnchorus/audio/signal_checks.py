@@ -55,7 +55,10 @@ class SignalLevel:
 
 
 class StartFingerprint:
-    """Fingerprints (`fingerprint.HASH`) of the first `MAX_S` seconds of the mono mix; implements `SampleAnalysis`."""
+    """Fingerprints of the first `MAX_S` seconds of the mono mix, an array of the dtype `fingerprint.HASH`.
+
+    It implements `SampleAnalysis`.
+    """
 
     def __init__(self) -> None:
         self._stream: soxr.ResampleStream | None = None

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from dawnchorus.server.detection_counts import ALL, HOUR_MS, LEVELS, Unit
 from dawnchorus.server.state.database import Database
-from dawnchorus.server.state.tables import DetectionCount, Identification, Recording, Species
+from dawnchorus.server.state.tables import DetectionCount, Identification, Recording, ReviewAnswer, Species
 
 Period = Literal["week", "month", "year", "all"]
 """Time that the overview is about: 7 days, 31 days, 12 months, or all recordings."""
@@ -37,6 +37,9 @@ N_TOP, N_LATEST = 10, 20
 
 MAX_LATEST = 10_000
 """Maximum number of latest identifications among which predictions that match the filter are searched."""
+
+N_ANSWERS = 50
+"""Number of latest answers of reviewers that tell if the overview has changed."""
 
 N_SPECIES, MAX_CELLS = 20, 400
 """Maximum number of rows, and of cells, of the table of species by time, unless all species are requested."""
@@ -250,12 +253,17 @@ def read_overview(database: Database, query: OverviewQuery) -> Overview:
 
 
 def read_version(session: Session) -> str:
-    """Return a hash, 16 hexadecimal digits, of the sums over all recordings and of the latest identification's id."""
+    """Return a text, 16 hexadecimal digits, that is another one after each change of what the overview shows.
+
+    It is a hash of the sums over all recordings, the id of the latest identification, and the latest answers of
+    reviewers, which may move a detection to another species and leave the sums as they are.
+    """
     columns = DetectionCount.start, DetectionCount.totals, DetectionCount.hours
     of_all = DetectionCount.site == ALL, DetectionCount.scientific_name == ALL
     is_longest = DetectionCount.unit.in_(("year", "undated"))
     rows = session.execute(select(*columns).where(*of_all, is_longest).order_by(DetectionCount.start))
-    state = [session.scalar(select(func.max(Identification.id))), *map(tuple, rows)]
+    answers = select(ReviewAnswer.id, ReviewAnswer.is_undone).order_by(ReviewAnswer.id.desc()).limit(N_ANSWERS)
+    state = [session.scalar(select(func.max(Identification.id))), *map(tuple, (*rows, *session.execute(answers)))]
     return hashlib.blake2b(repr(state).encode(), digest_size=8).hexdigest()
 
 

@@ -88,7 +88,7 @@ def reply_fault(reply: requests.Response, known: ContentVersion | None, n_before
 
     Args:
         reply: the reply, whose body has not been read yet.
-        known: version of the bytes received before; None without such bytes.
+        known: version of the bytes received before, of which the range must be, too; None without such bytes.
         n_before: number of bytes received before, where the requested range starts; 0 if the whole was requested.
     """
     content_range = reply.headers.get("Content-Range")

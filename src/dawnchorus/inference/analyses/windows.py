@@ -69,7 +69,7 @@ class SignalAnalysis(Protocol):
 
 
 class WindowAnalysis(Protocol):
-    """Protocol of the settings of a window analysis, which threads share."""
+    """Protocol of the settings of a window analysis, which threads share; `create` makes the state of one signal."""
 
     needs_embeddings: ClassVar[bool]
     """True if the model must compute embeddings."""

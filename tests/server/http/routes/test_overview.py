@@ -97,6 +97,10 @@ def test_a_change_is_an_event_until_which_the_stream_waits(client: httpx.Client,
     current = client.get("/api/v1/overview").json()["version"]
     assert identifier == f"id: {current}"
     assert current != version
+    (detection, *_) = client.get("/api/v1/detections").json()["detections"]
+    put = client.put(f"/api/v1/detections/{detection['id']}/review", json={"verdict": "unsure"})
+    assert put.status_code == 200, "the sums stay, but another species would be shown"
+    assert client.get("/api/v1/overview").json()["version"] != current
 
 
 def test_links_to_lists_have_the_filters_that_lists_have() -> None:

@@ -42,7 +42,7 @@ MAX_TEXT = 200
 
 SPECIES = "Part of the scientific or common name of the species."
 
-REVIEWED = "State of the review: true (reviewed), false (not reviewed), or the verdict of the review."
+REVIEWED = "State of the review: true (reviewed), false (not reviewed), or the verdict ('none': no bird is audible)."
 
 router = APIRouter(prefix="/api/v1", tags=["recordings"], route_class=JsonRoute)
 

@@ -200,7 +200,7 @@ async def log_in(request: Request) -> Response:
     After a wrong token, the login page is shown again, with the status 401.
     """
     fields = await read_form(request)
-    cookie = request.app.state.authorizer.log_in(request, fields.get("token", ""))
+    cookie = request.app.state.authorizer.log_in(request, fields.get("token", "").strip())
     if cookie is None:
         return render_page("login.html", request, error="Unknown token.", status=401)
     reply = redirect(request, "/")

@@ -129,6 +129,7 @@ function refuse(answer, error) {
     return;
   }
   const wasShown = isShown(answer);
+  showStatus(`${describe(answer)}, not saved`);
   remove(answer);
   if (!find(answer.id)) restore(answer.id, error.current ?? answer.before);
   if (error.status === 404) {
