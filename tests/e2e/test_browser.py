@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -88,7 +89,7 @@ def test_from_a_recording_to_a_better_model_and_back(  # noqa: PLR0915 - one way
     expect(selected.get_by_role("button", name="Correct", exact=True)).to_have_attribute("aria-pressed", "true")
     page.reload()
     expect(page.locator("#detections").get_by_role("row").filter(has_text="Willow Tit").first).to_contain_text(
-        "relabeled"
+        "another species"
     )
 
     # the review queue, by keys
@@ -372,6 +373,22 @@ def test_flat_files_are_labeled_by_their_names(browser: Browser, level_bundle: B
         page.get_by_role("button", name="Upload", exact=True).click()
         questions = page.get_by_role("group", name="Unknown names")
         expect(questions.get_by_role("listitem")).to_contain_text("Did you mean")
+        # of a zip, each rejected file has its reason
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w") as archive:
+            for k in range(3):
+                archive.writestr(f"Loud Bird/{k}.wav", _steady_tone(0.5 + 0.1 * k))
+            archive.writestr("Loud Bird/empty.wav", b"")
+            archive.writestr("Loud Bird/notes.txt", b"mine")
+        page.get_by_label("Species", exact=True).fill("")
+        zipped = {"name": "birds.zip", "mimeType": "application/zip", "buffer": packed.getvalue()}
+        page.set_input_files("#recordings", [zipped])  # type: ignore[list-item]
+        page.get_by_role("button", name="Upload", exact=True).click()
+        expect(page.get_by_text("3 of 5 added")).to_be_visible()
+        for name, reason in (("empty.wav", "empty"), ("notes.txt", "no recordings")):
+            expect(page.get_by_role("listitem").filter(has_text=name).last).to_contain_text(reason)
+        page.get_by_role("link", name="Show the training data").click()
+        expect(page.get_by_role("row").filter(has_text="Loud Bird")).to_contain_text("4")
         page.context.close()
 
 

@@ -83,7 +83,8 @@ async function askAndDelete(chosen, rows) {
 function question(rows) {
   const sum = name => rows.reduce((n, row) => n + Number(row.dataset[name]), 0);
   const what = rows.length === 1 ? `“${rows[0].querySelector(".name").textContent}”` : count(rows.length, "recording");
-  return `Delete ${what}, ${count(sum("detections"), "detection")} and ${count(sum("reviews"), "answer")}? This cannot be undone.`;
+  const kept = sum("reviews") ? " Clips of answers stay in the training data." : "";
+  return `Delete ${what}, ${count(sum("detections"), "detection")} and ${count(sum("reviews"), "answer")}? This cannot be undone.${kept}`;
 }
 
 // The page is read again, so that it is full and its count is right; the focus goes to the row that is there now.

@@ -120,6 +120,18 @@ function describeOutcome({ status, species, reason }) {
   return [OUTCOMES[status], species].filter(Boolean).join(", ") + (reason ? `: ${forReaders(reason)}` : "");
 }
 
+const MAX_REJECTED = 50;
+
+// The reasons of the rejected files of an upload that is one line.
+function listRejected(files) {
+  const rejected = files.filter(each => each.status === "rejected");
+  if (!rejected.length) return [];
+  const list = document.createElement("ul");
+  list.append(...rejected.slice(0, MAX_REJECTED).map(each => Object.assign(document.createElement("li"), { textContent: `${each.name}: ${forReaders(each.reason)}` })));
+  if (rejected.length > MAX_REJECTED) list.append(Object.assign(document.createElement("li"), { textContent: `and ${rejected.length - MAX_REJECTED} more` }));
+  return [list];
+}
+
 for (const form of all("[data-training-data]")) {
   const list = form.querySelector("[data-files]"), status = form.querySelector("[data-status]");
   const input = form.querySelector("[name=audio]"), folder = form.querySelector("[data-folder] input");
@@ -150,9 +162,11 @@ for (const form of all("[data-training-data]")) {
         const asked = new Set(result.files.filter(each => each.suggestions).map(each => each.reason));
         if (asked.size) open.push({ files: batch, species, asked });
         word.textContent = result.files.length > 3 ? `${result.n_accepted} of ${result.files.length} added` : result.files.map(describeOutcome).join("; ");
+        if (result.files.length > 3) line.append(...listRejected(result.files));
       } catch (error) { word.textContent = error.message; nRejected += 1; }
       status.textContent = `${nAccepted} added, ${nRejected} rejected`;
     }
+    if (nAccepted) status.append(". ", Object.assign(document.createElement("a"), { textContent: "Show the training data", href: location.pathname }));
     askAboutClasses(questions, open, (chosen, others) => sendBatches(chosen, "yes", others));
     if (nAccepted && !nRejected && !open.length) location.reload();
   };

@@ -227,7 +227,7 @@ function note(id, review) {
 }
 
 function showInTable(row, detection) {
-  row.querySelector("[data-reviewed]").textContent = detection.review?.verdict ?? "";
+  row.querySelector("[data-reviewed]").textContent = VERDICTS[detection.review?.verdict] ?? "";
   const species = row.querySelector("[data-species]"), scientific = document.createElement("i");
   scientific.lang = "la";
   scientific.textContent = detection.scientific_name;
