@@ -12,6 +12,12 @@ REGRESSIONS: tuple[tuple[str, str, bytes], ...] = (
     ("labels", "recordings", b"path,time\na.wav,9999-12-31T23:59:59\n"),
     ("labels", "recordings", b"path,latitude\na.wav,1" + b" " * 60_000 + b"1\n"),  # a time that grows with the square
     ("uploads", "one file", b"multipart/mixed; boundary=b\n--b--"),
+    (  # an encoding with a NUL character
+        "uploads",
+        "one file",
+        b"multipart/form-data; boundary=b\n--b\r\nContent-Disposition: form-data; name=\"audio\"; filename*=a\0b''x"
+        b"\r\n\r\nRIFF\r\n--b--\r\n",
+    ),
     ("tables", "layout", b"path,species\n" + b"x" * 300 + b",y\n"),
     ("tables", "layout", b"path,species,date,time\na,b,2019-20-05,4:30\n"),  # the 20th month
     ("tables", "voices", b"common_name,scientific_name\nGreat Tit\n"),

@@ -11,7 +11,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi.responses import JSONResponse
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
@@ -182,8 +182,6 @@ async def _http(request: Request, error: Exception) -> Response:
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and (allowed := _allowed_methods(request)):
         headers["Allow"] = ", ".join(allowed)
         detail = f"{detail}: {path[:MAX_VALUE_CHARS]} expects {' or '.join(allowed)}, got {request.method[:20]}."
-    if error.status_code == HTTPStatus.UNAUTHORIZED and is_page(request):
-        return RedirectResponse(request.scope.get("root_path", "").rstrip("/") + "/login", 303)
     return await render_if_page(request, problem_response(error.status_code, detail, headers=headers))
 
 

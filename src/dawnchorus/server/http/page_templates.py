@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from datetime import date, datetime, timedelta
+from urllib.parse import urlencode
 
 from fastapi import Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -56,6 +58,25 @@ def render_page(
 def redirect(request: Request, path: str) -> Response:
     """Return a redirection (303) to a path of this server, such as "/recordings"; the root path of a proxy is added."""
     return RedirectResponse(request.scope.get("root_path", "").rstrip("/") + path, 303)
+
+
+def redirect_to_login(request: Request) -> Response:
+    """Return a redirection (303) to the login page, which leads back to the requested page."""
+    path, query = own_path(request), request.url.query
+    if request.method != "GET" or (path == "/" and not query):
+        return redirect(request, "/login")
+    return redirect(request, "/login?" + urlencode({NEXT: f"{path}?{query}" if query else path}))
+
+
+def is_own_page(path: str) -> bool:
+    """Return True if a path, with or without a query, is on this server; `//` leads browsers to another one."""
+    return _OWN_PAGE.fullmatch(path) is not None
+
+
+NEXT = "next"
+"""Parameter of the login page: the page to show after it."""
+
+_OWN_PAGE = re.compile(r"/(?![/\\])[^\\\s\x00-\x1f]*")
 
 
 def format_duration(seconds: float) -> str:

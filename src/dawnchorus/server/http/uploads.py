@@ -307,7 +307,7 @@ def _extended_name(disposition: bytes) -> str | None:
             charset, _, rest = value.strip(b' "').partition(b"'")
             try:
                 return unquote_to_bytes(rest.partition(b"'")[2]).decode(charset.decode("ascii"))
-            except (LookupError, UnicodeDecodeError):
+            except (LookupError, ValueError):  # no such encoding, or other bytes than it has
                 return None
     return None
 

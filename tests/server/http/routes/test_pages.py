@@ -123,6 +123,22 @@ def test_login_grants_the_role_of_its_token(level_bundle: Bundle, serve: Serve, 
     assert client.get("/").headers["location"] == "/login"
 
 
+def test_login_leads_to_the_page_that_was_asked_for(level_bundle: Bundle, serve: Serve) -> None:
+    client = serve(model=level_bundle.folder, tokens={"the-operators-one": Role.ADMIN})
+    client.headers["Accept"] = "text/html"
+    location = client.get("/recordings?name=a%26b").headers["location"]
+    assert location == "/login?next=%2Frecordings%3Fname%3Da%2526b"
+    (asked,) = re.findall(r'name="next" value="([^"]+)"', client.get(location).text)
+    wrong = client.post("/login", data={"token": "a-wrong-one", "next": asked})
+    assert f'name="next" value="{asked}"' in wrong.text
+    reply = client.post("/login", data={"token": " the-operators-one\n", "next": asked})
+    assert reply.headers["location"] == "/recordings?name=a%26b"
+    for other in ("//example.org", "/\\example.org", "https://example.org", "/\t/example.org", ""):
+        reply = client.post("/login", data={"token": "the-operators-one", "next": other})
+        assert reply.headers["location"] == "/", other
+        assert "example.org" not in client.get("/login", params={"next": other}).text
+
+
 def test_repeated_wrong_tokens_are_rate_limited(level_bundle: Bundle, serve: Serve) -> None:
     client = serve(model=level_bundle.folder, tokens={"the-operators-one": Role.ADMIN})
     replies = [client.get("/api/health", headers={"Authorization": f"Bearer guess-{k}"}) for k in range(100)]

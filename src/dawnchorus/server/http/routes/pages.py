@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from dawnchorus.errors import NotFoundError
@@ -16,7 +16,7 @@ from dawnchorus.server.http.auth import COOKIE, CSRF_FIELD, check_form, own_path
 from dawnchorus.server.http.dependencies import ServiceDependency
 from dawnchorus.server.http.error_pages import describe_error
 from dawnchorus.server.http.forms import read_form
-from dawnchorus.server.http.page_templates import redirect, render_page
+from dawnchorus.server.http.page_templates import NEXT, is_own_page, redirect, redirect_to_login, render_page
 from dawnchorus.server.http.parameters import PageQuery, note
 from dawnchorus.server.http.recording_page import RecordingPageParameters, drop_missing, read_recording_page
 from dawnchorus.server.http.reviewers import COOKIE as REVIEWER_COOKIE
@@ -33,7 +33,7 @@ router = APIRouter(include_in_schema=False)
 
 
 async def error_page(request: Request, problem: Mapping[str, Any], headers: Mapping[str, str]) -> Response:
-    """Return the HTML page of an error, with the error's status code.
+    """Return the HTML page of an error, with the error's status code; for 401, a redirection to the login page.
 
     Args:
         request: the request.
@@ -41,6 +41,8 @@ async def error_page(request: Request, problem: Mapping[str, Any], headers: Mapp
         headers: headers for the response, by name in lower case.
     """
     status = problem["status"]
+    if status == HTTPStatus.UNAUTHORIZED:
+        return redirect_to_login(request)
     return await asyncio.to_thread(
         render_page,
         "error.html",
@@ -188,22 +190,24 @@ def _format_duration(seconds: float) -> str:
 
 
 @router.get("/login", dependencies=[require_role(Role.PUBLIC, is_page=True)])
-def login(request: Request) -> Response:
-    """Show the login page."""
-    return render_page("login.html", request)
+def login(request: Request, next_page: Annotated[str, Query(alias=NEXT, max_length=2_000)] = "") -> Response:
+    """Show the login page; `next` is the page of this server that is shown afterwards."""
+    return render_page("login.html", request, next=next_page if is_own_page(next_page) else "")
 
 
 @router.post("/login", dependencies=[require_role(Role.PUBLIC, is_form=True)])
 async def log_in(request: Request) -> Response:
-    """Log in with the access token in the form's field `token`, set the session cookie, and redirect to the start page.
+    """Log in with the access token in the form's field `token`, and redirect to the page in the field `next`.
 
-    After a wrong token, the login page is shown again, with the status 401.
+    The session cookie is set. Without `next`, or with an address of another server, the start page is next. After a
+    wrong token, the login page is shown again, with the status 401.
     """
     fields = await read_form(request)
     cookie = request.app.state.authorizer.log_in(request, fields.get("token", "").strip())
+    next_page = fields.get(NEXT, "") if is_own_page(fields.get(NEXT, "")) else ""
     if cookie is None:
-        return render_page("login.html", request, error="Unknown token.", status=401)
-    reply = redirect(request, "/")
+        return render_page("login.html", request, error="Unknown token.", status=401, next=next_page)
+    reply = redirect(request, next_page or "/")
     is_secure = request.url.scheme == "https"
     max_age_s = request.app.state.service.settings.limits.session_max_age_s
     reply.set_cookie(COOKIE, cookie, httponly=True, samesite="strict", secure=is_secure, max_age=max_age_s)

@@ -1,5 +1,5 @@
 // Identify: a queue of files in the browser, two of which are sent at a time, each in a request of its own.
-import { at, request, send } from "./page.js";
+import { LOGGED_OUT, at, request, send } from "./page.js";
 
 const N_SENDING = 2, N_JOBS = 8, N_ROWS = 200, MAX_ATTEMPTS = 3, POLL_MS = 2000, DRAW_MS = 250;
 const AUDIO = /\.(wav|wave|w64|rf64|flac|mp3|ogg|oga|opus|m4a|mp4|aac|aiff?|aifc|caf|au|wma|webm|amr|3gp)$/i;
@@ -144,6 +144,7 @@ function receive(upload, reply) {
   if (reply.status === 200) { upload.recording = content.sha256; finish(upload, "done", "", { species: summarize(content.detections), warnings: content.warnings }); }
   else if (reply.status === 202) { upload.job = content.id; upload.state = "analyzing"; upload.recording = content.parameters.sha256; follow(); }
   else if ([503, 429].includes(reply.status)) { upload.attempts = 0; wait(upload, Number(reply.getResponseHeader("Retry-After")) || 5); }
+  else if (reply.status === 401) finish(upload, "failed", LOGGED_OUT);
   else finish(upload, "failed", nameFields(content.detail || `The server answered ${reply.status}.`).replace(`${upload.name}: `, ""));
 }
 

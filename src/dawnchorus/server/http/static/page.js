@@ -41,7 +41,10 @@ function parse(text) { try { return JSON.parse(text) ?? {}; } catch { return {};
 // Returns a message without its hints for programs.
 const forReaders = text => text.replace(" (new_class=yes)", "");
 
+export const LOGGED_OUT = "Your session has ended. Log in again in another tab, then go on here.";
+
 function describe(reply, fields) {
+  if (reply.status === 401) return LOGGED_OUT;
   const later = reply.headers.get("Retry-After"), cause = forReaders(fields.detail || "") || `The server returned ${reply.status}.`;
   return later && !/again/.test(cause) ? `${cause} Try again in ${later} s.` : cause;
 }
