@@ -149,6 +149,17 @@ def test_from_a_recording_to_a_better_model_and_back(  # noqa: PLR0915 - one way
     page.wait_for_url("**/recordings/*")
     expect(page.locator("main")).not_to_contain_text("Synthetic Bird")
 
+    # a training that is cancelled has no results
+    page.goto("/training")
+    heading = page.get_by_role("heading", name="New model and current model")
+    expect(heading).to_be_visible()
+    page.get_by_role("button", name="Train new model").click()
+    expect(heading).to_be_hidden()
+    page.get_by_role("button", name="Cancel training").click()
+    expect(page.locator("[data-stage]")).to_contain_text("cancelled")
+    expect(heading).to_be_hidden()
+    page.go_back()
+
     # remove it, when all of it is there: pictures of what is gone are not found
     page.wait_for_load_state("networkidle")
     page.get_by_role("button", name="Delete recording").click()

@@ -218,7 +218,10 @@ function follow(box, id, isOver = false) {
   const losses = [];
   const button = part("cancel"); // null for a role that may not
   const allowCancel = isAllowed => { if (button) button.hidden = !isAllowed; };
-  box.hidden = false; box.dataset.job = id; allowCancel(!isOver); part("error").hidden = true;
+  box.hidden = false; allowCancel(!isOver); part("error").hidden = true;
+  if (part("log")) { part("log").textContent = ""; part("curve").setAttribute("hidden", ""); } // those of another job
+  if (box.dataset.job !== id) document.querySelector("[data-result]")?.setAttribute("hidden", "");
+  box.dataset.job = id;
   const source = new EventSource(at(`/api/v1/jobs/${id}/events`));
   const cancel = async () => { button.disabled = true; try { await request("POST", `/api/v1/jobs/${id}/cancel`); } catch (error) { part("stage").textContent = error.message; } };
   if (button) button.onclick = cancel;
