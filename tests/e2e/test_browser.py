@@ -303,6 +303,7 @@ def test_viewer_follows_keys_pointer_and_url(page: Page, long_recording: str) ->
     expect(page.locator("[data-audio]")).to_have_js_property("paused", value=True)
     page.keyboard.press("/")
     page.keyboard.type("number 3")
+    expect(page.get_by_text("No results found")).to_be_visible()  # suggestions that come later open the list again
     page.keyboard.press("Enter")
     page.keyboard.press("Enter")  # the first one ends the name, the second one sends the form
     page.wait_for_url("**species=number+3**")
