@@ -97,7 +97,8 @@ def test_each_verdict_is_stored_filtered_and_becomes_training_data_as_it_says(se
         assert [row["id"] for row in rows_of(server, base, reviewed=verdict)] == [number]
         listed = server.get(f"{V1}/detections", params={"recording": base[-64:], "reviewed": verdict}).json()
         assert [row["id"] for row in listed["detections"]] == [number]
-        cell = f'<td data-label="reviewed">{verdict}</td>'
+        words = {"relabeled": "another species", "several": "several species", "none": "nothing there"}
+        cell = f'<td data-label="reviewed">{words.get(verdict, verdict)}</td>'
         assert server.get(f"/detections?reviewed={verdict}").text.count(cell) == 1
     gained = {name: n - before.get(name, 0) for name, n in n_labeled(server).items() if n != before.get(name, 0)}
     assert gained == {rows[0]["common_name"]: 1, "no species, or unknown": 2, "New Bird": 1}

@@ -33,7 +33,9 @@ router = APIRouter(include_in_schema=False)
 
 
 async def error_page(request: Request, problem: Mapping[str, Any], headers: Mapping[str, str]) -> Response:
-    """Return the HTML page of an error, with the error's status code; for 401, a redirection to the login page.
+    """Return the HTML page of an error, with the error's status code.
+
+    For 401 of a request without a token, return a redirection to the login page.
 
     Args:
         request: the request.
@@ -41,7 +43,7 @@ async def error_page(request: Request, problem: Mapping[str, Any], headers: Mapp
         headers: headers for the response, by name in lower case.
     """
     status = problem["status"]
-    if status == HTTPStatus.UNAUTHORIZED:
+    if status == HTTPStatus.UNAUTHORIZED and "authorization" not in request.headers:
         return redirect_to_login(request)
     return await asyncio.to_thread(
         render_page,
