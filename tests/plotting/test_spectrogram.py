@@ -10,7 +10,13 @@ import soundfile
 from tests.fixtures.sounds import tone
 
 from dawnchorus.audio.process import DecoderProcess
-from dawnchorus.plotting.spectrogram import MAX_COLUMNS, clip_spectrogram, recording_spectrogram, stretch_spectrogram
+from dawnchorus.plotting.spectrogram import (
+    MAX_COLUMNS,
+    Spectrogram,
+    clip_spectrogram,
+    recording_spectrogram,
+    stretch_spectrogram,
+)
 
 
 def test_a_tone_is_where_it_is_in_time_and_pitch(decoder: DecoderProcess, recording: Path) -> None:
@@ -59,3 +65,10 @@ def test_a_long_stretch_has_few_columns_and_shows_the_loudest(decoder: DecoderPr
     row, column = np.unravel_index(stretch.levels_db.argmax(), stretch.levels_db.shape)
     assert row / stretch.levels_db.shape[0] * stretch.top_hz == pytest.approx(3000, abs=50)
     assert stretch.start_s + column / stretch.columns_per_s == pytest.approx(300, abs=0.3)
+
+
+def test_a_part_is_within_the_spectrogram_and_has_a_column() -> None:
+    whole = Spectrogram(np.zeros((4, 100), np.float32), 12_000.0, 10.0, 20.0)
+    for given, expected in (((5, 12), (10, 12, 20)), ((20, 21), (19.9, 20, 1)), ((15, 15), (15, 15.1, 1))):
+        part = whole.between(*given)
+        assert (part.start_s, part.end_s, part.levels_db.shape[1]) == pytest.approx(expected)

@@ -451,11 +451,9 @@ def _check_tables(archive: Archive) -> None:
     there = archive.location.list_tables()
     lost = [name for name in _FIRST_TABLES if name not in there]
     # Without rows, the tables are being created, or their creation was interrupted.
-    if lost and any(archive.table(name).list_files() for name in there):
-        lost = [name for name in lost if name not in archive.location.list_tables()]
-    else:
-        lost = []
-    if lost:
+    if not any(archive.table(name).list_files() for name in there if lost):
+        return
+    if lost := [name for name in lost if name not in archive.location.list_tables()]:
         raise FormatError(
             f"its table {lost[0]} is missing or not readable, though {', '.join(there)} are there: the archive was "
             f"copied in part, a folder was deleted, or its access rights are too narrow. Restore it from a copy, or "

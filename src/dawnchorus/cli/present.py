@@ -109,8 +109,8 @@ def note_unknown_sites(archive: Archive, sites: Collection[str]) -> None:
 
 
 def speed_text(scored_s: float, elapsed_s: float) -> str:
-    """Return a phrase on the speed of a run, such as "40 x real time", or that there was nothing to score."""
-    return f"{scored_s / max(elapsed_s, 1e-6):,.0f} x real time" if scored_s else "nothing was left to score"
+    """Return a phrase on the speed of a run, such as "40 x real time", or that nothing was scored."""
+    return f"{scored_s / max(elapsed_s, 1e-6):,.0f} x real time" if scored_s else "nothing was scored"
 
 
 def length_text(seconds: float) -> str:

@@ -46,8 +46,8 @@ from dawnchorus.identification.audio_run import AudioRun, read_signature
 from dawnchorus.identification.detection_table import TableBuilder
 from dawnchorus.identification.options import KEPT_MIN_SCORE, KEPT_TOP, Keep, OptionFields, Options, as_options
 from dawnchorus.identification.output_paths import printable
-from dawnchorus.identification.ray_cluster import connect_to_cluster
-from dawnchorus.identification.ray_node import NodeModel, check_same_run, create_ray_run
+from dawnchorus.identification.ray_cluster import connect_to_cluster, create_ray_run
+from dawnchorus.identification.ray_node import NodeModel, check_same_run
 from dawnchorus.identification.result import RecordingFailure, RunCounts
 from dawnchorus.identification.run import build_run_plan, load_sessions, open_range_filter
 from dawnchorus.identification.unit_run import UnitRun

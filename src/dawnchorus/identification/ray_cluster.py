@@ -1,4 +1,4 @@
-"""Connection of this process to a Ray cluster."""
+"""Connection of this process to a Ray cluster, and runs on its nodes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from dawnchorus.archive.writer import UnitWriter
 from dawnchorus.cores import usable_cores
 from dawnchorus.errors import InputError, MissingExtraError
+from dawnchorus.identification.ray_node import NodeWork
+from dawnchorus.identification.unit_run import UnitRun
 
 AUTO, LOCAL = "auto", "local"
 
@@ -81,6 +84,13 @@ def connect_to_cluster(address: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def create_ray_run(writer: UnitWriter, work: NodeWork, *, n_workers: int | None) -> UnitRun:
+    """Create a run on the Ray cluster that this process is connected to; see `ray_run.RayRun`."""
+    from dawnchorus.identification.ray_run import RayRun
+
+    return RayRun(writer, work, n_workers=n_workers)
 
 
 def _check_reachable(address: str) -> None:

@@ -22,7 +22,7 @@ from dawnchorus.archive.workers import Worker
 from dawnchorus.archive.writer import UnitWriter
 from dawnchorus.errors import ModelError
 from dawnchorus.identification.result import RecordingFailure, RunCounts
-from dawnchorus.identification.unit_run import UnitRun, WorkerRun
+from dawnchorus.identification.unit_run import WorkerRun
 from dawnchorus.inference.model import Model, load_model
 from dawnchorus.models.store import BUILTIN_MODELS, default_folder
 
@@ -104,13 +104,6 @@ def check_same_run(expected: str, run: ArchiveRun) -> None:
             f"run than the driver's. Install the same versions and models on all nodes.",
             subject=socket.gethostname(),
         )
-
-
-def create_ray_run(writer: UnitWriter, work: NodeWork, *, n_workers: int | None) -> UnitRun:
-    """Create a run on the Ray cluster that this process is connected to; see `ray_run.RayRun`."""
-    from dawnchorus.identification.ray_run import RayRun
-
-    return RayRun(writer, work, n_workers=n_workers)
 
 
 @dataclass(frozen=True)

@@ -43,8 +43,8 @@ from dawnchorus.errors import InputError
 from dawnchorus.identification.archiving import ArchiveResult, parse_shard
 from dawnchorus.identification.detection_table import TableBuilder
 from dawnchorus.identification.options import KEPT_MIN_SCORE, KEPT_TOP, Options, as_options, option_specs
-from dawnchorus.identification.ray_cluster import connect_to_cluster
-from dawnchorus.identification.ray_node import NodeModel, check_same_run, create_ray_run
+from dawnchorus.identification.ray_cluster import connect_to_cluster, create_ray_run
+from dawnchorus.identification.ray_node import NodeModel, check_same_run
 from dawnchorus.identification.result import RecordingFailure, RunCounts, build_provenance
 from dawnchorus.identification.run import open_range_filter
 from dawnchorus.identification.unit_run import UnitRun, WorkerRun

@@ -16,6 +16,11 @@ from dawnchorus.identification.options import DEFAULT_MIN_SCORE
 from dawnchorus.server.http.auth import own_path
 from dawnchorus.server.settings import Role
 
+NEXT = "next"
+"""Parameter of the login page: the page to show after it."""
+
+_OWN_PAGE = re.compile(r"/(?![/\\])[^\\\s\x00-\x1f]*")
+
 HEAT_STEPS = 5
 """Number of colors in heat maps."""
 
@@ -71,12 +76,6 @@ def redirect_to_login(request: Request) -> Response:
 def is_own_page(path: str) -> bool:
     """Return True if a path, with or without a query, is on this server; `//` leads browsers to another one."""
     return _OWN_PAGE.fullmatch(path) is not None
-
-
-NEXT = "next"
-"""Parameter of the login page: the page to show after it."""
-
-_OWN_PAGE = re.compile(r"/(?![/\\])[^\\\s\x00-\x1f]*")
 
 
 def format_duration(seconds: float) -> str:
