@@ -1,4 +1,4 @@
-"""Kills processes that write an archive in shards, and compares its rows with those of one undisturbed run.
+"""Kills processes that write an archive, in shards and on Ray, and compares its rows with those of one undisturbed run.
 
 `python -m bench.kills --n 200 --seed 1` ends with exit code 1 if a row is missing or doubled.
 """
@@ -12,16 +12,19 @@ import shutil
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 
 from tests.fixtures.archives import table_rows, write_sounds
-from tests.fixtures.killed_workers import KillCounts, kill_until_done
+from tests.fixtures.killed_workers import KillCounts, KilledCluster, kill_until_done
 from tests.fixtures.models import write_band_bundle
+from tests.fixtures.ray_clusters import ray_cluster
 
 from dawnchorus.archive.archive import open_archive
 from dawnchorus.identification import Options, identify
 
-N_COPIES = 35
+N_COPIES = 95
 """Recordings besides the five of each archive."""
 
 
@@ -33,7 +36,7 @@ def main() -> None:
     given = parser.parse_args()
     rng, counts, start_s = random.Random(given.seed), KillCounts(), time.monotonic()  # noqa: S311 - no secret
     n_lost = n_doubled = 0
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
         scratch = Path(temporary)
         bundle = write_band_bundle(scratch)
         sounds = write_sounds(scratch / "sounds")
@@ -41,9 +44,10 @@ def main() -> None:
             shutil.copy(sounds / "A_20260430_040000.wav", sounds / f"C{k:02d}_20260601_040000.wav")
         run = identify(sounds, Options(min_score=0.05, top=10), model=bundle.folder)
         expected = table_rows(run.to_arrow())
+        cluster = None if find_spec("ray") is None else KilledCluster(stack.enter_context(ray_cluster()))
         while counts.n_kills < given.n:
             archive = scratch / f"archive-{counts.n_archives}"
-            kill_until_done(sounds, archive, bundle.folder, rng, counts)
+            kill_until_done(sounds, archive, bundle.folder, rng, counts, cluster)
             opened = open_archive(archive)
             rows = table_rows(opened.detections())
             n_lost += sum(row not in rows for row in expected)
@@ -59,7 +63,8 @@ def main() -> None:
     print(
         f"{counts.n_kills} kills (seed {given.seed}) in {time.monotonic() - start_s:.0f} s at a load average of "
         f"{os.getloadavg()[0]:.1f}: {counts.at_any_time} at any time, {counts.before_rows} before the rows of a unit, "
-        f"{counts.before_commit} between its rows and its end; {counts.n_archives} archives with "
+        f"{counts.before_commit} between its rows and its end; on Ray {counts.of_actors} of actors, "
+        f"{counts.of_nodes} of nodes, {counts.of_drivers} of drivers; {counts.n_archives} archives with "
         f"{counts.n_recordings} recordings and {counts.n_uncounted_rows} rows that do not count. "
         f"{n_lost} rows lost, {n_doubled} doubled."
     )

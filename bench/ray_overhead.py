@@ -1,14 +1,17 @@
-"""Time and CPU of two plain shards of one core each, against one of them alone and two nodes of a Ray cluster."""
+"""Time and CPU of two plain shards of one core each, against one of them alone and two nodes of a Ray cluster.
+
+Each shard and each node, with all processes that it starts, may run on one core only.
+"""
 
 from __future__ import annotations
 
 import os
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +21,8 @@ from bench.recordings import make_recordings
 from dawnchorus.archive.archive import open_archive
 from dawnchorus.archive.maintenance import check_archive
 
-N_COPIES = int(os.environ.get("BENCH_RAY_COPIES", "42"))
-"""Links to each of the recordings: 100 hours of sound, which take two cores some ten minutes."""
+N_COPIES = int(os.environ.get("BENCH_RAY_COPIES", "34"))
+"""Links to each of the recordings: 80 hours of sound, which take two cores some eleven minutes."""
 
 N_ROUNDS = int(os.environ.get("BENCH_RAY_ROUNDS", "2"))
 N_NODES = 2
@@ -28,7 +31,7 @@ TOKEN = "0123456789abcdef" * 4
 
 
 def measure() -> dict[str, Any]:
-    """Return seconds and CPU-seconds of each in turn, starts included, but for that of the cluster itself.
+    """Return seconds of each in turn, and CPU-seconds of the machine, with the starts but for that of the cluster.
 
     `efficiency` is the time of the first of two shards without the other, divided by that of both at once.
     """
@@ -47,8 +50,10 @@ def measure() -> dict[str, Any]:
         head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
         cluster: Any = Cluster(initialize_head=True, connect=False, head_node_args=head)
         try:
-            for _ in range(N_NODES):
-                cluster.add_node(num_cpus=1, object_store_memory=OBJECT_STORE_BYTES)
+            for core in range(N_NODES):
+                node = cluster.add_node(num_cpus=1, object_store_memory=OBJECT_STORE_BYTES)
+                for each in chain.from_iterable(node.all_processes.values()):
+                    _pin(each.process.pid, core)
             for number in range(N_ROUNDS):
                 alone, plain, ray = (scratch / f"{kind}-{number}" for kind in ("alone", "plain", "ray"))
                 shards = [["--workers", "1", "--shard", f"{k}/{N_NODES}"] for k in range(1, N_NODES + 1)]
@@ -74,26 +79,33 @@ def measure() -> dict[str, Any]:
 
 
 def _time(recordings: Path, archive: Path, options: list[list[str]]) -> dict[str, float]:
-    """Run a command with each of some options at the same time; return the seconds and the CPU-seconds of all."""
+    """Run a command with each of some options at the same time; return its seconds and the machine's CPU-seconds.
+
+    Each of them has a core of its own, but for a run on Ray, whose nodes have.
+    """
     command = [sys.executable, "-m", "dawnchorus", "identify", str(recordings), "--archive", str(archive), "--quiet"]
     start_s, cpu_s = time.perf_counter(), _cpu_s()
     processes = [subprocess.Popen([*command, *each]) for each in options]
+    if "--ray" not in options[0]:
+        for core, process in enumerate(processes):
+            _pin(process.pid, core)
     codes = [process.wait() for process in processes]
     if any(codes):
         raise RuntimeError(f"expected exit codes 0, got {codes}")
     return {"elapsed_s": time.perf_counter() - start_s, "cpu_s": _cpu_s() - cpu_s}
 
 
+def _pin(pid: int, core: int) -> None:
+    """Let a process and all that it has started or will start run on one core only."""
+    process = psutil.Process(pid)
+    for each in [process, *process.children(recursive=True)]:
+        each.cpu_affinity([core])
+
+
 def _cpu_s() -> float:
-    """Return the CPU-seconds of all processes that this one has started, those of the cluster included."""
-    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-    total_s = ended.ru_utime + ended.ru_stime
-    for process in psutil.Process().children(recursive=True):
-        try:
-            total_s += sum(process.cpu_times()[:4])  # user, system, and those of children that have ended
-        except psutil.NoSuchProcess:
-            continue
-    return total_s
+    """Return the CPU-seconds of the whole machine so far: Ray starts processes that are nobody's children."""
+    times = psutil.cpu_times()
+    return times.user + times.nice + times.system
 
 
 def _count(folder: Path) -> tuple[int, int, bool]:

@@ -277,8 +277,10 @@ def _scale(result: dict[str, Any]) -> str:
             else ""
         )
         + f", all else {1000 * rates['handle_s']:.0f} ms a recording of six minutes, start of a process "
-        f"{rates['start_s'] + rates['session_s']:.1f} s. A unit's commits (6,000 detections, two tables) wait for "
-        f"{store['unit_trips']:.0f} requests to a store, one after the other.\n\n"
+        f"{rates['start_s'] + rates['session_s']:.1f} s. Processes that share cores, four to a core, take "
+        f"{rates['crowding']:.2f} times as much. A unit's commits (6,000 detections, two tables) wait for "
+        f"{store['unit_trips']:.0f} requests to a store, one after the other, and {store['other_trips']:.1f} for each "
+        "unit that another process has committed since the last one.\n\n"
         "Commits by the number of commits that each table has, in ms: both of a unit; a checkpoint of one table, which "
         "each hundredth commit writes; reading a new commit, and each further one; opening a table.\n\n"
         "| commits | unit | checkpoint | new commit | each further | opening |\n"

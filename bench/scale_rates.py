@@ -70,6 +70,8 @@ DELAY_S = 0.1
 """Time of a request to a store: the lower end of what Amazon states for small objects in S3, 100 to 200 ms."""
 
 N_WRITERS, N_STORE_UNITS = 4, 6
+N_OTHERS = 10
+"""Units of another process before each commit that is timed."""
 
 
 @dataclass(frozen=True)
@@ -403,6 +405,7 @@ class StoreRate:
     Attributes:
         delay_s: time that each request took.
         unit_trips: requests of a unit's commits that wait for each other, without other writers.
+        other_trips: requests more for each unit that another process has committed since the unit before.
         n_writers: processes that committed one unit after the other, at the same time.
         n_units: their units.
         elapsed_s: time by the clock of all of them, from when the first had begun to the end of the last.
@@ -410,6 +413,7 @@ class StoreRate:
 
     delay_s: float
     unit_trips: float
+    other_trips: float
     n_writers: int
     n_units: int
     elapsed_s: float
@@ -419,7 +423,10 @@ def measure_store() -> StoreRate:
     """Return the round trips of a unit's commits, and how fast many writers commit to one log."""
     with serving_bucket() as bucket, pytest.MonkeyPatch.context() as patch:
         url = use_bucket(bucket, patch, retry_s=60)
-        slow_s, fast_s = (_time_store_unit(bucket, f"{url}/unit-{delay_s}", delay_s) for delay_s in (DELAY_S, 0.0))
+        alone, beside = (
+            [_time_store_unit(bucket, f"{url}/unit-{n}-{delay_s}", delay_s, n) for delay_s in (DELAY_S, 0.0)]
+            for n in (0, N_OTHERS)
+        )
         archive = f"{url}/writers"
         create_archive(archive).add_run(RUN, LABELS)
         with tempfile.TemporaryDirectory() as folder:
@@ -438,19 +445,25 @@ def measure_store() -> StoreRate:
         if not check_archive(open_archive(archive)).is_whole:
             raise RuntimeError("expected all rows")
     begin_s, end_s = max(begin for begin, _ in times), max(end for _, end in times)
-    return StoreRate(DELAY_S, (slow_s - fast_s) / DELAY_S, N_WRITERS, N_WRITERS * N_STORE_UNITS, end_s - begin_s)
+    unit_trips, trips = ((slow_s - fast_s) / DELAY_S for slow_s, fast_s in (alone, beside))
+    n_units = N_WRITERS * N_STORE_UNITS
+    return StoreRate(DELAY_S, unit_trips, (trips - unit_trips) / N_OTHERS, N_WRITERS, n_units, end_s - begin_s)
 
 
-def _time_store_unit(bucket: DelayedBucket, url: str, delay_s: float) -> float:
-    """Return the median time of a unit's commits by one writer."""
+def _time_store_unit(bucket: DelayedBucket, url: str, delay_s: float, n_others: int) -> float:
+    """Return the median time of a unit's commits, before each of which another process has committed `n_others`."""
     archive = create_archive(url)
     archive.add_run(RUN, LABELS)
-    with Worker(archive.location, RUN.id, "bench") as worker:
-        writer = UnitWriter(archive, worker)
+    times_s = []
+    with Worker(archive.location, RUN.id, "bench") as worker, Worker(archive.location, RUN.id, "other") as other:
+        writer, other_writer = UnitWriter(archive, worker), UnitWriter(archive, other)
         _commit(writer, 0)
-        bucket.delay_s = delay_s
-        times_s = [_time(partial(_commit, writer, k)) for k in range(1, N_COMMITS)]
-        bucket.delay_s = 0.0
+        for k in range(1, N_COMMITS):
+            for number in range(n_others):
+                _commit(other_writer, k * (1 + N_OTHERS) + number)
+            bucket.delay_s = delay_s
+            times_s.append(_time(partial(_commit, writer, k * (1 + N_OTHERS) + N_OTHERS)))
+            bucket.delay_s = 0.0
     return statistics.median(times_s)
 
 

@@ -13,6 +13,7 @@ import random
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,9 @@ DELTA_TRIES = 16
 """Attempts of deltalake at a commit, by default; `ArchiveTable` repeats that."""
 
 N_CALIBRATION = (4, 16)
+N_CROWD = 4
+"""Processes on a core, for the effect of sharing it."""
+
 N_PER_WORKER = 21
 """Recordings of six minutes for each worker of a real run: seven units of three, 45 s of inference."""
 
@@ -104,6 +108,7 @@ class Rates:
         start_s: start of a process, until it scores.
         session_s: opening of the model in it.
         row_s: a detection more in a unit of more than 1 GB.
+        crowding: processor time of processes that share cores, four to a core, as a multiple of that of one alone.
         log: costs of commits by the length of the log.
         store: costs of a store with slow requests; None: a disk.
     """
@@ -115,6 +120,7 @@ class Rates:
     start_s: float
     session_s: float
     row_s: float
+    crowding: float
     log: tuple[LogRate, ...]
     store: StoreRate | None = None
 
@@ -230,7 +236,10 @@ class _Run:
         ]
         # Of one machine, all workers share the cores; on a cluster, each has its own.
         self.machine = None
+        self.crowding = 1.0
         if machine_cores is not None:
+            if job.n_workers > machine_cores:
+                self.crowding = rates.crowding
             self.machine = SharedResource(self.simulation, capacity=machine_cores, limit=1.0, n_others=n_others)
         self.network = None
         if math.isfinite(network):
@@ -240,7 +249,9 @@ class _Run:
 
     def cpu(self, seconds: float) -> Awaited:
         """Return processor time to wait for."""
-        return self.simulation.delay(seconds) if self.machine is None else self.machine.use(seconds)
+        if self.machine is None:
+            return self.simulation.delay(seconds)
+        return self.machine.use(seconds * self.crowding)
 
     # ------------------------------------------------------------------ one machine: recordings are the pieces
 
@@ -333,7 +344,8 @@ class _Run:
         rows_s = max(n_rows - DETECTIONS_PER_UNIT, 0) * rates.row_s
         yield self.cpu((n_commits - n_seen) * rates.refresh_s + rows_s)
         if rates.store is not None:  # without the requests that write the versions
-            yield self.simulation.delay((rates.store.unit_trips - N_TABLES) * rates.trip_s)
+            n_trips = rates.store.unit_trips - N_TABLES + (n_commits - n_seen) * rates.store.other_trips
+            yield self.simulation.delay(n_trips * rates.trip_s)
         for log in self.logs:
             for number in range(MAX_TRIES):
                 yield self.cpu(rates.commit_cpu_s(n_commits) / N_TABLES)
@@ -407,15 +419,23 @@ def measure_rates(scratch: Path, made: Path, recording_s: float, logits: Path) -
     decoding = measure_decoding(made, scratch)
     log, row_s, store = measure_log(scratch), measure_rows(scratch), measure_store()
     # Of processes without inference: what each recording adds, and what is there without any.
-    few, many = (
-        run_workers(scratch / f"few-{n}", made, n_workers=1, n_per_worker=n, wait_s=0.0, logits=logits)
-        for n in N_CALIBRATION
-    )
+    calibrate = partial(run_workers, made=made, wait_s=0.0, logits=logits)
+    few, many = (calibrate(scratch / f"few-{n}", n_workers=1, n_per_worker=n) for n in N_CALIBRATION)
+    crowd = calibrate(scratch / "crowd", n_workers=N_CROWD * usable_cores(), n_per_worker=N_CALIBRATION[-1])
     each_s = (many["cpu_s"] - few["cpu_s"]) / (many["n_per_worker"] - few["n_per_worker"])
     start_s = few["cpu_s"] - few["n_per_worker"] * each_s
     handle_s = each_s - decoding["disk"] * recording_s - log[0].cpu_s / UNIT_RECORDINGS
     rates = Rates(
-        list_s, infer_s, decoding["disk"], max(handle_s, 0.0), max(start_s, 0.0), session_s, row_s, tuple(log), store
+        list_s=list_s,
+        infer_s=infer_s,
+        decode_s=decoding["disk"],
+        handle_s=max(handle_s, 0.0),
+        start_s=max(start_s, 0.0),
+        session_s=session_s,
+        row_s=row_s,
+        crowding=crowd["cpu_s"] / crowd["n_workers"] / many["cpu_s"],
+        log=tuple(log),
+        store=store,
     )
     return rates, decoding
 

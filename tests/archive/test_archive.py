@@ -15,7 +15,7 @@ import pytest
 from deltalake import DeltaTable
 from tests.fixtures.archives import BROKEN, SOUNDS
 
-from dawnchorus.archive.archive import Archive, open_archive
+from dawnchorus.archive.archive import Archive, Status, open_archive
 from dawnchorus.archive.manifest import UnitSize
 from dawnchorus.archive.rows import recording_rows
 from dawnchorus.errors import InputError, NotFoundError
@@ -24,6 +24,7 @@ from dawnchorus.inference.model import load_model
 from dawnchorus.models.bundle import Bundle
 
 Rows = Callable[..., list[tuple[Any, ...]]]
+STATUSES: tuple[Status, Status] = ("failed", "done")
 PAGE = Path(__file__).parents[2] / "docs" / "ARCHIVE.md"
 
 
@@ -41,8 +42,11 @@ def test_every_recording_is_a_row_also_without_birds_and_failed(kept: Path, rows
         ("done", 3.0, 0, "B", "2026-05"),
         ("failed", None, None, "B", "2026-05"),
     ]
-    (reason,) = [row[1] for row in rows(open_archive(kept).recordings(), "status", "reason") if row[0] == "failed"]
-    assert reason
+    failed, done = (rows(open_archive(kept).recordings(status=each), "recording", "reason") for each in STATUSES)
+    assert (names(failed), names(done)) == ([BROKEN], [*SOUNDS])
+    assert failed[0][1]
+    with pytest.raises(InputError, match="expected done or failed"):
+        open_archive(kept).recordings(status="lost")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

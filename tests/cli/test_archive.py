@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -60,8 +61,14 @@ def test_what_failed_before_is_said_by_the_same_command(
     assert (printed["n_resumed"], printed["n_failed"], printed["n_failed_before"]) == (4, 1, 1)
     text = done.stderr.decode()
     assert "Of the list pinned in the archive: 4 recordings done (4 of them before), 1 failed" in text
-    assert "failed before: 1 recording\n" in text
+    (said,) = [line for line in text.splitlines() if line.startswith("failed before: 1 recording, ")]
     assert "Use --resume, without --shard, to read failed recordings again" in text
+    listed = command(*shlex.split(said.partition("dawnchorus ")[2])).stdout.decode()
+    header, row = listed.splitlines()
+    assert header == '"recording","reason"'
+    assert len(row) > len('"x.wav",""')
+    done = command("archive", "query", kept, "--status", "failed")
+    assert (done.returncode, b"--table recordings" in done.stderr) == (2, True)
 
 
 def test_query_prints_and_writes_rows(kept: Path, command: Command, tmp_path: Path) -> None:

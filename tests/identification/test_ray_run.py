@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 from tests.fixtures.archives import BROKEN, table_rows, write_sounds
 from tests.fixtures.heads import write_head
-from tests.fixtures.killed_workers import start_worker, wait_for_workers
+from tests.fixtures.killed_workers import KillCounts, KilledCluster, kill_until_done, start_worker, wait_for_workers
 from tests.fixtures.ray_clusters import add_node, ray_cluster
 from tests.fixtures.waiting import wait_for
 
@@ -247,6 +248,21 @@ def test_a_killed_driver_is_started_again_and_a_shard_ends_what_is_left(
     assert table_rows(opened.detections(min_score=0.25)) == expected
     assert len(opened.recordings().read_all()) == N_COPIES + 5
     assert check_archive(opened).is_whole
+
+
+def test_kills_of_actors_nodes_and_drivers_lose_and_double_nothing(
+    sounds: Path, expected: list[dict[str, object]], band_bundle: Bundle, tmp_path: Path, cluster: Any
+) -> None:
+    """`make kills` does more of it."""
+    rng, counts, killed = random.Random(1), KillCounts(), KilledCluster(cluster)
+    while min(counts.of_actors, counts.of_nodes, counts.of_drivers) < 1:
+        archive = tmp_path / f"archive-{counts.n_archives}"
+        kill_until_done(sounds, archive, band_bundle.folder, rng, counts, killed)
+        opened = open_archive(archive)
+        assert table_rows(opened.detections(min_score=0.25)) == expected
+        assert len(opened.recordings().read_all()) == N_COPIES + 5
+    killed.remove_nodes()
+    assert counts.faults == []
 
 
 def test_a_unit_that_ends_its_processes_is_given_up_and_the_others_end(

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +41,9 @@ Names = str | Iterable[str]
 
 Time = str | date | datetime
 """A day or a time by the recorders' clocks, without a zone; a text is in ISO 8601."""
+
+Status = Literal["done", "failed"]
+"""Whether a recording was identified."""
 
 _field = pa_dataset.field
 
@@ -141,20 +144,26 @@ class Archive:
         since: Time | None = None,
         until: Time | None = None,
         sites: Names | None = None,
+        status: Status | None = None,
         runs: Names | None = None,
         columns: Sequence[str] | None = None,
     ) -> pa.RecordBatchReader:
         """Read the latest result of each recording lazily, including recordings without detections, and failed ones.
 
-        A row has the `status` "done" or "failed". The filters are those of `detections`, but `since` and `until` refer
-        to the start of the recording, and `columns` to the table "recordings".
+        `status` is "done" or "failed" to read only such recordings, None for all; the column `reason` says why a
+        recording failed. The other filters are those of `detections`, but `since` and `until` refer to the start of the
+        recording, and `columns` to the table "recordings".
 
         Raises:
             NotFoundError: there is no run with one of these ids.
-            InputError: an unknown column, or a time in another format.
+            InputError: an unknown status or column, or a time in another format.
         """
+        if status is not None and status not in get_args(Status):
+            raise InputError(f"status: expected {' or '.join(get_args(Status))}, got {status!r}.")
         self.find_runs(runs)
-        return self._read(RECORDINGS, runs=runs, since=since, until=until, sites=sites, columns=columns)
+        condition = None if status is None else _field("status") == status
+        where: dict[str, Any] = {"since": since, "until": until, "sites": sites, "condition": condition}
+        return self._read(RECORDINGS, runs=runs, columns=columns, **where)
 
     def analysis(
         self, name: str, *, runs: Names | None = None, columns: Sequence[str] | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -36,7 +37,7 @@ from dawnchorus.tables.notes import counted
 from dawnchorus.types import RecordingMetadata
 
 if TYPE_CHECKING:
-    from dawnchorus.archive.archive import Archive
+    from dawnchorus.archive.archive import Archive, Status
     from dawnchorus.cli.dry_run import DryRun
     from dawnchorus.identification.archiving import ArchiveResult
     from dawnchorus.models.store import ModelStore
@@ -151,7 +152,11 @@ def identify_into_archive(
     screen.print(f"Run {result.run} of {job.folder}", markup=False)
     problems = console(no_color=screen.no_color)
     if result.n_failed_before:
-        problems.print(f"failed before: {counted(result.n_failed_before, 'recording')}", markup=False)
+        problems.print(
+            f"failed before: {counted(result.n_failed_before, 'recording')}, listed by dawnchorus archive query "
+            f"{shlex.quote(job.folder)} --table recordings --status failed --columns recording,reason",
+            markup=False,
+        )
     for failure in result.failures[:MAX_LISTED]:
         problems.print(f"failed: {failure.recording}: {failure.reason}", markup=False)
     if len(result.failures) > MAX_LISTED:
@@ -294,6 +299,7 @@ def status(*, folder: str, as_json: bool) -> None:
 @click.option("--since", help="Earliest day or time, by the recorders' clocks.")
 @click.option("--until", help="End of the time range, a day or time, exclusive.")
 @click.option("--min-score", type=click.FloatRange(0, 1), help="Minimum score.  [default: all stored detections]")
+@click.option("--status", type=click.Choice(["done", "failed"]), help="Only such rows of the table recordings.")
 @click.option(
     "--run", "runs", multiple=True, help="Only results of this run.  [default: the latest result of each recording]"
 )
@@ -308,6 +314,7 @@ def query(
     since: str | None,
     until: str | None,
     min_score: float | None,
+    status: Status | None,
     runs: tuple[str, ...],
     columns: str | None,
     out: Path | None,
@@ -321,6 +328,8 @@ def query(
     note_unknown_sites(archive, sites)
     chosen = None if columns is None else [name.strip() for name in columns.split(",")]
     where: dict[str, Any] = {"since": since, "until": until, "sites": sites or None}
+    if status is not None and table != RECORDINGS:
+        raise InputError(f"--status: expected with the table recordings, got {table}. Add --table recordings.")
     if table == DETECTIONS:
         rows = archive.detections(
             species=species or None, min_score=min_score, runs=runs or None, columns=chosen, **where
@@ -328,7 +337,7 @@ def query(
     elif species or min_score is not None:
         raise InputError(f"--species and --min-score: expected with the table detections, got {table}.")
     elif table == RECORDINGS:
-        rows = archive.recordings(runs=runs or None, columns=chosen, **where)
+        rows = archive.recordings(status=status, runs=runs or None, columns=chosen, **where)
     else:
         given = [f"--{name}" for name, value in (("site", sites), ("since", since), ("until", until)) if value]
         if given:
