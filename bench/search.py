@@ -6,6 +6,7 @@ import os
 import statistics
 import tempfile
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +49,13 @@ def measure() -> dict[str, Any] | None:
     if not SHARED_AUDIO.is_dir():
         return None
     with tempfile.TemporaryDirectory() as folder:
-        real = _archive_audio(Path(folder, "real"))
-        vectors = _distinct(real)
+        real = archive_audio(Path(folder, "real"), N_REAL)
+        vectors = find_distinct(real)
         print(f"{len(vectors)} distinct real embeddings", flush=True)
         recall = _measure_recall(real, vectors)
         print(recall, flush=True)
         start_s = time.perf_counter()
-        large = _write_large(Path(folder, "large"), vectors)
+        large = write_units(Path(folder, "large"), mix(vectors, N_ROWS, n_parts=N_UNITS))
         written_s = time.perf_counter() - start_s
         result = {"n_real": len(vectors), **recall, "n_rows": N_ROWS, "n_units": N_UNITS, "written_s": written_s}
         result["as_written"] = _measure_times(large, vectors)
@@ -64,8 +65,8 @@ def measure() -> dict[str, Any] | None:
     return {**result, "load_average": os.getloadavg()[0]}
 
 
-def _archive_audio(folder: Path) -> Archive:
-    """Keep embeddings of windows that begin every tenth of a second, of as many recordings as give enough of them."""
+def archive_audio(folder: Path, n: int) -> Archive:
+    """Keep embeddings of windows that begin every tenth of a second, of as many recordings as give `n` of them."""
     sounds = [
         path
         for path in sorted(SHARED_AUDIO.rglob("*.*"))
@@ -75,7 +76,7 @@ def _archive_audio(folder: Path) -> Archive:
     random.shuffle(sounds)
     n_rows, first = 0, 0
     archive: Archive | None = None
-    while n_rows < N_REAL and first < len(sounds):
+    while n_rows < n and first < len(sounds):
         some = sounds[first : first + 40]
         archive = archive_recordings(
             some, folder, keep=["embeddings"], overlap_s=3.0 - HOP_S, min_score=0.9, top=1
@@ -88,7 +89,7 @@ def _archive_audio(folder: Path) -> Archive:
     return archive
 
 
-def _distinct(archive: Archive) -> npt.NDArray[np.float32]:
+def find_distinct(archive: Archive) -> npt.NDArray[np.float32]:
     """Return the embeddings that are different from all others [n, dim]."""
     parts = [np.asarray(batch["embedding"].flatten()).reshape(-1, DIM) for batch in archive.embeddings()]
     vectors = np.concatenate(parts)
@@ -108,16 +109,21 @@ def _measure_recall(archive: Archive, vectors: npt.NDArray[np.float32]) -> dict[
     return {"recall": float(np.mean(shares)), "worst_recall": float(np.min(shares)), "n_queries": N_QUERIES}
 
 
-def _write_large(folder: Path, vectors: npt.NDArray[np.float32]) -> Archive:
-    """Write an archive of mixtures of two real embeddings each."""
+def mix(vectors: npt.NDArray[np.float32], n: int, *, n_parts: int) -> Iterator[npt.NDArray[np.float32]]:
+    """Yield `n` mixtures of two vectors each [n / n_parts, dim], part by part."""
     random = np.random.default_rng(2)
+    for _ in range(n_parts):
+        one, two = (vectors[random.integers(0, len(vectors), n // n_parts)] for _ in range(2))
+        share = random.random((n // n_parts, 1), np.float32)
+        yield share * one + (1 - share) * two
+
+
+def write_units(folder: Path, parts: Iterable[npt.NDArray[np.float32]]) -> Archive:
+    """Write an archive with a unit for each part; a window starts at the second that is its number in the part."""
     archive = create_archive(folder)
     archive.add_run(RUN, [Label("Avis gravis", "Deep Bird")])
-    for unit in range(N_UNITS):
-        n = N_ROWS // N_UNITS
-        one, two = (vectors[random.integers(0, len(vectors), n)] for _ in range(2))
-        share = random.random((n, 1), np.float32)
-        write_unit(archive, RUN, unit, np.arange(n), share * one + (1 - share) * two)
+    for unit, vectors in enumerate(parts):
+        write_unit(archive, RUN, unit, np.arange(len(vectors)), vectors)
     return archive
 
 
