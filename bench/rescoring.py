@@ -14,6 +14,7 @@ from tests.fixtures.heads import write_head
 
 from bench.recordings import N_FILES, make_recordings
 from dawnchorus.archive.archive import Archive
+from dawnchorus.archive.maintenance import compact_archive
 from dawnchorus.archive.vectors import encode_vectors, read_vectors
 from dawnchorus.cores import usable_cores
 from dawnchorus.identification.archiving import archive_recordings
@@ -42,9 +43,11 @@ def measure() -> dict[str, Any]:
         start_s = time.perf_counter()
         heard = archive_recordings(sounds, Path(folder, "heard"), model=head.folder)
         heard_s = time.perf_counter() - start_s
+        n_files = len(kept.table("embeddings").list_files())
         start_s = time.perf_counter()
         (result,) = rescore_archive(kept.location.root, head.folder)
         rescored_s = time.perf_counter() - start_s
+        compacted_s = _time_compacted(kept, write_head(base, Path(folder, "second"), labels=labels, bias=-5.5))
         expected, got = _scores(heard.archive), _scores(kept, runs=result.run)
         both = sorted(expected.keys() & got.keys())
         differences = np.array([abs(expected[key] - got[key]) for key in both])
@@ -57,11 +60,20 @@ def measure() -> dict[str, Any]:
             "n_only_one": len(expected.keys() ^ got.keys()),
             "heard_s": heard_s,
             "rescored_s": rescored_s,
-            "ratio": heard_s / rescored_s,
+            "n_files": n_files,
+            "compacted_s": compacted_s,
             "largest_difference": float(differences.max()),
             "p999_difference": float(np.quantile(differences, 0.999)),
             "load_average": os.getloadavg()[0],
         }
+
+
+def _time_compacted(archive: Archive, head: Bundle) -> float:
+    """Compact an archive, and return the seconds of another head's scores."""
+    list(compact_archive(archive))
+    start_s = time.perf_counter()
+    rescore_archive(archive.location.root, head.folder)
+    return time.perf_counter() - start_s
 
 
 def _measure_bytes(archive: Archive, base: Bundle) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from dawnchorus.identification.archiving import archive_recordings
 from dawnchorus.identification.rescoring import rescore_archive
 from dawnchorus.models.bundle import Bundle
 
-pytest.importorskip("deltalake")
+deltalake = pytest.importorskip("deltalake")
 
 ONE_EACH = UnitSize(max_recordings=1)
 EXACT = ("recording", "start_s", "end_s", "start_time", "scientific_name", "channel", "in_range", "latitude", "week")
@@ -111,6 +111,24 @@ def test_any_number_of_shards_gives_each_row_once(archive: Archive, head: Bundle
     (_, state), workers = read_status(archive)
     assert (state.n_ended, state.n_units, workers) == (4, 4, [])
     assert len(rows(archive, runs=first.run)) == len(set(rows(archive, runs=first.run)))
+
+
+def test_more_units_open_tables_no_more_often(
+    archive: Archive, kept: Path, head: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An archive of many units has many files, and to open a table of many files takes long."""
+    opened: list[str] = []
+    make = deltalake.DeltaTable.to_pyarrow_dataset
+
+    def count(table: Any, **more: Any) -> Any:
+        opened.append(table.table_uri)
+        return make(table, **more)
+
+    monkeypatch.setattr(deltalake.DeltaTable, "to_pyarrow_dataset", count)
+    assert rescore(archive, head).n_units == 1
+    n_before = len(opened)
+    assert rescore(open_archive(shutil.copytree(kept, tmp_path / "other")), head, unit_size=ONE_EACH).n_units == 4
+    assert len(opened) == 2 * n_before > 0
 
 
 def test_a_process_that_died_is_continued(archive: Archive, head: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pa_dataset
 
 from dawnchorus.archive.archive import Archive, Names, open_archive
+from dawnchorus.archive.delta import ArchiveTable
 from dawnchorus.archive.manifest import (
     Entry,
     ListedFile,
@@ -33,7 +34,7 @@ from dawnchorus.archive.manifest import (
 from dawnchorus.archive.rows import SharedValues, detection_rows, failure_row, recording_row, recording_rows
 from dawnchorus.archive.runs import ArchiveRun, StoredRun
 from dawnchorus.archive.schemas import DETECTIONS, EMBEDDINGS, MANIFEST, RECORDINGS, SCHEMAS
-from dawnchorus.archive.selection import DONE, Selection
+from dawnchorus.archive.selection import DONE, Selection, select_results
 from dawnchorus.archive.vectors import read_vectors
 from dawnchorus.archive.workers import Worker
 from dawnchorus.archive.writer import UnitWriter
@@ -276,6 +277,8 @@ class _Rescoring:
         model: the model that scores the embeddings.
         score_filter: filter for the scores to store.
         builder: builder of the tables of detections.
+        recordings: table of recordings, in one state for all units: to open tables of many files takes a while.
+        embeddings: table of embeddings, likewise.
         selection: results of the source that are read; see `archive.selection`.
     """
 
@@ -285,6 +288,8 @@ class _Rescoring:
     model: Model
     score_filter: ScoreFilter
     builder: TableBuilder
+    recordings: ArchiveTable
+    embeddings: ArchiveTable
     selection: Selection
 
     @classmethod
@@ -292,7 +297,8 @@ class _Rescoring:
         """Create the new run and its settings; `floor` has `min_score` and `top` of stored detections."""
         bundle, given = model.bundle, source.run.parameters
         options = _restore_options(source.run, floor)
-        selection = archive.select([source.id])
+        recordings, embeddings = archive.table(RECORDINGS), archive.table(EMBEDDINGS)
+        selection = select_results(recordings, [source.id])
         run = replace(
             source.run,
             model=bundle.info.name,
@@ -307,11 +313,12 @@ class _Rescoring:
             parameters={**given, "activation": bundle.info.activation, "embeddings_of": source.id},
         )
         # A table that was given had locations, by which the range filter was used.
-        located = _list_locations(archive, selection) if "metadata" in given else None
+        located = _list_locations(recordings, selection) if "metadata" in given else None
         plan = WindowPlan.from_seconds(rate_hz=run.sample_rate_hz, window_s=run.window_s, overlap_s=run.overlap_s)
         builder = TableBuilder(bundle, plan, options, open_range_filter(model, options, located), {})
         thresholds = np.full(len(bundle.labels), options.min_score, np.float32)
-        return cls(archive, source, run, model, ScoreFilter(thresholds, options.top), builder, selection)
+        score_filter = ScoreFilter(thresholds, options.top)
+        return cls(archive, source, run, model, score_filter, builder, recordings, embeddings, selection)
 
     def pin(self, size: UnitSize, *, resume: bool) -> list[Manifest]:
         """Return the manifests of the new run; store one if there is none, or to resume."""
@@ -332,7 +339,7 @@ class _Rescoring:
     def _list_files(self) -> list[ListedFile]:
         columns = ["recording", "path", "n_bytes", "version"]
         condition = self.selection.condition & (_field("status") == DONE)
-        rows = self.archive.table(RECORDINGS).read(["recording_id", *columns], condition).sort_by("recording_id")
+        rows = self.recordings.read(["recording_id", *columns], condition).sort_by("recording_id")
         return [ListedFile(*file) for file in zip(*(rows[name].to_pylist() for name in columns), strict=True)]
 
 
@@ -346,8 +353,8 @@ def _restore_options(run: ArchiveRun, floor: Options) -> Options:
     return Options.from_fields({**given, **others})
 
 
-def _list_locations(archive: Archive, selection: Selection) -> Mapping[Path, RecordingMetadata]:
-    rows = archive.table(RECORDINGS).read(["path", "latitude", "longitude"], selection.condition)
+def _list_locations(recordings: ArchiveTable, selection: Selection) -> Mapping[Path, RecordingMetadata]:
+    rows = recordings.read(["path", "latitude", "longitude"], selection.condition)
     return {
         Path(os.fsdecode(row["path"])): RecordingMetadata(latitude=row["latitude"], longitude=row["longitude"])
         for row in rows.to_pylist()
@@ -406,7 +413,7 @@ class _UnitScores:
         versions = {entry.file.path: entry.file.signature for entry in self._entries}
         is_listed = _field("path").isin(pa.array(list(versions), pa.binary()))
         condition = self._rescoring.selection.condition & (_field("status") == DONE) & is_listed
-        rows = self._rescoring.archive.table(RECORDINGS).read(condition=condition).to_pylist()
+        rows = self._rescoring.recordings.read(condition=condition).to_pylist()
         return {row["path"]: row for row in rows if versions[row["path"]] == (row["n_bytes"], row["version"])}
 
     def _score(self, ids: Sequence[int]) -> dict[int, tuple[_Channel, ...]]:
@@ -436,8 +443,7 @@ class _UnitScores:
         # The limits, by which parts of files are passed over, are not seen in a set.
         condition = (number >= min(ids)) & (number <= max(ids)) & number.isin(pa.array(ids, pa.int64()))
         condition &= _field("attempt").isin(self._rescoring.selection.attempts)
-        table = self._rescoring.archive.table(EMBEDDINGS)
-        yield from table.scan([*_WINDOW_COLUMNS, "embedding"], condition)
+        yield from self._rescoring.embeddings.scan([*_WINDOW_COLUMNS, "embedding"], condition)
 
 
 _WINDOW_COLUMNS = ["recording_id", "channel", "start_s", "end_s"]
