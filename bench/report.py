@@ -227,7 +227,7 @@ def _search(result: dict[str, Any]) -> str:
 def _search_peer(result: dict[str, Any]) -> str:
     def row(name: str, numbers: dict[str, float]) -> str:
         return (
-            f"| {name} | {numbers['stored_s']:.0f} s | {1000 * numbers['search_s']:.0f} ms | "
+            f"| {name} | {numbers['stored_s']:.0f} s | {1000 * numbers['search_s']:.1f} ms | "
             f"{100 * numbers['recall']:.1f} % | {numbers['n_bytes'] / 1e6:,.0f} MB |"
         )
 
@@ -237,7 +237,9 @@ def _search_peer(result: dict[str, Any]) -> str:
         "in a database of perch-hoplite 1.0.2 with its default settings, one after the other at a load average of "
         f"{result['load_average']:.0f}. *Stored* is all until a search can begin: here with `compact` and the first "
         "search, there inserts without the check for duplicates, and the commit. Searches are for the 100 nearest, in "
-        "a process that has the files open (medians); the share of the true nearest is that which they find.\n\n"
+        "a process that has searched before (medians): perch-hoplite's index is a graph, of which a search reads a "
+        "part; an archive has none to build, and compares all. *Found* is the share of the true nearest. The disk has "
+        "the table and derived files of an archive, or all files of a database.\n\n"
         "| | stored | search | found | on the disk |\n| --- | ---: | ---: | ---: | ---: |\n"
         + "\n".join([row("dawnchorus", result["archive"]), row("perch-hoplite", result["hoplite"])])
         + "\n"

@@ -18,6 +18,7 @@ from bench.peers import SCRIPTS, Peer, install, prepare_nothing
 from bench.results import SHARED_AUDIO
 from bench.search import archive_audio, find_distinct, mix, write_units
 from dawnchorus.archive.maintenance import compact_archive
+from dawnchorus.archive.sign_index import FOLDER
 
 N_ROWS = int(os.environ.get("BENCH_PEER_ROWS", "100000"))
 """Embeddings: Perch-Hoplite would insert the million of `bench.search` for hours."""
@@ -66,7 +67,13 @@ def _measure_archive(
         times_s.append(time.perf_counter() - start_s)
         units = [int(name.rpartition("/S")[2].partition("_")[0]) for name in hits["recording"].to_pylist()]
         found.append(np.array(units) * len(parts[0]) + np.array(hits["start_s"].to_pylist(), int))
-    return _summarize(folder, stored_s, times_s, _recall(found, vectors, queries))
+    derived = [path.stat().st_size for path in (folder / FOLDER).rglob("*") if path.is_file()]
+    return {
+        "stored_s": stored_s,
+        "search_s": statistics.median(times_s),
+        "recall": _recall(found, vectors, queries),
+        "n_bytes": sum(derived) + sum(file.n_bytes for file in archive.table("embeddings").list_files()),
+    }
 
 
 def _measure_hoplite(
@@ -79,7 +86,12 @@ def _measure_hoplite(
     command = [HOPLITE.python, SCRIPTS / HOPLITE.script, folder, *paths, str(K)]
     done = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
     found = [np.array(rows) for rows in done["rows"]]
-    return _summarize(folder, done["stored_s"], done["times_s"], _recall(found, vectors, queries))
+    return {
+        "stored_s": done["stored_s"],
+        "search_s": statistics.median(done["times_s"]),
+        "recall": _recall(found, vectors, queries),
+        "n_bytes": sum(path.stat().st_size for path in folder.iterdir()),
+    }
 
 
 def _recall(
@@ -89,8 +101,3 @@ def _recall(
     scores = queries @ vectors.T
     lowest = np.partition(scores, -K, axis=1)[:, -K] - CLOSE
     return float(np.mean([(own[rows] >= low).sum() / K for own, rows, low in zip(scores, found, lowest, strict=True)]))
-
-
-def _summarize(folder: Path, stored_s: float, times_s: list[float], recall: float) -> dict[str, float]:
-    n_bytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    return {"stored_s": stored_s, "search_s": statistics.median(times_s), "recall": recall, "n_bytes": n_bytes}
