@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing
 import os
@@ -68,6 +69,9 @@ MEASURE_S = 6.0
 
 DELAY_S = 0.1
 """Time of a request to a store: the lower end of what Amazon states for small objects in S3, 100 to 200 ms."""
+
+CHECKPOINT_EVERY = 100
+"""Commits after which deltalake writes a checkpoint: its default."""
 
 N_WRITERS, N_STORE_UNITS = 4, 6
 N_OTHERS = 10
@@ -405,6 +409,7 @@ class StoreRate:
     Attributes:
         delay_s: time that each request took.
         unit_trips: requests of a unit's commits that wait for each other, without other writers.
+        later_trips: those of a table with a checkpoint, which is read, too.
         other_trips: requests more for each unit that another process has committed since the unit before.
         n_writers: processes that committed one unit after the other, at the same time.
         n_units: their units.
@@ -413,6 +418,7 @@ class StoreRate:
 
     delay_s: float
     unit_trips: float
+    later_trips: float
     other_trips: float
     n_writers: int
     n_units: int
@@ -423,9 +429,9 @@ def measure_store() -> StoreRate:
     """Return the round trips of a unit's commits, and how fast many writers commit to one log."""
     with serving_bucket() as bucket, pytest.MonkeyPatch.context() as patch:
         url = use_bucket(bucket, patch, retry_s=60)
-        alone, beside = (
-            [_time_store_unit(bucket, f"{url}/unit-{n}-{delay_s}", delay_s, n) for delay_s in (DELAY_S, 0.0)]
-            for n in (0, N_OTHERS)
+        unit_trips, later_trips, trips = (
+            _count_trips(bucket, f"{url}/unit-{n_before}-{n_others}", n_before=n_before, n_others=n_others)
+            for n_before, n_others in ((0, 0), (CHECKPOINT_EVERY, 0), (0, N_OTHERS))
         )
         archive = f"{url}/writers"
         create_archive(archive).add_run(RUN, LABELS)
@@ -445,26 +451,39 @@ def measure_store() -> StoreRate:
         if not check_archive(open_archive(archive)).is_whole:
             raise RuntimeError("expected all rows")
     begin_s, end_s = max(begin for begin, _ in times), max(end for _, end in times)
-    unit_trips, trips = ((slow_s - fast_s) / DELAY_S for slow_s, fast_s in (alone, beside))
-    n_units = N_WRITERS * N_STORE_UNITS
-    return StoreRate(DELAY_S, unit_trips, (trips - unit_trips) / N_OTHERS, N_WRITERS, n_units, end_s - begin_s)
+    return StoreRate(
+        DELAY_S,
+        unit_trips=unit_trips,
+        later_trips=later_trips,
+        other_trips=(trips - unit_trips) / N_OTHERS,
+        n_writers=N_WRITERS,
+        n_units=N_WRITERS * N_STORE_UNITS,
+        elapsed_s=end_s - begin_s,
+    )
 
 
-def _time_store_unit(bucket: DelayedBucket, url: str, delay_s: float, n_others: int) -> float:
-    """Return the median time of a unit's commits, before each of which another process has committed `n_others`."""
+def _count_trips(bucket: DelayedBucket, url: str, *, n_before: int, n_others: int) -> float:
+    """Return how many requests of a unit's commits wait for each other.
+
+    The tables have `n_before` commits, and another process commits `n_others` units before each unit.
+    """
     archive = create_archive(url)
     archive.add_run(RUN, LABELS)
-    times_s = []
+    numbers = itertools.count()
+    times_s: dict[float, list[float]] = {0.0: [], DELAY_S: []}
     with Worker(archive.location, RUN.id, "bench") as worker, Worker(archive.location, RUN.id, "other") as other:
         writer, other_writer = UnitWriter(archive, worker), UnitWriter(archive, other)
-        _commit(writer, 0)
-        for k in range(1, N_COMMITS):
-            for number in range(n_others):
-                _commit(other_writer, k * (1 + N_OTHERS) + number)
-            bucket.delay_s = delay_s
-            times_s.append(_time(partial(_commit, writer, k * (1 + N_OTHERS) + N_OTHERS)))
-            bucket.delay_s = 0.0
-    return statistics.median(times_s)
+        for _ in range(1 + n_before):
+            _commit(writer, next(numbers))
+        for _ in range(N_COMMITS):
+            for delay_s, times in times_s.items():
+                for _ in range(n_others):
+                    _commit(other_writer, next(numbers))
+                bucket.delay_s = delay_s
+                times.append(_time(partial(_commit, writer, next(numbers))))
+                bucket.delay_s = 0.0
+    fast_s, slow_s = (statistics.median(times) for times in times_s.values())
+    return (slow_s - fast_s) / DELAY_S
 
 
 def commit_units(url: str, index: int, result: Path) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from bench.scale_rates import (
+    CHECKPOINT_EVERY,
     DETECTIONS_PER_UNIT,
     N_STORE_UNITS,
     UNIT_RECORDINGS,
@@ -47,8 +48,8 @@ BYTES_PER_S = 96_000
 N_TABLES = 2
 """Tables that a unit adds to: detections and recordings."""
 
-CHECKPOINT_EVERY = 100
-"""Commits after which deltalake writes a checkpoint: its default."""
+N_PREPARING_TRIPS = 5
+"""Requests between reading the state of a table and looking for versions of others: transactions, and the rows."""
 
 N_RETRY_TRIPS = 4
 """Requests after a version was lost: deltalake lists the log and reads the new version, for conflicts and then for its
@@ -144,6 +145,13 @@ class Rates:
             return float(np.interp(n_commits, lengths, values))
         slope = (values[-1] - values[-2]) / (lengths[-1] - lengths[-2])
         return float(values[-1] + slope * (n_commits - lengths[-1]))
+
+    def unit_trips(self, n_commits: float, *, n_others: float) -> float:
+        """Return the requests of a unit's commits that wait for each other, after `n_others` units of others."""
+        if self.store is None:
+            return 0.0
+        own = self.store.unit_trips if n_commits < CHECKPOINT_EVERY else self.store.later_trips
+        return own + n_others * self.store.other_trips
 
     @property
     def trip_s(self) -> float:
@@ -343,10 +351,11 @@ class _Run:
         n_rows = DETECTIONS_PER_UNIT * self.job.unit_bytes / 1e9
         rows_s = max(n_rows - DETECTIONS_PER_UNIT, 0) * rates.row_s
         yield self.cpu((n_commits - n_seen) * rates.refresh_s + rows_s)
-        if rates.store is not None:  # without the requests that write the versions
-            n_trips = rates.store.unit_trips - N_TABLES + (n_commits - n_seen) * rates.store.other_trips
-            yield self.simulation.delay(n_trips * rates.trip_s)
+        # Without those that prepare the commits, which write the versions, and that the tables wait for at once.
+        n_trips = rates.unit_trips(n_commits, n_others=n_commits - n_seen) - N_TABLES * (N_PREPARING_TRIPS + 1)
+        yield self.simulation.delay(n_trips * rates.trip_s)
         for log in self.logs:
+            yield from self._prepare(log)
             for number in range(MAX_TRIES):
                 yield self.cpu(rates.commit_cpu_s(n_commits) / N_TABLES)
                 yield log.commit
@@ -358,6 +367,15 @@ class _Run:
             if log.n_versions % CHECKPOINT_EVERY == 0:
                 yield self.cpu(rates.checkpoint_s(log.n_versions))
         self.commit_s += self.simulation.now_s - start_s
+
+    def _prepare(self, log: CommitLog) -> Process:
+        """Prepare a commit, and read versions that others have written meanwhile."""
+        n_known = log.n_versions
+        yield self.simulation.delay(N_PREPARING_TRIPS * self.rates.trip_s)
+        while n_known < log.n_versions:
+            log.n_conflicts += log.n_versions - n_known
+            n_known = log.n_versions
+            yield self.simulation.delay(N_RETRY_TRIPS * self.rates.trip_s)
 
 
 def simulate(
