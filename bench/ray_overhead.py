@@ -105,7 +105,7 @@ def _pin(pid: int, core: int) -> None:
 def _cpu_s() -> float:
     """Return the CPU-seconds of the whole machine so far: Ray starts processes that are nobody's children."""
     times = psutil.cpu_times()
-    return times.user + times.nice + times.system
+    return float(times.user + times.nice + times.system)
 
 
 def _count(folder: Path) -> tuple[int, int, bool]:

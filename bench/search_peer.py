@@ -83,7 +83,7 @@ def _measure_hoplite(
     paths = [folder.parent / f"{name}.npy" for name in given]
     for path, values in zip(paths, given.values(), strict=True):
         np.save(path, values)
-    command = [HOPLITE.python, SCRIPTS / HOPLITE.script, folder, *paths, str(K)]
+    command = [str(each) for each in (HOPLITE.python, SCRIPTS / HOPLITE.script, folder, *paths, K)]
     done = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
     found = [np.array(rows) for rows in done["rows"]]
     return {
