@@ -299,7 +299,9 @@ def status(*, folder: str, as_json: bool) -> None:
 @click.option("--since", help="Earliest day or time, by the recorders' clocks.")
 @click.option("--until", help="End of the time range, a day or time, exclusive.")
 @click.option("--min-score", type=click.FloatRange(0, 1), help="Minimum score.  [default: all stored detections]")
-@click.option("--status", type=click.Choice(["done", "failed"]), help="Only recordings with this status, with --table recordings.")
+@click.option(
+    "--status", type=click.Choice(["done", "failed"]), help="Only recordings of this status (with --table recordings)."
+)
 @click.option(
     "--run", "runs", multiple=True, help="Only results of this run.  [default: the latest result of each recording]"
 )
