@@ -96,7 +96,7 @@ def _time(recordings: Path, archive: Path, options: list[list[str]]) -> dict[str
 
 
 def _pin(pid: int, core: int) -> None:
-    """Let a process and all that it has started or will start run on one core only."""
+    """Restrict a process, and all that it has started or will start, to one core."""
     process = psutil.Process(pid)
     for each in [process, *process.children(recursive=True)]:
         each.cpu_affinity([core])

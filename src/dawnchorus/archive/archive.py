@@ -43,7 +43,7 @@ Time = str | date | datetime
 """A day or a time by the recorders' clocks, without a zone; a text is in ISO 8601."""
 
 Status = Literal["done", "failed"]
-"""Whether a recording was identified."""
+"""Outcome of identifying a recording."""
 
 _field = pa_dataset.field
 
