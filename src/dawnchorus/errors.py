@@ -187,7 +187,7 @@ class LongWaitError(DownloadError):
 class StoreError(DawnChorusError):
     """An object store refused, or could not be reached after several tries."""
 
-    exit_code = 3
+    exit_code = 7
 
 
 class MissingExtraError(DawnChorusError):

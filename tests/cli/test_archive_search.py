@@ -80,7 +80,7 @@ def test_a_short_sound_is_in_the_middle_of_a_window(model: Model, tmp_path: Path
 
 def test_sounds_that_cannot_be_searched_are_refused(model: Model, tmp_path: Path) -> None:
     path = tmp_path / "clip.wav"
-    soundfile.write(path, np.zeros(20 * 16_000), 16_000)
+    soundfile.write(path, np.full(20 * 16_000, 0.1), 16_000)
     with pytest.raises(InputError, match="expected a sound of at most 16 s. Give --start-s and --end-s"):
         embed_clip(model, path, start_s=0, end_s=None)
     with pytest.raises(InputError, match=r"--end-s: expected more than --start-s \(2\), got 1"):
@@ -88,5 +88,7 @@ def test_sounds_that_cannot_be_searched_are_refused(model: Model, tmp_path: Path
     with pytest.raises((InputError, AudioError)):
         embed_clip(model, path, start_s=25, end_s=None)
     short = tmp_path / "short.wav"
-    soundfile.write(short, np.zeros(8_000), 16_000)
+    soundfile.write(short, np.repeat([0.1, 0.0], 8_000), 16_000)
     assert embed_clip(model, short, start_s=0, end_s=None).shape == (1, 12)
+    with pytest.raises(InputError, match="the sound is silent"):
+        embed_clip(model, short, start_s=0.6, end_s=None)

@@ -133,6 +133,8 @@ def test_files_and_folders_without_read_permission(tmp_path: Path, level_bundle:
     into = ["--archive", str(tmp_path / "archive"), "--resume"]
     assert subprocess.run([*command, *into]).returncode == 3
     folder.chmod(0o700)
+    done = subprocess.run([*command, *into[:-1]], capture_output=True, text=True)
+    assert "1 recording done (1 of them before), 2 failed" in done.stderr, "its recordings are not listed yet"
     done = subprocess.run([*command, *into], capture_output=True, text=True)
     assert "2 recordings done (1 of them before), 1 failed" in done.stderr, "only the file is a failure now"
 

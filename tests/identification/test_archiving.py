@@ -99,6 +99,20 @@ def test_the_list_is_pinned_until_it_is_resumed(sounds: Path, band_bundle: Bundl
     assert (counts.n_files, counts.n_done, counts.n_resumed, counts.n_failed) == (6, 0, 6, 0)
 
 
+def test_recordings_that_are_gone_are_named_to_resume(
+    sounds: Path, band_bundle: Bundle, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    keep(sounds, tmp_path / "archive", band_bundle)
+    gone = sounds / "A_20260430_040000.wav"
+    gone.rename(sounds / "moved.wav")
+    keep(sounds, tmp_path / "archive", band_bundle)
+    assert caplog.messages == [], "nothing is listed again"
+    keep(sounds, tmp_path / "archive", band_bundle, resume=True)
+    (said,) = caplog.messages
+    assert said.startswith(f"not found any more: 1 recording of an earlier list, such as {gone}. ")
+    assert "counts twice" in said
+
+
 def test_shards_that_start_at_once_pin_one_list(
     sounds: Path, band_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -115,8 +115,8 @@ def embed_clip(model: Model, clip: Path, *, start_s: float, end_s: float | None)
         end_s: end of the sound, in seconds from the start of the file; None: end of the file.
 
     Raises:
-        InputError: the end is not after the start, the file ends before the start, or the sound is longer than
-            `MAX_CLIP_WINDOWS` windows.
+        InputError: the end is not after the start, the file ends before the start, or the sound is silent, or longer
+            than `MAX_CLIP_WINDOWS` windows.
         ModelError: the model has no embeddings.
         AudioError: the file cannot be decoded.
     """
@@ -136,6 +136,8 @@ def embed_clip(model: Model, clip: Path, *, start_s: float, end_s: float | None)
     end = length if end_s is None else min(round((end_s - first_s) * rate_hz), length)
     if end <= start:
         raise InputError(f"--start-s: the clip ends before {start_s:g} s.", subject=clip)
+    if not samples[start:end].any():
+        raise InputError("the sound is silent, so there is nothing to search for.", subject=clip)
     n_windows = math.ceil((end - start) / window_samples)
     if n_windows > MAX_CLIP_WINDOWS:
         raise InputError(

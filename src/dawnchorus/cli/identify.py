@@ -164,7 +164,7 @@ def command(
     same command resumes an interrupted run.
 
     Exit codes: 0 all done, 2 wrong request, 3 some files failed, 4 cannot write, 5 missing or broken model or
-    package, 6 output in use, 130 stopped.
+    package, 6 output in use, 7 a store refuses or cannot be reached, 130 stopped.
     """
     out = None if str(out) == "-" else out
     _check_archive_options(archive)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -115,31 +116,48 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command line; print an error as one line, and exit with its exit code, or 130 after an interrupt.
+    """Run the command line of this process, and exit with its exit code; see `run`."""
+    code = run(sys.argv[1:])
+    if "deltalake.fs" in sys.modules:
+        # Tables in a store were read, and Arrow's threads close their files in Python. One that did so while the
+        # interpreter is destroyed would abort the process, so end it without that.
+        atexit._run_exitfuncs()  # noqa: SLF001 - os._exit leaves them out
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    if code:
+        sys.exit(code)
+
+
+def run(arguments: list[str]) -> int:
+    """Run a command; print an error as one line, and return the exit code, 130 after an interrupt.
 
     With `--debug`, errors other than those of click are raised.
     """
-    arguments = [argument for argument in sys.argv[1:] if argument != DEBUG]
+    is_debugging = DEBUG in arguments
     try:
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a shell has it ignored
             signal.signal(signal.SIGINT, _interrupt)
-        cli.main(arguments, prog_name="dawnchorus", standalone_mode=False)
+        cli.main([each for each in arguments if each != DEBUG], prog_name="dawnchorus", standalone_mode=False)
         sys.stdout.flush()
+    except SystemExit as stopped:
+        return int(stopped.code or 0)
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left to stop
         click.echo("Stopped.", err=True)
-        sys.exit(INTERRUPTED)
+        return INTERRUPTED
     except Exception as error:
-        if DEBUG in sys.argv:
+        if is_debugging:
             raise
         if isinstance(error, OSError):
             # What is still in the buffer cannot be written either.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         click.echo(f"Error: {_explain(error)}", err=True)
-        sys.exit(_exit_code(error))
+        return _exit_code(error)
+    return 0
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
@@ -59,9 +60,12 @@ from dawnchorus.inference.loaded_model import LoadedModel
 from dawnchorus.inference.model import Model, load_model
 from dawnchorus.inference.recording import ScoringPlan
 from dawnchorus.models.store import DEFAULT_MODEL
-from dawnchorus.storage.paths import RemotePath, absolute_path, as_path, full_name
+from dawnchorus.storage.paths import RemotePath, absolute_path, as_path, folder_prefix, full_name
+from dawnchorus.tables.notes import counted
 from dawnchorus.types import RecordingMetadata, Report, ignore_progress
 from dawnchorus.version import __version__
+
+LOG = logging.getLogger(__name__)
 
 MAX_SHORT = 8
 """Length of an embedding for which 8 bits, with minimum and step, take as many bytes as half precision."""
@@ -524,10 +528,27 @@ def _find_listed(
     if own and not resume:
         return own, []
     files = files or _list_files(job.given)
+    _warn_of_gone(archive, own, files)
     signatures = latest_signatures(archive.table(MANIFEST), run) if known else {}
     repeated = failed_paths(archive.table(RECORDINGS), run) if resume else frozenset()
     new = [file for file in files if signatures.get(file.path) != file.signature or file.path in repeated]
     return own if own or new else [manifest for manifest in known if manifest.run == run], new
+
+
+def _warn_of_gone(archive: Archive, manifests: Sequence[Manifest], files: Sequence[ListedFile]) -> None:
+    """Log a warning if recordings of manifests are not among the files that were found: they may have been moved."""
+    table = archive.table(MANIFEST)
+    known = {path for each in manifests for path in table.read(["path"], each.condition)["path"].to_pylist()}
+    # Of a folder that cannot be listed, nothing is known.
+    hidden = tuple(folder_prefix(file.path) for file in files if file.n_bytes is None)
+    gone = [path for path in known.difference(file.path for file in files) if not path.startswith(hidden)]
+    if gone:
+        LOG.warning(
+            "not found any more: %s of an earlier list, such as %s. Their results still count, so what was moved or "
+            "renamed counts twice.",
+            counted(len(gone), "recording"),
+            printable(os.fsdecode(min(gone))),
+        )
 
 
 def _list_files(given: Sequence[str | os.PathLike[str]]) -> list[ListedFile]:

@@ -79,7 +79,10 @@ def connect_to_cluster(address: str) -> Iterator[None]:
         ) from error
     except ConnectionError as error:
         where = "no cluster runs on this machine" if address == AUTO else f"cannot connect to {address}"
-        raise InputError(f"ray: {where} ({_first_line(error)}), or it has another token. {_START}") from error
+        raise InputError(
+            f"ray: {where} ({_first_line(error)}), or it has another token. For a cluster that runs, copy its head's "
+            f"~/.ray/auth_token, or set RAY_AUTH_TOKEN_PATH. {_START}"
+        ) from error
     try:
         yield
     finally:

@@ -11,7 +11,7 @@ from dawnchorus.archive.manifest import Entry, Manifest, Shard, read_entries, un
 from dawnchorus.archive.schemas import MANIFEST
 from dawnchorus.archive.writer import UnitWriter
 from dawnchorus.identification.result import RecordingFailure, RunCounts
-from dawnchorus.storage.paths import can_list
+from dawnchorus.storage.paths import can_list, folder_prefix
 from dawnchorus.types import Report
 
 
@@ -75,8 +75,11 @@ class UnitRun(ABC):
                 missing.setdefault(entry.unit, []).append(entry)
         listed = [entry.file.path for entries in missing.values() for entry in entries]
         before.difference_update(listed)  # they were listed again
-        if before:  # the recordings of folders that could not be listed then
-            before.difference_update(path for path in before & self.writer.list_failed() if can_list(path))
+        failed = before & self.writer.list_failed() if before else set()
+        folders = {path for path in failed if can_list(path)}  # they could not be listed then
+        if folders:
+            paths = before.union(listed)
+            before -= {each for each in folders if any(path.startswith(folder_prefix(each)) for path in paths)}
         self._count_before(before, RunCounts(len(listed) + len(before)))
         return list(missing.values())
 

@@ -357,6 +357,12 @@ def can_list(path: Path | bytes) -> bool:
     return not isinstance(path, RemotePath) and os.path.isdir(path) and os.access(path, os.R_OK | os.X_OK)
 
 
+def folder_prefix(path: bytes) -> bytes:
+    """Return what the paths of the files below a folder begin with."""
+    separator = os.fsencode(os.sep)
+    return path.rstrip(separator) + separator
+
+
 def content_version(path: Path) -> str | None:
     """Return an object's ETag, requested now; None for local files and objects without an ETag.
 
