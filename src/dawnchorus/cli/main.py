@@ -141,7 +141,9 @@ def run(arguments: list[str]) -> int:
         cli.main([each for each in arguments if each != DEBUG], prog_name="dawnchorus", standalone_mode=False)
         sys.stdout.flush()
     except SystemExit as stopped:
-        return int(stopped.code or 0)
+        if isinstance(stopped.code, str):  # a message, which Python prints
+            raise
+        return stopped.code or 0
     except click.ClickException as error:
         error.show()
         return error.exit_code
