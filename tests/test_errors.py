@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dawnchorus import errors
+from dawnchorus.cli.present import SOME_FAILED
 from dawnchorus.errors import AudioDecodeError, DawnChorusError, DownloadError, InputError
 
 
@@ -48,3 +49,8 @@ def test_text_joins_subject_and_reason() -> None:
     plain = InputError("threshold: expected 0 to 1, got 2.")
     assert (str(plain), plain.reason, plain.subject) == ("threshold: expected 0 to 1, got 2.", str(plain), None)
     assert isinstance(plain, ValueError)
+
+
+def test_a_failed_store_does_not_end_like_a_run_with_some_failures() -> None:
+    """The job scripts in deploy/ take the exit code of the latter as success."""
+    assert errors.StoreError("it cannot be reached").exit_code not in (0, SOME_FAILED)
