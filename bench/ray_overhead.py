@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from tests.fixtures.ray_clusters import add_node, ray_cluster
 
 from bench.recordings import make_recordings
 from dawnchorus.archive.archive import open_archive
@@ -26,8 +27,6 @@ N_COPIES = int(os.environ.get("BENCH_RAY_COPIES", "34"))
 
 N_ROUNDS = int(os.environ.get("BENCH_RAY_ROUNDS", "2"))
 N_NODES = 2
-OBJECT_STORE_BYTES = 80_000_000
-TOKEN = "0123456789abcdef" * 4
 
 
 def measure() -> dict[str, Any]:
@@ -35,11 +34,8 @@ def measure() -> dict[str, Any]:
 
     `efficiency` is the time of the first of two shards without the other, divided by that of both at once.
     """
-    os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=TOKEN, RAY_USAGE_STATS_ENABLED="0")
-    from ray.cluster_utils import Cluster  # it reads the environment when it is imported
-
     rounds: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory() as temporary, ray_cluster() as cluster:
         scratch = Path(temporary)
         total_s = N_COPIES * make_recordings(scratch / "made")
         recordings = scratch / "recordings"
@@ -47,26 +43,20 @@ def measure() -> dict[str, Any]:
         for path in (scratch / "made").iterdir():
             for k in range(N_COPIES):
                 os.link(path, recordings / f"{path.stem}-{k:03d}{path.suffix}")
-        head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
-        cluster: Any = Cluster(initialize_head=True, connect=False, head_node_args=head)
-        try:
-            for core in range(N_NODES):
-                node = cluster.add_node(num_cpus=1, object_store_memory=OBJECT_STORE_BYTES)
-                for each in chain.from_iterable(node.all_processes.values()):
-                    _pin(each.process.pid, core)
-            for number in range(N_ROUNDS):
-                alone, plain, ray = (scratch / f"{kind}-{number}" for kind in ("alone", "plain", "ray"))
-                shards = [["--workers", "1", "--shard", f"{k}/{N_NODES}"] for k in range(1, N_NODES + 1)]
-                rounds.append(
-                    {
-                        "alone": _time(recordings, alone, shards[:1]),
-                        "plain": _time(recordings, plain, shards),
-                        "ray": _time(recordings, ray, [["--ray", cluster.address]]),
-                        "are_equal": _count(plain) == _count(ray),
-                    }
-                )
-        finally:
-            cluster.shutdown()
+        for core in range(N_NODES):
+            for each in chain.from_iterable(add_node(cluster).all_processes.values()):
+                _pin(each.process.pid, core)
+        for number in range(N_ROUNDS):
+            alone, plain, ray = (scratch / f"{kind}-{number}" for kind in ("alone", "plain", "ray"))
+            shards = [["--workers", "1", "--shard", f"{k}/{N_NODES}"] for k in range(1, N_NODES + 1)]
+            rounds.append(
+                {
+                    "alone": _time(recordings, alone, shards[:1]),
+                    "plain": _time(recordings, plain, shards),
+                    "ray": _time(recordings, ray, [["--ray", cluster.address]]),
+                    "are_equal": _count(plain) == _count(ray),
+                }
+            )
     return {
         "audio_s": total_s,
         "n_nodes": N_NODES,

@@ -351,7 +351,7 @@ class _Run:
         n_rows = DETECTIONS_PER_UNIT * self.job.unit_bytes / 1e9
         rows_s = max(n_rows - DETECTIONS_PER_UNIT, 0) * rates.row_s
         yield self.cpu((n_commits - n_seen) * rates.refresh_s + rows_s)
-        # Without those that prepare the commits, which write the versions, and that the tables wait for at once.
+        # Without the requests that `_prepare` and the logs wait for.
         n_trips = rates.unit_trips(n_commits, n_others=n_commits - n_seen) - N_TABLES * (N_PREPARING_TRIPS + 1)
         yield self.simulation.delay(n_trips * rates.trip_s)
         for log in self.logs:

@@ -21,7 +21,7 @@ from dawnchorus.archive.maintenance import compact_archive
 from dawnchorus.archive.sign_index import FOLDER
 
 N_ROWS = int(os.environ.get("BENCH_PEER_ROWS", "100000"))
-"""Embeddings: Perch-Hoplite would insert the million of `bench.search` for hours."""
+"""Embeddings: a tenth of those of `bench.search`, since Perch-Hoplite takes more than a minute to insert these."""
 
 N_REAL, N_UNITS = 8_000, 10
 N_QUERIES, K = 20, 100
